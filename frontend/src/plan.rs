@@ -1,0 +1,60 @@
+//! The plan: what the frontend returns.
+
+use crate::config::ImageConfig;
+use crate::diagnostic::Diagnostic;
+use crate::op::Op;
+use crate::platform::Platform;
+use solver::{Graph, VertexId};
+use std::collections::BTreeMap;
+
+/// What the user asks for, as far as the Dockerfile is concerned.
+#[derive(Clone, Debug)]
+pub struct Request {
+    /// `--target`: name or number; none for the last stage.
+    pub target: Option<String>,
+    /// What is built.
+    pub platform: Platform,
+    /// Where RUN runs.
+    pub build_platform: Platform,
+    /// `--build-arg`, environment already looked up.
+    pub build_args: BTreeMap<String, String>,
+    /// `--label`, in order.
+    pub labels: Vec<(String, String)>,
+    /// `--network`: the default of every RUN.
+    pub network: crate::op::Network,
+    /// `--add-host`.
+    pub hosts: Vec<(String, String)>,
+    /// More than one platform is being built (names of vertices then carry the platform).
+    pub several_platforms: bool,
+}
+
+/// A Dockerfile made ready for the solver.
+#[derive(Clone, Debug)]
+pub struct Plan {
+    /// The ops; only what the target needs.
+    pub graph: Graph<Op>,
+    /// Whose output is the image's rootfs; none for `FROM scratch` without any layer.
+    pub target: Option<VertexId>,
+    /// Architecture, os, config and author of the image. `history`, `rootfs` and `created` are filled by the image's assembler.
+    pub config: ImageConfig,
+    /// The history: that of the base first.
+    pub history: Vec<Past>,
+    /// The platform of the target.
+    pub platform: Platform,
+    /// What is suspicious but no error.
+    pub warnings: Vec<Diagnostic>,
+}
+
+/// One entry of the history.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Past {
+    /// From the base image, as it came.
+    Base(crate::config::History),
+    /// An instruction of this build.
+    New {
+        /// As BuildKit words it, with ` # buildkit` where it adds that.
+        created_by: String,
+        /// The vertex whose layer it made; none if it made no layer.
+        vertex: Option<VertexId>,
+    },
+}

@@ -1,0 +1,40 @@
+//! The one question the frontend asks outward: what stands behind a name?
+
+use crate::config::ImageConfig;
+use crate::platform::Platform;
+
+/// What stands behind a name.
+#[derive(Clone, Debug)]
+pub enum Resolved {
+    /// An image, pinned to the manifest of the platform that was asked for.
+    Image {
+        /// Normalised (`docker.io/library/debian:latest`).
+        name: String,
+        /// `sha256:...` of the platform's manifest.
+        digest: String,
+        /// Its config blob, boxed for its size.
+        config: Box<ImageConfig>,
+    },
+    /// A directory given by `--build-context`.
+    Context {
+        /// Its name, for [`crate::op::Source::Context`].
+        name: String,
+    },
+}
+
+/// Why a name could not be resolved.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ResolveError {
+    /// What went wrong, lower case, no full stop.
+    pub message: String,
+    /// What to do about it.
+    pub hint: Option<String>,
+}
+
+/// Answers what stands behind a name. Must be cheap to ask twice.
+pub trait Resolve {
+    /// A context or image that `--build-context` gave under this name, if it did. `name` is as the Dockerfile has it.
+    fn named(&self, name: &str, platform: &Platform) -> Result<Option<Resolved>, ResolveError>;
+    /// The image of this name, from wherever images come.
+    fn image(&self, name: &str, platform: &Platform) -> Result<Resolved, ResolveError>;
+}

@@ -1,0 +1,6 @@
+//! GRAPH -> RESULT: keys, cache look-ups, scheduling and events over ops it knows nothing about.
+pub mod graph;
+pub mod key;
+
+pub use graph::{Graph, Vertex, VertexId};
+pub use key::{Describe, Key, Manifest};

@@ -1,0 +1,129 @@
+//! The one error of the machine: its kind (which decides the exit code), what went wrong, why, and the way out.
+
+use std::fmt;
+use std::path::Path;
+
+/// Short for results of this crate.
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+/// What sort of thing went wrong. Documented in `kiln --help` with its exit code.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// The command line: exit code 2.
+    Usage,
+    /// The Dockerfile or what it refers to in the context: exit code 1.
+    Dockerfile,
+    /// A RUN that ended with an error: exit code 1.
+    Step,
+    /// A base image or registry: exit code 1.
+    Source,
+    /// Writing the result: exit code 1.
+    Export,
+    /// The store is damaged or can't be used: exit code 3.
+    Store,
+    /// The system refuses something that kiln needs: exit code 4.
+    System,
+    /// Ctrl-C or SIGTERM: exit code 130.
+    Interrupted,
+}
+
+impl Kind {
+    /// The exit code of a kiln that ends with this kind of error.
+    pub fn exit_code(self) -> u8 {
+        match self {
+            Kind::Dockerfile | Kind::Step | Kind::Source | Kind::Export => 1,
+            Kind::Usage => 2,
+            Kind::Store => 3,
+            Kind::System => 4,
+            Kind::Interrupted => 130,
+        }
+    }
+}
+
+/// An error for people. Messages begin in lower case and have no full stop; names stand in backticks.
+#[derive(Clone, Debug)]
+pub struct Error(Box<Parts>);
+
+#[derive(Clone, Debug)]
+struct Parts {
+    kind: Kind,
+    message: String,
+    causes: Vec<String>,
+    hints: Vec<String>,
+    report: Option<String>,
+}
+
+impl Error {
+    /// An error of a kind, with what went wrong.
+    pub fn new(kind: Kind, message: impl Into<String>) -> Error {
+        Error(Box::new(Parts { kind, message: message.into(), causes: Vec::new(), hints: Vec::new(), report: None }))
+    }
+
+    /// Adds why it happened.
+    pub fn because(mut self, cause: impl fmt::Display) -> Error {
+        self.0.causes.push(cause.to_string());
+        self
+    }
+
+    /// Adds the way out.
+    pub fn hint(mut self, hint: impl Into<String>) -> Error {
+        self.0.hints.push(hint.into());
+        self
+    }
+
+    /// Puts what was being done before the message: `what: message`.
+    pub fn context(mut self, what: impl fmt::Display) -> Error {
+        self.0.message = format!("{what}: {}", self.0.message);
+        self
+    }
+
+    /// Adds a finished picture of the place (file, line, caret) that is printed instead of the message.
+    pub fn report(mut self, report: String) -> Error {
+        self.0.report = Some(report);
+        self
+    }
+
+    /// The kind.
+    pub fn kind(&self) -> Kind {
+        self.0.kind
+    }
+    /// What went wrong.
+    pub fn message(&self) -> &str {
+        &self.0.message
+    }
+    /// Why, the nearest cause first.
+    pub fn causes(&self) -> &[String] {
+        &self.0.causes
+    }
+    /// The ways out.
+    pub fn hints(&self) -> &[String] {
+        &self.0.hints
+    }
+    /// The picture of the place, if there is one.
+    pub fn picture(&self) -> Option<&str> {
+        self.0.report.as_deref()
+    }
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0.message)?;
+        self.0.causes.iter().try_for_each(|cause| write!(f, ": {cause}"))
+    }
+}
+
+impl std::error::Error for Error {}
+
+/// Gives an I/O error its path and its place in our own kinds.
+pub trait At<T> {
+    /// `cannot WHAT PATH: cause`.
+    fn at(self, what: &str, path: impl AsRef<Path>) -> Result<T>;
+}
+
+impl<T, E: fmt::Display> At<T> for std::result::Result<T, E> {
+    fn at(self, what: &str, path: impl AsRef<Path>) -> Result<T> {
+        self.map_err(|cause| {
+            Error::new(Kind::System, format!("cannot {what} `{}`", path.as_ref().display())).because(cause)
+        })
+    }
+}

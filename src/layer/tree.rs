@@ -1,0 +1,83 @@
+//! The tree of a layer: its index. Every path with type, mode, owner, times, xattrs, link group and, where it was
+//! asked for, the digest of the content. Knows nothing of where the layer's bytes lie, but for the offset in its tar.
+
+use crate::digest::Digest;
+
+/// All entries of one layer, sorted by path (bytes, `/` lowest, so that a directory stands right before what is in it).
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Tree {
+    /// Each path once.
+    pub entries: Vec<Entry>,
+}
+
+/// One path of a layer.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Entry {
+    /// Relative to the root, without leading, trailing or double slashes; empty for the root itself.
+    pub path: Box<[u8]>,
+    /// What stands there.
+    pub node: Node,
+    /// Permission bits with setuid, setgid and sticky (07777); 0 for a whiteout.
+    pub mode: u32,
+    /// Owner, as the image means it.
+    pub uid: u32,
+    /// Group, as the image means it.
+    pub gid: u32,
+    /// Modification time.
+    pub mtime: Time,
+    /// Sorted by name; overlay's own are not among them, file capabilities are in their rootful form (v2).
+    pub xattrs: Vec<(Box<[u8]>, Box<[u8]>)>,
+    /// Entries of the same number are one inode. Only non-directories have it.
+    pub link: Option<u32>,
+}
+
+/// What stands at a path.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Node {
+    /// A directory; `opaque` hides what lower layers have in it.
+    Dir {
+        /// Whether lower layers are hidden.
+        opaque: bool,
+    },
+    /// A regular file.
+    File {
+        /// In bytes.
+        size: u64,
+        /// SHA-256 of the content; none until somebody needed it.
+        digest: Option<Digest>,
+        /// Where its bytes begin in the layer's plain tar, if it has that form. Link groups share one offset.
+        offset: Option<u64>,
+    },
+    /// A symbolic link.
+    Symlink {
+        /// Where to.
+        target: Box<[u8]>,
+    },
+    /// A character device.
+    Char {
+        /// Its major number.
+        major: u32,
+        /// Its minor number.
+        minor: u32,
+    },
+    /// A block device.
+    Block {
+        /// Its major number.
+        major: u32,
+        /// Its minor number.
+        minor: u32,
+    },
+    /// A named pipe.
+    Fifo,
+    /// Hides the path in lower layers.
+    Whiteout,
+}
+
+/// A point in time.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Time {
+    /// Since 1970.
+    pub seconds: i64,
+    /// 0 to 999,999,999.
+    pub nanos: u32,
+}

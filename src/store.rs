@@ -1,0 +1,189 @@
+//! The store: digest -> bytes. It returns the exact bytes or an error. Knows nothing of images, layers or keys.
+//!
+//! ```text
+//! <root>/
+//!   lock                         shared while anything uses the store, exclusive while the collector runs
+//!   store-v1/blobs/sha256/ab/<64 hex>   immutable; written under tmp/ and renamed
+//!   store-v1/layers/<id>/        owned by `layer`
+//!   store-v1/tmp/<pid>-<n>/      a process's own; removed by its owner, or by whoever finds its owner dead
+//!   cache-v1/                    owned by `cache`
+//!   refs-v1/                     owned by `image`: named images, the roots of the collector
+//! ```
+//!
+//! Nothing partial has a name: a kill at any moment loses nothing that was published. GC rule: a blob lives while
+//! a ref or a cache record names it (see `gc`).
+
+use crate::digest::{Digest, Hasher};
+use crate::error::{At, Error, Kind, Result};
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Read, Write};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+/// Stands in the names of the store's directories; a change of format is a new directory, never a migration.
+pub const STORE_VERSION: u32 = 1;
+
+/// An open store. Cheap to clone; the shared lock is held until the last clone is gone.
+#[derive(Clone, Debug)]
+pub struct Store(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    root: PathBuf,
+    tmp: PathBuf,
+    count: AtomicU64,
+    _lock: File,
+}
+
+impl Store {
+    /// Opens the store under `root`, making what is missing, and holds it shared.
+    pub fn open(root: &Path) -> Result<Store> {
+        let base = root.join(format!("store-v{STORE_VERSION}"));
+        let tmp = base.join("tmp").join(std::process::id().to_string());
+        for dir in [&base.join("blobs/sha256"), &base.join("layers"), &tmp] {
+            fs::create_dir_all(dir).at("make", dir)?;
+        }
+        let path = root.join("lock");
+        let lock = OpenOptions::new().create(true).append(true).open(&path).at("open", &path)?;
+        lock.lock_shared().at("lock", &path)?;
+        Ok(Store(Arc::new(Inner { root: root.to_owned(), tmp, count: AtomicU64::new(0), _lock: lock })))
+    }
+
+    /// The folder that holds everything.
+    pub fn root(&self) -> &Path {
+        &self.0.root
+    }
+
+    /// Where the layers are.
+    pub fn layers(&self) -> PathBuf {
+        self.0.root.join(format!("store-v{STORE_VERSION}/layers"))
+    }
+
+    /// A name under the store's temporary folder that nothing has yet. On the same file system as all that is published.
+    pub fn temp(&self, what: &str) -> PathBuf {
+        self.0.tmp.join(format!("{}-{what}", self.0.count.fetch_add(1, Ordering::Relaxed)))
+    }
+
+    /// Where the blob of a digest stands, or would.
+    pub fn blob_path(&self, digest: &Digest) -> PathBuf {
+        let hex = digest.hex();
+        self.0.root.join(format!("store-v{STORE_VERSION}/blobs/sha256/{}/{hex}", &hex[..2]))
+    }
+
+    /// Whether the blob is there.
+    pub fn has(&self, digest: &Digest) -> bool {
+        self.blob_path(digest).exists()
+    }
+
+    /// Opens a blob for reading; the reader must check what it reads against the digest.
+    pub fn open_blob(&self, digest: &Digest) -> Result<File> {
+        let path = self.blob_path(digest);
+        File::open(&path).map_err(|cause| Error::new(Kind::Store, format!("blob {digest} is not in the store")).because(cause))
+    }
+
+    /// Reads a small blob (a manifest, a config) of at most `limit` bytes, and checks it.
+    pub fn read_blob(&self, digest: &Digest, limit: u64) -> Result<Vec<u8>> {
+        let mut bytes = Vec::new();
+        self.open_blob(digest)?.take(limit + 1).read_to_end(&mut bytes).at("read", self.blob_path(digest))?;
+        if bytes.len() as u64 > limit {
+            return Err(Error::new(Kind::Store, format!("blob {digest} is larger than {limit} bytes")));
+        }
+        if Digest::of(&bytes) != *digest {
+            return Err(Error::new(Kind::Store, format!("blob {digest} is damaged")).hint("run `kiln fsck --repair`"));
+        }
+        Ok(bytes)
+    }
+
+    /// Begins a blob.
+    pub fn blob(&self) -> Result<BlobWriter> {
+        let path = self.temp("blob");
+        let file = OpenOptions::new().write(true).create_new(true).open(&path).at("make", &path)?;
+        Ok(BlobWriter { store: self.clone(), path, file: Some(file), hasher: Hasher::default(), size: 0 })
+    }
+
+    /// Stores bytes at hand.
+    pub fn put_blob(&self, bytes: &[u8]) -> Result<Blob> {
+        let digest = Digest::of(bytes);
+        if self.has(&digest) {
+            return Ok(Blob { digest, size: bytes.len() as u64 });
+        }
+        let mut writer = self.blob()?;
+        writer.write_all(bytes).at("write", &writer.path)?;
+        writer.complete()
+    }
+}
+
+impl Drop for Inner {
+    fn drop(&mut self) {
+        // Whatever is left here has no name; if it can't be removed now, the collector does it.
+        let _ = fs::remove_dir_all(&self.tmp);
+    }
+}
+
+/// A blob in the store.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Blob {
+    /// Its name.
+    pub digest: Digest,
+    /// In bytes.
+    pub size: u64,
+}
+
+/// Bytes on their way to a name. Dropped without `complete`, they are gone.
+#[derive(Debug)]
+pub struct BlobWriter {
+    store: Store,
+    path: PathBuf,
+    file: Option<File>,
+    hasher: Hasher,
+    size: u64,
+}
+
+impl BlobWriter {
+    /// Gives the bytes their name.
+    pub fn complete(mut self) -> Result<Blob> {
+        drop(self.file.take());
+        let digest = std::mem::take(&mut self.hasher).finish();
+        let to = self.store.blob_path(&digest);
+        let dir = to.parent().expect("a blob stands in a folder");
+        fs::create_dir_all(dir).at("make", dir)?;
+        fs::rename(&self.path, &to).at("write", &to)?;
+        Ok(Blob { digest, size: self.size })
+    }
+
+    /// Gives the bytes their name if they are what was promised.
+    pub fn complete_as(self, digest: &Digest, size: Option<u64>) -> Result<Blob> {
+        let got = self.hasher.clone().finish();
+        if got != *digest || size.is_some_and(|size| size != self.size) {
+            let message = format!("got {got} of {} bytes where {digest} was promised", self.size);
+            return Err(Error::new(Kind::Source, message).hint("the registry or a proxy on the way is faulty; try again"));
+        }
+        self.complete()
+    }
+
+    /// How many bytes were written.
+    pub fn size(&self) -> u64 {
+        self.size
+    }
+}
+
+impl Write for BlobWriter {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let file = self.file.as_mut().expect("open until completed");
+        let count = file.write(bytes)?;
+        self.hasher.update(&bytes[..count]);
+        self.size += count as u64;
+        Ok(count)
+    }
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+impl Drop for BlobWriter {
+    fn drop(&mut self) {
+        // Fails when the blob was completed: then the name is gone already.
+        let _ = fs::remove_file(&self.path);
+    }
+}
