@@ -1,2 +1,7 @@
-//! x
+//! kiln
+#![allow(dead_code)]
+mod digest;
+mod error;
+mod layer;
+mod store;
 fn main() {}

@@ -1,1 +1,7 @@
-//! x
+//! TEXT -> GRAPH: a Dockerfile becomes a plan. No files, no processes, no network: what stands behind a name is
+//! asked through [`resolve::Resolve`].
+pub mod config;
+pub mod line;
+pub mod op;
+pub mod platform;
+pub mod resolve;

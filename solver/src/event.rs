@@ -1,0 +1,93 @@
+//! The one stream of events. Every progress view, log, trace and report is an [`Observer`] of it.
+
+use std::time::{Duration, SystemTime};
+
+/// Names a step of one build: a vertex, or work beside the graph (loading a base image, exporting).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct StepId(pub u32);
+
+/// What happened.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Event {
+    /// Work on a step begins. Comes once a step, before everything else about it, unless the step is `Cached`.
+    Begin {
+        /// Which.
+        step: StepId,
+        /// For people: `[build 2/4] RUN make`.
+        name: String,
+    },
+    /// A step's result was in the cache. Nothing else comes for it.
+    Cached {
+        /// Which.
+        step: StepId,
+        /// For people.
+        name: String,
+    },
+    /// The step waits for an equal step of another build.
+    Waiting {
+        /// Which.
+        step: StepId,
+        /// Whose build it is: `pid 4711`.
+        owner: String,
+    },
+    /// The step wrote something. Any bytes, cut anywhere.
+    Output {
+        /// Which.
+        step: StepId,
+        /// Where to.
+        stream: Stream,
+        /// What.
+        bytes: Vec<u8>,
+    },
+    /// A long transfer goes on. Comes many times for the same `what`; ended when `done` equals `total`.
+    Transfer {
+        /// Which step it belongs to.
+        step: StepId,
+        /// `sha256:ab12cd34ef56 pulling`.
+        what: String,
+        /// Bytes so far.
+        done: u64,
+        /// Bytes in all, when known.
+        total: Option<u64>,
+    },
+    /// The step ended.
+    End {
+        /// Which.
+        step: StepId,
+        /// How.
+        outcome: Outcome,
+        /// How long it took.
+        took: Duration,
+    },
+    /// Something the user should know that is no error.
+    Warning {
+        /// For people; may hold several lines.
+        text: String,
+    },
+}
+
+/// Where a step's output goes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stream {
+    /// Standard output.
+    Out,
+    /// Standard error.
+    Err,
+}
+
+/// How a step ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// It has a result.
+    Done,
+    /// It has none; the message is one line.
+    Failed(String),
+    /// It was stopped because something else failed or the user wished so.
+    Stopped,
+}
+
+/// Watches a build. Called from many threads.
+pub trait Observer: Send + Sync {
+    /// Takes an event. Must not block for long: the build waits.
+    fn event(&self, at: SystemTime, event: &Event);
+}

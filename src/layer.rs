@@ -1,0 +1,2 @@
+//! layers
+pub mod tree;
