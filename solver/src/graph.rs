@@ -5,6 +5,10 @@
 pub struct VertexId(u32);
 
 impl VertexId {
+    pub(crate) fn at(index: usize) -> VertexId {
+        VertexId(index as u32)
+    }
+
     /// The place of the vertex in its graph, counted from 0.
     pub fn index(self) -> usize {
         self.0 as usize

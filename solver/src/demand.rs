@@ -1,0 +1,277 @@
+//! Which vertices are wanted, what is known of each, and what is ready: the state that one thread owns.
+
+use crate::engine::{Cache, Engine, Found, Role, Shelf};
+use crate::graph::{Graph, VertexId};
+use crate::key::{Describe, Key, key_of};
+use crate::solve::{Failure, Task};
+use std::collections::{BTreeSet, HashMap};
+
+/// What is known of a vertex.
+pub(crate) enum State<E: Engine> {
+    /// Nobody wants it.
+    Unwanted,
+    /// Nobody needs it, because what stands on it was found.
+    Below,
+    /// Its output was found, but inputs that go below it are not done.
+    Found(E::Output, Found),
+    /// Wanted; the inputs are not all done, or it is waiting for its turn.
+    Wanted,
+    /// It has its output.
+    Done(E::Output),
+}
+
+/// The state of every vertex of the graph, by its place.
+pub(crate) struct Demand<E: Engine> {
+    vertices: Vec<Known<E>>,
+    /// Wanted, all inputs done, not yet begun: in order, so that equal builds run in equal order.
+    ready: BTreeSet<VertexId>,
+    /// Ready, but another process has the lock.
+    waiting: BTreeSet<VertexId>,
+    open: usize,
+}
+
+struct Known<E: Engine> {
+    state: State<E>,
+    role: Role,
+    written: Option<Key>,
+    fresh: bool,
+    tainted: bool,
+    waited: bool,
+    found_at_once: bool,
+    /// The same written key at a smaller place.
+    equal: Option<VertexId>,
+    /// What must be done first, and who waits for this one.
+    needs: Vec<VertexId>,
+    pending: usize,
+    users: Vec<VertexId>,
+}
+
+impl<E: Engine> Demand<E> {
+    /// Looks at the whole graph once: written keys forward, wishes backward.
+    pub(crate) fn of<C: Cache<E::Output>>(
+        task: &Task<'_, E::Op>,
+        engine: &E,
+        cache: &C,
+    ) -> Result<Self, Failure<E::Error>> {
+        let ancestors = ancestors(task);
+        let mut demand = Demand { vertices: Vec::new(), ready: BTreeSet::new(), waiting: BTreeSet::new(), open: 0 };
+        let mut seen = HashMap::new();
+        for (id, _) in task.graph.iter() {
+            let known = demand.look(task, engine, id, ancestors[id.index()], &mut seen)?;
+            demand.vertices.push(known);
+        }
+        for &target in task.targets {
+            demand.vertices[target.index()].state = State::Wanted;
+        }
+        for id in task.graph.iter().map(|(id, _)| id).collect::<Vec<_>>().into_iter().rev() {
+            if matches!(demand.vertices[id.index()].state, State::Wanted) {
+                demand.ask(task.graph, engine, cache, id);
+            }
+        }
+        demand.mark_below(task.graph);
+        demand.link();
+        Ok(demand)
+    }
+
+    fn look(
+        &self,
+        task: &Task<'_, E::Op>,
+        engine: &E,
+        id: VertexId,
+        reached: bool,
+        seen: &mut HashMap<Key, VertexId>,
+    ) -> Result<Known<E>, Failure<E::Error>> {
+        let vertex = task.graph.get(id);
+        let role = engine.role(&vertex.op);
+        let work = role == Role::Work;
+        let inputs = || vertex.inputs.iter().map(|input| &self.vertices[input.index()]);
+        let mut known = Known {
+            state: State::Unwanted,
+            role,
+            written: None,
+            fresh: reached && work && (task.fresh)(id),
+            tainted: reached && work && inputs().any(|input| input.fresh || input.tainted),
+            waited: false,
+            found_at_once: false,
+            equal: None,
+            needs: Vec::new(),
+            pending: 0,
+            users: Vec::new(),
+        };
+        if reached && work {
+            let open = inputs().any(|input| input.role == Role::Open);
+            let part = if open {
+                Some(engine.part(task.graph, id).map_err(|error| Failure::Failed { vertex: id, error })?)
+            } else {
+                None
+            };
+            let key = self.written_key(task.graph, engine, id, part);
+            known.written = Some(key);
+            known.equal = Some(*seen.entry(key).or_insert(id)).filter(|&first| first != id);
+        }
+        Ok(known)
+    }
+
+    fn written_key(&self, graph: &Graph<E::Op>, engine: &E, id: VertexId, part: Option<Key>) -> Key {
+        let vertex = graph.get(id);
+        key_of(|to| {
+            vertex.op.describe(to);
+            to.open("inputs");
+            for (at, input) in vertex.inputs.iter().enumerate() {
+                let known = &self.vertices[input.index()];
+                match known.role {
+                    _ if !engine.reads(&vertex.op, at) => to.text("below", ""),
+                    Role::Work => to.text("written", &known.written.map(|key| key.to_string()).unwrap_or_default()),
+                    Role::Pinned => to.key("pinned", &key_of(|to| graph.get(*input).op.describe(to))),
+                    Role::Open => to.text("open", ""),
+                }
+            }
+            to.close();
+            to.text("part", &part.map(|key| key.to_string()).unwrap_or_default());
+        })
+    }
+
+    /// A wanted vertex: found, equal to another, or in need of its inputs.
+    fn ask<C: Cache<E::Output>>(&mut self, graph: &Graph<E::Op>, engine: &E, cache: &C, id: VertexId) {
+        let vertex = graph.get(id);
+        let known = &self.vertices[id.index()];
+        let lookup = known.written.filter(|_| !known.fresh && !known.tainted && known.equal.is_none());
+        let found =
+            lookup.and_then(|key| cache.get(Shelf::Written, &key).into_iter().find(|output| engine.usable(output)));
+        let reused = found.is_some() || known.equal.is_some();
+        let needs: BTreeSet<VertexId> = (vertex.inputs.iter().enumerate())
+            .filter(|(at, _)| !reused || !engine.reads(&vertex.op, *at))
+            .map(|(_, input)| *input)
+            .chain(known.equal)
+            .collect();
+        for need in &needs {
+            let state = &mut self.vertices[need.index()].state;
+            if matches!(state, State::Unwanted) {
+                *state = State::Wanted;
+            }
+        }
+        let known = &mut self.vertices[id.index()];
+        known.needs = needs.into_iter().collect();
+        if let Some(output) = found {
+            known.found_at_once = true;
+            known.state =
+                if known.needs.is_empty() { State::Done(output) } else { State::Found(output, Found::Written) };
+        }
+    }
+
+    /// What stands below a found vertex and is wanted by nobody is as good as cached.
+    fn mark_below(&mut self, graph: &Graph<E::Op>) {
+        let ids: Vec<VertexId> = graph.iter().map(|(id, _)| id).collect();
+        for &id in ids.iter().rev() {
+            let known = &self.vertices[id.index()];
+            if known.found_at_once || matches!(known.state, State::Below) {
+                for input in &graph.get(id).inputs {
+                    let state = &mut self.vertices[input.index()].state;
+                    if matches!(state, State::Unwanted) {
+                        *state = State::Below;
+                    }
+                }
+            }
+        }
+    }
+
+    /// Counts what each vertex still waits for.
+    fn link(&mut self) {
+        for at in 0..self.vertices.len() {
+            if matches!(self.vertices[at].state, State::Wanted | State::Found(..)) {
+                self.open += 1;
+                let id = VertexId::at(at);
+                let needs: Vec<VertexId> = self.vertices[at].needs.clone();
+                let missing = needs.iter().filter(|need| !matches!(self.vertices[need.index()].state, State::Done(_)));
+                let missing: Vec<VertexId> = missing.copied().collect();
+                self.vertices[at].pending = missing.len();
+                missing.iter().for_each(|need| self.vertices[need.index()].users.push(id));
+                if missing.is_empty() {
+                    self.ready.insert(id);
+                }
+            }
+        }
+    }
+
+    /// A vertex that can go on now; it counts as begun.
+    pub(crate) fn next_ready(&mut self) -> Option<VertexId> {
+        self.ready.pop_first()
+    }
+
+    /// The output that needs only inputs below it: the vertex's own, or that of an equal one.
+    pub(crate) fn found(&self, id: VertexId) -> Option<(E::Output, Found)> {
+        let known = &self.vertices[id.index()];
+        match (&known.state, known.equal) {
+            (State::Found(output, how), _) => Some((output.clone(), *how)),
+            (_, Some(equal)) => self.output(equal).map(|output| (output.clone(), Found::Equal)),
+            _ => None,
+        }
+    }
+
+    /// Gives a vertex its output and makes ready who waited for it.
+    pub(crate) fn finish(&mut self, id: VertexId, output: E::Output) {
+        self.vertices[id.index()].state = State::Done(output);
+        self.open -= 1;
+        for user in std::mem::take(&mut self.vertices[id.index()].users) {
+            let known = &mut self.vertices[user.index()];
+            known.pending -= 1;
+            if known.pending == 0 {
+                self.ready.insert(user);
+            }
+        }
+    }
+
+    /// Puts a vertex aside until its lock is free. True the first time.
+    pub(crate) fn wait(&mut self, id: VertexId) -> bool {
+        self.waiting.insert(id);
+        !std::mem::replace(&mut self.vertices[id.index()].waited, true)
+    }
+
+    /// Lets all that wait for a lock try again.
+    pub(crate) fn retry_waiters(&mut self) {
+        self.ready.append(&mut self.waiting);
+    }
+
+    pub(crate) fn waiters(&self) -> &BTreeSet<VertexId> {
+        &self.waiting
+    }
+    pub(crate) fn all_done(&self) -> bool {
+        self.open == 0
+    }
+    pub(crate) fn state(&self, id: VertexId) -> &State<E> {
+        &self.vertices[id.index()].state
+    }
+    pub(crate) fn was_found(&self, id: VertexId) -> bool {
+        self.vertices[id.index()].found_at_once
+    }
+    pub(crate) fn written(&self, id: VertexId) -> Option<Key> {
+        self.vertices[id.index()].written
+    }
+    pub(crate) fn is_fresh(&self, id: VertexId) -> bool {
+        self.vertices[id.index()].fresh
+    }
+    pub(crate) fn is_tainted(&self, id: VertexId) -> bool {
+        self.vertices[id.index()].tainted
+    }
+    pub(crate) fn output(&self, id: VertexId) -> Option<&E::Output> {
+        match &self.vertices[id.index()].state {
+            State::Done(output) => Some(output),
+            _ => None,
+        }
+    }
+    pub(crate) fn inputs(&self, graph: &Graph<E::Op>, id: VertexId) -> Vec<Option<E::Output>> {
+        graph.get(id).inputs.iter().map(|input| self.output(*input).cloned()).collect()
+    }
+}
+
+/// Which vertices a target can reach at all.
+fn ancestors<Op>(task: &Task<'_, Op>) -> Vec<bool> {
+    let mut reached = vec![false; task.graph.len()];
+    task.targets.iter().for_each(|target| reached[target.index()] = true);
+    for at in (0..reached.len()).rev() {
+        if reached[at] {
+            task.graph.get(VertexId::at(at)).inputs.iter().for_each(|input| reached[input.index()] = true);
+        }
+    }
+    reached
+}

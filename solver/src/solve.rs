@@ -1,0 +1,356 @@
+//! The solver: demand-driven from the target, the cheapest question first. Knows no op, no file, no container.
+//!
+//! 1. Forward over the target's ancestors: written keys (`keys`), which need no result.
+//! 2. Backward from the target: a vertex found under its written key is done, and nothing below it is looked at;
+//!    for any other vertex its inputs are wanted too (`demand`).
+//! 3. One thread (this one) owns all state; workers do what is ready and send results back.
+//!    A ready vertex takes the lock of its key, looks again, asks for its settled key where a settled record exists
+//!    for its description, and only then runs. What ran is recorded at once; its settled record follows in the
+//!    background, while other steps run.
+//!
+//! Vertices of a stage that must be fresh are not looked up. What stands on a fresh result is not looked up by
+//! its written key either, because that key does not say which of the two results it means; the settled key does.
+
+use crate::demand::{Demand, State};
+use crate::engine::{Cache, Engine, Found, Shelf, Step};
+use crate::event::{Event, Observer, Outcome, StepId};
+use crate::graph::{Graph, VertexId};
+use crate::key::{Describe, Key, key_of, print_of};
+use crate::work::{Job, Pool};
+use std::sync::Mutex;
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::time::{Duration, Instant, SystemTime};
+
+/// How often the locks of other processes' steps are tried again.
+const LOCK_POLL: Duration = Duration::from_millis(15);
+/// How often the user's wish to stop is looked at while steps run.
+const STOP_POLL: Duration = Duration::from_millis(50);
+
+/// What to solve, and how.
+pub struct Task<'a, Op> {
+    /// The graph.
+    pub graph: &'a Graph<Op>,
+    /// The vertices whose outputs are wanted.
+    pub targets: &'a [VertexId],
+    /// Whether a vertex must run even if its result is remembered.
+    pub fresh: &'a (dyn Fn(VertexId) -> bool + Sync),
+    /// How many steps may run at once; at least 1.
+    pub jobs: usize,
+    /// The id of the graph's first vertex in the stream of events.
+    pub first_step: u32,
+}
+
+/// Why there is no result.
+#[derive(Debug)]
+pub enum Failure<E> {
+    /// A vertex failed; everything else was stopped.
+    Failed {
+        /// Which.
+        vertex: VertexId,
+        /// Why.
+        error: E,
+    },
+    /// The user wished the build to end.
+    Stopped,
+}
+
+/// Solves the targets; their outputs come in the order of `task.targets`.
+pub fn solve<E, C>(
+    task: &Task<'_, E::Op>,
+    engine: &E,
+    cache: &C,
+    observer: &dyn Observer,
+) -> Result<Vec<E::Output>, Failure<E::Error>>
+where
+    E: Engine,
+    C: Cache<E::Output>,
+{
+    let solver = Solver { task, engine, cache, observer };
+    let mut demand = Demand::of(task, engine, cache)?;
+    solver.show_cached(&demand);
+    if !demand.all_done() {
+        solver.work(&mut demand)?;
+    }
+    let outputs = task.targets.iter().map(|&target| demand.output(target).cloned());
+    outputs.collect::<Option<Vec<_>>>().ok_or(Failure::Stopped)
+}
+
+pub(crate) struct Solver<'a, E: Engine, C> {
+    pub(crate) task: &'a Task<'a, E::Op>,
+    pub(crate) engine: &'a E,
+    pub(crate) cache: &'a C,
+    observer: &'a dyn Observer,
+}
+
+/// What a worker sends back.
+enum Message<E: Engine> {
+    /// A step ended.
+    Done { id: VertexId, result: Result<Solved<E>, E::Error>, began: Option<Instant> },
+    /// A settled record was written, or could not be.
+    Settled,
+}
+
+struct Solved<E: Engine> {
+    output: E::Output,
+    /// Whether the settled record still has to be written.
+    unsettled: bool,
+}
+
+impl<E: Engine, C: Cache<E::Output>> Solver<'_, E, C> {
+    /// The loop: everything that changes state happens here.
+    fn work(&self, demand: &mut Demand<E>) -> Result<(), Failure<E::Error>> {
+        let pool = Pool::new(self.task.jobs);
+        let (sender, receiver) = channel();
+        std::thread::scope(|scope| {
+            let result = self.turn(demand, &pool, scope, &sender, &receiver);
+            pool.close(result.is_err());
+            result
+        })
+    }
+
+    fn turn<'job, 'scope, 'env>(
+        &'job self,
+        demand: &mut Demand<E>,
+        pool: &'env Pool<'job>,
+        scope: &'scope std::thread::Scope<'scope, 'env>,
+        sender: &Sender<Message<E>>,
+        receiver: &Receiver<Message<E>>,
+    ) -> Result<(), Failure<E::Error>> {
+        let mut failure: Option<Failure<E::Error>> = None;
+        let (mut running, mut settling) = (0_usize, 0_usize);
+        loop {
+            if failure.is_none() {
+                while let Some(id) = demand.next_ready() {
+                    if let Some(found) = demand.found(id) {
+                        self.finish_found(demand, id, &found);
+                    } else if let Some(lock) = self.lock(demand, id) {
+                        running += 1;
+                        pool.run(scope, self.step_job(demand, id, lock, sender.clone()));
+                    }
+                }
+            }
+            if running == 0 && (failure.is_some() || (demand.waiters().is_empty() && settling == 0)) {
+                return failure.map_or(Ok(()), Err);
+            }
+            if failure.is_none() && self.engine.stopped() {
+                self.engine.stop();
+                failure = Some(Failure::Stopped);
+                continue;
+            }
+            let pause = if demand.waiters().is_empty() { STOP_POLL } else { LOCK_POLL };
+            match receiver.recv_timeout(pause) {
+                Ok(Message::Settled) => settling -= 1,
+                Ok(Message::Done { id, result: Ok(solved), began }) => {
+                    running -= 1;
+                    self.end(id, Outcome::Done, began);
+                    if solved.unsettled && failure.is_none() {
+                        settling += 1;
+                        pool.later(scope, self.settle_job(demand, id, solved.output.clone(), sender.clone()));
+                    }
+                    demand.finish(id, solved.output);
+                }
+                Ok(Message::Done { id, result: Err(error), began }) => {
+                    running -= 1;
+                    failure = Some(self.fail(id, error, began, failure));
+                }
+                // Nothing came in time: only a look at the locks and at the user's wish.
+                Err(_) => assert!(!pool.panicked(), "BUG: a worker panicked"),
+            }
+            demand.retry_waiters();
+        }
+    }
+
+    /// Keeps the first failure: what fails after it was most likely stopped because of it.
+    fn fail(
+        &self,
+        id: VertexId,
+        error: E::Error,
+        began: Option<Instant>,
+        earlier: Option<Failure<E::Error>>,
+    ) -> Failure<E::Error> {
+        let stopped = earlier.is_some() || self.engine.stopped();
+        let outcome = if stopped { Outcome::Stopped } else { Outcome::Failed(error.to_string()) };
+        self.end(id, outcome, began);
+        match earlier {
+            Some(earlier) => earlier,
+            None => {
+                self.engine.stop();
+                if stopped { Failure::Stopped } else { Failure::Failed { vertex: id, error } }
+            }
+        }
+    }
+
+    /// The lock of the vertex's key, or none while somebody else has it. `Some(None)` where no lock is wanted.
+    fn lock(&self, demand: &mut Demand<E>, id: VertexId) -> Option<Option<C::Lock>> {
+        let Some(key) = demand.written(id).filter(|_| !demand.is_fresh(id)) else { return Some(None) };
+        match self.cache.try_lock(&key) {
+            Ok(lock) => Some(Some(lock)),
+            Err(owner) => {
+                if demand.wait(id) {
+                    self.observer.event(SystemTime::now(), &Event::Waiting { step: self.step(id), owner });
+                }
+                None
+            }
+        }
+    }
+
+    fn step_job<'job>(
+        &'job self,
+        demand: &Demand<E>,
+        id: VertexId,
+        lock: Option<C::Lock>,
+        sender: Sender<Message<E>>,
+    ) -> Job<'job>
+    where
+        E: 'job,
+        C::Lock: 'job,
+    {
+        let inputs = demand.inputs(self.task.graph, id);
+        let (fresh, written, tainted) = (demand.is_fresh(id), demand.written(id), demand.is_tainted(id));
+        Box::new(move || {
+            let step = Step { graph: self.task.graph, id, inputs: &inputs, fresh };
+            let began = Mutex::new(None);
+            let result = self.solve_step(&step, written, tainted, &began);
+            drop(lock);
+            let began = began.into_inner().unwrap_or(None);
+            // The owner only stops listening when the build is over.
+            let _ = sender.send(Message::Done { id, result, began });
+        })
+    }
+
+    /// The questions in order, the work last. Runs on a worker.
+    fn solve_step(
+        &self,
+        step: &Step<'_, E>,
+        written: Option<Key>,
+        tainted: bool,
+        began: &Mutex<Option<Instant>>,
+    ) -> Result<Solved<E>, E::Error> {
+        let name = || self.task.graph.get(step.id).name.clone();
+        let cached = |output| {
+            self.observer.event(SystemTime::now(), &Event::Cached { step: self.step(step.id), name: name() });
+            Ok(Solved { output, unsettled: false })
+        };
+        let Some(written) = written else {
+            return Ok(Solved { output: self.engine.run(step)?, unsettled: false });
+        };
+        // Somebody else may have ended the same step between the first look and the lock.
+        if !step.fresh && !tainted {
+            if let Some(found) = self.find(Shelf::Written, &written) {
+                return cached(self.engine.reuse(step, &found, Found::Written));
+            }
+        }
+        let known = !step.fresh && !self.cache.get(Shelf::Described, &self.described(step.id)).is_empty();
+        let settled = if known { Some(self.settled(step)?) } else { None };
+        if let Some((key, _)) = &settled {
+            if let Some(found) = self.find(Shelf::Settled, key) {
+                let output = self.engine.reuse(step, &found, Found::Settled);
+                self.cache.put(Shelf::Written, &written, &output, &self.printed(step.id));
+                return cached(output);
+            }
+        }
+        if let Ok(mut began) = began.lock() {
+            *began = Some(Instant::now());
+        }
+        self.observer.event(SystemTime::now(), &Event::Begin { step: self.step(step.id), name: name() });
+        let mut output = self.engine.run(step)?;
+        if known {
+            let same = self.same(step.id, &output)?;
+            if let Some(found) = self.find(Shelf::Same, &same) {
+                output = self.engine.reuse(step, &found, Found::Same);
+            }
+        }
+        self.cache.put(Shelf::Written, &written, &output, &self.printed(step.id));
+        Ok(Solved { output, unsettled: true })
+    }
+
+    /// Writes what only later builds need: the settled record, and the content of the result.
+    fn settle_job<'job>(
+        &'job self,
+        demand: &Demand<E>,
+        id: VertexId,
+        output: E::Output,
+        sender: Sender<Message<E>>,
+    ) -> Job<'job>
+    where
+        E: 'job,
+    {
+        let inputs = demand.inputs(self.task.graph, id);
+        let fresh = demand.is_fresh(id);
+        Box::new(move || {
+            let step = Step { graph: self.task.graph, id, inputs: &inputs, fresh };
+            // A record that can't be made is a miss of a later build, not a failure of this one.
+            if let (Ok((settled, printed)), Ok(same)) = (self.settled(&step), self.same(id, &output)) {
+                self.cache.put(Shelf::Same, &same, &output, "");
+                self.cache.put(Shelf::Settled, &settled, &output, &printed);
+                self.cache.put(Shelf::Described, &self.described(id), &output, "");
+            }
+            let _ = sender.send(Message::Settled);
+        })
+    }
+
+    /// A vertex that needs no work, only inputs to put below what was found.
+    fn finish_found(&self, demand: &mut Demand<E>, id: VertexId, found: &(E::Output, Found)) {
+        let inputs = demand.inputs(self.task.graph, id);
+        let step = Step { graph: self.task.graph, id, inputs: &inputs, fresh: false };
+        let output = self.engine.reuse(&step, &found.0, found.1);
+        demand.finish(id, output);
+    }
+
+    fn find(&self, shelf: Shelf, key: &Key) -> Option<E::Output> {
+        self.cache.get(shelf, key).into_iter().find(|output| self.engine.usable(output))
+    }
+
+    fn described(&self, id: VertexId) -> Key {
+        key_of(|to| self.task.graph.get(id).op.describe(to))
+    }
+
+    fn printed(&self, id: VertexId) -> String {
+        print_of(|to| self.task.graph.get(id).op.describe(to))
+    }
+
+    fn settled(&self, step: &Step<'_, E>) -> Result<(Key, String), E::Error> {
+        let mut failed = None;
+        let mut walk = |to: &mut dyn crate::key::Manifest| {
+            step.op().describe(to);
+            to.open("content");
+            if let Err(error) = self.engine.settle(step, to) {
+                failed = Some(error);
+            }
+            to.close();
+        };
+        let key = key_of(&mut walk);
+        let printed = print_of(&mut walk);
+        failed.map_or(Ok((key, printed)), Err)
+    }
+
+    fn same(&self, id: VertexId, output: &E::Output) -> Result<Key, E::Error> {
+        let content = self.engine.content(output)?;
+        Ok(key_of(|to| {
+            self.task.graph.get(id).op.describe(to);
+            to.key("result", &content);
+        }))
+    }
+
+    fn step(&self, id: VertexId) -> StepId {
+        StepId(self.task.first_step.saturating_add(id.index() as u32))
+    }
+
+    fn end(&self, id: VertexId, outcome: Outcome, began: Option<Instant>) {
+        if let Some(began) = began {
+            let event = Event::End { step: self.step(id), outcome, took: began.elapsed() };
+            self.observer.event(SystemTime::now(), &event);
+        }
+    }
+
+    /// Tells of everything that the first look already found, and of what stands below it, in order.
+    fn show_cached(&self, demand: &Demand<E>) {
+        for (id, vertex) in self.task.graph.iter() {
+            let shown = matches!(demand.state(id), State::Found(..) | State::Below) || demand.was_found(id);
+            if shown && !vertex.name.is_empty() {
+                let event = Event::Cached { step: self.step(id), name: vertex.name.clone() };
+                self.observer.event(SystemTime::now(), &event);
+            }
+        }
+    }
+}
