@@ -79,7 +79,8 @@ impl Store {
     /// Opens a blob for reading; the reader must check what it reads against the digest.
     pub fn open_blob(&self, digest: &Digest) -> Result<File> {
         let path = self.blob_path(digest);
-        File::open(&path).map_err(|cause| Error::new(Kind::Store, format!("blob {digest} is not in the store")).because(cause))
+        File::open(&path)
+            .map_err(|cause| Error::new(Kind::Store, format!("blob {digest} is not in the store")).because(cause))
     }
 
     /// Reads a small blob (a manifest, a config) of at most `limit` bytes, and checks it.
@@ -157,7 +158,9 @@ impl BlobWriter {
         let got = self.hasher.clone().finish();
         if got != *digest || size.is_some_and(|size| size != self.size) {
             let message = format!("got {got} of {} bytes where {digest} was promised", self.size);
-            return Err(Error::new(Kind::Source, message).hint("the registry or a proxy on the way is faulty; try again"));
+            return Err(
+                Error::new(Kind::Source, message).hint("the registry or a proxy on the way is faulty; try again")
+            );
         }
         self.complete()
     }

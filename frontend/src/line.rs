@@ -91,4 +91,6 @@ pub struct Document {
     pub escape: char,
     /// The instructions, in order.
     pub lines: Vec<Line>,
+    /// Instructions that have empty lines between their continuations.
+    pub empty_continuations: Vec<Span>,
 }

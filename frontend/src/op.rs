@@ -299,8 +299,21 @@ impl Describe for Exec {
         pairs(to, "env", env);
         to.text("cwd", cwd);
         to.text("user", user);
-        to.text("network", match network { Network::Default => "default", Network::None => "none", Network::Host => "host" });
-        to.text("security", match security { Security::Sandbox => "sandbox", Security::Insecure => "insecure" });
+        to.text(
+            "network",
+            match network {
+                Network::Default => "default",
+                Network::None => "none",
+                Network::Host => "host",
+            },
+        );
+        to.text(
+            "security",
+            match security {
+                Security::Sandbox => "sandbox",
+                Security::Insecure => "insecure",
+            },
+        );
         pairs(to, "hosts", hosts);
         to.text("hostname", hostname);
         to.open("mounts");
@@ -326,7 +339,14 @@ impl Describe for Mount {
             MountKind::Cache { id, sharing, from, source, readonly, mode, uid, gid } => {
                 to.text("type", "cache");
                 to.text("id", id);
-                to.text("sharing", match sharing { Sharing::Shared => "shared", Sharing::Private => "private", Sharing::Locked => "locked" });
+                to.text(
+                    "sharing",
+                    match sharing {
+                        Sharing::Shared => "shared",
+                        Sharing::Private => "private",
+                        Sharing::Locked => "locked",
+                    },
+                );
                 input(to, "from", *from);
                 to.text("source", source);
                 to.flag("readonly", *readonly);
@@ -364,7 +384,14 @@ impl Describe for Copy {
         to.text("mode", mode.as_deref().unwrap_or(""));
         to.flag("parents", *parents);
         to.texts("exclude", exclude);
-        to.text("unpack", match unpack { Unpack::Never => "never", Unpack::Archives => "archives", Unpack::Always => "always" });
+        to.text(
+            "unpack",
+            match unpack {
+                Unpack::Never => "never",
+                Unpack::Archives => "archives",
+                Unpack::Always => "always",
+            },
+        );
         to.open("sources");
         for source in sources {
             match source {

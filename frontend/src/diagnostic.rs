@@ -1,0 +1,175 @@
+//! What is wrong with a Dockerfile, where, and what to write instead; and its picture in the look of rustc.
+
+use crate::line::Span;
+use annotate_snippets::{AnnotationKind, Group, Level, Renderer, Snippet};
+use std::ops::Range;
+
+/// How bad it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Severity {
+    /// There is no plan.
+    Error,
+    /// There is one, but it may not do what is meant.
+    Warning,
+}
+
+/// One finding.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Diagnostic {
+    /// How bad it is.
+    pub severity: Severity,
+    /// A stable name: for warnings that of BuildKit's rule.
+    pub code: &'static str,
+    /// What is wrong, lower case, no full stop.
+    pub message: String,
+    /// Where.
+    pub span: Option<Span>,
+    /// What stands at the caret.
+    pub label: Option<String>,
+    /// Background.
+    pub notes: Vec<String>,
+    /// The way out.
+    pub help: Option<String>,
+}
+
+impl Diagnostic {
+    /// An error at a place.
+    pub fn error(code: &'static str, message: impl Into<String>, span: Option<Span>) -> Diagnostic {
+        let message = message.into();
+        Diagnostic { severity: Severity::Error, code, message, span, label: None, notes: Vec::new(), help: None }
+    }
+
+    /// A warning at a place.
+    pub fn warning(code: &'static str, message: impl Into<String>, span: Option<Span>) -> Diagnostic {
+        Diagnostic { severity: Severity::Warning, ..Diagnostic::error(code, message, span) }
+    }
+
+    /// Sets the text at the caret.
+    pub fn label(mut self, text: impl Into<String>) -> Diagnostic {
+        self.label = Some(text.into());
+        self
+    }
+
+    /// Adds background.
+    pub fn note(mut self, text: impl Into<String>) -> Diagnostic {
+        self.notes.push(text.into());
+        self
+    }
+
+    /// Sets the way out.
+    pub fn help(mut self, text: impl Into<String>) -> Diagnostic {
+        self.help = Some(text.into());
+        self
+    }
+
+    /// The finding as text: code, file, line, caret, notes and help.
+    pub fn render(&self, file: &str, source: &[u8], color: bool) -> String {
+        let (text, map) = readable(source);
+        let level = match self.severity {
+            Severity::Error => Level::ERROR,
+            Severity::Warning => Level::WARNING,
+        };
+        let mut group = Group::with_title(level.primary_title(&self.message).id(self.code));
+        if let Some(span) = &self.span {
+            let place = visible(&text, &map, &span.bytes);
+            let mut annotation = AnnotationKind::Primary.span(place);
+            if let Some(label) = &self.label {
+                annotation = annotation.label(label);
+            }
+            group = group.element(Snippet::source(&text).path(file).annotation(annotation));
+        }
+        for note in &self.notes {
+            group = group.element(Level::NOTE.message(note));
+        }
+        if let Some(help) = &self.help {
+            group = group.element(Level::HELP.message(help));
+        }
+        let renderer = if color { Renderer::styled() } else { Renderer::plain() };
+        renderer.render(&[group])
+    }
+}
+
+/// The source as text, and for every byte of the source its place there.
+fn readable(source: &[u8]) -> (String, Vec<usize>) {
+    let mut text = String::with_capacity(source.len());
+    let mut map = Vec::with_capacity(source.len() + 1);
+    for chunk in source.utf8_chunks() {
+        map.extend((0..chunk.valid().len()).map(|at| text.len() + at));
+        text.push_str(chunk.valid());
+        map.extend(chunk.invalid().iter().map(|_| text.len()));
+        if !chunk.invalid().is_empty() {
+            text.push(char::REPLACEMENT_CHARACTER);
+        }
+    }
+    map.push(text.len());
+    (text, map)
+}
+
+/// The part of a place that is drawn: its first line, within the text, at character boundaries.
+fn visible(text: &str, map: &[usize], bytes: &Range<usize>) -> Range<usize> {
+    let place = |at: usize| map.get(at).copied().unwrap_or(text.len());
+    let start = (0..=place(bytes.start)).rev().find(|&at| text.is_char_boundary(at)).unwrap_or(0);
+    let end = place(bytes.end).max(start);
+    let line_end = text[start..].find('\n').map_or(text.len(), |at| start + at);
+    let end = (start..=end.min(line_end)).rev().find(|&at| text.is_char_boundary(at)).unwrap_or(start);
+    let trimmed = text[start..end].trim_end().len();
+    start..start + trimmed
+}
+
+/// The candidate that was most likely meant, if one is near enough.
+pub fn closest<'a>(word: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+    const LONGEST: usize = 64;
+    if word.chars().count() > LONGEST {
+        return None;
+    }
+    let word = word.to_lowercase();
+    let near = (word.chars().count() / 3).clamp(1, 3);
+    let scored = candidates.into_iter().map(|candidate| (distance(&word, &candidate.to_lowercase()), candidate));
+    scored
+        .filter(|(distance, _)| *distance <= near)
+        .min_by_key(|(distance, _)| *distance)
+        .map(|(_, candidate)| candidate)
+}
+
+/// Insertions, deletions, replacements and swaps of neighbours between two words.
+fn distance(one: &str, two: &str) -> usize {
+    let (one, two): (Vec<char>, Vec<char>) = (one.chars().collect(), two.chars().collect());
+    let mut rows = vec![(0..=two.len()).collect::<Vec<_>>()];
+    for (i, a) in one.iter().enumerate() {
+        let mut row = vec![i + 1];
+        for (j, b) in two.iter().enumerate() {
+            let mut best = (rows[i][j] + usize::from(a != b)).min(rows[i][j + 1] + 1).min(row[j] + 1);
+            if i > 0 && j > 0 && *a == two[j - 1] && one[i - 1] == *b {
+                best = best.min(rows[i - 1][j - 1] + 1);
+            }
+            row.push(best);
+        }
+        rows.push(row);
+    }
+    rows[one.len()][two.len()]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn near_words_are_suggested_and_far_ones_are_not() {
+        let known = ["FROM", "RUN", "COPY", "ENTRYPOINT"];
+        assert_eq!(closest("FORM", known), Some("FROM"));
+        assert_eq!(closest("copyy", known), Some("COPY"));
+        assert_eq!(closest("entripoint", known), Some("ENTRYPOINT"));
+        assert_eq!(closest("banana", known), None);
+    }
+
+    #[test]
+    fn a_picture_points_at_the_place_even_after_bytes_that_are_no_text() {
+        let source = b"FROM scratch\nRUN \xff\xfe FORM\nX\n";
+        let span = Span { bytes: 20..24, lines: (2, 2) };
+        let picture =
+            Diagnostic::error("x", "wrong", Some(span)).label("here").help("right").render("Dockerfile", source, false);
+        assert!(picture.contains("error[x]: wrong") && picture.contains("Dockerfile:2:8"), "{picture}");
+        assert!(picture.contains("^^^^ here") && picture.contains("help: right"), "{picture}");
+        Diagnostic::error("x", "wrong", Some(Span { bytes: 90..99, lines: (9, 9) })).render("Dockerfile", source, true);
+    }
+}

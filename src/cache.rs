@@ -1,0 +1,173 @@
+//! The cache: key -> small records. Losing one costs time, nothing else, so whatever can't be read is a miss and
+//! whatever can't be written is not there. Knows nothing of what a layer holds.
+//!
+//! ```text
+//! <root>/cache-v1/
+//!   records/<shelf>/ab/<64 hex>   JSON: {"layers": [...], "records": [{"layers", "at", "description"}]}, newest first
+//!   locks/<64 hex>                held (flock) by the build that runs the step; holds its pid as text
+//! ```
+//!
+//! `layers` at the top names every layer of every record, for the collector. A record is written to a temporary
+//! name and renamed. Two builds that add to the same key at once may lose one of the two records: a miss later.
+//! GC rule: a record lives while the collector's policy says so (see `gc`); a layer lives while a record names it.
+
+use crate::layer::LayerId;
+use crate::layer::rootfs::Rootfs;
+use crate::store::Store;
+use serde::{Deserialize, Serialize};
+use solver::{Cache, Key, Shelf};
+use std::fs::{self, File, OpenOptions};
+use std::io::{Read, Seek, Write};
+use std::path::{Path, PathBuf};
+use std::time::{SystemTime, UNIX_EPOCH};
+
+/// Part of the cache's directory name: another meaning of a key is another directory.
+pub const CACHE_VERSION: u32 = solver::key::KEY_VERSION;
+/// Records kept under one key.
+const MOST_RECORDS: usize = 8;
+/// A file larger than this is no record of ours.
+const LARGEST_RECORD: u64 = 8 << 20;
+
+/// The records in the store's folder.
+#[derive(Clone, Debug)]
+pub struct LocalCache {
+    store: Store,
+    root: PathBuf,
+}
+
+/// What stands in a file under `records`.
+#[derive(Debug, Default, Serialize, Deserialize)]
+pub struct RecordFile {
+    /// Every layer that a record of this file names.
+    pub layers: Vec<LayerId>,
+    /// The newest first.
+    pub records: Vec<Record>,
+}
+
+/// One remembered result.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Record {
+    /// The rootfs, the lowest layer first.
+    pub layers: Vec<LayerId>,
+    /// When it was written, in seconds since 1970.
+    pub at: u64,
+    /// What the key was made of, printed: why a step ran again is a diff of two of these.
+    pub description: String,
+}
+
+/// The folder of the cache under a store's root.
+pub fn folder(root: &Path) -> PathBuf {
+    root.join(format!("cache-v{CACHE_VERSION}"))
+}
+
+impl LocalCache {
+    /// The cache beside a store. Nothing is made before it is needed.
+    pub fn new(store: &Store) -> LocalCache {
+        LocalCache { store: store.clone(), root: folder(store.root()) }
+    }
+
+    fn path(&self, shelf: Shelf, key: &Key) -> PathBuf {
+        let shelf = match shelf {
+            Shelf::Written => "written",
+            Shelf::Settled => "settled",
+            Shelf::Described => "described",
+            Shelf::Same => "same",
+        };
+        let hex = key.to_string();
+        self.root.join("records").join(shelf).join(&hex[..2]).join(hex)
+    }
+
+    fn read(&self, path: &Path) -> Option<RecordFile> {
+        let mut bytes = Vec::new();
+        File::open(path).ok()?.take(LARGEST_RECORD).read_to_end(&mut bytes).ok()?;
+        serde_json::from_slice(&bytes).ok()
+    }
+
+    fn write(&self, path: &Path, file: &RecordFile) -> std::io::Result<()> {
+        let temp = self.store.temp("record");
+        fs::write(&temp, serde_json::to_vec(file)?)?;
+        if fs::rename(&temp, path).is_err() {
+            fs::create_dir_all(path.parent().unwrap_or(&self.root))?;
+            fs::rename(&temp, path)?;
+        }
+        Ok(())
+    }
+}
+
+impl Cache<Rootfs> for LocalCache {
+    type Lock = File;
+
+    fn get(&self, shelf: Shelf, key: &Key) -> Vec<Rootfs> {
+        let file = self.read(&self.path(shelf, key)).unwrap_or_default();
+        file.records.into_iter().map(|record| Rootfs { layers: record.layers }).collect()
+    }
+
+    fn put(&self, shelf: Shelf, key: &Key, output: &Rootfs, description: &str) {
+        let path = self.path(shelf, key);
+        let at = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
+        let record = Record { layers: output.layers.clone(), at, description: description.to_owned() };
+        let mut file = self.read(&path).unwrap_or_default();
+        file.records.retain(|old| old.layers != record.layers);
+        file.records.insert(0, record);
+        file.records.truncate(MOST_RECORDS);
+        file.layers = file.records.iter().flat_map(|record| record.layers.iter().cloned()).collect();
+        file.layers.sort();
+        file.layers.dedup();
+        // A record that can't be written is a miss of a later build.
+        let _ = self.write(&path, &file);
+    }
+
+    fn try_lock(&self, key: &Key) -> Result<File, String> {
+        let path = self.root.join("locks").join(key.to_string());
+        let open = || OpenOptions::new().create(true).truncate(false).read(true).write(true).open(&path);
+        let file = open().or_else(|_| {
+            fs::create_dir_all(self.root.join("locks"))?;
+            open()
+        });
+        // Without a place for locks there is nobody to share with.
+        let mut file = file.or_else(|_| File::open("/dev/null")).map_err(|cause| cause.to_string())?;
+        if file.try_lock().is_err() {
+            let mut owner = String::new();
+            let _ = (&file).take(32).read_to_string(&mut owner);
+            return Err(format!("pid {}", owner.trim()));
+        }
+        let _ = file.set_len(0).and_then(|()| file.rewind()).and_then(|()| writeln!(file, "{}", std::process::id()));
+        Ok(file)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn rootfs(ids: &[&str]) -> Rootfs {
+        Rootfs { layers: ids.iter().map(|id| id.repeat(32).parse().expect("an id")).collect() }
+    }
+
+    #[test]
+    fn records_are_kept_by_shelf_and_key_the_newest_first_and_damage_is_a_miss() {
+        let dir = tempfile::tempdir().expect("a folder");
+        let store = Store::open(dir.path()).expect("a store");
+        let (cache, key) = (LocalCache::new(&store), Key([7; 32]));
+        cache.put(Shelf::Written, &key, &rootfs(&["a"]), "first");
+        cache.put(Shelf::Written, &key, &rootfs(&["a", "b"]), "second");
+        let again = LocalCache::new(&store);
+        assert_eq!(again.get(Shelf::Written, &key), [rootfs(&["a", "b"]), rootfs(&["a"])]);
+        assert_eq!(again.get(Shelf::Settled, &key), []);
+        assert_eq!(again.get(Shelf::Written, &Key([8; 32])), []);
+        fs::write(cache.path(Shelf::Written, &key), b"{\"layers\": 3").expect("written");
+        assert_eq!(again.get(Shelf::Written, &key), []);
+    }
+
+    #[test]
+    fn a_lock_names_its_owner_and_ends_with_the_holder() {
+        let dir = tempfile::tempdir().expect("a folder");
+        let store = Store::open(dir.path()).expect("a store");
+        let (cache, key) = (LocalCache::new(&store), Key([7; 32]));
+        let lock = cache.try_lock(&key).expect("free");
+        assert_eq!(cache.try_lock(&key).err(), Some(format!("pid {}", std::process::id())));
+        assert!(cache.try_lock(&Key([8; 32])).is_ok());
+        drop(lock);
+        assert!(cache.try_lock(&key).is_ok());
+    }
+}

@@ -1,0 +1,297 @@
+//! Which op is run by whom: the solver's [`Engine`] for the frontend's ops. Every op results in a rootfs; what it
+//! adds is always exactly one layer. Knows nothing of Dockerfiles, flags or exporters.
+//!
+//! | op | written key needs | settled key needs | run by |
+//! |---|---|---|---|
+//! | image | its digest | | `source::image` |
+//! | context | what its readers select | | `source::context` |
+//! | copy | selection of contexts | selection of rootfs sources, facts of the target | `copy` |
+//! | exec | | content of its rootfs, its binds, a cache's `from` | `engine::step` -> `exec` |
+//! | mkdir | | content of its rootfs | `copy` |
+
+mod caches;
+mod identity;
+mod step;
+mod stubs;
+
+use crate::copy::{self, Selection};
+use crate::error::{Error, Kind, Result};
+use crate::exec::Stop;
+use crate::layer::files::Files;
+use crate::layer::rootfs::Rootfs;
+use crate::layer::tree::Time;
+use crate::layer::view::View;
+use crate::layer::{LayerId, Layers};
+use crate::source::context::Context;
+use crate::source::image::{Images, Pinned};
+use crate::store::Store;
+use frontend::op::{self, CopySource, Op, Source};
+use solver::{Engine, Found, Graph, Key, Manifest, Observer, Role, Step, VertexId};
+use std::collections::{BTreeMap, HashMap};
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{SystemTime, UNIX_EPOCH};
+
+/// Everything a build's ops need of the host.
+pub struct Machine {
+    /// Where everything is kept.
+    pub store: Store,
+    /// The layers of the store.
+    pub layers: Layers,
+    /// Brings base images.
+    pub images: Images,
+    /// The directories of the user, by name.
+    pub contexts: BTreeMap<String, Context>,
+    /// The values of `--secret`, by id.
+    pub secrets: BTreeMap<String, Secret>,
+    /// Ends everything that runs.
+    pub stop: Stop,
+    /// Who watches.
+    pub observer: Arc<dyn Observer>,
+    /// The id of the graph's first vertex in the stream of events.
+    pub first_step: u32,
+    /// Whether kiln runs in a user namespace of its own.
+    pub rootless: bool,
+    /// What was resolved so far.
+    pub known: Known,
+}
+
+/// A secret of the user. Its value is read when the step that asks for it runs, and kept nowhere.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Secret {
+    /// What stands in a file.
+    File(PathBuf),
+    /// A value that came by the environment.
+    Value(Vec<u8>),
+}
+
+/// What was looked up once and is needed again.
+#[derive(Default)]
+pub struct Known {
+    /// Base images by the digest that stands in their op.
+    images: Mutex<HashMap<String, Base>>,
+    /// Selections of copies, made for the key and used again to run.
+    selections: Mutex<HashMap<VertexId, Arc<Selection>>>,
+    /// Directories of missing mount points, by what they hold.
+    stubs: Mutex<BTreeMap<(stubs::Stubs, Option<(u32, u32, u32, Time)>), PathBuf>>,
+}
+
+/// What stands behind an image's digest.
+#[derive(Clone)]
+enum Base {
+    /// Pinned at a registry or a layout; the blobs of its layers may still be missing.
+    Pinned(Arc<Pinned>),
+    /// Built here.
+    Built(Rootfs),
+}
+
+impl Machine {
+    /// Makes an image known to the ops that name its digest.
+    pub fn add_image(&self, digest: &str, pinned: Pinned) {
+        lock(&self.known.images).insert(digest.to_owned(), Base::Pinned(Arc::new(pinned)));
+    }
+
+    /// Makes an image that was built here known.
+    pub fn add_built(&self, digest: &str, rootfs: Rootfs) {
+        lock(&self.known.images).insert(digest.to_owned(), Base::Built(rootfs));
+    }
+
+    /// The rootfs of a base. Nothing is fetched: layers are only registered.
+    fn base(&self, digest: &str) -> Result<Rootfs> {
+        let base = lock(&self.known.images).get(digest).cloned();
+        match base {
+            Some(Base::Built(rootfs)) => Ok(rootfs),
+            Some(Base::Pinned(pinned)) => {
+                let register = |layer: &crate::source::image::BaseLayer| {
+                    self.layers.base(layer.diff_id, layer.blob, layer.size, &layer.media_type)
+                };
+                Ok(Rootfs { layers: pinned.layers.iter().map(register).collect::<Result<_>>()? })
+            }
+            None => Err(Error::new(Kind::Source, format!("image {digest} was never resolved"))),
+        }
+    }
+
+    /// Brings the blobs that are missing to read these layers. Ask before `tree`, `dir` or `open` of a base.
+    pub fn fetch(&self, layers: &[LayerId], step: u32) -> Result<()> {
+        let missing: Vec<_> = layers.iter().filter_map(|id| self.layers.needs_blob(id)).collect();
+        if missing.is_empty() {
+            return Ok(());
+        }
+        self.images.fetch(&missing, &|what: &str, done: u64, total: u64| {
+            let (step, what, total) = (solver::StepId(step), what.to_owned(), Some(total));
+            self.observer.event(SystemTime::now(), &solver::Event::Transfer { step, what, done, total });
+        })
+    }
+
+    /// A rootfs to look things up in.
+    fn view(&self, rootfs: &Rootfs, step: u32) -> Result<View> {
+        self.fetch(&rootfs.layers, step)?;
+        View::new(&self.layers, &rootfs.layers)
+    }
+
+    fn step_of(&self, id: VertexId) -> u32 {
+        self.first_step.saturating_add(id.index() as u32)
+    }
+
+    /// What a copy takes from its sources. For sources in contexts it is made once, for the key.
+    fn selection(&self, graph: &Graph<Op>, id: VertexId, inputs: &[Option<Rootfs>]) -> Result<Arc<Selection>> {
+        if let Some(known) = lock(&self.known.selections).get(&id) {
+            return Ok(Arc::clone(known));
+        }
+        let vertex = graph.get(id);
+        let Op::Copy(copy) = &vertex.op else { return Err(bug("only a copy selects")) };
+        let mut views: HashMap<usize, View> = HashMap::new();
+        for source in &copy.sources {
+            if let CopySource::Path { input, .. } = source {
+                if self.context_of(graph, id, *input)?.is_none() && !views.contains_key(input) {
+                    let rootfs = inputs.get(*input).and_then(Option::as_ref).ok_or_else(|| bug("a source is not done"))?;
+                    views.insert(*input, self.view(rootfs, self.step_of(id))?);
+                }
+            }
+        }
+        let files = |input: usize| -> Result<&dyn Files> {
+            match views.get(&input) {
+                Some(view) => Ok(view),
+                None => self.context_of(graph, id, input)?.map(|context| context as &dyn Files).ok_or_else(|| bug("no such source")),
+            }
+        };
+        let selection = Arc::new(copy::select(copy, &files)?);
+        lock(&self.known.selections).insert(id, Arc::clone(&selection));
+        Ok(selection)
+    }
+
+    /// The context behind an input, if it is one.
+    fn context_of(&self, graph: &Graph<Op>, id: VertexId, input: usize) -> Result<Option<&Context>> {
+        let source = graph.get(id).inputs.get(input).ok_or_else(|| bug("an op names an input that is not there"))?;
+        match &graph.get(*source).op {
+            Op::Source(Source::Context { name }) => match self.contexts.get(name) {
+                Some(context) => Ok(Some(context)),
+                None => Err(Error::new(Kind::Dockerfile, format!("there is no build context `{name}`"))),
+            },
+            _ => Ok(None),
+        }
+    }
+
+    fn run_copy(&self, step: &Step<'_, Self>, copy: &op::Copy) -> Result<LayerId> {
+        let selection = self.selection(step.graph, step.id, step.inputs)?;
+        let base = self.target(step, copy)?;
+        let facts = copy::facts(copy, base.as_ref().map(|view| view as &dyn Files))?;
+        let entries = copy::entries(copy, &selection, &facts, &self.store, now())?;
+        self.layers.publish_tar(entries)
+    }
+
+    /// The rootfs that a copy looks things up in: none for a linked one.
+    fn target(&self, step: &Step<'_, Self>, copy: &op::Copy) -> Result<Option<View>> {
+        let base = copy.base.filter(|_| !copy.link).and_then(|input| step.input(input));
+        base.map(|rootfs| self.view(rootfs, self.step_of(step.id))).transpose()
+    }
+
+    fn run_mkdir(&self, step: &Step<'_, Self>, file: &op::File) -> Result<LayerId> {
+        let base = file.base.and_then(|input| step.input(input));
+        let view = base.map(|rootfs| self.view(rootfs, self.step_of(step.id))).transpose()?;
+        self.layers.publish_tar(copy::mkdir(&file.action, view.as_ref().map(|view| view as &dyn Files), now())?)
+    }
+
+    /// The content of a rootfs: a fold over its layers, not a walk.
+    fn describe_content(&self, to: &mut dyn Manifest, name: &'static str, rootfs: Option<&Rootfs>) -> Result<()> {
+        to.open(name);
+        for layer in rootfs.map(|rootfs| rootfs.layers.as_slice()).unwrap_or_default() {
+            to.text("layer", &self.layers.content(layer)?.to_string());
+        }
+        to.close();
+        Ok(())
+    }
+}
+
+impl Engine for Machine {
+    type Op = Op;
+    type Output = Rootfs;
+    type Error = Error;
+
+    fn role(&self, op: &Op) -> Role {
+        match op {
+            Op::Source(Source::Image { .. }) => Role::Pinned,
+            Op::Source(Source::Context { .. }) => Role::Open,
+            Op::Exec(_) | Op::Copy(_) | Op::File(_) => Role::Work,
+        }
+    }
+
+    fn reads(&self, op: &Op, input: usize) -> bool {
+        !matches!(op, Op::Copy(copy) if copy.link && copy.base == Some(input))
+    }
+
+    fn part(&self, graph: &Graph<Op>, id: VertexId) -> Result<Key> {
+        Ok(Key(self.selection(graph, id, &[])?.digest().0))
+    }
+
+    fn settle(&self, at: &Step<'_, Self>, to: &mut dyn Manifest) -> Result<()> {
+        match at.op() {
+            Op::Source(_) => Ok(()),
+            Op::File(file) => self.describe_content(to, "base", file.base.and_then(|input| at.input(input))),
+            Op::Exec(_) => at.inputs.iter().try_for_each(|input| self.describe_content(to, "input", input.as_ref())),
+            Op::Copy(copy) => {
+                to.text("selection", &self.selection(at.graph, at.id, at.inputs)?.digest().to_string());
+                let base = self.target(at, copy)?;
+                let facts = copy::facts(copy, base.as_ref().map(|view| view as &dyn Files))?;
+                to.text("target", &facts.digest().to_string());
+                Ok(())
+            }
+        }
+    }
+
+    fn content(&self, output: &Rootfs) -> Result<Key> {
+        let top = output.top().ok_or_else(|| bug("an op added no layer"))?;
+        Ok(Key(self.layers.content(top)?.0))
+    }
+
+    fn usable(&self, output: &Rootfs) -> bool {
+        output.layers.iter().all(|layer| self.layers.exists(layer))
+    }
+
+    fn reuse(&self, at: &Step<'_, Self>, found: &Rootfs, how: Found) -> Rootfs {
+        // A layer whose key says all of what it stands on comes with that: the earlier layers stay together.
+        let (base, whole) = match at.op() {
+            Op::Copy(copy) => (copy.base, how == Found::Written && !copy.link),
+            Op::Exec(exec) => (exec.base, matches!(how, Found::Written | Found::Settled | Found::Equal)),
+            Op::File(file) => (file.base, matches!(how, Found::Written | Found::Settled | Found::Equal)),
+            Op::Source(_) => (None, true),
+        };
+        match found.top() {
+            Some(top) if !whole => base.and_then(|input| at.input(input)).cloned().unwrap_or_default().with(top.clone()),
+            _ => found.clone(),
+        }
+    }
+
+    fn run(&self, at: &Step<'_, Self>) -> Result<Rootfs> {
+        let (base, layer) = match at.op() {
+            Op::Source(Source::Image { digest, .. }) => return self.base(digest),
+            Op::Source(Source::Context { .. }) => return Ok(Rootfs::default()),
+            Op::Copy(copy) => (copy.base, self.run_copy(at, copy)?),
+            Op::File(file) => (file.base, self.run_mkdir(at, file)?),
+            Op::Exec(exec) => (exec.base, self.run_exec(at, exec)?),
+        };
+        Ok(base.and_then(|input| at.input(input)).cloned().unwrap_or_default().with(layer))
+    }
+
+    fn stop(&self) {
+        self.stop.stop();
+    }
+
+    fn stopped(&self) -> bool {
+        self.stop.is_stopped()
+    }
+}
+
+fn now() -> Time {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    Time { seconds: i64::try_from(since.as_secs()).unwrap_or(i64::MAX), nanos: since.subsec_nanos() }
+}
+
+fn bug(what: &str) -> Error {
+    Error::new(Kind::System, format!("BUG: {what}")).hint("please report this with the Dockerfile")
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    // What these mutexes guard is whole between any two statements.
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

@@ -1,0 +1,116 @@
+//! Directories that outlive a build: `RUN --mount=type=cache`. Never part of a layer or a key.
+//!
+//! ```text
+//! <root>/mounts-v1/<64 hex of the id and of what it was filled from>/
+//!   lock        flock: shared by `sharing=shared`, exclusive by `locked`; held while a step runs
+//!   data/       what is mounted
+//!   1/ 2/ ...   the same again, for `sharing=private`: the first that nobody holds
+//! ```
+//!
+//! GC rule: `kiln prune` removes those that nobody holds (see `gc`).
+
+use super::{Machine, bug, now};
+use crate::digest::Digest;
+use crate::error::{At, Error, Kind, Result};
+use crate::layer::files::resolve;
+use crate::layer::rootfs::Rootfs;
+use frontend::op::Sharing;
+use rustix::fs::{AtFlags, CWD, Gid, Mode, Uid};
+use std::fs::{self, File, OpenOptions, TryLockError};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+/// How often a locked mount is asked for again.
+const POLL: Duration = Duration::from_millis(20);
+/// More private copies than this are a mistake.
+const MOST_PRIVATE: u32 = 1000;
+
+/// A cache mount as the Dockerfile wants it.
+pub(super) struct Wanted<'a> {
+    pub(super) id: &'a str,
+    pub(super) sharing: Sharing,
+    pub(super) from: Option<&'a Rootfs>,
+    pub(super) source: &'a str,
+    pub(super) mode: u32,
+    pub(super) uid: u32,
+    pub(super) gid: u32,
+}
+
+/// A cache mount that a step may use while it holds this.
+#[derive(Debug)]
+pub(super) struct Held {
+    /// What is mounted.
+    pub(super) data: PathBuf,
+    _lock: File,
+}
+
+impl Machine {
+    /// Takes a cache mount, waiting for its turn where the sharing says so. A wait ends with the build.
+    pub(super) fn hold_cache(&self, wanted: &Wanted<'_>, step: u32) -> Result<Held> {
+        let base = self.store.root().join("mounts-v1").join(self.cache_name(wanted)?);
+        let mut copy = 0;
+        loop {
+            let dir = if copy == 0 { base.clone() } else { base.join(copy.to_string()) };
+            fs::create_dir_all(&dir).at("make", &dir)?;
+            let path = dir.join("lock");
+            let lock = OpenOptions::new().create(true).append(true).open(&path).at("open", &path)?;
+            let taken = match wanted.sharing {
+                Sharing::Shared => lock.try_lock_shared(),
+                Sharing::Private | Sharing::Locked => lock.try_lock(),
+            };
+            match taken {
+                Ok(()) => {
+                    let data = dir.join("data");
+                    self.fill(&data, wanted, step)?;
+                    return Ok(Held { data, _lock: lock });
+                }
+                Err(TryLockError::Error(cause)) => return Err(cause).at("lock", &path),
+                Err(TryLockError::WouldBlock) if wanted.sharing == Sharing::Private && copy < MOST_PRIVATE => copy += 1,
+                Err(TryLockError::WouldBlock) if self.stop.is_stopped() => {
+                    return Err(Error::new(Kind::Interrupted, "stopped while waiting for a cache mount"));
+                }
+                Err(TryLockError::WouldBlock) => std::thread::sleep(POLL),
+            }
+        }
+    }
+
+    fn cache_name(&self, wanted: &Wanted<'_>) -> Result<String> {
+        let mut name = format!("{}:{}", wanted.id.len(), wanted.id);
+        for layer in wanted.from.map(|from| from.layers.as_slice()).unwrap_or_default() {
+            name.push_str(&format!(" {}", self.layers.content(layer)?));
+        }
+        if wanted.from.is_some() {
+            name.push_str(wanted.source);
+        }
+        Ok(Digest::of(name.as_bytes()).hex())
+    }
+
+    /// Makes the directory if it is not there: complete under another name first, so that a kill leaves no half of it.
+    fn fill(&self, data: &Path, wanted: &Wanted<'_>, step: u32) -> Result<()> {
+        if data.exists() {
+            return Ok(());
+        }
+        let new = self.store.temp("cache");
+        match wanted.from {
+            Some(from) => {
+                let view = self.view(from, step)?;
+                let top = resolve(&view, wanted.source.as_bytes())?;
+                if top.entry.is_none() {
+                    return Err(Error::new(Kind::Step, format!("`{}` is not in the source of the cache mount", wanted.source)));
+                }
+                crate::layer::unpack::write_tree(&view, &top.path, &new)?;
+            }
+            None => {
+                fs::create_dir(&new).at("make", &new)?;
+                let (uid, gid) = (Uid::from_raw(wanted.uid), Gid::from_raw(wanted.gid));
+                rustix::fs::chownat(CWD, &new, Some(uid), Some(gid), AtFlags::empty()).at("change the owner of", &new)?;
+                rustix::fs::chmodat(CWD, &new, Mode::from(wanted.mode), AtFlags::empty()).at("set the mode of", &new)?;
+            }
+        }
+        match fs::rename(&new, data) {
+            // Another step that shares it was faster.
+            Err(_) if data.exists() => fs::remove_dir_all(&new).at("remove", &new),
+            done => done.at("make", data),
+        }
+    }
+}

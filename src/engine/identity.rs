@@ -1,0 +1,119 @@
+//! Who a RUN runs as: USER looked up in the rootfs's own passwd and group files, as runc and Docker do.
+//! Reads the files through the rootfs's view; the host's users are never asked.
+
+use crate::error::{Error, Kind, Result};
+use crate::layer::files::{Files, resolve};
+use crate::layer::tree::Node;
+use std::io::Read;
+
+/// Files larger than this are refused: a hostile image must not fill the memory.
+const LARGEST_FILE: u64 = 10 << 20;
+/// Ids above are refused, as Docker does.
+const LARGEST_ID: u32 = i32::MAX as u32;
+
+/// What a process starts with.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Identity {
+    pub(super) uid: u32,
+    pub(super) gid: u32,
+    /// Supplementary groups, `gid` not among them.
+    pub(super) groups: Vec<u32>,
+    pub(super) home: String,
+}
+
+/// Looks up `user`, `user:group`, or the ids of either. Empty means root.
+pub(super) fn lookup(files: &dyn Files, user: &str) -> Result<Identity> {
+    let (user, group) = user.split_once(':').map_or((user, None), |(user, group)| (user, Some(group)));
+    let user = if user.is_empty() { "0" } else { user };
+    let passwd = Table::read(files, b"etc/passwd", 7)?;
+    let groups = Table::read(files, b"etc/group", 4)?;
+
+    let row = passwd.named(user).or_else(|| id(user).and_then(|uid| passwd.numbered(uid)));
+    let (uid, gid, home, name) = match (row, id(user)) {
+        (Some(row), _) => (row.number(2), row.number(3).unwrap_or(0), row.field(5), Some(row.field(0))),
+        (None, Some(uid)) => (Some(uid), 0, "", None),
+        (None, None) => return Err(unknown("user", user)),
+    };
+    let uid = uid.ok_or_else(|| unknown("user", user))?;
+    let chosen = group.filter(|group| !group.is_empty());
+    let (gid, groups) = match chosen {
+        Some(group) => {
+            let row = groups.named(group).and_then(|row| row.number(2));
+            (row.or_else(|| id(group)).ok_or_else(|| unknown("group", group))?, Vec::new())
+        }
+        None => (gid, name.map(|name| groups.holding(name, gid)).unwrap_or_default()),
+    };
+    if uid > LARGEST_ID || gid > LARGEST_ID {
+        return Err(Error::new(Kind::Step, format!("user `{user}` has an id above {LARGEST_ID}")));
+    }
+    let home = if home.is_empty() { "/" } else { home };
+    Ok(Identity { uid, gid, groups, home: home.to_owned() })
+}
+
+fn id(text: &str) -> Option<u32> {
+    text.bytes().all(|byte| byte.is_ascii_digit()).then(|| text.parse().ok()).flatten()
+}
+
+fn unknown(what: &str, name: &str) -> Error {
+    let file = if what == "user" { "passwd" } else { "group" };
+    Error::new(Kind::Step, format!("unable to find {what} {name}: no matching entries in {file} file"))
+        .hint(format!("add it in an earlier RUN, or write a number instead of `{name}`"))
+}
+
+/// A file of lines with fields between colons. Lines with too few fields do not count.
+struct Table {
+    text: String,
+    fields: usize,
+}
+
+struct Row<'a>(Vec<&'a str>);
+
+impl Table {
+    fn read(files: &dyn Files, path: &[u8], fields: usize) -> Result<Table> {
+        let found = resolve(files, path)?;
+        let mut text = Vec::new();
+        if let Some(Node::File { size, .. }) = found.entry.as_ref().map(|entry| &entry.node) {
+            let name = String::from_utf8_lossy(path).into_owned();
+            if *size > LARGEST_FILE {
+                return Err(Error::new(Kind::Step, format!("`/{name}` of the image is larger than {LARGEST_FILE} bytes")));
+            }
+            let reader = files.open(&found.path)?;
+            reader.take(LARGEST_FILE).read_to_end(&mut text).map_err(|cause| {
+                Error::new(Kind::Store, format!("cannot read `/{name}` of the image")).because(cause)
+            })?;
+        }
+        Ok(Table { text: String::from_utf8_lossy(&text).into_owned(), fields })
+    }
+
+    fn rows(&self) -> impl Iterator<Item = Row<'_>> {
+        let rows = self.text.lines().map(|line| Row(line.trim().split(':').collect()));
+        rows.filter(|row| row.0.len() >= self.fields.min(4))
+    }
+
+    fn named(&self, name: &str) -> Option<Row<'_>> {
+        self.rows().find(|row| row.field(0) == name)
+    }
+
+    fn numbered(&self, number: u32) -> Option<Row<'_>> {
+        self.rows().find(|row| row.number(2) == Some(number))
+    }
+
+    /// The groups that name this user as a member.
+    fn holding(&self, name: &str, besides: u32) -> Vec<u32> {
+        let member = |row: &Row<'_>| row.field(3).split(',').any(|member| member == name);
+        let mut groups: Vec<u32> = self.rows().filter(member).filter_map(|row| row.number(2)).collect();
+        groups.retain(|group| *group != besides);
+        groups.sort_unstable();
+        groups.dedup();
+        groups
+    }
+}
+
+impl<'a> Row<'a> {
+    fn field(&self, at: usize) -> &'a str {
+        self.0.get(at).copied().unwrap_or("")
+    }
+    fn number(&self, at: usize) -> Option<u32> {
+        id(self.field(at))
+    }
+}

@@ -1,0 +1,284 @@
+//! One RUN: from the op to what `exec` needs, and from what it left behind to a layer.
+
+use super::caches::{Held, Wanted};
+use super::identity::{self, Identity};
+use super::stubs::{Stubs, Want};
+use super::{Machine, Secret, bug, lock, now};
+use crate::error::{At, Error, Kind, Result};
+use crate::exec::{self, Exit, Mount, MountKind, Spec};
+use crate::layer::LayerId;
+use crate::layer::files::{Files, resolve};
+use crate::layer::rootfs::Rootfs;
+use crate::layer::tree::Node;
+use crate::layer::view::View;
+use frontend::op::{self, Network, Security};
+use solver::{Event, Step, StepId, Stream};
+use std::collections::VecDeque;
+use std::io::Read;
+use std::path::PathBuf;
+use std::time::SystemTime;
+
+/// Lines of output that an error repeats.
+const TAIL_LINES: usize = 20;
+/// A secret larger than this is refused (BuildKit's limit).
+const LARGEST_SECRET: u64 = 500 * 1024;
+
+impl Machine {
+    pub(super) fn run_exec(&self, step: &Step<'_, Self>, exec: &op::Exec) -> Result<LayerId> {
+        let number = self.step_of(step.id);
+        let rootfs = exec.base.and_then(|input| step.input(input)).cloned().unwrap_or_default();
+        let view = self.view(&rootfs, number)?;
+        let who = identity::lookup(&view, &exec.user)?;
+        let mut stubs = Stubs::default();
+        for (target, want) in FIXED {
+            stubs.need(&view, target, *want)?;
+        }
+        let mounts = self.mounts(step, exec, &view, &mut stubs)?;
+        let draft = self.layers.draft()?;
+        self.make_cwd(&view, exec, draft.upper())?;
+
+        let spec = Spec {
+            stubs: self.stubs(&stubs, &view)?,
+            lowers: self.dirs(&rootfs, number)?,
+            upper: draft.upper().to_owned(),
+            work: draft.work().to_owned(),
+            mounts: mounts.list,
+            args: exec.args.iter().map(|arg| arg.clone().into_bytes()).collect(),
+            env: environment(exec, &who, mounts.env),
+            cwd: exec.cwd.clone().into_bytes(),
+            uid: who.uid,
+            gid: who.gid,
+            groups: who.groups,
+            network: if exec.network == Network::None { exec::Network::None } else { exec::Network::Host },
+            insecure: exec.security == Security::Insecure,
+            hosts: hosts(exec),
+            resolv: std::fs::read("/etc/resolv.conf").unwrap_or_default(),
+            hostname: exec.hostname.clone(),
+        };
+        let mut tail = Tail::default();
+        let mut output = |stream: exec::Stream, bytes: &[u8]| {
+            tail.add(bytes);
+            let stream = if stream == exec::Stream::Out { Stream::Out } else { Stream::Err };
+            let event = Event::Output { step: StepId(number), stream, bytes: bytes.to_vec() };
+            self.observer.event(SystemTime::now(), &event);
+        };
+        let began = now();
+        let exit = exec::run(&spec, &mut output, &self.stop)?;
+        drop(mounts.held);
+        if self.stop.is_stopped() {
+            return Err(Error::new(Kind::Interrupted, "stopped"));
+        }
+        match exit {
+            Exit::Code(0) => self.layers.publish_upper(draft, (began, now())),
+            exit => Err(failed(exec, exit, tail)),
+        }
+    }
+
+    /// The mountable directories of a rootfs, the topmost first.
+    fn dirs(&self, rootfs: &Rootfs, step: u32) -> Result<Vec<PathBuf>> {
+        self.fetch(&rootfs.layers, step)?;
+        rootfs.layers.iter().rev().map(|layer| self.layers.dir(layer)).collect()
+    }
+
+    /// A directory with the mount points that are missing; equal ones are made once.
+    fn stubs(&self, stubs: &Stubs, view: &View) -> Result<Option<PathBuf>> {
+        if stubs.is_empty() {
+            return Ok(None);
+        }
+        let root = view.lookup(b"")?;
+        let name = (stubs.clone(), root.as_ref().map(|root| (root.mode, root.uid, root.gid, root.mtime)));
+        let mut known = lock(&self.known.stubs);
+        if let Some(dir) = known.get(&name) {
+            return Ok(Some(dir.clone()));
+        }
+        let dir = self.store.temp("stubs");
+        std::fs::create_dir(&dir).at("make", &dir)?;
+        stubs.make(&dir, root.as_ref())?;
+        known.insert(name, dir.clone());
+        Ok(Some(dir))
+    }
+
+    /// A working directory that is nowhere is made in the step's own layer, as runc does it.
+    fn make_cwd(&self, view: &View, exec: &op::Exec, upper: &std::path::Path) -> Result<()> {
+        let mut missing = Stubs::default();
+        missing.need(view, exec.cwd.as_bytes(), Want::Directory)?;
+        if missing.is_empty() { Ok(()) } else { missing.make(upper, view.lookup(b"")?.as_ref()) }
+    }
+
+    fn mounts(&self, step: &Step<'_, Self>, exec: &op::Exec, view: &View, stubs: &mut Stubs) -> Result<Mounts> {
+        let mut mounts = Mounts::default();
+        let held = self.hold_caches(step, exec)?;
+        for (at, mount) in exec.mounts.iter().enumerate() {
+            let (kind, want) = match &mount.kind {
+                op::MountKind::Bind { input, source, readonly } => {
+                    let rootfs = input.and_then(|input| step.input(input)).cloned().unwrap_or_default();
+                    let number = self.step_of(step.id);
+                    let want = kind_of(&self.view(&rootfs, number)?, source)?;
+                    let lowers = self.dirs(&rootfs, number)?;
+                    (MountKind::Layers { lowers, source: source.clone().into_bytes(), readonly: *readonly }, want)
+                }
+                op::MountKind::Cache { source, readonly, from, .. } => {
+                    let held = held.iter().find(|(place, _)| *place == at).ok_or_else(|| bug("a cache mount is not held"))?;
+                    // What a cache was filled from is its root already.
+                    let source = if from.is_some() { "/" } else { source.as_str() };
+                    let source = source.as_bytes().to_vec();
+                    (MountKind::Dir { path: held.1.data.clone(), source, readonly: *readonly }, Want::Directory)
+                }
+                op::MountKind::Tmpfs { size } => (MountKind::Tmpfs { size: *size }, Want::Directory),
+                op::MountKind::Secret { id, env, required, mode, uid, gid } => {
+                    let Some(data) = self.secret(id, *required)? else { continue };
+                    if let Some(name) = env {
+                        mounts.env.push([name.as_bytes(), b"=", &data].concat());
+                    }
+                    if mount.target.is_empty() {
+                        continue;
+                    }
+                    (MountKind::Bytes { data, mode: *mode, uid: *uid, gid: *gid }, Want::File)
+                }
+            };
+            stubs.need(view, mount.target.as_bytes(), want)?;
+            mounts.list.push(Mount { target: mount.target.clone().into_bytes(), kind });
+        }
+        mounts.held = held.into_iter().map(|(_, held)| held).collect();
+        Ok(mounts)
+    }
+
+    /// All cache mounts of a step, taken in the order of their ids, so that two steps can't wait for each other.
+    fn hold_caches(&self, step: &Step<'_, Self>, exec: &op::Exec) -> Result<Vec<(usize, Held)>> {
+        let mut wanted = Vec::new();
+        for (at, mount) in exec.mounts.iter().enumerate() {
+            if let op::MountKind::Cache { id, sharing, from, source, mode, uid, gid, .. } = &mount.kind {
+                let from = from.and_then(|input| step.input(input));
+                wanted.push((at, Wanted { id, sharing: *sharing, from, source, mode: *mode, uid: *uid, gid: *gid }));
+            }
+        }
+        wanted.sort_by(|(_, one), (_, two)| one.id.cmp(two.id));
+        wanted.iter().map(|(at, wanted)| Ok((*at, self.hold_cache(wanted, self.step_of(step.id))?))).collect()
+    }
+
+    fn secret(&self, id: &str, required: bool) -> Result<Option<Vec<u8>>> {
+        let Some(secret) = self.secrets.get(id) else {
+            return if required { Err(missing_secret(id)) } else { Ok(None) };
+        };
+        let path = match secret {
+            Secret::Value(value) => return Ok(Some(value.clone())),
+            Secret::File(path) => path,
+        };
+        let mut data = Vec::new();
+        let file = std::fs::File::open(path).at("open the secret file", path)?;
+        file.take(LARGEST_SECRET + 1).read_to_end(&mut data).at("read the secret file", path)?;
+        if data.len() as u64 > LARGEST_SECRET {
+            return Err(Error::new(Kind::Step, format!("secret `{id}` is larger than {LARGEST_SECRET} bytes")));
+        }
+        Ok(Some(data))
+    }
+}
+
+/// What every container gets mounted.
+const FIXED: &[(&[u8], Want)] = &[
+    (b"proc", Want::Directory),
+    (b"sys", Want::Directory),
+    (b"dev", Want::Directory),
+    (b"etc/hosts", Want::File),
+    (b"etc/resolv.conf", Want::File),
+];
+
+#[derive(Default)]
+struct Mounts {
+    list: Vec<Mount>,
+    /// Secrets that are variables.
+    env: Vec<Vec<u8>>,
+    held: Vec<Held>,
+}
+
+fn kind_of(view: &View, source: &str) -> Result<Want> {
+    let found = resolve(view, source.as_bytes())?;
+    match found.entry.map(|entry| entry.node) {
+        Some(Node::Dir { .. }) => Ok(Want::Directory),
+        Some(_) => Ok(Want::File),
+        None if found.path.is_empty() => Ok(Want::Directory),
+        None => Err(Error::new(Kind::Step, format!("`{source}` of a bind mount: not found in its source"))
+            .hint("check the path, and whether .dockerignore excludes it")),
+    }
+}
+
+fn missing_secret(id: &str) -> Error {
+    Error::new(Kind::Step, format!("secret {id}: not found"))
+        .hint(format!("give it with `--secret id={id},src=FILE` or `--secret id={id},env=NAME`"))
+}
+
+fn environment(exec: &op::Exec, who: &Identity, secrets: Vec<Vec<u8>>) -> Vec<Vec<u8>> {
+    let mut env: Vec<Vec<u8>> = Vec::new();
+    for (name, value) in exec.proxy.iter().chain(&exec.env) {
+        env.push(format!("{name}={value}").into_bytes());
+    }
+    if !exec.env.iter().any(|(name, _)| name == "HOME") {
+        env.push(format!("HOME={}", who.home).into_bytes());
+    }
+    env.extend(secrets);
+    env
+}
+
+fn hosts(exec: &op::Exec) -> Vec<u8> {
+    let mut text = format!("127.0.0.1\tlocalhost {}\n::1\tlocalhost ip6-localhost ip6-loopback\n", exec.hostname);
+    for (name, address) in &exec.hosts {
+        text.push_str(&format!("{address}\t{name}\n"));
+    }
+    text.into_bytes()
+}
+
+fn failed(exec: &op::Exec, exit: Exit, tail: Tail) -> Error {
+    let command = exec.args.join(" ");
+    let code = match exit {
+        Exit::Code(code) => code,
+        Exit::Signal(signal) => 128 + signal,
+    };
+    let message = format!("process {command:?} did not complete successfully: exit code: {code}");
+    let error = Error::new(Kind::Step, message);
+    let error = match (code, exit) {
+        (126, _) => error.hint("the command was found but could not be run: is it executable, and for this architecture?"),
+        (127, _) => error.hint("a command was not found: is it installed in an earlier step, and in PATH?"),
+        (_, Exit::Signal(9)) => error.hint("it was killed; when nobody did that, memory ran out"),
+        _ => error,
+    };
+    match tail.text() {
+        text if text.is_empty() => error,
+        text => error.report(text),
+    }
+}
+
+/// The last lines of a step's output, of bounded size.
+#[derive(Default)]
+struct Tail {
+    lines: VecDeque<Vec<u8>>,
+    open: bool,
+}
+
+impl Tail {
+    /// Longer lines are cut.
+    const LONGEST_LINE: usize = 400;
+
+    fn add(&mut self, bytes: &[u8]) {
+        for piece in bytes.split_inclusive(|byte| *byte == b'\n') {
+            if !self.open {
+                self.lines.push_back(Vec::new());
+            }
+            if let Some(line) = self.lines.back_mut() {
+                let room = Self::LONGEST_LINE.saturating_sub(line.len());
+                line.extend(piece.iter().filter(|byte| **byte != b'\n').take(room));
+            }
+            self.open = piece.last() != Some(&b'\n');
+        }
+        while self.lines.len() > TAIL_LINES {
+            self.lines.pop_front();
+        }
+    }
+
+    fn text(&self) -> String {
+        let printable = |line: &Vec<u8>| {
+            let line = String::from_utf8_lossy(line).into_owned();
+            line.chars().filter(|c| !c.is_control() || *c == '\t').collect::<String>()
+        };
+        self.lines.iter().map(printable).collect::<Vec<_>>().join("\n")
+    }
+}

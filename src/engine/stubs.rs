@@ -1,0 +1,100 @@
+//! Mount points that a rootfs lacks, as a directory that is put on top of its layers for one step: so a step's own
+//! layer never holds a trace of what was mounted. Parents that exist below carry the metadata they have there.
+//!
+//! The directories stand in the store's temporary folder of this process, are shared by steps that lack the same
+//! mount points, and go with the process.
+
+use crate::error::{At, Result};
+use crate::layer::files::{Files, resolve};
+use crate::layer::tree::{Entry, Node};
+use rustix::fs::{AtFlags, CWD, Gid, Mode, Timespec, Timestamps, Uid};
+use std::collections::BTreeMap;
+use std::ffi::OsStr;
+use std::os::unix::ffi::OsStrExt as _;
+use std::path::Path;
+
+/// What a mount point must be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(super) enum Want {
+    Directory,
+    File,
+}
+
+/// What a directory on top has to hold, by path relative to the root.
+#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Stubs(BTreeMap<Box<[u8]>, Stub>);
+
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct Stub {
+    want: Want,
+    mode: u32,
+    uid: u32,
+    gid: u32,
+    /// None for what does not exist below: its time never shows.
+    mtime: Option<(i64, u32)>,
+}
+
+impl Stubs {
+    /// Adds what is missing for a mount at `target`. Nothing if it is all there.
+    pub(super) fn need(&mut self, files: &dyn Files, target: &[u8], want: Want) -> Result<()> {
+        let found = resolve(files, target)?;
+        if found.entry.is_some() {
+            return Ok(());
+        }
+        let path = &found.path;
+        let ends = (0..path.len()).filter(|&at| path[at] == b'/').chain([path.len()]);
+        for end in ends.filter(|&end| end > 0) {
+            let prefix = &path[..end];
+            let below = if self.0.contains_key(prefix) { continue } else { files.lookup(prefix)? };
+            let last = end == path.len();
+            self.0.insert(prefix.into(), Stub::of(below.as_ref(), if last { want } else { Want::Directory }));
+        }
+        Ok(())
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// Makes them under a directory that exists. `root` is the metadata of the rootfs's own root.
+    pub(super) fn make(&self, dir: &Path, root: Option<&Entry>) -> Result<()> {
+        for (path, stub) in &self.0 {
+            let at = dir.join(OsStr::from_bytes(path));
+            match stub.want {
+                Want::Directory => rustix::fs::mkdir(&at, Mode::from(0o700)).at("make", &at)?,
+                Want::File => drop(std::fs::File::create_new(&at).at("make", &at)?),
+            }
+        }
+        // From below upwards, so that making a child does not change a time that was set.
+        for (path, stub) in self.0.iter().rev() {
+            stub.apply(&dir.join(OsStr::from_bytes(path)))?;
+        }
+        Stub::of(root, Want::Directory).apply(dir)
+    }
+}
+
+impl Stub {
+    fn of(below: Option<&Entry>, want: Want) -> Stub {
+        match below {
+            Some(Entry { node: Node::Dir { .. }, mode, uid, gid, mtime, .. }) => {
+                Stub { want, mode: *mode, uid: *uid, gid: *gid, mtime: Some((mtime.seconds, mtime.nanos)) }
+            }
+            _ => Stub { want, mode: if want == Want::File { 0o644 } else { 0o755 }, uid: 0, gid: 0, mtime: None },
+        }
+    }
+
+    fn apply(&self, path: &Path) -> Result<()> {
+        if self.uid != 0 || self.gid != 0 {
+            let (uid, gid) = (Uid::from_raw(self.uid), Gid::from_raw(self.gid));
+            // With a single-id mapping nobody else exists; the layer's own tree keeps the owner that is meant.
+            let _ = rustix::fs::chownat(CWD, path, Some(uid), Some(gid), AtFlags::SYMLINK_NOFOLLOW);
+        }
+        rustix::fs::chmodat(CWD, path, Mode::from(self.mode), AtFlags::empty()).at("set the mode of", path)?;
+        if let Some((seconds, nanos)) = self.mtime {
+            let time = Timespec { tv_sec: seconds, tv_nsec: i64::from(nanos) };
+            let times = Timestamps { last_access: time, last_modification: time };
+            rustix::fs::utimensat(CWD, path, &times, AtFlags::SYMLINK_NOFOLLOW).at("set the time of", path)?;
+        }
+        Ok(())
+    }
+}
