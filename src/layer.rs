@@ -1,2 +1,433 @@
-//! layers
+//! Layers: one filesystem diff each, immutable, in up to three forms, each made from another only when it is needed.
+//! Knows nothing of keys, images or registries.
+//!
+//! ```text
+//! <root>/store-v1/layers/<id>/
+//!   record            JSON: what kind of layer it is and what was known when it was made; last to be written
+//!   tree              the index (see `encode`); a base layer gets it when somebody first looks into it
+//!   tar               a COPY's plain tar: its bytes until a dir is made
+//!   dir-<flavour>/    unpacked and mountable; `root` with trusted.* marks, `user-<mapping>` with user.* marks
+//!   content           the content digest            diff-id[@<clamp>]    of the plain tar
+//!   blob-<how>[@<clamp>]   digest and size of a packed blob in the store
+//!   lock              flock: whoever makes a dir holds it
+//! ```
+//!
+//! Everything is written under a temporary name and renamed; a layer is published by renaming its whole folder.
+//! What can be derived can be lost. GC rule: a layer lives while a ref or a cache record names it.
+
+mod chunk;
+pub mod compress;
+mod derive;
+mod encode;
+pub mod files;
+mod harvest;
+pub mod index;
+mod pack;
+pub mod rootfs;
+pub mod tar;
 pub mod tree;
+pub mod unpack;
+pub mod view;
+
+pub use derive::PackedBlob;
+pub use pack::Compression;
+
+use crate::digest::{DiffId, Digest};
+use crate::error::{At, Error, Kind, Result};
+use crate::store::Store;
+use files::Opener;
+use serde::{Deserialize, Serialize};
+use std::collections::HashMap;
+use std::fmt;
+use std::fs::{self, File};
+use std::io::{Read, Write};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use tree::{Entry, Node, Time, Tree};
+
+/// The name of a layer: of a base its diff id, of others a random number, in hex.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct LayerId(String);
+
+impl std::str::FromStr for LayerId {
+    type Err = String;
+    fn from_str(text: &str) -> Result<LayerId, String> {
+        let hex = text.bytes().all(|byte| byte.is_ascii_digit() || (b'a'..=b'f').contains(&byte));
+        if hex && matches!(text.len(), 32 | 64) { Ok(LayerId(text.to_owned())) } else { Err(format!("`{text:.80}` is no layer id")) }
+    }
+}
+
+impl TryFrom<String> for LayerId {
+    type Error = String;
+    fn try_from(text: String) -> Result<LayerId, String> {
+        text.parse()
+    }
+}
+
+impl From<LayerId> for String {
+    fn from(id: LayerId) -> String {
+        id.0
+    }
+}
+
+impl fmt::Display for LayerId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// For whom a dir is: which ids it holds and how overlayfs's marks are written.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Flavour {
+    /// Real root.
+    Root,
+    /// Root of a user namespace with this mapping.
+    User {
+        /// The mapping as a short name for a folder.
+        mapping: String,
+        /// Only one id exists: owners live in the tree alone.
+        single_id: bool,
+    },
+}
+
+impl Flavour {
+    fn folder(&self) -> String {
+        match self {
+            Flavour::Root => "dir-root".to_owned(),
+            Flavour::User { mapping, .. } => format!("dir-user-{mapping}"),
+        }
+    }
+}
+
+/// What is known of a layer when it is made.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Record {
+    /// What made it.
+    pub kind: LayerKind,
+    /// When, in seconds since 1970; of a base when it was first seen.
+    pub created: i64,
+    /// When its RUN ran: seconds and nanoseconds of begin and end.
+    #[serde(default)]
+    window: Option<[(i64, u32); 2]>,
+    /// The compressed blob of a base.
+    #[serde(default)]
+    pub blob: Option<BaseBlob>,
+}
+
+/// What made a layer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum LayerKind {
+    /// It came with a base image.
+    Base,
+    /// A RUN.
+    Run,
+    /// A COPY, ADD or WORKDIR.
+    Copy,
+}
+
+/// The blob that a base layer came as.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BaseBlob {
+    /// Its name.
+    pub digest: Digest,
+    /// In bytes.
+    pub size: u64,
+    /// As the manifest has it.
+    pub media_type: String,
+}
+
+/// What the content of an entry is, for a layer that is being made.
+pub enum Bytes {
+    /// Nothing: it is no file, or a link to an earlier entry.
+    None,
+    /// These.
+    Inline(Vec<u8>),
+    /// Whatever this reads.
+    Open(Opener),
+}
+
+/// All layers of a store, for one identity. Cheap to clone.
+#[derive(Clone)]
+pub struct Layers(Arc<Inner>);
+
+struct Inner {
+    store: Store,
+    flavour: Flavour,
+    trees: Mutex<HashMap<LayerId, Arc<Tree>>>,
+    busy: Mutex<HashMap<(LayerId, String), Arc<Mutex<()>>>>,
+}
+
+/// A RUN's directories before it has run. Dropped, they are gone.
+pub struct Draft {
+    folder: PathBuf,
+    upper: PathBuf,
+    work: PathBuf,
+}
+
+impl Draft {
+    /// What the step writes to: overlayfs's upper directory.
+    pub fn upper(&self) -> &Path {
+        &self.upper
+    }
+    /// Overlayfs's own.
+    pub fn work(&self) -> &Path {
+        &self.work
+    }
+}
+
+impl Drop for Draft {
+    fn drop(&mut self) {
+        // Nothing is there any more when it was published.
+        let _ = remove(&self.folder);
+    }
+}
+
+/// Removes a tree whatever its modes are; one that is not there is fine.
+pub fn remove(path: &Path) -> std::io::Result<()> {
+    match fs::remove_dir_all(path) {
+        Err(error) if error.kind() == std::io::ErrorKind::PermissionDenied => {
+            open_up(path);
+            fs::remove_dir_all(path)
+        }
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(()),
+        done => done,
+    }
+}
+
+/// Gives directories back to their owner: without root, one of mode 000 can't be emptied.
+fn open_up(path: &Path) {
+    use std::os::unix::fs::PermissionsExt as _;
+    let _ = fs::set_permissions(path, fs::Permissions::from_mode(0o700));
+    for entry in fs::read_dir(path).into_iter().flatten().flatten() {
+        if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
+            open_up(&entry.path());
+        }
+    }
+}
+
+impl Layers {
+    /// The layers of a store.
+    pub fn new(store: Store, flavour: Flavour) -> Layers {
+        Layers(Arc::new(Inner { store, flavour, trees: Mutex::default(), busy: Mutex::default() }))
+    }
+
+    /// The store they are in.
+    pub fn store(&self) -> &Store {
+        &self.0.store
+    }
+
+    /// For whom dirs are made.
+    pub fn flavour(&self) -> &Flavour {
+        &self.0.flavour
+    }
+
+    fn folder(&self, id: &LayerId) -> PathBuf {
+        self.0.store.layers().join(&id.0)
+    }
+
+    /// Whether a layer was published.
+    pub fn exists(&self, id: &LayerId) -> bool {
+        self.folder(id).join("record").exists()
+    }
+
+    /// What was known when it was made.
+    pub fn record(&self, id: &LayerId) -> Result<Record> {
+        let path = self.folder(id).join("record");
+        let bytes = fs::read(&path).map_err(|cause| damaged(id, "has no record").because(cause))?;
+        serde_json::from_slice(&bytes).map_err(|cause| damaged(id, "has a record that can't be read").because(cause))
+    }
+
+    /// Directories for a RUN.
+    pub fn draft(&self) -> Result<Draft> {
+        let folder = self.0.store.temp("layer");
+        let (upper, work) = (folder.join(self.0.flavour.folder()), folder.join("work"));
+        for dir in [&folder, &upper, &work] {
+            fs::create_dir(dir).at("make", dir)?;
+        }
+        // The root of the container shows the mode of the topmost directory.
+        rustix::fs::chmod(&upper, rustix::fs::Mode::from(0o755)).at("set the mode of", &upper)?;
+        Ok(Draft { folder, upper, work })
+    }
+
+    /// Makes what a RUN wrote a layer: its directory is renamed, not copied. `window` is when the RUN ran.
+    pub fn publish_upper(&self, draft: Draft, window: (Time, Time)) -> Result<LayerId> {
+        remove(&draft.work).at("remove", &draft.work)?;
+        let tree = harvest::harvest(&draft.upper)?;
+        let ends = [window.0, window.1].map(|time| (time.seconds, time.nanos));
+        let record = Record { kind: LayerKind::Run, created: window.1.seconds, window: Some(ends), blob: None };
+        self.publish(&draft.folder, tree, &record)
+    }
+
+    /// Makes entries a layer, written as a plain tar. They need not be sorted; of several for one path the last counts.
+    pub fn publish_tar(&self, entries: Vec<(Entry, Bytes)>) -> Result<LayerId> {
+        let folder = self.0.store.temp("layer");
+        fs::create_dir(&folder).at("make", &folder)?;
+        let result = derive::write_copy(&folder, entries).and_then(|(tree, diff_id)| {
+            derive::put_text(&folder.join("diff-id"), &diff_id.to_string())?;
+            let record = Record { kind: LayerKind::Copy, created: seconds_now(), window: None, blob: None };
+            self.publish(&folder, tree, &record)
+        });
+        if result.is_err() {
+            let _ = remove(&folder);
+        }
+        result
+    }
+
+    fn publish(&self, folder: &Path, tree: Tree, record: &Record) -> Result<LayerId> {
+        let id = random_id()?;
+        let write = |name: &str, bytes: &[u8]| fs::write(folder.join(name), bytes).at("write", folder.join(name));
+        write("tree", &encode::encode(&tree))?;
+        write("record", &json(record)?)?;
+        fs::rename(folder, self.folder(&id)).at("publish", self.folder(&id))?;
+        self.guard(&self.0.trees).insert(id.clone(), Arc::new(tree));
+        Ok(id)
+    }
+
+    /// Makes a layer of a base image known. Its blob may still be missing.
+    pub fn base(&self, diff_id: DiffId, blob: Digest, size: u64, media_type: &str) -> Result<LayerId> {
+        let id = LayerId(diff_id.0.hex());
+        let folder = self.folder(&id);
+        if folder.join("record").exists() {
+            return Ok(id);
+        }
+        let blob = BaseBlob { digest: blob, size, media_type: media_type.to_owned() };
+        let record = Record { kind: LayerKind::Base, created: seconds_now(), window: None, blob: Some(blob) };
+        fs::create_dir_all(&folder).at("make", &folder)?;
+        derive::put_text(&folder.join("diff-id"), &diff_id.to_string())?;
+        let temp = self.0.store.temp("record");
+        fs::write(&temp, json(&record)?).at("write", &temp)?;
+        fs::rename(&temp, folder.join("record")).at("publish", &folder)?;
+        Ok(id)
+    }
+
+    /// The blob that must be in the store before the tree or a file of this layer can be had; none if all is there.
+    pub fn needs_blob(&self, id: &LayerId) -> Option<BaseBlob> {
+        let folder = self.folder(id);
+        if folder.join("tree").exists() && folder.join(self.0.flavour.folder()).exists() {
+            return None;
+        }
+        self.record(id).ok()?.blob.filter(|blob| !self.0.store.has(&blob.digest))
+    }
+
+    /// The blob that an export needs and the store lacks.
+    pub fn missing_blob(&self, id: &LayerId) -> Option<BaseBlob> {
+        self.record(id).ok()?.blob.filter(|blob| !self.0.store.has(&blob.digest))
+    }
+
+    /// The index of a layer. Files may be without digests.
+    pub fn tree(&self, id: &LayerId) -> Result<Arc<Tree>> {
+        if let Some(tree) = self.guard(&self.0.trees).get(id) {
+            return Ok(Arc::clone(tree));
+        }
+        self.once(id, "tree", || {
+            if let Some(tree) = self.guard(&self.0.trees).get(id) {
+                return Ok(Arc::clone(tree));
+            }
+            let path = self.folder(id).join("tree");
+            let tree = match fs::read(&path) {
+                Ok(bytes) => encode::decode(&bytes).ok_or_else(|| damaged(id, "has a damaged tree"))?,
+                Err(_) => self.index_base(id)?,
+            };
+            let tree = Arc::new(tree);
+            self.guard(&self.0.trees).insert(id.clone(), Arc::clone(&tree));
+            Ok(tree)
+        })
+    }
+
+    /// A directory that can be mounted.
+    pub fn dir(&self, id: &LayerId) -> Result<PathBuf> {
+        let dir = self.folder(id).join(self.0.flavour.folder());
+        if dir.exists() {
+            return Ok(dir);
+        }
+        self.once(id, "dir", || {
+            let path = self.folder(id).join("lock");
+            let lock = File::create(&path).at("open", &path)?;
+            lock.lock().at("lock", &path)?;
+            if !dir.exists() {
+                self.make_dir(id, &dir)?;
+            }
+            Ok(dir.clone())
+        })
+    }
+
+    /// The bytes of a file: an entry of this layer's tree.
+    pub fn open(&self, id: &LayerId, entry: &Entry) -> Result<Box<dyn Read + Send>> {
+        if let Node::File { size, offset: Some(offset), .. } = entry.node {
+            let tar = self.folder(id).join("tar");
+            if let Ok(mut file) = File::open(&tar) {
+                std::io::Seek::seek(&mut file, std::io::SeekFrom::Start(offset)).at("read", &tar)?;
+                return Ok(Box::new(file.take(size)));
+            }
+        }
+        open_beneath(&self.dir(id)?, &entry.path)
+    }
+
+    /// The digest of a file's bytes.
+    pub fn digest(&self, id: &LayerId, entry: &Entry) -> Result<Digest> {
+        match entry.node {
+            Node::File { digest: Some(digest), .. } => Ok(digest),
+            _ => derive::hash(self.open(id, entry)?),
+        }
+    }
+
+    /// Does something once at a time for each layer, in this process.
+    fn once<T>(&self, id: &LayerId, what: &str, work: impl FnOnce() -> Result<T>) -> Result<T> {
+        let turn = Arc::clone(self.guard(&self.0.busy).entry((id.clone(), what.to_owned())).or_default());
+        let _turn = self.guard(&turn);
+        work()
+    }
+
+    #[expect(clippy::unused_self, reason = "reads as part of what it guards")]
+    fn guard<'a, T>(&self, mutex: &'a Mutex<T>) -> MutexGuard<'a, T> {
+        // What these guard is whole between any two statements.
+        mutex.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Opens a file of a layer's directory without following any link.
+fn open_beneath(dir: &Path, path: &[u8]) -> Result<Box<dyn Read + Send>> {
+    use rustix::fs::{Mode, OFlags, ResolveFlags, openat2};
+    let base = File::open(dir).at("open", dir)?;
+    let flags = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_MAGICLINKS;
+    let open = openat2(&base, path, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty(), flags);
+    let fd = open.at("read", dir.join(String::from_utf8_lossy(path).as_ref()))?;
+    Ok(Box::new(File::from(fd)))
+}
+
+fn random_id() -> Result<LayerId> {
+    let mut bytes = [0; 16];
+    let path = Path::new("/dev/urandom");
+    File::open(path).and_then(|mut file| file.read_exact(&mut bytes)).at("read", path)?;
+    Ok(LayerId(bytes.iter().map(|byte| format!("{byte:02x}")).collect()))
+}
+
+fn json(record: &Record) -> Result<Vec<u8>> {
+    serde_json::to_vec(record).map_err(|cause| Error::new(Kind::System, "cannot write a layer's record").because(cause))
+}
+
+fn damaged(id: &LayerId, what: &str) -> Error {
+    Error::new(Kind::Store, format!("layer {id} {what}")).hint("run `kiln fsck --repair`; what is lost is built again")
+}
+
+fn seconds_now() -> i64 {
+    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
+    i64::try_from(since.as_secs()).unwrap_or(i64::MAX)
+}
+
+/// Writes all of a reader to a writer.
+fn copy_all(from: &mut dyn Read, to: &mut dyn Write) -> std::io::Result<u64> {
+    let mut buffer = vec![0; 256 * 1024];
+    let mut total = 0;
+    loop {
+        match from.read(&mut buffer)? {
+            0 => return Ok(total),
+            count => {
+                to.write_all(&buffer[..count])?;
+                total += count as u64;
+            }
+        }
+    }
+}

@@ -2,6 +2,9 @@
 #![allow(dead_code)]
 mod digest;
 mod error;
+mod exec;
+mod sys;
 mod layer;
 mod store;
+mod cache;
 fn main() {}

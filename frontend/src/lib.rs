@@ -1,12 +1,22 @@
 //! TEXT -> GRAPH: a Dockerfile becomes a plan. No files, no processes, no network: what stands behind a name is
 //! asked through [`resolve::Resolve`].
+//!
+//! [`text::parse`] cuts bytes into logical lines; `instruction` (THE TABLE) reads each by its own rules;
+//! [`plan()`] lowers the stages that the target needs, each through the narrow surface of `stage`.
+
 pub mod config;
 pub mod diagnostic;
 pub mod expand;
 pub mod glob;
 pub mod ignore;
+mod instruction;
 pub mod line;
 pub mod op;
+pub mod plan;
+mod planner;
 pub mod platform;
 pub mod resolve;
+mod stage;
 pub mod text;
+
+pub use planner::plan;

@@ -10,7 +10,7 @@ use std::collections::BTreeMap;
 /// What the user asks for, as far as the Dockerfile is concerned.
 #[derive(Clone, Debug)]
 pub struct Request {
-    /// `--target`: name or number; none for the last stage.
+    /// `--target`: a stage's name; none for the last stage.
     pub target: Option<String>,
     /// What is built.
     pub platform: Platform,

@@ -13,9 +13,91 @@ pub struct Platform {
     pub variant: Option<String>,
 }
 
+impl Platform {
+    /// The platform kiln itself runs on.
+    pub fn host() -> Platform {
+        Platform::normal("linux", std::env::consts::ARCH, None)
+    }
+
+    /// Reads `os/architecture[/variant]`, or an architecture or os alone.
+    pub fn parse(text: &str) -> Result<Platform, String> {
+        let bad = || format!("{text:?}: cannot parse platform specifier");
+        let parts: Vec<&str> = text.split('/').collect();
+        let valid =
+            |part: &&str| !part.is_empty() && part.chars().all(|c| c.is_ascii_alphanumeric() || "_.-".contains(c));
+        if !parts.iter().all(valid) {
+            return Err(bad());
+        }
+        match parts.as_slice() {
+            ["local"] => Ok(Platform::host()),
+            [os] if os.eq_ignore_ascii_case("linux") => Ok(Platform::host()),
+            [architecture] if is_architecture(architecture) => Ok(Platform::normal("linux", architecture, None)),
+            [os, architecture] => Ok(Platform::normal(os, architecture, None)),
+            [os, architecture, variant] => Ok(Platform::normal(os, architecture, Some(variant))),
+            _ => Err(bad()),
+        }
+    }
+
+    fn normal(os: &str, architecture: &str, variant: Option<&str>) -> Platform {
+        let (architecture, variant) = (architecture.to_lowercase(), variant.map(str::to_lowercase));
+        let (architecture, variant) = match (architecture.as_str(), variant.as_deref()) {
+            ("i386" | "x86", _) => ("386", None),
+            ("x86_64" | "x86-64" | "amd64", Some("v1") | None) => ("amd64", None),
+            ("x86_64" | "x86-64", variant) => ("amd64", variant),
+            ("aarch64" | "arm64", Some("8" | "v8") | None) => ("arm64", None),
+            ("aarch64", variant) => ("arm64", variant),
+            ("armhf", _) => ("arm", Some("v7")),
+            ("armel", _) => ("arm", Some("v6")),
+            ("arm", Some("7" | "") | None) => ("arm", Some("v7")),
+            ("arm", Some("5")) => ("arm", Some("v5")),
+            ("arm", Some("6")) => ("arm", Some("v6")),
+            ("arm", Some("8")) => ("arm", Some("v8")),
+            ("powerpc64", _) => ("ppc64", None),
+            ("powerpc64le", _) => ("ppc64le", None),
+            (architecture, variant) => (architecture, variant),
+        };
+        Platform { os: os.to_lowercase(), architecture: architecture.to_owned(), variant: variant.map(str::to_owned) }
+    }
+
+    /// Whether an image of `other` runs where this is asked for.
+    pub fn accepts(&self, other: &Platform) -> bool {
+        let other = Platform::normal(&other.os, &other.architecture, other.variant.as_deref());
+        *self == other
+    }
+}
+
+fn is_architecture(text: &str) -> bool {
+    let known = [
+        "amd64", "x86_64", "x86-64", "arm64", "aarch64", "arm", "armhf", "armel", "386", "i386", "ppc64", "ppc64le",
+        "s390x", "riscv64", "mips64", "mips64le", "loong64", "mips", "mipsle", "wasm",
+    ];
+    known.contains(&text.to_lowercase().as_str())
+}
+
 impl fmt::Display for Platform {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}/{}", self.os, self.architecture)?;
         self.variant.as_ref().map_or(Ok(()), |variant| write!(f, "/{variant}"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_those_of_containerd() {
+        let check = |text: &str, expected: &str| {
+            assert_eq!(Platform::parse(text).map(|p| p.to_string()), Ok(expected.to_owned()))
+        };
+        check("linux/amd64", "linux/amd64");
+        check("linux/x86_64", "linux/amd64");
+        check("aarch64", "linux/arm64");
+        check("linux/arm64/v8", "linux/arm64");
+        check("linux/arm", "linux/arm/v7");
+        check("linux/arm/v6", "linux/arm/v6");
+        assert!(Platform::parse("no/such/plat/form").is_err());
+        assert!(Platform::parse("").is_err());
+        assert!(Platform::parse("a/../b").is_err());
     }
 }

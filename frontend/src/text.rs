@@ -48,6 +48,16 @@ pub fn parse_trigger(text: &str) -> Result<Line, Vec<Diagnostic>> {
     }
 }
 
+/// What a word of the form `<<NAME` begins.
+pub(crate) fn heredoc_word(word: &str) -> Option<crate::line::Heredoc> {
+    heredoc::parse(word)
+}
+
+/// A body without the tabs that begin its lines (`<<-`).
+pub(crate) fn chomped(body: &str) -> String {
+    body.split_inclusive('\n').map(|line| line.trim_start_matches('\t')).collect()
+}
+
 struct Parser<'a> {
     file: &'a File<'a>,
     next: usize,

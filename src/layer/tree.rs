@@ -81,3 +81,62 @@ pub struct Time {
     /// 0 to 999,999,999.
     pub nanos: u32,
 }
+
+impl Tree {
+    /// A tree of entries in any order; of several for one path the last one counts.
+    pub fn new(mut entries: Vec<Entry>) -> Tree {
+        entries.sort_by(|one, two| order(&one.path, &two.path));
+        entries.reverse();
+        entries.dedup_by(|one, two| one.path == two.path);
+        entries.reverse();
+        Tree { entries }
+    }
+
+    /// The entry of a path.
+    pub fn get(&self, path: &[u8]) -> Option<&Entry> {
+        let at = self.entries.binary_search_by(|entry| order(&entry.path, path)).ok()?;
+        self.entries.get(at)
+    }
+
+    /// The entries below a directory, at any depth.
+    pub fn below(&self, dir: &[u8]) -> &[Entry] {
+        let inside = |path: &[u8]| dir.is_empty() || (path.len() > dir.len() && path.starts_with(dir) && path[dir.len()] == b'/');
+        let start = self.entries.partition_point(|entry| order(&entry.path, dir).is_le());
+        let count = self.entries[start..].partition_point(|entry| inside(&entry.path));
+        &self.entries[start..start + count]
+    }
+}
+
+/// Paths by their parts: `/` is lower than every other byte.
+pub fn order(one: &[u8], two: &[u8]) -> std::cmp::Ordering {
+    let rank = |byte: &u8| if *byte == b'/' { 0 } else { u16::from(*byte) + 1 };
+    one.iter().map(rank).cmp(two.iter().map(rank))
+}
+
+/// The directory a path stands in: empty for what stands in the root.
+pub fn parent(path: &[u8]) -> &[u8] {
+    path.iter().rposition(|byte| *byte == b'/').map_or(b"", |at| &path[..at])
+}
+
+/// The last part of a path.
+pub fn name(path: &[u8]) -> &[u8] {
+    path.iter().rposition(|byte| *byte == b'/').map_or(path, |at| &path[at + 1..])
+}
+
+/// A path with one part more.
+pub fn child(dir: &[u8], name: &[u8]) -> Box<[u8]> {
+    if dir.is_empty() { name.into() } else { [dir, b"/", name].concat().into() }
+}
+
+impl Entry {
+    /// A directory of root, 0755.
+    pub fn directory(path: &[u8], mtime: Time) -> Entry {
+        let node = Node::Dir { opaque: false };
+        Entry { path: path.into(), node, mode: 0o755, uid: 0, gid: 0, mtime, xattrs: Vec::new(), link: None }
+    }
+
+    /// Whether it is a directory.
+    pub fn is_dir(&self) -> bool {
+        matches!(self.node, Node::Dir { .. })
+    }
+}

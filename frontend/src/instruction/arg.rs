@@ -1,0 +1,42 @@
+//! ARG: a name that the user may give a value.
+
+use super::{Diagnostic, Line, Stage, at_least_one, error, flags};
+
+/// `ARG name[=default] ...`.
+#[derive(Clone, Debug)]
+pub(crate) struct Arg {
+    /// Names with their defaults, as written.
+    pub(crate) args: Vec<(String, Option<String>)>,
+}
+
+impl Arg {
+    pub(super) fn parse(line: &Line) -> Result<Arg, Diagnostic> {
+        at_least_one(line)?;
+        flags::none(line)?;
+        let mut args = Vec::new();
+        for word in &line.args {
+            match word.text.split_once('=') {
+                Some(("", _)) => return Err(error(line, "blank-name", "ARG names can not be blank")),
+                Some((name, default)) => args.push((name.to_owned(), Some(default.to_owned()))),
+                None => args.push((word.text.clone(), None)),
+            }
+        }
+        Ok(Arg { args })
+    }
+
+    pub(super) fn lower(&self, stage: &mut Stage<'_, '_>) -> Result<(), Diagnostic> {
+        let mut words = vec!["ARG".to_owned()];
+        for (name, default) in &self.args {
+            stage.warn_of_secret("ARG", name);
+            let value = match (stage.build_arg(name), default) {
+                (Some(given), _) => Some(given),
+                (None, Some(default)) => Some(stage.expand(default)?),
+                (None, None) => stage.global_arg(name),
+            };
+            words.push(value.as_ref().map_or(name.clone(), |value| format!("{name}={value}")));
+            stage.declare(name, value);
+        }
+        stage.history(words.join(" "), None);
+        Ok(())
+    }
+}

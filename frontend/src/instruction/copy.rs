@@ -1,0 +1,192 @@
+//! COPY: files from the context, another stage or an image. Holds what ADD shares with it.
+
+use super::flags::{self, Flags, Kind};
+use super::{Diagnostic, Line, Stage, error};
+use crate::line::{Heredoc, Word};
+use crate::op::{self, CopySource, Op, Unpack};
+use crate::stage::{Origin, join};
+use crate::text;
+
+/// `COPY [flags] source... destination`.
+#[derive(Clone, Debug)]
+pub(crate) struct Copy {
+    pub(super) from: Option<String>,
+    pub(super) parents: bool,
+    pub(super) common: Common,
+}
+
+/// What COPY and ADD have in common.
+#[derive(Clone, Debug)]
+pub(super) struct Common {
+    /// `COPY` or `ADD`.
+    name: &'static str,
+    written: String,
+    pub(super) sources: Vec<Word>,
+    inline: Vec<Heredoc>,
+    dest: String,
+    chown: Option<String>,
+    chmod: Option<String>,
+    link: bool,
+    exclude: Vec<String>,
+}
+
+pub(super) const FLAGS: &[(&str, Kind)] =
+    &[("chown", Kind::Text), ("chmod", Kind::Text), ("link", Kind::Switch), ("exclude", Kind::List)];
+
+impl Copy {
+    pub(super) fn parse(line: &Line) -> Result<Copy, Diagnostic> {
+        let own = [("from", Kind::Text), ("parents", Kind::Switch)];
+        let flags = flags::check(line, &[FLAGS, &own].concat())?;
+        let (from, parents) = (flags.text("from"), flags.switch("parents") == Some(true));
+        if let Some(flag) = flags.all("from").next().filter(|_| from.as_deref().is_some_and(|from| from.contains('$')))
+        {
+            let message = "'from' doesn't support variable expansion, define alias stage instead";
+            let help = "put `FROM $IMAGE AS name` before this stage and write `--from=name`";
+            return Err(Diagnostic::error("from-variable", message, Some(flag.span.clone())).help(help));
+        }
+        Ok(Copy { from, parents, common: Common::parse("COPY", line, &flags)? })
+    }
+
+    pub(super) fn lower(&self, stage: &mut Stage<'_, '_>) -> Result<(), Diagnostic> {
+        let origin = match &self.from {
+            Some(from) => Origin::Named(from.clone()),
+            None => Origin::Context,
+        };
+        self.common.lower(stage, &origin, self.parents, Unpack::Never)
+    }
+}
+
+impl Common {
+    pub(super) fn parse(name: &'static str, line: &Line, flags: &Flags<'_>) -> Result<Common, Diagnostic> {
+        let Some((dest, sources)) = line.args.split_last().filter(|(_, sources)| !sources.is_empty()) else {
+            let message = format!(
+                "{name} requires at least two arguments, but only one was provided. Destination could not be determined"
+            );
+            return Err(error(line, "no-destination", message));
+        };
+        if text::heredoc_word(&dest.text).is_some() {
+            return Err(error(line, "heredoc", format!("{name} cannot accept a heredoc as a destination")));
+        }
+        let (mut paths, mut inline) = (Vec::new(), Vec::new());
+        for source in sources {
+            match text::heredoc_word(&source.text) {
+                Some(begun) => inline.extend(line.heredocs.iter().find(|heredoc| heredoc.name == begun.name).cloned()),
+                None => paths.push(source.clone()),
+            }
+        }
+        Ok(Common {
+            name,
+            written: line.rest.clone(),
+            sources: paths,
+            inline,
+            dest: dest.text.clone(),
+            chown: flags.text("chown"),
+            chmod: flags.text("chmod"),
+            link: flags.switch("link") == Some(true),
+            exclude: flags.texts("exclude"),
+        })
+    }
+
+    pub(super) fn lower(
+        &self,
+        stage: &mut Stage<'_, '_>,
+        origin: &Origin,
+        parents: bool,
+        unpack: Unpack,
+    ) -> Result<(), Diagnostic> {
+        let owner = self.chown.as_deref().map(|owner| stage.expand(owner)).transpose()?;
+        let mode = self.chmod.as_deref().map(|mode| stage.expand(mode)).transpose()?;
+        mode.as_deref().map_or(Ok(()), |mode| check_mode(stage, mode))?;
+        let mut message = self.name.to_owned();
+        let flag = |name: &str, value: &Option<String>| {
+            value.as_ref().map_or(String::new(), |value| format!(" --{name}={value}"))
+        };
+        message.push_str(if parents { " --parents" } else { "" });
+        message.push_str(&flag("chown", &owner));
+        message.push_str(&flag("chmod", &mode));
+
+        let mut paths = Vec::new();
+        for word in &self.sources {
+            let path = stage.expand(&word.text)?;
+            message.push_str(&format!(" {path}"));
+            refuse_remote(stage, self.name, word, &path)?;
+            paths.push(path);
+        }
+        let mut inline = Vec::new();
+        for heredoc in &self.inline {
+            let content = if heredoc.chomp { text::chomped(&heredoc.content) } else { heredoc.content.clone() };
+            let content = if heredoc.expand { stage.expand_heredoc(&content)? } else { content };
+            message.push_str(&format!(" <<{}", heredoc.name));
+            inline.push((heredoc.name.clone(), content));
+        }
+        let dest = stage.expand(&self.dest)?;
+        message.push_str(&format!(" {dest}"));
+        let target = destination(&stage.workdir(), &dest);
+
+        let mut inputs = Vec::new();
+        if !paths.is_empty() {
+            inputs.push(stage.origin(origin)?);
+        }
+        // A mode that depends on what is there can't be set on a layer that is made for itself, says BuildKit.
+        let link = self.link && mode.is_none();
+        let vertex = stage.push(
+            &format!("{} {}", self.name, self.written),
+            |base| {
+                let input = usize::from(base.is_some());
+                let paths = paths.into_iter().map(|path| CopySource::Path { input, path });
+                let inline =
+                    inline.into_iter().map(|(name, data)| CopySource::Inline { name, data: data.into_bytes() });
+                let (sources, exclude) = (paths.chain(inline).collect(), self.exclude.clone());
+                Op::Copy(op::Copy { base, link, sources, dest: target, owner, mode, parents, exclude, unpack })
+            },
+            &inputs,
+        );
+        stage.history(format!("{message} # buildkit"), Some(vertex));
+        Ok(())
+    }
+}
+
+/// Absolute and clean, with a slash at the end where the user says that it is a directory.
+fn destination(workdir: &str, dest: &str) -> String {
+    let path = join(workdir, dest);
+    let directory = dest.ends_with('/') || matches!(dest, "" | ".") || dest.ends_with("/.");
+    if directory && path != "/" { path + "/" } else { path }
+}
+
+fn check_mode(stage: &Stage<'_, '_>, mode: &str) -> Result<(), Diagnostic> {
+    let octal = !mode.is_empty() && mode.bytes().all(|byte| byte.is_ascii_digit());
+    let good = if octal { u32::from_str_radix(mode, 8).is_ok_and(|mode| mode <= 0o7777) } else { is_symbolic(mode) };
+    if good {
+        return Ok(());
+    }
+    let message = format!("invalid chmod parameter: '{mode}'. it should be octal string and between 0 and 07777");
+    Err(stage.error("chmod", message).help("write `--chmod=755` or `--chmod=u=rwX,go=rX`"))
+}
+
+/// chmod(1): clauses of who, operator and permissions.
+fn is_symbolic(mode: &str) -> bool {
+    mode.split(',').all(|clause| {
+        let rest = clause.trim_start_matches(['u', 'g', 'o', 'a']);
+        let mut actions = 0;
+        let mut rest = rest;
+        while let Some(after) = rest.strip_prefix(['+', '-', '=']) {
+            actions += 1;
+            rest = after.trim_start_matches(['r', 'w', 'x', 'X', 's', 't', 'u', 'g', 'o']);
+        }
+        actions > 0 && rest.is_empty()
+    })
+}
+
+fn refuse_remote(stage: &Stage<'_, '_>, name: &str, word: &Word, path: &str) -> Result<(), Diagnostic> {
+    let http = path.starts_with("http://") || path.starts_with("https://");
+    let git = path.starts_with("git://") || path.starts_with("git@") || path.starts_with("ssh://");
+    if !http && !git {
+        return Ok(());
+    }
+    let what = if git { "git ref" } else { "URL" };
+    let error = match name {
+        "COPY" => stage.error("copy-remote", format!("source can't be a {what} for COPY")).help("use ADD"),
+        _ => stage.error("not-yet", format!("ADD of a {what} is not there yet")).help("fetch it in a RUN step"),
+    };
+    Err(Diagnostic { span: Some(word.span.clone()), ..error })
+}

@@ -1,0 +1,153 @@
+//! HEALTHCHECK: how a container is found to be well.
+
+use super::flags::{self, Kind};
+use super::{Diagnostic, Line, Stage, at_least_one, error};
+use crate::config;
+
+/// `HEALTHCHECK [flags] CMD ...` or `HEALTHCHECK NONE`.
+#[derive(Clone, Debug)]
+pub(crate) struct Healthcheck {
+    check: config::Healthcheck,
+}
+
+const FLAGS: &[(&str, Kind)] = &[
+    ("interval", Kind::Text),
+    ("timeout", Kind::Text),
+    ("start-period", Kind::Text),
+    ("start-interval", Kind::Text),
+    ("retries", Kind::Text),
+];
+
+impl Healthcheck {
+    pub(super) fn parse(line: &Line) -> Result<Healthcheck, Diagnostic> {
+        at_least_one(line)?;
+        let kind = line.args[0].text.to_uppercase();
+        let mut words: Vec<String> = line.args[1..].iter().map(|word| word.text.clone()).collect();
+        if kind == "NONE" {
+            if !words.is_empty() {
+                return Err(error(line, "healthcheck", "HEALTHCHECK NONE takes no arguments"));
+            }
+            return Ok(Healthcheck { check: config::Healthcheck { test: Some(vec![kind]), ..Default::default() } });
+        }
+        let flags = flags::check(line, FLAGS)?;
+        if kind != "CMD" {
+            return Err(error(line, "healthcheck", format!("Unknown type {kind:?} in HEALTHCHECK (try CMD)")));
+        }
+        if words.is_empty() {
+            return Err(error(line, "healthcheck", "Missing command after HEALTHCHECK CMD"));
+        }
+        words.insert(0, if line.json { "CMD" } else { "CMD-SHELL" }.to_owned());
+        let time = |name| match flags.text(name) {
+            Some(text) => duration(&text)
+                .and_then(|time| at_least_a_millisecond(name, time))
+                .map_err(|m| error(line, "healthcheck", m)),
+            None => Ok(0),
+        };
+        let retries = match flags.text("retries") {
+            Some(text) => text
+                .parse::<i32>()
+                .map_err(|_| error(line, "healthcheck", format!("--retries is no number: {text}")))?,
+            None => 0,
+        };
+        if retries < 0 {
+            return Err(error(line, "healthcheck", format!("--retries cannot be negative ({retries})")));
+        }
+        let check = config::Healthcheck {
+            test: Some(words),
+            interval: time("interval")?,
+            timeout: time("timeout")?,
+            start_period: time("start-period")?,
+            start_interval: time("start-interval")?,
+            retries: i64::from(retries),
+        };
+        Ok(Healthcheck { check })
+    }
+
+    pub(super) fn lower(&self, stage: &mut Stage<'_, '_>) -> Result<(), Diagnostic> {
+        stage.warn_if_repeated("HEALTHCHECK");
+        let check = &self.check;
+        let message = format!(
+            "HEALTHCHECK {{Test:[{}] Interval:{} Timeout:{} StartPeriod:{} StartInterval:{} Retries:{}}}",
+            check.test.as_deref().unwrap_or_default().join(" "),
+            go_duration(check.interval),
+            go_duration(check.timeout),
+            go_duration(check.start_period),
+            go_duration(check.start_interval),
+            check.retries
+        );
+        stage.config().healthcheck = Some(check.clone());
+        stage.history(message, None);
+        Ok(())
+    }
+}
+
+fn at_least_a_millisecond(name: &str, time: i64) -> Result<i64, String> {
+    match time {
+        0 => Ok(0),
+        time if time < 1_000_000 => Err(format!("Interval {name:?} cannot be less than 1ms")),
+        time => Ok(time),
+    }
+}
+
+/// Go's `time.ParseDuration`, in nanoseconds.
+fn duration(text: &str) -> Result<i64, String> {
+    const UNITS: &[(&str, f64)] =
+        &[("ns", 1.0), ("us", 1e3), ("µs", 1e3), ("μs", 1e3), ("ms", 1e6), ("s", 1e9), ("m", 60e9), ("h", 3600e9)];
+    let bad = || format!("time: invalid duration {text:?}");
+    let (sign, mut rest) = match text.strip_prefix('-') {
+        Some(rest) => (-1.0, rest),
+        None => (1.0, text.strip_prefix('+').unwrap_or(text)),
+    };
+    if rest == "0" {
+        return Ok(0);
+    }
+    let mut total = 0.0;
+    while !rest.is_empty() {
+        let digits = rest.find(|c: char| !c.is_ascii_digit() && c != '.').ok_or_else(bad)?;
+        let number: f64 = rest[..digits].parse().map_err(|_| bad())?;
+        rest = &rest[digits..];
+        let end = rest.find(|c: char| c.is_ascii_digit() || c == '.').unwrap_or(rest.len());
+        let (_, unit) = UNITS.iter().find(|(name, _)| *name == &rest[..end]).ok_or_else(bad)?;
+        total += number * unit;
+        rest = &rest[end..];
+    }
+    if text.trim_start_matches(['-', '+']).is_empty() || total > i64::MAX as f64 {
+        return Err(bad());
+    }
+    Ok((sign * total) as i64)
+}
+
+/// Go's `time.Duration.String`.
+fn go_duration(nanos: i64) -> String {
+    let short = |value: f64, unit: &str| format!("{value}{unit}");
+    match nanos {
+        0 => "0s".to_owned(),
+        n if n < 1_000 => short(n as f64, "ns"),
+        n if n < 1_000_000 => short(n as f64 / 1e3, "µs"),
+        n if n < 1_000_000_000 => short(n as f64 / 1e6, "ms"),
+        n => {
+            let (hours, minutes) = (n / 3_600_000_000_000, n / 60_000_000_000 % 60);
+            let seconds = short((n % 60_000_000_000) as f64 / 1e9, "s");
+            match (hours, minutes) {
+                (0, 0) => seconds,
+                (0, minutes) => format!("{minutes}m{seconds}"),
+                (hours, minutes) => format!("{hours}h{minutes}m{seconds}"),
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn durations_are_gos() {
+        assert_eq!(duration("1m30.5s").map(go_duration), Ok("1m30.5s".to_owned()));
+        assert_eq!(duration("1h").map(go_duration), Ok("1h0m0s".to_owned()));
+        assert_eq!(duration("1500us").map(go_duration), Ok("1.5ms".to_owned()));
+        for bad in ["", "1", "s", "1x", "-", "1..s"] {
+            assert!(bad.is_empty() || duration(bad).is_err(), "{bad}");
+        }
+    }
+}

@@ -1,0 +1,364 @@
+//! One stage while it is lowered: the narrow surface through which instructions act, and the state that a stage
+//! hands on to those that stand on it.
+
+use crate::config::{History, ImageConfig, RunConfig};
+use crate::diagnostic::{Diagnostic, closest};
+use crate::expand::Expander;
+use crate::line::{Line, Span};
+use crate::op::{self, CopySource, Input, Network, Op};
+use crate::plan::Past;
+use crate::planner::Planner;
+use solver::{Vertex, VertexId};
+use std::collections::BTreeMap;
+
+/// The PATH of images that set none (BuildKit's `system.DefaultPathEnvUnix`).
+const DEFAULT_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+
+/// Where files come from.
+#[derive(Clone, Debug)]
+pub(crate) enum Origin {
+    /// The build context.
+    Context,
+    /// A stage, an image or a named context.
+    Named(String),
+}
+
+/// What a stage amounts to after some of its instructions.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct State {
+    pub(crate) image: ImageConfig,
+    pub(crate) history: Vec<Past>,
+    /// The rootfs; none on scratch before the first layer.
+    pub(crate) top: Option<VertexId>,
+    /// ENV and ARG values, in order.
+    env: Vec<(String, String)>,
+    /// ARGs, for the history of RUN.
+    args: Vec<(String, Option<String>)>,
+    workdir_set: bool,
+}
+
+impl State {
+    /// The state of `FROM scratch`.
+    pub(crate) fn scratch(platform: &crate::platform::Platform) -> State {
+        let image = ImageConfig {
+            architecture: platform.architecture.clone(),
+            os: platform.os.clone(),
+            variant: platform.variant.clone(),
+            config: RunConfig { working_dir: "/".to_owned(), ..RunConfig::default() },
+            ..ImageConfig::default()
+        };
+        State { image, ..State::default() }.with_path()
+    }
+
+    /// The state of a base image.
+    pub(crate) fn image(mut image: ImageConfig, top: VertexId) -> State {
+        let history: Vec<History> = std::mem::take(&mut image.history);
+        image.rootfs.diff_ids.clear();
+        image.created = None;
+        if image.architecture == "arm64" {
+            // v8 is what every arm64 is.
+            image.variant = image.variant.filter(|variant| variant != "v8");
+        }
+        let history = history.into_iter().map(Past::Base).collect();
+        State { image, history, top: Some(top), ..State::default() }.with_path()
+    }
+
+    fn with_path(mut self) -> State {
+        let env = self.image.config.env.get_or_insert_default();
+        if !env.iter().any(|pair| pair.starts_with("PATH=")) {
+            env.push(format!("PATH={DEFAULT_PATH}"));
+        }
+        let pairs = env.iter().map(|pair| pair.split_once('=').unwrap_or((pair, "")));
+        self.env = pairs.map(|(name, value)| (name.to_owned(), value.to_owned())).collect();
+        self
+    }
+
+    /// What a stage that stands on this one begins with, and the triggers it has to run.
+    pub(crate) fn inherited(mut self) -> (State, Vec<String>) {
+        let triggers = self.image.config.on_build.take().unwrap_or_default();
+        (self, triggers)
+    }
+
+    fn set(list: &mut Vec<(String, String)>, name: &str, value: &str) {
+        match list.iter_mut().find(|(known, _)| known == name) {
+            Some((_, old)) => value.clone_into(old),
+            None => list.push((name.to_owned(), value.to_owned())),
+        }
+    }
+}
+
+/// A stage being lowered.
+pub(crate) struct Stage<'p, 'a> {
+    pub(crate) planner: &'p mut Planner<'a>,
+    pub(crate) state: State,
+    /// Its number.
+    pub(crate) index: usize,
+    /// Steps so far and in all, for people.
+    pub(crate) count: (usize, usize),
+    /// The instruction at hand.
+    pub(crate) line: Line,
+    /// It came from a base's ONBUILD.
+    pub(crate) triggered: bool,
+    /// Where instructions that count once were seen.
+    pub(crate) had: BTreeMap<&'static str, Span>,
+}
+
+impl Stage<'_, '_> {
+    /// An error at the instruction at hand.
+    pub(crate) fn error(&self, code: &'static str, message: impl Into<String>) -> Diagnostic {
+        Diagnostic::error(code, message, Some(self.line.span.clone()))
+    }
+
+    /// A warning at the instruction at hand.
+    pub(crate) fn warn(&mut self, rule: &'static str, message: impl Into<String>) {
+        self.planner.warn(Diagnostic::warning(rule, message, Some(self.line.span.clone())));
+    }
+
+    /// Notes that an instruction was seen.
+    pub(crate) fn mark(&mut self, name: &'static str) {
+        self.had.insert(name, self.line.span.clone());
+        self.state.workdir_set |= name == "WORKDIR";
+    }
+
+    /// Whether the stage has had an instruction (of WORKDIR: or a stage below it).
+    pub(crate) fn has_had(&self, name: &str) -> bool {
+        self.had.contains_key(name) || (name == "WORKDIR" && self.state.workdir_set)
+    }
+
+    /// Only the last of these has an effect.
+    pub(crate) fn warn_if_repeated(&mut self, name: &'static str) {
+        if self.has_had(name) {
+            let message = format!(
+                "Multiple {name} instructions should not be used in the same stage because only the last one will be used"
+            );
+            self.warn("MultipleInstructionsDisallowed", message);
+        }
+        self.mark(name);
+    }
+
+    /// A text is run by a shell, which does not pass signals on.
+    pub(crate) fn warn_of_shell_form(&mut self, name: &str) {
+        if self.state.image.config.shell.is_none() {
+            let message =
+                format!("JSON arguments recommended for {name} to prevent unintended behavior related to OS signals");
+            self.warn("JSONArgsRecommended", message);
+        }
+    }
+
+    /// What looks like a secret stays in the image for everyone to read.
+    pub(crate) fn warn_of_secret(&mut self, instruction: &str, name: &str) {
+        const WORDS: &[&str] =
+            &["apikey", "auth", "credential", "credentials", "key", "password", "pword", "passwd", "secret", "token"];
+        let lower = name.to_lowercase();
+        let parts = || lower.split('_');
+        if parts().any(|part| WORDS.contains(&part)) && !parts().any(|part| part == "public") {
+            let message = format!("Do not use ARG or ENV instructions for sensitive data ({instruction} {name:?})");
+            self.warn("SecretsUsedInArgOrEnv", message);
+        }
+    }
+
+    /// The config of the image so far.
+    pub(crate) fn config(&mut self) -> &mut RunConfig {
+        &mut self.state.image.config
+    }
+
+    pub(crate) fn set_author(&mut self, name: &str) {
+        self.state.image.author = Some(name.to_owned());
+    }
+
+    /// A variable of the image and of later steps.
+    pub(crate) fn set_env(&mut self, name: &str, value: &str) {
+        let pairs = self.state.image.config.env.get_or_insert_default();
+        let pair = format!("{name}={value}");
+        match pairs.iter_mut().find(|old| old.split('=').next() == Some(name)) {
+            Some(old) => *old = pair,
+            None => pairs.push(pair),
+        }
+        State::set(&mut self.state.env, name, value);
+    }
+
+    /// An ARG: seen by later steps, not by the image.
+    pub(crate) fn declare(&mut self, name: &str, value: Option<String>) {
+        if let Some(value) = &value {
+            State::set(&mut self.state.env, name, value);
+        }
+        self.state.args.push((name.to_owned(), value));
+    }
+
+    /// The value that the user gave an ARG.
+    pub(crate) fn build_arg(&self, name: &str) -> Option<String> {
+        self.planner.request.build_args.get(name).cloned()
+    }
+
+    /// The value an ARG has before the first FROM, or that kiln gives it.
+    pub(crate) fn global_arg(&self, name: &str) -> Option<String> {
+        self.planner.global(name)
+    }
+
+    /// A word with quotes resolved and variables replaced.
+    pub(crate) fn expand(&mut self, word: &str) -> Result<String, Diagnostic> {
+        self.expander(|expander| expander.word(word).map(|expanded| (expanded.text, expanded.undefined)))
+    }
+
+    /// The body of a here-document with variables replaced.
+    pub(crate) fn expand_heredoc(&mut self, text: &str) -> Result<String, Diagnostic> {
+        self.expander(|expander| expander.heredoc(text).map(|expanded| (expanded.text, expanded.undefined)))
+    }
+
+    /// The words a word becomes.
+    pub(crate) fn expand_words(&mut self, word: &str) -> Result<Vec<String>, Diagnostic> {
+        self.expander(|expander| expander.words(word).map(|words| (words, Vec::new())))
+    }
+
+    fn expander<T>(
+        &mut self,
+        run: impl FnOnce(&Expander<'_>) -> Result<(T, Vec<String>), crate::expand::ExpandError>,
+    ) -> Result<T, Diagnostic> {
+        let env = &self.state.env;
+        let lookup = |name: &str| env.iter().find(|(known, _)| known == name).map(|(_, value)| value.clone());
+        let done = run(&Expander::new(self.planner.escape, &lookup));
+        match done {
+            Ok((value, undefined)) => {
+                undefined.iter().for_each(|name| self.warn_of_undefined(name));
+                Ok(value)
+            }
+            Err(error) => Err(self.error("expansion", error.to_string())),
+        }
+    }
+
+    fn warn_of_undefined(&mut self, name: &str) {
+        if self.state.args.iter().any(|(known, _)| known == name) || self.triggered {
+            return;
+        }
+        let near = closest(name, self.state.env.iter().map(|(known, _)| known.as_str()));
+        let hint = near.map(|near| format!(" (did you mean ${near}?)")).unwrap_or_default();
+        self.warn("UndefinedVar", format!("Usage of undefined variable '${name}'{hint}"));
+    }
+
+    /// The shell's words before a text.
+    pub(crate) fn with_shell(&self, text: &str) -> Vec<String> {
+        let default = || vec!["/bin/sh".to_owned(), "-c".to_owned()];
+        let mut words = self.state.image.config.shell.clone().filter(|shell| !shell.is_empty()).unwrap_or_else(default);
+        words.push(text.to_owned());
+        words
+    }
+
+    /// The working directory, absolute and clean.
+    pub(crate) fn workdir(&self) -> String {
+        join("/", &self.state.image.config.working_dir)
+    }
+
+    pub(crate) fn top(&self) -> Option<VertexId> {
+        self.state.top
+    }
+
+    /// What a RUN sees.
+    pub(crate) fn run_env(&self) -> Vec<(String, String)> {
+        self.state.env.clone()
+    }
+
+    /// The arguments in front of a RUN's command in the history: `|2 A=1 B= `.
+    pub(crate) fn run_history(&self, command: &[String]) -> String {
+        let mut args: Vec<(String, String)> = Vec::new();
+        for (name, value) in &self.state.args {
+            let seen = self.state.env.iter().find(|(known, _)| known == name).map(|(_, value)| value.clone());
+            State::set(&mut args, name, &seen.or_else(|| value.clone()).unwrap_or_default());
+        }
+        let mut words: Vec<String> = args.iter().map(|(name, value)| format!("{name}={value}")).collect();
+        if !words.is_empty() {
+            words.insert(0, format!("|{}", args.len()));
+        }
+        words.extend(command.iter().cloned());
+        words.join(" ")
+    }
+
+    /// Proxy variables of the user, in both spellings.
+    pub(crate) fn proxy(&self) -> Vec<(String, String)> {
+        const NAMES: &[&str] = &["http_proxy", "https_proxy", "ftp_proxy", "no_proxy", "all_proxy"];
+        let given = &self.planner.request.build_args;
+        let mut proxy = Vec::new();
+        for (name, value) in given.iter().filter(|(name, _)| NAMES.contains(&name.to_lowercase().as_str())) {
+            State::set(&mut proxy, &name.to_uppercase(), value);
+            State::set(&mut proxy, &name.to_lowercase(), value);
+        }
+        proxy
+    }
+
+    pub(crate) fn network(&self) -> Network {
+        self.planner.request.network
+    }
+    pub(crate) fn hosts(&self) -> Vec<(String, String)> {
+        self.planner.request.hosts.clone()
+    }
+    pub(crate) fn hostname(&self) -> String {
+        let given = self.planner.request.build_args.get("BUILDKIT_SANDBOX_HOSTNAME").filter(|name| !name.is_empty());
+        given.cloned().unwrap_or_else(|| "buildkitsandbox".to_owned())
+    }
+    /// The name of a cache mount within the user's namespace of such names.
+    pub(crate) fn cache_id(&self, id: &str) -> String {
+        let namespace = self.planner.request.build_args.get("BUILDKIT_CACHE_MOUNT_NS").map_or("", String::as_str);
+        format!("{namespace}/{id}")
+    }
+
+    /// Puts an op on the stage: its rootfs is the first input, where there is one.
+    pub(crate) fn push(&mut self, name: &str, op: impl FnOnce(Option<Input>) -> Op, inputs: &[VertexId]) -> VertexId {
+        self.count.0 += 1;
+        let base = self.state.top;
+        let inputs: Vec<VertexId> = base.into_iter().chain(inputs.iter().copied()).collect();
+        let name = self.planner.step_name(self.index, self.count, self.triggered, name);
+        let stage = self.planner.stage_name(self.index);
+        let vertex = Vertex { op: op(base.map(|_| 0)), inputs, name, stage, lines: Some(self.line.span.lines) };
+        let id = self.planner.graph.push(vertex);
+        self.state.top = Some(id);
+        id
+    }
+
+    /// An op beside the stage's rootfs, without a name for people.
+    pub(crate) fn push_internal(&mut self, op: Op, inputs: &[VertexId]) -> VertexId {
+        let stage = self.planner.stage_name(self.index);
+        let lines = Some(self.line.span.lines);
+        self.planner.graph.push(Vertex { op, inputs: inputs.to_vec(), name: String::new(), stage, lines })
+    }
+
+    /// Adds to the history; `vertex` is the one that made a layer.
+    pub(crate) fn history(&mut self, created_by: String, vertex: Option<VertexId>) {
+        self.state.history.push(Past::New { created_by, vertex });
+    }
+
+    /// What files are copied from.
+    pub(crate) fn origin(&mut self, origin: &Origin) -> Result<VertexId, Diagnostic> {
+        match origin {
+            Origin::Context => Ok(self.planner.context("context")),
+            Origin::Named(name) => {
+                let (line, index) = (self.line.clone(), self.index);
+                self.planner.named(name, index, &line)
+            }
+        }
+    }
+
+    /// What can be mounted: of a directory of the user, a layer with the part that is asked for.
+    pub(crate) fn mountable(&mut self, origin: &Origin, source: &str) -> Result<VertexId, Diagnostic> {
+        let from = self.origin(origin)?;
+        if !matches!(self.planner.graph.get(from).op, Op::Source(op::Source::Context { .. })) {
+            return Ok(from);
+        }
+        let sources = vec![CopySource::Path { input: 0, path: source.to_owned() }];
+        let parents = source != "/";
+        let copy = op::Copy { link: true, sources, dest: "/".to_owned(), parents, ..op::Copy::default() };
+        Ok(self.push_internal(Op::Copy(copy), &[from]))
+    }
+}
+
+/// A path on a directory, cleaned: never with a slash at the end, never above the root.
+pub(crate) fn join(dir: &str, path: &str) -> String {
+    let whole = if path.starts_with('/') { path.to_owned() } else { format!("{dir}/{path}") };
+    let mut parts: Vec<&str> = Vec::new();
+    for part in whole.split('/').filter(|part| !part.is_empty() && *part != ".") {
+        if part == ".." {
+            let _at_the_root_there_is_none = parts.pop();
+        } else {
+            parts.push(part);
+        }
+    }
+    format!("/{}", parts.join("/"))
+}

@@ -1,0 +1,236 @@
+//! RUN: one process in new namespaces on an overlay of layers. Knows nothing of ops, layers' forms or the cache: it is
+//! told which directories to mount and what to run.
+//!
+//! The order: `plan` turns a [`Spec`] into strings that are ready for the kernel; `child` mounts, pivots, drops
+//! privileges and executes, with nothing but system calls; the parent reads what the process writes and waits.
+
+mod child;
+mod mounts;
+mod plan;
+#[cfg(test)]
+mod tests;
+
+use crate::error::{Error, Kind, Result};
+use crate::sys::spawn::{self, Namespaces};
+use plan::Plan;
+use rustix::event::{PollFd, PollFlags, poll};
+use rustix::fd::{AsFd as _, OwnedFd};
+use rustix::process::{Signal, WaitId, WaitIdOptions, pidfd_send_signal, waitid};
+use std::collections::HashMap;
+use std::io::Read as _;
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+/// A step, resolved to the last detail.
+#[derive(Debug)]
+pub struct Spec {
+    /// Mount points that the rootfs lacks, as a layer on top of it.
+    pub stubs: Option<PathBuf>,
+    /// The directories of the rootfs's layers, the topmost first.
+    pub lowers: Vec<PathBuf>,
+    /// Empty; becomes the step's own layer.
+    pub upper: PathBuf,
+    /// Empty, on the same file system.
+    pub work: PathBuf,
+    /// An empty directory to mount things on while the container is put together.
+    pub stage: PathBuf,
+    /// In order.
+    pub mounts: Vec<Mount>,
+    /// The program and its arguments.
+    pub args: Vec<Vec<u8>>,
+    /// `NAME=value`.
+    pub env: Vec<Vec<u8>>,
+    /// Absolute.
+    pub cwd: Vec<u8>,
+    /// Who runs it.
+    pub uid: u32,
+    /// And as which group.
+    pub gid: u32,
+    /// Supplementary groups.
+    pub groups: Vec<u32>,
+    /// What it sees of the network.
+    pub network: Network,
+    /// All privileges.
+    pub insecure: bool,
+    /// The container's host name.
+    pub hostname: String,
+    /// /etc/hosts.
+    pub hosts: Vec<u8>,
+    /// /etc/resolv.conf.
+    pub resolv: Vec<u8>,
+    /// Overlayfs's marks are user.* attributes, because we are in a user namespace.
+    pub userxattr: bool,
+}
+
+/// Something mounted into the container.
+#[derive(Debug)]
+pub struct Mount {
+    /// Absolute path in the container.
+    pub target: Vec<u8>,
+    /// What.
+    pub kind: MountKind,
+}
+
+/// What is mounted.
+#[derive(Debug)]
+pub enum MountKind {
+    /// A path of another rootfs. Writes, where allowed, are thrown away.
+    Layers {
+        /// Its layers' directories, the topmost first.
+        lowers: Vec<PathBuf>,
+        /// Absolute in it; links are followed beneath it.
+        source: Vec<u8>,
+        /// Writing fails.
+        readonly: bool,
+    },
+    /// A directory of the host that outlives the step.
+    Dir {
+        /// The directory.
+        path: PathBuf,
+        /// A path beneath it.
+        source: Vec<u8>,
+        /// Writing fails.
+        readonly: bool,
+    },
+    /// A fresh tmpfs.
+    Tmpfs {
+        /// In bytes.
+        size: Option<u64>,
+    },
+    /// A file that is never on a disk.
+    Bytes {
+        /// What it holds.
+        data: Vec<u8>,
+        /// Its mode.
+        mode: u32,
+        /// Its owner.
+        uid: u32,
+        /// Its group.
+        gid: u32,
+    },
+}
+
+/// What a step sees of the network.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Network {
+    /// The host's.
+    Host,
+    /// Loopback alone.
+    None,
+}
+
+/// Where output comes from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stream {
+    /// Standard output.
+    Out,
+    /// Standard error.
+    Err,
+}
+
+/// How a process ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Exit {
+    /// By itself.
+    Code(i32),
+    /// By a signal.
+    Signal(i32),
+}
+
+/// Ends every container at once. Clones are the same.
+#[derive(Clone, Debug, Default)]
+pub struct Stop(Arc<Running>);
+
+#[derive(Debug, Default)]
+struct Running {
+    stopped: AtomicBool,
+    next: AtomicU64,
+    processes: Mutex<HashMap<u64, Arc<OwnedFd>>>,
+}
+
+impl Stop {
+    /// Kills what runs and lets nothing more begin.
+    pub fn stop(&self) {
+        self.0.stopped.store(true, Ordering::SeqCst);
+        for process in self.0.processes.lock().unwrap_or_else(PoisonError::into_inner).values() {
+            // The first process of a pid namespace takes all others with it.
+            let _ = pidfd_send_signal(process.as_fd(), Signal::KILL);
+        }
+    }
+
+    /// Whether it was called.
+    pub fn is_stopped(&self) -> bool {
+        self.0.stopped.load(Ordering::SeqCst)
+    }
+
+    fn add(&self, process: &Arc<OwnedFd>) -> u64 {
+        let number = self.0.next.fetch_add(1, Ordering::SeqCst);
+        self.0.processes.lock().unwrap_or_else(PoisonError::into_inner).insert(number, Arc::clone(process));
+        // It may have been called while the process began.
+        if self.is_stopped() {
+            self.stop();
+        }
+        number
+    }
+
+    fn remove(&self, number: u64) {
+        self.0.processes.lock().unwrap_or_else(PoisonError::into_inner).remove(&number);
+    }
+}
+
+/// Runs a step to its end, and everything it started. The thread that calls must outlive it: when it ends, so do they.
+pub fn run(spec: &Spec, output: &mut dyn FnMut(Stream, &[u8]), stop: &Stop) -> Result<Exit> {
+    if stop.is_stopped() {
+        return Err(Error::new(Kind::Interrupted, "stopped"));
+    }
+    let pipe = || rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC).map_err(|cause| Error::new(Kind::System, "cannot make a pipe").because(cause));
+    let (out, out_in) = pipe()?;
+    let (err, err_in) = pipe()?;
+    let plan = Plan::of(spec, out_in, err_in)?;
+    let namespaces = Namespaces { network: spec.network == Network::None };
+    let process = spawn::spawn(namespaces, &|| child::run(&plan)).map_err(|failure| plan.explain(failure))?;
+    drop(plan);
+    let process = Arc::new(process);
+    let number = stop.add(&process);
+    let exit = attend(&process, [(Stream::Out, out), (Stream::Err, err)], output);
+    stop.remove(number);
+    exit
+}
+
+/// Hands output on until the pipes are closed: what the step left running holds them open, but dies with its first
+/// process, which is the first of a pid namespace.
+fn attend(process: &OwnedFd, pipes: [(Stream, OwnedFd); 2], output: &mut dyn FnMut(Stream, &[u8])) -> Result<Exit> {
+    let system = |cause| Error::new(Kind::System, "cannot wait for a step").because(cause);
+    let mut open: Vec<(Stream, std::fs::File)> = pipes.into_iter().map(|(stream, fd)| (stream, fd.into())).collect();
+    let mut buffer = vec![0; 64 * 1024];
+    while !open.is_empty() {
+        let mut polled: Vec<PollFd<'_>> = open.iter().map(|(_, file)| PollFd::new(file, PollFlags::IN)).collect();
+        match poll(&mut polled, None) {
+            Ok(_) | Err(rustix::io::Errno::INTR) => {}
+            Err(cause) => return Err(system(cause)),
+        }
+        let ready: Vec<bool> = polled.iter().map(|fd| !fd.revents().is_empty()).collect();
+        let mut at = 0;
+        open.retain_mut(|(stream, file)| {
+            at += 1;
+            if !ready[at - 1] {
+                return true;
+            }
+            match file.read(&mut buffer) {
+                Ok(0) => false,
+                Ok(count) => {
+                    output(*stream, &buffer[..count]);
+                    true
+                }
+                Err(cause) => cause.kind() == std::io::ErrorKind::Interrupted,
+            }
+        });
+    }
+    let status = waitid(WaitId::PidFd(process.as_fd()), WaitIdOptions::EXITED).map_err(system)?;
+    let status = status.ok_or_else(|| Error::new(Kind::System, "a step ended without a status"))?;
+    Ok(match (status.exit_status(), status.terminating_signal()) {
+        (Some(code), _) => Exit::Code(code),
+        (None, signal) => Exit::Signal(signal.unwrap_or(9)),
+    })
+}

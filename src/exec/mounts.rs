@@ -1,0 +1,44 @@
+//! What every container has mounted, hidden and read-only, as Docker has it.
+
+use std::ffi::CStr;
+
+/// In the order in which they are mounted.
+pub(super) const FIXED: &[&CStr] = &[c"proc", c"dev", c"dev/pts", c"dev/shm", c"dev/mqueue", c"sys", c"etc/hosts", c"etc/resolv.conf"];
+
+/// Hidden: files by /dev/null, directories by an empty tmpfs.
+pub(super) const MASKED: &[&CStr] = &[
+    c"proc/acpi",
+    c"proc/asound",
+    c"proc/interrupts",
+    c"proc/kcore",
+    c"proc/keys",
+    c"proc/latency_stats",
+    c"proc/sched_debug",
+    c"proc/scsi",
+    c"proc/timer_list",
+    c"proc/timer_stats",
+    c"sys/devices/virtual/powercap",
+    c"sys/firmware",
+];
+
+/// Readable only.
+pub(super) const READONLY: &[&CStr] = &[c"proc/bus", c"proc/fs", c"proc/irq", c"proc/sys", c"proc/sysrq-trigger"];
+
+/// Devices of the host that a container has: name, major and minor number.
+pub(super) const DEVICES: &[(&CStr, &CStr, u32, u32)] = &[
+    (c"null", c"/dev/null", 1, 3),
+    (c"zero", c"/dev/zero", 1, 5),
+    (c"full", c"/dev/full", 1, 7),
+    (c"random", c"/dev/random", 1, 8),
+    (c"urandom", c"/dev/urandom", 1, 9),
+    (c"tty", c"/dev/tty", 5, 0),
+];
+
+/// Links in /dev.
+pub(super) const LINKS: &[(&CStr, &CStr)] = &[
+    (c"fd", c"/proc/self/fd"),
+    (c"stdin", c"/proc/self/fd/0"),
+    (c"stdout", c"/proc/self/fd/1"),
+    (c"stderr", c"/proc/self/fd/2"),
+    (c"ptmx", c"pts/ptmx"),
+];

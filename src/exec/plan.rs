@@ -1,0 +1,178 @@
+//! A [`Spec`] as strings for the kernel, made before the child exists: the child must not allocate.
+
+use super::mounts::{FIXED, MASKED};
+use super::{Mount, MountKind, Network, Spec};
+use crate::error::{Error, Kind, Result};
+use crate::sys::spawn::{Failure, Pointers, pointers};
+use rustix::fd::OwnedFd;
+use rustix::fs::{Gid, Uid};
+use std::ffi::CString;
+use std::os::unix::ffi::OsStrExt as _;
+use std::path::Path;
+
+/// Overlayfs takes no more lower directories.
+const MOST_LOWERS: usize = 499;
+
+/// Everything the child needs.
+pub(super) struct Plan {
+    pub(super) stage: CString,
+    pub(super) root: Overlay,
+    pub(super) mounts: Vec<Target>,
+    pub(super) hostname: Vec<u8>,
+    pub(super) network_none: bool,
+    pub(super) insecure: bool,
+    pub(super) hosts: Vec<u8>,
+    pub(super) resolv: Vec<u8>,
+    pub(super) cwd: CString,
+    pub(super) uid: Uid,
+    pub(super) gid: Gid,
+    pub(super) groups: Vec<Gid>,
+    /// What to try to execute, in order.
+    pub(super) programs: Vec<CString>,
+    pub(super) args: Pointers,
+    pub(super) env: Pointers,
+    pub(super) out: OwnedFd,
+    pub(super) err: OwnedFd,
+    /// What the pointers point to.
+    _strings: (Vec<CString>, Vec<CString>),
+    shown: String,
+}
+
+/// An overlay to mount.
+pub(super) struct Overlay {
+    /// The topmost first.
+    pub(super) lowers: Vec<CString>,
+    pub(super) upper: Option<(CString, CString)>,
+    pub(super) userxattr: bool,
+}
+
+/// A mount with its place.
+pub(super) struct Target {
+    /// Relative to the container's root.
+    pub(super) path: CString,
+    /// Names on the stage that belong to this mount.
+    pub(super) names: [CString; 3],
+    pub(super) what: What,
+    pub(super) readonly: bool,
+}
+
+/// What is mounted, ready for the kernel.
+pub(super) enum What {
+    Layers { overlay: Overlay, source: CString, writable: bool },
+    Dir { path: CString, source: CString },
+    Tmpfs { size: Option<CString> },
+    Bytes { data: Vec<u8>, mode: u32, uid: Uid, gid: Gid },
+}
+
+fn string(bytes: &[u8]) -> Result<CString> {
+    CString::new(bytes).map_err(|_| {
+        let shown = String::from_utf8_lossy(bytes).into_owned();
+        Error::new(Kind::Step, format!("{shown:?} holds a zero byte"))
+    })
+}
+
+fn path(path: &Path) -> Result<CString> {
+    string(path.as_os_str().as_bytes())
+}
+
+impl Plan {
+    pub(super) fn of(spec: &Spec, out: OwnedFd, err: OwnedFd) -> Result<Plan> {
+        let args = spec.args.iter().map(|arg| string(arg)).collect::<Result<Vec<_>>>()?;
+        let env = spec.env.iter().map(|pair| string(pair)).collect::<Result<Vec<_>>>()?;
+        let lowers: Vec<&Path> = spec.stubs.iter().chain(&spec.lowers).map(AsRef::as_ref).collect();
+        let mut root = Overlay::of(&lowers, spec.userxattr)?;
+        root.upper = Some((path(&spec.upper)?, path(&spec.work)?));
+        Ok(Plan {
+            stage: path(&spec.stage)?,
+            root,
+            mounts: spec.mounts.iter().enumerate().map(|(at, mount)| Target::of(at, mount, spec.userxattr)).collect::<Result<_>>()?,
+            hostname: spec.hostname.clone().into_bytes(),
+            network_none: spec.network == Network::None,
+            insecure: spec.insecure,
+            hosts: spec.hosts.clone(),
+            resolv: spec.resolv.clone(),
+            cwd: string(&spec.cwd)?,
+            uid: Uid::from_raw(spec.uid),
+            gid: Gid::from_raw(spec.gid),
+            groups: spec.groups.iter().map(|group| Gid::from_raw(*group)).collect(),
+            programs: programs(spec)?,
+            args: Pointers(pointers(&args)),
+            env: Pointers(pointers(&env)),
+            out,
+            err,
+            shown: spec.args.first().map(|arg| String::from_utf8_lossy(arg).into_owned()).unwrap_or_default(),
+            _strings: (args, env),
+        })
+    }
+
+    /// The child's failure in words.
+    pub(super) fn explain(&self, failure: Failure) -> Error {
+        let name = |list: &[&std::ffi::CStr]| list.get(failure.which).map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+        let target = || self.mounts.get(failure.which).map(|target| format!("/{}", target.path.to_string_lossy())).unwrap_or_default();
+        let errno = failure.errno;
+        match failure.doing {
+            "execute" if errno == rustix::io::Errno::NOENT && !self.shown.contains('/') => {
+                Error::new(Kind::Step, format!("exec: {:?}: executable file not found in $PATH", self.shown))
+                    .hint("install it in an earlier step, or name it by its path; the exec form has no shell")
+            }
+            "execute" => Error::new(Kind::Step, format!("exec: {:?}: {errno}", self.shown)).hint(match errno {
+                rustix::io::Errno::NOEXEC => "it is for another architecture, or a script without a `#!` line",
+                rustix::io::Errno::NOENT => "it, or the interpreter that it names, is not in the image",
+                _ => "is it executable for the user that runs it?",
+            }),
+            "enter the working directory" => {
+                Error::new(Kind::Step, format!("cannot enter the working directory `{}`", self.cwd.to_string_lossy())).because(errno)
+            }
+            "change the user" => Error::new(Kind::System, format!("cannot run as user {}: {errno}", self.uid))
+                .hint("this id is not mapped: give the user a range in /etc/subuid and /etc/subgid, or run as root"),
+            "mount" | "find the source of a mount for" => Error::new(Kind::Step, format!("cannot {} `{}`", failure.doing, target())).because(errno),
+            "mount fixed" => Error::new(Kind::System, format!("cannot mount `/{}`", name(FIXED))).because(errno),
+            "mask" => Error::new(Kind::System, format!("cannot hide `/{}`", name(MASKED))).because(errno),
+            doing => Error::new(Kind::System, format!("a container cannot {doing}")).because(errno).hint("run `kiln doctor`, or try as root"),
+        }
+    }
+}
+
+impl Overlay {
+    fn of(lowers: &[&Path], userxattr: bool) -> Result<Overlay> {
+        if lowers.len() > MOST_LOWERS {
+            let message = format!("{} layers are more than the {MOST_LOWERS} that overlayfs can mount", lowers.len());
+            return Err(Error::new(Kind::Step, message).hint("join steps, or begin a new stage with COPY --from"));
+        }
+        Ok(Overlay { lowers: lowers.iter().map(|lower| path(lower)).collect::<Result<_>>()?, upper: None, userxattr })
+    }
+}
+
+impl Target {
+    fn of(at: usize, mount: &Mount, userxattr: bool) -> Result<Target> {
+        let relative = |path: &[u8]| string(path.iter().position(|byte| *byte != b'/').map_or(b".", |at| &path[at..]));
+        let name = |kind: char| string(format!("{kind}{at}").as_bytes());
+        let (what, readonly) = match &mount.kind {
+            MountKind::Layers { lowers, source, readonly } => {
+                let lowers: Vec<&Path> = lowers.iter().map(AsRef::as_ref).collect();
+                (What::Layers { overlay: Overlay::of(&lowers, userxattr)?, source: relative(source)?, writable: !readonly }, *readonly)
+            }
+            MountKind::Dir { path: dir, source, readonly } => (What::Dir { path: path(dir)?, source: relative(source)? }, *readonly),
+            MountKind::Tmpfs { size } => {
+                let size = size.map(|size| string(size.to_string().as_bytes())).transpose()?;
+                (What::Tmpfs { size }, false)
+            }
+            MountKind::Bytes { data, mode, uid, gid } => {
+                (What::Bytes { data: data.clone(), mode: *mode, uid: Uid::from_raw(*uid), gid: Gid::from_raw(*gid) }, true)
+            }
+        };
+        Ok(Target { path: relative(&mount.target)?, names: [name('m')?, name('u')?, name('w')?], what, readonly })
+    }
+}
+
+/// The program by its path, or in every directory of PATH.
+fn programs(spec: &Spec) -> Result<Vec<CString>> {
+    let program = spec.args.first().filter(|program| !program.is_empty());
+    let program = program.ok_or_else(|| Error::new(Kind::Step, "there is no command to run"))?;
+    if program.contains(&b'/') {
+        return Ok(vec![string(program)?]);
+    }
+    let path = spec.env.iter().rev().find_map(|pair| pair.strip_prefix(b"PATH=")).unwrap_or_default();
+    let dirs = path.split(|byte| *byte == b':').filter(|dir| !dir.is_empty());
+    dirs.map(|dir| string(&[dir, b"/", program].concat())).collect()
+}

@@ -1,0 +1,95 @@
+//! Content-defined cutting: where a stream is cut depends on the bytes near the cut alone, so a change in the middle
+//! changes only the chunks around it. A gear hash (Xia et al., FastCDC, 2016) over the last 64 bytes.
+
+/// No chunk but the last is smaller.
+pub(super) const SMALLEST: usize = 256 * 1024;
+/// No chunk is larger.
+pub(super) const LARGEST: usize = 4 * 1024 * 1024;
+/// Cuts come about once in this many bytes behind the smallest size.
+const MASK: u64 = (1 << 20) - 1;
+
+/// A random number for every byte: the first 256 outputs of splitmix64 seeded with 0.
+const GEAR: [u64; 256] = {
+    let mut table = [0; 256];
+    let mut state: u64 = 0;
+    let mut at = 0;
+    while at < 256 {
+        state = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut value = state;
+        value = (value ^ (value >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        value = (value ^ (value >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        table[at] = value ^ (value >> 31);
+        at += 1;
+    }
+    table
+};
+
+/// Cuts a stream into chunks.
+#[derive(Default)]
+pub(super) struct Chunker {
+    open: Vec<u8>,
+    hash: u64,
+}
+
+impl Chunker {
+    /// Takes bytes and hands every finished chunk on.
+    pub(super) fn push(&mut self, mut bytes: &[u8], done: &mut dyn FnMut(Vec<u8>)) {
+        while !bytes.is_empty() {
+            // Up to here no cut is possible, and what is further back than 64 bytes does not count.
+            let skip = SMALLEST.saturating_sub(64 + self.open.len()).min(bytes.len());
+            self.open.extend_from_slice(&bytes[..skip]);
+            bytes = &bytes[skip..];
+            let mut cut = None;
+            for (at, byte) in bytes.iter().enumerate() {
+                self.hash = (self.hash << 1).wrapping_add(GEAR[usize::from(*byte)]);
+                let size = self.open.len() + at + 1;
+                if size >= LARGEST || (size >= SMALLEST && (self.hash >> 40) & MASK == 0) {
+                    cut = Some(at + 1);
+                    break;
+                }
+            }
+            let end = cut.unwrap_or(bytes.len());
+            self.open.extend_from_slice(&bytes[..end]);
+            bytes = &bytes[end..];
+            if cut.is_some() {
+                self.hash = 0;
+                done(std::mem::take(&mut self.open));
+            }
+        }
+    }
+
+    /// The last chunk; may be empty.
+    pub(super) fn finish(self) -> Vec<u8> {
+        self.open
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn cut(bytes: &[u8], step: usize) -> Vec<Vec<u8>> {
+        let (mut chunker, mut chunks) = (Chunker::default(), Vec::new());
+        bytes.chunks(step).for_each(|part| chunker.push(part, &mut |chunk| chunks.push(chunk)));
+        chunks.push(chunker.finish());
+        chunks
+    }
+
+    #[test]
+    fn cuts_depend_on_content_alone_and_a_change_stays_near() {
+        let mut state = 1_u64;
+        let mut bytes: Vec<u8> = (0..24_000_000)
+            .map(|_| {
+                state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+                (state >> 56) as u8
+            })
+            .collect();
+        let before = cut(&bytes, 7919);
+        assert_eq!(before, cut(&bytes, 1_000_003));
+        assert!(before.len() > 8 && before.iter().all(|chunk| chunk.len() <= LARGEST));
+        bytes.splice(12_000_000..12_000_000, *b"inserted");
+        let after = cut(&bytes, 7919);
+        let changed = after.iter().filter(|chunk| !before.contains(chunk)).count();
+        assert!(changed <= 3, "{changed} of {} chunks changed", after.len());
+    }
+}

@@ -1,0 +1,412 @@
+//! What a layer's forms are made into: digests, dirs, blobs. Each is made once and remembered in the layer's folder.
+
+use super::index::index;
+use super::pack::{self, Compression};
+use super::tar::{padding, write};
+use super::tree::{Entry, Node, Tree};
+use super::unpack::Writer;
+use super::{Bytes, LayerId, LayerKind, Layers, compress, copy_all, damaged, encode};
+use crate::digest::{DiffId, Digest, Hasher};
+use crate::error::{At, Error, Kind, Result};
+use rayon::prelude::*;
+use std::collections::{BTreeMap, HashMap};
+use std::fs::{self, File};
+use std::io::{BufWriter, Read, Seek as _, SeekFrom, Write};
+use std::path::Path;
+
+/// Time before a RUN's begin that still counts as in it: file times come from a coarser clock (up to a tick behind).
+const COARSE_CLOCK: u32 = 20_000_000;
+
+/// A layer's blob.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PackedBlob {
+    /// Its name.
+    pub digest: Digest,
+    /// In bytes.
+    pub size: u64,
+    /// As a manifest has it.
+    pub media_type: String,
+    /// Of the plain tar.
+    pub diff_id: DiffId,
+}
+
+impl Layers {
+    /// The content digest: what counts of a layer to those that read it. See the design's table of what enters it.
+    pub fn content(&self, id: &LayerId) -> Result<Digest> {
+        if self.record(id)?.kind == LayerKind::Base {
+            return Ok(self.diff_id(id, None)?.0);
+        }
+        self.remembered(id, "content", || {
+            let record = self.record(id)?;
+            let tree = self.with_digests(id)?;
+            let counts = |entry: &Entry| match (record.window, &entry.node) {
+                (Some([begin, end]), Node::File { .. }) => {
+                    let time = (entry.mtime.seconds, entry.mtime.nanos);
+                    let begin = if begin.1 >= COARSE_CLOCK {
+                        (begin.0, begin.1 - COARSE_CLOCK)
+                    } else {
+                        (begin.0 - 1, begin.1 + 1_000_000_000 - COARSE_CLOCK)
+                    };
+                    time < begin || time > end
+                }
+                _ => false,
+            };
+            let mut hasher = Hasher::default();
+            for entry in &tree.entries {
+                let plain = match entry.node.clone() {
+                    Node::File { size, digest, .. } => Node::File { size, digest, offset: None },
+                    node => node,
+                };
+                let mtime = if counts(entry) { entry.mtime } else { Default::default() };
+                let entry = Entry { node: plain, mtime, ..entry.clone() };
+                hasher.update(&encode::encode(&Tree { entries: vec![entry] }));
+            }
+            Ok(hasher.finish().to_string())
+        })?
+        .parse()
+        .map_err(|cause| damaged(id, "has a damaged content digest").because(cause))
+    }
+
+    /// The tree with the digest of every file.
+    fn with_digests(&self, id: &LayerId) -> Result<Tree> {
+        let mut tree = Tree::clone(&*self.tree(id)?);
+        let digests: HashMap<usize, Digest> = (tree.entries.par_iter().enumerate())
+            .filter(|(_, entry)| matches!(entry.node, Node::File { digest: None, .. }))
+            .map(|(at, entry)| Ok((at, self.digest(id, entry)?)))
+            .collect::<Result<_>>()?;
+        for (at, known) in digests {
+            if let Node::File { digest, .. } = &mut tree.entries[at].node {
+                *digest = Some(known);
+            }
+        }
+        Ok(tree)
+    }
+
+    /// The digest of the plain tar; with `clamp`, of that with no time later than it. A base is never clamped.
+    pub fn diff_id(&self, id: &LayerId, clamp: Option<i64>) -> Result<DiffId> {
+        let clamp = self.clamp_of(id, clamp)?;
+        let text = self.remembered(id, &named("diff-id", clamp), || {
+            Ok(pack::diff_id(&*self.tree(id)?, &|entry| self.open(id, entry), clamp)?.to_string())
+        })?;
+        Ok(DiffId(text.parse().map_err(|cause| damaged(id, "has a damaged diff id").because(cause))?))
+    }
+
+    /// The blob in the store, made now if need be. A base keeps its own, unless `force` asks for another compression.
+    pub fn blob(&self, id: &LayerId, how: Compression, force: bool, clamp: Option<i64>) -> Result<PackedBlob> {
+        let record = self.record(id)?;
+        if let Some(blob) = record.blob.filter(|blob| !force || blob.media_type == how.media_type()) {
+            if !self.store().has(&blob.digest) {
+                return Err(Error::new(Kind::Store, format!("blob {} is not in the store", blob.digest)));
+            }
+            let diff_id = self.diff_id(id, None)?;
+            return Ok(PackedBlob { digest: blob.digest, size: blob.size, media_type: blob.media_type, diff_id });
+        }
+        let clamp = self.clamp_of(id, clamp)?;
+        let name = named(&format!("blob-{}", how.label()), clamp);
+        let known = |text: &str| {
+            let (digest, size) = text.split_once(' ')?;
+            let digest: Digest = digest.parse().ok()?;
+            self.store().has(&digest).then_some((digest, size.parse().ok()?))
+        };
+        let path = self.folder(id).join(&name);
+        let (digest, size) = self.once(id, &name, || {
+            if let Some(known) = fs::read_to_string(&path).ok().and_then(|text| known(text.trim())) {
+                return Ok(known);
+            }
+            let mut writer = BufWriter::with_capacity(1 << 20, self.store().blob()?);
+            let diff_id = pack::pack(&*self.tree(id)?, &|entry| self.open(id, entry), clamp, how, &mut writer)?;
+            let writer = writer.into_inner().map_err(|cause| Error::new(Kind::Store, "cannot write a blob").because(cause))?;
+            let blob = writer.complete()?;
+            put_text(&self.folder(id).join(named("diff-id", clamp)), &diff_id.to_string())?;
+            put_text(&path, &format!("{} {}", blob.digest, blob.size))?;
+            Ok((blob.digest, blob.size))
+        })?;
+        let diff_id = self.diff_id(id, clamp)?;
+        Ok(PackedBlob { digest, size, media_type: how.media_type().to_owned(), diff_id })
+    }
+
+    fn clamp_of(&self, id: &LayerId, clamp: Option<i64>) -> Result<Option<i64>> {
+        Ok(clamp.filter(|_| self.record(id).is_ok_and(|record| record.kind != LayerKind::Base)))
+    }
+
+    /// A short text in the layer's folder, made when it is not there.
+    fn remembered(&self, id: &LayerId, name: &str, make: impl FnOnce() -> Result<String>) -> Result<String> {
+        let path = self.folder(id).join(name);
+        let read = || fs::read_to_string(&path).ok().map(|text| text.trim().to_owned()).filter(|text| !text.is_empty());
+        if let Some(text) = read() {
+            return Ok(text);
+        }
+        self.once(id, name, || match read() {
+            Some(text) => Ok(text),
+            None => {
+                let text = make()?;
+                put_text(&path, &text)?;
+                Ok(text)
+            }
+        })
+    }
+
+    /// The tree of a base, from its blob, whose plain bytes are checked on the way.
+    pub(super) fn index_base(&self, id: &LayerId) -> Result<Tree> {
+        let mut plain = Checked { inner: self.plain(id)?, hasher: Hasher::default() };
+        let (tree, _) = index(&mut plain)?;
+        copy_all(&mut plain, &mut std::io::sink()).at("read the blob of", self.folder(id))?;
+        self.check(id, plain.hasher.finish())?;
+        self.keep_tree(id, &tree)?;
+        Ok(tree)
+    }
+
+    fn plain(&self, id: &LayerId) -> Result<Box<dyn Read + Send>> {
+        let blob = self.record(id)?.blob.ok_or_else(|| damaged(id, "has neither tree nor blob"))?;
+        Ok(compress::decompressor(Box::new(self.store().open_blob(&blob.digest)?))?.0)
+    }
+
+    fn check(&self, id: &LayerId, got: Digest) -> Result<()> {
+        if self.diff_id(id, None)?.0 == got {
+            return Ok(());
+        }
+        Err(Error::new(Kind::Source, format!("base layer {id}: its content has the digest {got}"))
+            .hint("the image is damaged or was tampered with; nothing of the layer was used"))
+    }
+
+    fn keep_tree(&self, id: &LayerId, tree: &Tree) -> Result<()> {
+        let temp = self.store().temp("tree");
+        fs::write(&temp, encode::encode(tree)).at("write", &temp)?;
+        fs::rename(&temp, self.folder(id).join("tree")).at("write", self.folder(id))
+    }
+
+    /// Unpacks a layer for this identity, under a temporary name first.
+    pub(super) fn make_dir(&self, id: &LayerId, dir: &Path) -> Result<()> {
+        let new = self.store().temp("dir");
+        fs::create_dir(&new).at("make", &new)?;
+        rustix::fs::chmod(&new, rustix::fs::Mode::from(0o755)).at("set the mode of", &new)?;
+        let tar = self.folder(id).join("tar");
+        let made = if tar.exists() {
+            let tree = self.tree(id)?;
+            self.write_dir(&new, &tree, &File::open(&tar).at("open", &tar)?, &BTreeMap::new())
+        } else if self.record(id)?.blob.is_some() {
+            self.unpack_base(id, &new)
+        } else {
+            self.copy_dir(id, &new)
+        };
+        made.and_then(|()| fs::rename(&new, dir).at("publish", dir)).inspect_err(|_| {
+            let _ = super::remove(&new);
+        })
+    }
+
+    fn unpack_base(&self, id: &LayerId, new: &Path) -> Result<()> {
+        let temp = self.store().temp("tar");
+        let mut file = File::options().read(true).write(true).create_new(true).open(&temp).at("make", &temp)?;
+        // It has no name from here on: a kill leaves nothing.
+        fs::remove_file(&temp).at("remove", &temp)?;
+        let mut plain = Checked { inner: self.plain(id)?, hasher: Hasher::default() };
+        copy_all(&mut plain, &mut file).at("unpack", self.folder(id))?;
+        self.check(id, plain.hasher.finish())?;
+        file.seek(SeekFrom::Start(0)).at("read", &temp)?;
+        let (tree, sparse) = index(std::io::BufReader::with_capacity(1 << 20, &file))?;
+        self.write_dir(new, &tree, &file, &sparse)?;
+        if !self.folder(id).join("tree").exists() {
+            self.keep_tree(id, &tree)?;
+        }
+        Ok(())
+    }
+
+    /// A RUN's layer that was made by another identity: from that one's directory.
+    fn copy_dir(&self, id: &LayerId, new: &Path) -> Result<()> {
+        let other = fs::read_dir(self.folder(id)).at("read", self.folder(id))?.flatten();
+        let other = other.map(|item| item.path()).find(|path| {
+            path.file_name().is_some_and(|name| name.to_string_lossy().starts_with("dir-"))
+        });
+        let other = other.ok_or_else(|| damaged(id, "has lost its bytes"))?;
+        let mut open = |entry: &Entry| super::open_beneath(&other, &entry.path);
+        Writer { dir: new, flavour: self.flavour(), open: &mut open }.write(&*self.tree(id)?)
+    }
+
+    fn write_dir(&self, new: &Path, tree: &Tree, tar: &File, sparse: &BTreeMap<Vec<u8>, Vec<(u64, u64)>>) -> Result<()> {
+        let mut open = |entry: &Entry| -> Result<Box<dyn Read + Send>> {
+            let Node::File { size, offset, .. } = entry.node else { return Ok(Box::new(std::io::empty())) };
+            let tar = tar.try_clone().at("read", new)?;
+            let at = offset.ok_or_else(|| Error::new(Kind::Store, "a file of a tar has no place in it"))?;
+            match sparse.get(entry.path.as_ref()) {
+                None => Ok(Box::new(At512 { tar, at, left: size })),
+                Some(pieces) => Ok(Box::new(Sparse { tar, at, pieces: pieces.clone(), next: 0, position: 0, size })),
+            }
+        };
+        Writer { dir: new, flavour: self.flavour(), open: &mut open }.write(tree)
+    }
+}
+
+/// `name`, or `name@clamp`.
+fn named(name: &str, clamp: Option<i64>) -> String {
+    clamp.map_or(name.to_owned(), |clamp| format!("{name}@{clamp}"))
+}
+
+/// Writes a small file under another name and renames it.
+pub(super) fn put_text(path: &Path, text: &str) -> Result<()> {
+    let temp = path.with_extension(format!("new{}", std::process::id()));
+    fs::write(&temp, text).at("write", &temp)?;
+    fs::rename(&temp, path).at("write", path)
+}
+
+/// SHA-256 of all that a reader gives.
+pub(super) fn hash(mut reader: Box<dyn Read + Send>) -> Result<Digest> {
+    let mut hasher = Hasher::default();
+    let mut buffer = vec![0; 64 * 1024];
+    loop {
+        match reader.read(&mut buffer).map_err(|cause| Error::new(Kind::Store, "cannot read a file of a layer").because(cause))? {
+            0 => return Ok(hasher.finish()),
+            count => hasher.update(&buffer[..count]),
+        }
+    }
+}
+
+/// Writes a COPY's entries as a plain tar, hashing files and the whole on the way.
+pub(super) fn write_copy(folder: &Path, entries: Vec<(Entry, Bytes)>) -> Result<(Tree, Digest)> {
+    let path = folder.join("tar");
+    let mut out = Out {
+        file: BufWriter::with_capacity(1 << 20, File::create_new(&path).at("make", &path)?),
+        hasher: Hasher::default(),
+        at: 0,
+    };
+    let mut sorted: BTreeMap<usize, (Entry, Bytes)> = BTreeMap::new();
+    let mut order: Vec<(Box<[u8]>, usize)> = Vec::with_capacity(entries.len());
+    for (at, (entry, bytes)) in entries.into_iter().enumerate() {
+        order.push((entry.path.clone(), at));
+        sorted.insert(at, (entry, bytes));
+    }
+    order.sort_by(|one, two| super::tree::order(&one.0, &two.0).then(one.1.cmp(&two.1)));
+    let mut done: Vec<Entry> = Vec::with_capacity(order.len());
+    let mut first: HashMap<u32, usize> = HashMap::new();
+    let mut bytes_of: HashMap<u32, Bytes> = HashMap::new();
+    for (place, (path, at)) in order.iter().enumerate() {
+        if order.get(place + 1).is_some_and(|(next, _)| next == path) || path.is_empty() {
+            continue;
+        }
+        let Some((mut entry, mut bytes)) = sorted.remove(at) else { continue };
+        if let Some(link) = entry.link {
+            if let Some(&earlier) = first.get(&link) {
+                let header = write::header(&entry.path, &entry, write::Kind::Link(&done[earlier].path), None);
+                out.write(&header, &path_of(&entry))?;
+                entry.node = done[earlier].node.clone();
+                done.push(entry);
+                continue;
+            }
+            first.insert(link, done.len());
+            if matches!(bytes, Bytes::None) {
+                bytes = bytes_of.remove(&link).unwrap_or(Bytes::None);
+            }
+        }
+        out.entry(&mut entry, bytes)?;
+        done.push(entry);
+    }
+    out.write(&write::END, "")?;
+    out.file.flush().at("write", &path)?;
+    Ok((Tree { entries: done }, out.hasher.finish()))
+}
+
+fn path_of(entry: &Entry) -> String {
+    String::from_utf8_lossy(&entry.path).into_owned()
+}
+
+struct Out {
+    file: BufWriter<File>,
+    hasher: Hasher,
+    at: u64,
+}
+
+impl Out {
+    fn write(&mut self, bytes: &[u8], path: &str) -> Result<()> {
+        self.hasher.update(bytes);
+        self.at += bytes.len() as u64;
+        self.file.write_all(bytes).at("write", path)
+    }
+
+    fn entry(&mut self, entry: &mut Entry, bytes: Bytes) -> Result<()> {
+        let path = path_of(entry);
+        self.write(&write::header(&entry.path, entry, write::Kind::Node, None), &path)?;
+        let Node::File { size, digest, offset } = &mut entry.node else { return Ok(()) };
+        *offset = Some(self.at);
+        let mut hasher = Hasher::default();
+        let mut left = *size;
+        let mut reader: Box<dyn Read + Send> = match bytes {
+            Bytes::None => Box::new(std::io::empty()),
+            Bytes::Inline(bytes) => Box::new(std::io::Cursor::new(bytes)),
+            Bytes::Open(open) => open()?,
+        };
+        let mut buffer = vec![0; usize::try_from(left).unwrap_or(usize::MAX).clamp(1, 256 * 1024)];
+        while left > 0 {
+            let want = usize::try_from(left).unwrap_or(usize::MAX).min(buffer.len());
+            let got = reader.read(&mut buffer[..want]).at("read", &path)?;
+            if got == 0 {
+                return Err(Error::new(Kind::Dockerfile, format!("`{path}` became shorter while it was copied")).hint("try again"));
+            }
+            hasher.update(&buffer[..got]);
+            self.write(&buffer[..got], &path)?;
+            left -= got as u64;
+        }
+        *digest = Some(hasher.finish());
+        let pad = padding(*size) as usize;
+        self.write(&[0; 512][..pad], &path)
+    }
+}
+
+/// Hashes what is read through it.
+struct Checked {
+    inner: Box<dyn Read + Send>,
+    hasher: Hasher,
+}
+
+impl Read for Checked {
+    fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
+        let count = self.inner.read(buffer)?;
+        self.hasher.update(&buffer[..count]);
+        Ok(count)
+    }
+}
+
+/// A part of a tar, read by place: clones of a file share their position.
+struct At512 {
+    tar: File,
+    at: u64,
+    left: u64,
+}
+
+impl Read for At512 {
+    fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
+        let want = usize::try_from(self.left).unwrap_or(usize::MAX).min(buffer.len());
+        let count = std::os::unix::fs::FileExt::read_at(&self.tar, &mut buffer[..want], self.at)?;
+        (self.at, self.left) = (self.at + count as u64, self.left - count as u64);
+        Ok(count)
+    }
+}
+
+/// A sparse file: its stored pieces with zeros between.
+struct Sparse {
+    tar: File,
+    at: u64,
+    pieces: Vec<(u64, u64)>,
+    next: usize,
+    position: u64,
+    size: u64,
+}
+
+impl Read for Sparse {
+    fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
+        while self.pieces.get(self.next).is_some_and(|(offset, length)| self.position >= offset + length) {
+            self.next += 1;
+        }
+        let (start, end) = self.pieces.get(self.next).map_or((self.size, self.size), |(offset, length)| (*offset, offset + length));
+        let limit = if self.position < start { start } else { end };
+        let want = usize::try_from(limit - self.position).unwrap_or(usize::MAX).min(buffer.len());
+        let count = if self.position < start {
+            buffer[..want].fill(0);
+            want
+        } else {
+            let got = std::os::unix::fs::FileExt::read_at(&self.tar, &mut buffer[..want], self.at)?;
+            self.at += got as u64;
+            got
+        };
+        self.position += count as u64;
+        Ok(count)
+    }
+}

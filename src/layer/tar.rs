@@ -1,0 +1,13 @@
+//! Tar archives as layers hold them: reading ustar, GNU and PAX (with sparse files), writing PAX as Go's
+//! `archive/tar` does. Knows nothing of layers, whiteouts or disks. Formats: pax(1), tar(5) of libarchive.
+
+pub mod read;
+pub mod write;
+
+/// Everything in a tar is padded to this.
+pub(crate) const BLOCK: u64 = 512;
+
+/// Bytes of padding behind a file's content.
+pub(crate) fn padding(size: u64) -> u64 {
+    (BLOCK - size % BLOCK) % BLOCK
+}

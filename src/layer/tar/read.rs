@@ -1,0 +1,384 @@
+//! A hostile tar, entry by entry, from any reader. Every size that is read is bounded before it is used.
+
+use super::{BLOCK, padding};
+use crate::error::{Error, Kind as ErrorKind, Result};
+use crate::layer::tree::Time;
+use std::io::Read;
+
+/// Extended headers larger than this are refused.
+const LARGEST_EXTENSION: u64 = 1 << 20;
+/// Names longer than this are refused (PATH_MAX).
+const LONGEST_NAME: usize = 4096;
+/// Pieces of a sparse file beyond this are refused.
+const MOST_PIECES: usize = 1 << 20;
+
+/// One member of an archive.
+#[derive(Clone, Debug, Default)]
+pub struct Member {
+    /// As it stands in the archive: may be absolute, hold `..` or be empty.
+    pub path: Vec<u8>,
+    /// Of links.
+    pub link: Vec<u8>,
+    /// The type flag: `0` file, `1` hard link, `2` symbolic link, `3` `4` devices, `5` directory, `6` fifo.
+    pub kind: u8,
+    /// Permissions.
+    pub mode: u32,
+    /// Owner.
+    pub uid: u32,
+    /// Group.
+    pub gid: u32,
+    /// Of the file as it is read by people.
+    pub size: u64,
+    /// Modification time.
+    pub mtime: Time,
+    /// Of devices.
+    pub device: (u32, u32),
+    /// Extended attributes, sorted.
+    pub xattrs: Vec<(Box<[u8]>, Box<[u8]>)>,
+    /// Bytes stored in the archive.
+    pub stored: u64,
+    /// For sparse files: where the stored bytes belong, as (offset, length).
+    pub pieces: Option<Vec<(u64, u64)>>,
+    /// Where the stored bytes begin in the archive.
+    pub offset: u64,
+}
+
+/// Reads members in turn. The content of a member must be read (or skipped) before the next.
+pub struct Archive<R> {
+    reader: R,
+    at: u64,
+    left: u64,
+    pad: u64,
+    global: Extension,
+}
+
+/// What extended headers say about the next member.
+#[derive(Clone, Default)]
+struct Extension {
+    path: Option<Vec<u8>>,
+    link: Option<Vec<u8>>,
+    size: Option<u64>,
+    uid: Option<u32>,
+    gid: Option<u32>,
+    mtime: Option<Time>,
+    xattrs: Vec<(Box<[u8]>, Box<[u8]>)>,
+    sparse: Sparse,
+}
+
+#[derive(Clone, Default)]
+struct Sparse {
+    major: Option<u64>,
+    size: Option<u64>,
+    name: Option<Vec<u8>>,
+    map: Vec<u64>,
+    given: bool,
+}
+
+fn bad(what: impl Into<String>) -> Error {
+    Error::new(ErrorKind::Source, format!("damaged tar archive: {}", what.into()))
+}
+
+impl<R: Read> Archive<R> {
+    /// Begins at the reader's place.
+    pub fn new(reader: R) -> Archive<R> {
+        Archive { reader, at: 0, left: 0, pad: 0, global: Extension::default() }
+    }
+
+    /// The next member; none at the end.
+    pub fn next(&mut self) -> Result<Option<Member>> {
+        let mut extension = self.global.clone();
+        loop {
+            self.skip()?;
+            let Some(block) = self.block()? else { return Ok(None) };
+            let size = numeric(&block[124..136])?;
+            match block[156] {
+                b'L' | b'K' => {
+                    let mut text = self.extension(size)?;
+                    text.truncate(text.iter().position(|byte| *byte == 0).unwrap_or(text.len()));
+                    *(if block[156] == b'L' { &mut extension.path } else { &mut extension.link }) = Some(text);
+                }
+                b'x' => extension.read(&self.extension(size)?)?,
+                b'g' => {
+                    let records = self.extension(size)?;
+                    self.global.read(&records)?;
+                    extension = self.global.clone();
+                }
+                _ => return self.member(&block, extension).map(Some),
+            }
+        }
+    }
+
+    /// The stored bytes of the member at hand.
+    pub fn read(&mut self, buffer: &mut [u8]) -> Result<usize> {
+        let want = usize::try_from(self.left).unwrap_or(usize::MAX).min(buffer.len());
+        let count = self.reader.read(&mut buffer[..want]).map_err(|cause| bad("cannot read").because(cause))?;
+        if count == 0 && want > 0 {
+            return Err(bad("unexpected end of the archive"));
+        }
+        self.left -= count as u64;
+        self.at += count as u64;
+        Ok(count)
+    }
+
+    fn skip(&mut self) -> Result<()> {
+        let mut buffer = [0; 16 * 1024];
+        while self.left > 0 {
+            self.read(&mut buffer)?;
+        }
+        self.left = std::mem::take(&mut self.pad);
+        while self.left > 0 {
+            self.read(&mut buffer)?;
+        }
+        Ok(())
+    }
+
+    /// The next header block; none at two empty blocks or the end.
+    fn block(&mut self) -> Result<Option<[u8; BLOCK as usize]>> {
+        let mut block = [0; BLOCK as usize];
+        let mut got = 0;
+        while got < block.len() {
+            match self.reader.read(&mut block[got..]).map_err(|cause| bad("cannot read").because(cause))? {
+                0 if got == 0 => return Ok(None),
+                0 => return Err(bad("unexpected end of the archive")),
+                count => got += count,
+            }
+        }
+        self.at += BLOCK;
+        if block.iter().all(|byte| *byte == 0) {
+            return Ok(None);
+        }
+        let sum: u64 = block.iter().enumerate().map(|(at, byte)| if (148..156).contains(&at) { 32 } else { u64::from(*byte) }).sum();
+        if numeric(&block[148..156])? != sum {
+            return Err(bad("a header's checksum is wrong"));
+        }
+        Ok(Some(block))
+    }
+
+    fn extension(&mut self, size: u64) -> Result<Vec<u8>> {
+        if size > LARGEST_EXTENSION {
+            return Err(bad(format!("an extended header of {size} bytes")));
+        }
+        (self.left, self.pad) = (size, padding(size));
+        let mut bytes = vec![0; size as usize];
+        let mut got = 0;
+        while got < bytes.len() {
+            got += self.read(&mut bytes[got..])?;
+        }
+        Ok(bytes)
+    }
+
+    fn member(&mut self, block: &[u8; BLOCK as usize], extension: Extension) -> Result<Member> {
+        let ustar = block[257..262] == *b"ustar";
+        let gnu = block[257..265] == *b"ustar  \0";
+        let mut path = text(&block[0..100]).to_vec();
+        if ustar && !gnu && block[345] != 0 {
+            path = [text(&block[345..500]), b"/", &path].concat();
+        }
+        let path = extension.sparse.name.clone().or(extension.path).unwrap_or(path);
+        let link = extension.link.unwrap_or_else(|| text(&block[157..257]).to_vec());
+        if path.len() > LONGEST_NAME || link.len() > LONGEST_NAME || path.contains(&0) || link.contains(&0) {
+            return Err(bad("a name that no file system holds"));
+        }
+        let kind = match block[156] {
+            0 | b'7' | b'0' if path.ends_with(b"/") => b'5',
+            0 | b'7' | b'S' => b'0',
+            kind => kind,
+        };
+        let stored = extension.size.map_or_else(|| numeric(&block[124..136]), Ok)?;
+        let stored = if kind == b'0' { stored } else { 0 };
+        if stored > i64::MAX as u64 / 2 {
+            return Err(bad("an impossible size"));
+        }
+        let id = |field: &[u8]| numeric(field).and_then(|id| u32::try_from(id).map_err(|_| bad("an impossible owner")));
+        let mut member = Member {
+            path,
+            link,
+            kind,
+            mode: (numeric(&block[100..108])? & 0o7777) as u32,
+            uid: extension.uid.map_or_else(|| id(&block[108..116]), Ok)?,
+            gid: extension.gid.map_or_else(|| id(&block[116..124]), Ok)?,
+            size: stored,
+            mtime: extension.mtime.map_or_else(|| signed(&block[136..148]).map(|seconds| Time { seconds, nanos: 0 }), Ok)?,
+            device: if matches!(kind, b'3' | b'4') { (id(&block[329..337])?, id(&block[337..345])?) } else { (0, 0) },
+            xattrs: extension.xattrs,
+            stored,
+            pieces: None,
+            offset: 0,
+        };
+        (self.left, self.pad) = (stored, padding(stored));
+        if block[156] == b'S' {
+            self.old_sparse(block, &mut member)?;
+        } else if extension.sparse.given {
+            self.pax_sparse(&extension.sparse, &mut member)?;
+        }
+        member.offset = self.at;
+        check_pieces(&member)?;
+        Ok(member)
+    }
+
+    /// GNU's first sparse format: four pieces in the header, more in blocks behind it.
+    fn old_sparse(&mut self, block: &[u8; BLOCK as usize], member: &mut Member) -> Result<()> {
+        let mut pieces = Vec::new();
+        let add = |table: &[u8], pieces: &mut Vec<(u64, u64)>| -> Result<()> {
+            for piece in table.chunks_exact(24).take_while(|piece| piece[0] != 0) {
+                pieces.push((numeric(&piece[..12])?, numeric(&piece[12..])?));
+            }
+            Ok(())
+        };
+        add(&block[386..482], &mut pieces)?;
+        let mut more = block[482] == 1;
+        while more {
+            let mut next = [0; BLOCK as usize];
+            self.reader.read_exact(&mut next).map_err(|cause| bad("cannot read").because(cause))?;
+            self.at += BLOCK;
+            add(&next[..504], &mut pieces)?;
+            more = next[504] == 1;
+            if pieces.len() > MOST_PIECES {
+                return Err(bad("too many pieces of a sparse file"));
+            }
+        }
+        member.size = numeric(&block[483..495])?;
+        member.pieces = Some(pieces);
+        Ok(())
+    }
+
+    /// PAX sparse 0.0, 0.1 (the map in the records) and 1.0 (the map before the content).
+    fn pax_sparse(&mut self, sparse: &Sparse, member: &mut Member) -> Result<()> {
+        let mut map = sparse.map.clone();
+        if sparse.major == Some(1) {
+            let count = self.line()?;
+            if count > MOST_PIECES as u64 {
+                return Err(bad("too many pieces of a sparse file"));
+            }
+            map = (0..count * 2).map(|_| self.line()).collect::<Result<_>>()?;
+            // The map is padded to a block.
+            let used = member.stored - self.left;
+            let mut rest = vec![0; padding(used).min(self.left) as usize];
+            let mut got = 0;
+            while got < rest.len() {
+                got += self.read(&mut rest[got..])?;
+            }
+            member.stored = self.left;
+        }
+        member.size = sparse.size.ok_or_else(|| bad("a sparse file without a size"))?;
+        member.pieces = Some(map.chunks_exact(2).map(|pair| (pair[0], pair[1])).collect());
+        Ok(())
+    }
+
+    /// A number on a line of its own.
+    fn line(&mut self) -> Result<u64> {
+        let mut value: u64 = 0;
+        loop {
+            let mut byte = [0];
+            match (self.read(&mut byte)?, byte[0]) {
+                (1, b'\n') => return Ok(value),
+                (1, digit @ b'0'..=b'9') => {
+                    let digit = u64::from(digit - b'0');
+                    value = value.checked_mul(10).and_then(|v| v.checked_add(digit)).ok_or_else(|| bad("a number"))?;
+                }
+                _ => return Err(bad("the map of a sparse file")),
+            }
+        }
+    }
+}
+
+fn check_pieces(member: &Member) -> Result<()> {
+    let Some(pieces) = &member.pieces else { return Ok(()) };
+    let (mut end, mut stored) = (0_u64, 0_u64);
+    for (offset, length) in pieces {
+        let next = offset.checked_add(*length).filter(|next| *offset >= end && *next <= member.size);
+        end = next.ok_or_else(|| bad("the map of a sparse file"))?;
+        stored += length;
+    }
+    if stored == member.stored { Ok(()) } else { Err(bad("the map of a sparse file does not fit its content")) }
+}
+
+impl Extension {
+    /// `length key=value\n`, value by length, whatever bytes it holds.
+    fn read(&mut self, mut records: &[u8]) -> Result<()> {
+        while !records.is_empty() {
+            let digits = records.iter().take_while(|byte| byte.is_ascii_digit()).count();
+            let length = std::str::from_utf8(&records[..digits]).ok().and_then(|digits| digits.parse::<usize>().ok());
+            let length = length.filter(|length| *length > digits + 1 && *length <= records.len() && records[digits] == b' ');
+            let (record, rest) = records.split_at(length.ok_or_else(|| bad("a PAX record"))?);
+            records = rest;
+            let body = record[digits + 1..].strip_suffix(b"\n").ok_or_else(|| bad("a PAX record"))?;
+            let at = body.iter().position(|byte| *byte == b'=').ok_or_else(|| bad("a PAX record"))?;
+            self.set(&body[..at], &body[at + 1..])?;
+        }
+        Ok(())
+    }
+
+    fn set(&mut self, key: &[u8], value: &[u8]) -> Result<()> {
+        let number = || {
+            let text = std::str::from_utf8(value).ok();
+            text.and_then(|text| text.parse::<u64>().ok()).ok_or_else(|| bad("a number in a PAX record"))
+        };
+        let id = || number().and_then(|id| u32::try_from(id).map_err(|_| bad("an impossible owner")));
+        match key {
+            b"path" => self.path = Some(value.to_vec()),
+            b"linkpath" => self.link = Some(value.to_vec()),
+            b"size" => self.size = Some(number()?),
+            b"uid" => self.uid = Some(id()?),
+            b"gid" => self.gid = Some(id()?),
+            b"mtime" => self.mtime = Some(time(value).ok_or_else(|| bad("a time in a PAX record"))?),
+            b"GNU.sparse.major" => (self.sparse.major, self.sparse.given) = (Some(number()?), true),
+            b"GNU.sparse.name" => self.sparse.name = Some(value.to_vec()),
+            b"GNU.sparse.size" | b"GNU.sparse.realsize" => (self.sparse.size, self.sparse.given) = (Some(number()?), true),
+            b"GNU.sparse.offset" | b"GNU.sparse.numbytes" => self.sparse.map.push(number()?),
+            b"GNU.sparse.map" => {
+                let text = std::str::from_utf8(value).map_err(|_| bad("the map of a sparse file"))?;
+                let numbers = text.split(',').map(str::parse::<u64>).collect::<Result<Vec<_>, _>>();
+                self.sparse.map = numbers.map_err(|_| bad("the map of a sparse file"))?;
+            }
+            _ => {
+                if let Some(name) = key.strip_prefix(b"SCHILY.xattr.").filter(|name| !name.is_empty() && name.len() < 256) {
+                    self.xattrs.retain(|(known, _)| known.as_ref() != name);
+                    self.xattrs.push((name.into(), value.into()));
+                    self.xattrs.sort();
+                }
+            }
+        }
+        if self.sparse.map.len() > 2 * MOST_PIECES { Err(bad("too many pieces of a sparse file")) } else { Ok(()) }
+    }
+}
+
+/// Seconds with an optional fraction.
+fn time(value: &[u8]) -> Option<Time> {
+    let text = std::str::from_utf8(value).ok()?;
+    let (whole, fraction) = text.split_once('.').unwrap_or((text, ""));
+    let seconds: i64 = whole.parse().ok()?;
+    let digits: String = fraction.chars().chain("000000000".chars()).take(9).collect();
+    let nanos: u32 = digits.parse().ok()?;
+    // A fraction of a negative time counts downwards.
+    if whole.starts_with('-') && nanos > 0 {
+        return Some(Time { seconds: seconds.checked_sub(1)?, nanos: 1_000_000_000 - nanos });
+    }
+    Some(Time { seconds, nanos })
+}
+
+fn text(field: &[u8]) -> &[u8] {
+    &field[..field.iter().position(|byte| *byte == 0).unwrap_or(field.len())]
+}
+
+/// Octal digits, or GNU's base 256 where the first bit is set.
+fn signed(field: &[u8]) -> Result<i64> {
+    if field[0] & 0x80 != 0 {
+        let negative = field[0] & 0x40 != 0;
+        let mut value: i128 = i128::from(field[0] & 0x3f) - if negative { 0x40 } else { 0 };
+        for byte in &field[1..] {
+            value = value.checked_mul(256).and_then(|value| value.checked_add(i128::from(*byte))).ok_or_else(|| bad("a number"))?;
+        }
+        return i64::try_from(value).map_err(|_| bad("a number out of range"));
+    }
+    let digits: Vec<u8> = field.iter().copied().filter(|byte| *byte != b' ').take_while(|byte| *byte != 0).collect();
+    if digits.is_empty() {
+        return Ok(0);
+    }
+    let digits = std::str::from_utf8(&digits).map_err(|_| bad("a number"))?;
+    i64::from_str_radix(digits, 8).map_err(|_| bad(format!("a number: {digits:?}")))
+}
+
+fn numeric(field: &[u8]) -> Result<u64> {
+    u64::try_from(signed(field)?).map_err(|_| bad("a negative number"))
+}

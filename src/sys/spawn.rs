@@ -1,0 +1,197 @@
+//! A process in new namespaces: a clone that shares this process's memory until it executes (clone(2) with CLONE_VM
+//! and CLONE_VFORK), so that its cost does not grow with our size.
+//!
+//! The child runs a closure on a stack of its own. Until it executes another program it must not allocate, lock or
+//! panic: it shares the heap with threads that go on. What it has to say about a failure it leaves in shared memory.
+
+use rustix::fd::{FromRawFd as _, OwnedFd};
+use rustix::io::Errno;
+use std::ffi::{CStr, c_int, c_void};
+
+/// Why the child did not get to run its program.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Failure {
+    /// What it was doing, in words.
+    pub doing: &'static str,
+    /// To which of several things, counted from 0.
+    pub which: usize,
+    /// What the kernel said.
+    pub errno: Errno,
+}
+
+/// Which namespaces are new.
+#[derive(Clone, Copy, Debug)]
+pub struct Namespaces {
+    /// A network of its own, with nothing in it but an unconfigured loopback.
+    pub network: bool,
+}
+
+const STACK: usize = 256 * 1024;
+
+struct Shared<'a> {
+    child: &'a (dyn Fn() -> Failure + Sync),
+    failure: Option<Failure>,
+}
+
+/// Starts a child that runs `child`, which returns only if it failed. The pidfd of the child comes back once it
+/// has executed its program. All signals are blocked in it until [`reset_signals`].
+pub fn spawn(namespaces: Namespaces, child: &(dyn Fn() -> Failure + Sync)) -> Result<OwnedFd, Failure> {
+    let mut stack = vec![0_u8; STACK];
+    let mut shared = Shared { child, failure: None };
+    let mut flags = libc::CLONE_VM | libc::CLONE_VFORK | libc::CLONE_PIDFD | libc::SIGCHLD;
+    flags |= libc::CLONE_NEWNS | libc::CLONE_NEWPID | libc::CLONE_NEWIPC | libc::CLONE_NEWUTS | libc::CLONE_NEWCGROUP;
+    if namespaces.network {
+        flags |= libc::CLONE_NEWNET;
+    }
+    let mut pidfd: c_int = -1;
+    let top = stack.as_mut_ptr_range().end as usize & !15;
+    // SAFETY: the stack is ours, large, aligned and lives until the child has executed or ended, because CLONE_VFORK
+    // suspends this thread until then. `shared` is touched by the child alone in that time. Signals are blocked
+    // around it, so no handler runs in the child on memory it shares.
+    let pid = unsafe {
+        let (mut all, mut old) = (std::mem::zeroed(), std::mem::zeroed());
+        libc::sigfillset(&mut all);
+        libc::pthread_sigmask(libc::SIG_SETMASK, &all, &mut old);
+        let shared: *mut Shared<'_> = &mut shared;
+        let pid = libc::clone(enter, top as *mut c_void, flags, shared.cast(), &mut pidfd as *mut c_int);
+        let errno = *libc::__errno_location();
+        libc::pthread_sigmask(libc::SIG_SETMASK, &old, std::ptr::null_mut());
+        if pid < 0 { -errno } else { pid }
+    };
+    if pid < 0 {
+        return Err(Failure { doing: "make its namespaces", which: 0, errno: Errno::from_raw_os_error(-pid) });
+    }
+    // SAFETY: the kernel has just given us this descriptor.
+    let pidfd = unsafe { OwnedFd::from_raw_fd(pidfd) };
+    match shared.failure {
+        None => Ok(pidfd),
+        Some(failure) => {
+            // It ended by itself and must be reaped.
+            let _ = rustix::process::waitid(rustix::process::WaitId::PidFd(pidfd_borrow(&pidfd)), rustix::process::WaitIdOptions::EXITED);
+            Err(failure)
+        }
+    }
+}
+
+fn pidfd_borrow(fd: &OwnedFd) -> rustix::fd::BorrowedFd<'_> {
+    rustix::fd::AsFd::as_fd(fd)
+}
+
+extern "C" fn enter(shared: *mut c_void) -> c_int {
+    // SAFETY: `spawn` passes a `Shared` that outlives the child's use of it; nobody else touches it meanwhile.
+    let shared = unsafe { &mut *shared.cast::<Shared<'_>>() };
+    shared.failure = Some((shared.child)());
+    127
+}
+
+/// Marks the failure away: called right before executing, because a successful execve never comes back to say so.
+pub fn execute(program: &CStr, args: &[*const std::ffi::c_char], env: &[*const std::ffi::c_char]) -> Errno {
+    debug_assert!(args.last().is_some_and(|last| last.is_null()) && env.last().is_some_and(|last| last.is_null()));
+    // SAFETY: both lists end with a null pointer (the caller builds them so) and point to live strings.
+    unsafe { libc::execve(program.as_ptr(), args.as_ptr(), env.as_ptr()) };
+    // SAFETY: errno is this thread's own; the child runs as the suspended thread.
+    Errno::from_raw_os_error(unsafe { *libc::__errno_location() })
+}
+
+/// A list of strings as execve wants it: pointers, the last of them null.
+pub fn pointers(strings: &[std::ffi::CString]) -> Vec<*const std::ffi::c_char> {
+    strings.iter().map(|string| string.as_ptr()).chain([std::ptr::null()]).collect()
+}
+
+/// A list of pointers that may cross to the child.
+pub struct Pointers(pub Vec<*const std::ffi::c_char>);
+
+// SAFETY: the strings they point to are not changed while the list is in use.
+unsafe impl Sync for Pointers {}
+// SAFETY: as above.
+unsafe impl Send for Pointers {}
+
+/// Default handlers and an empty mask for the program that is executed next (Rust ignores SIGPIPE).
+pub fn reset_signals() {
+    // SAFETY: only changes this process's own dispositions; called in the child.
+    unsafe {
+        libc::signal(libc::SIGPIPE, libc::SIG_DFL);
+        let mut none = std::mem::zeroed();
+        libc::sigemptyset(&mut none);
+        libc::sigprocmask(libc::SIG_SETMASK, &none, std::ptr::null_mut());
+    }
+}
+
+/// A session keyring of its own, so that the parent's keys are out of reach (keyctl(2)). Systems without keys are fine.
+pub fn join_new_keyring() {
+    const JOIN_SESSION_KEYRING: libc::c_long = 1;
+    // SAFETY: a system call without pointers that are read.
+    unsafe { libc::syscall(libc::SYS_keyctl, JOIN_SESSION_KEYRING, std::ptr::null::<c_void>()) };
+}
+
+/// Whether the working directory is beneath the root: getcwd(2) says `(unreachable)` where it is not.
+pub fn cwd_is_reachable() -> bool {
+    let mut buffer = [0_u8; 4096];
+    // SAFETY: the buffer's length is given.
+    let got = unsafe { libc::getcwd(buffer.as_mut_ptr().cast(), buffer.len()) };
+    !got.is_null() && buffer[0] == b'/'
+}
+
+/// Brings up the loopback of the current network namespace (netdevice(7)).
+pub fn loopback_up() -> Result<(), Errno> {
+    // SAFETY: plain ioctl on a socket of our own with a request that is fully set.
+    unsafe {
+        let socket = libc::socket(libc::AF_INET, libc::SOCK_DGRAM | libc::SOCK_CLOEXEC, 0);
+        if socket < 0 {
+            return Err(Errno::from_raw_os_error(*libc::__errno_location()));
+        }
+        let mut request: libc::ifreq = std::mem::zeroed();
+        request.ifr_name[0] = b'l' as libc::c_char;
+        request.ifr_name[1] = b'o' as libc::c_char;
+        request.ifr_ifru.ifru_flags = (libc::IFF_UP | libc::IFF_RUNNING) as libc::c_short;
+        let done = libc::ioctl(socket, libc::SIOCSIFFLAGS, &request);
+        let errno = *libc::__errno_location();
+        libc::close(socket);
+        if done < 0 { Err(Errno::from_raw_os_error(errno)) } else { Ok(()) }
+    }
+}
+
+/// Makes a mount readable only, with all that is mounted in it if wished (mount_setattr(2)).
+pub fn make_readonly(mounted: rustix::fd::BorrowedFd<'_>, recursive: bool) -> Result<(), Errno> {
+    #[repr(C)]
+    struct MountAttr {
+        set: u64,
+        clear: u64,
+        propagation: u64,
+        userns: u64,
+    }
+    const RDONLY: u64 = 1;
+    let attr = MountAttr { set: RDONLY, clear: 0, propagation: 0, userns: 0 };
+    let flags = libc::AT_EMPTY_PATH | if recursive { libc::AT_RECURSIVE } else { 0 };
+    let fd = rustix::fd::AsRawFd::as_raw_fd(&mounted);
+    // SAFETY: the structure is the kernel's first version of it, and its size is given.
+    let done = unsafe {
+        libc::syscall(libc::SYS_mount_setattr, fd, c"".as_ptr(), flags, &attr, std::mem::size_of::<MountAttr>())
+    };
+    errno_of(done)
+}
+
+/// Closes every descriptor from a number on (close_range(2)).
+pub fn close_from(first: u32) -> Result<(), Errno> {
+    // SAFETY: only called in the child, whose descriptors nobody else uses: it does not share the table.
+    errno_of(unsafe { libc::syscall(libc::SYS_close_range, first, u32::MAX, 0) })
+}
+
+/// Supplementary groups of this process alone: the raw call, because the C library's would tell the threads of our parent.
+pub fn set_groups(groups: &[rustix::fs::Gid]) -> Result<(), Errno> {
+    rustix::thread::set_thread_groups(groups)
+}
+
+/// User and group of this process alone, all three of each.
+pub fn set_ids(uid: rustix::fs::Uid, gid: rustix::fs::Gid) -> Result<(), Errno> {
+    rustix::thread::set_thread_res_gid(gid, gid, gid)?;
+    rustix::thread::set_thread_res_uid(uid, uid, uid)
+}
+
+fn errno_of(result: libc::c_long) -> Result<(), Errno> {
+    if result < 0 {
+        // SAFETY: errno is this thread's own.
+        return Err(Errno::from_raw_os_error(unsafe { *libc::__errno_location() }));
+    }
+    Ok(())
+}
