@@ -2,7 +2,10 @@
 #![allow(dead_code)]
 mod digest;
 mod error;
+mod copy;
 mod exec;
+mod registry;
+mod source;
 mod sys;
 mod layer;
 mod store;

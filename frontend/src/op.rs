@@ -205,6 +205,13 @@ pub enum CopySource {
         /// As written and expanded; relative paths start at the root of the input.
         path: String,
     },
+    /// A path with all that is on the way to it, links followed and kept: what a mount of it needs.
+    Tree {
+        /// Where it is looked up.
+        input: Input,
+        /// Absolute.
+        path: String,
+    },
     /// A here-document.
     Inline {
         /// The file's name.
@@ -398,6 +405,10 @@ impl Describe for Copy {
                 CopySource::Path { input: from, path } => {
                     input(to, "from", Some(*from));
                     to.text("path", path);
+                }
+                CopySource::Tree { input: from, path } => {
+                    input(to, "from", Some(*from));
+                    to.text("tree", path);
                 }
                 CopySource::Inline { name, data } => {
                     to.text("inline", name);

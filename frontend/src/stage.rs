@@ -342,9 +342,8 @@ impl Stage<'_, '_> {
         if !matches!(self.planner.graph.get(from).op, Op::Source(op::Source::Context { .. })) {
             return Ok(from);
         }
-        let sources = vec![CopySource::Path { input: 0, path: source.to_owned() }];
-        let parents = source != "/";
-        let copy = op::Copy { link: true, sources, dest: "/".to_owned(), parents, ..op::Copy::default() };
+        let sources = vec![CopySource::Tree { input: 0, path: source.to_owned() }];
+        let copy = op::Copy { link: true, sources, dest: "/".to_owned(), ..op::Copy::default() };
         Ok(self.push_internal(Op::Copy(copy), &[from]))
     }
 }

@@ -27,13 +27,22 @@ pub struct Builder {
 
 /// Reads a plain tar into a tree with offsets. Sparse files come back with their pieces.
 pub fn index(reader: impl Read) -> Result<(Tree, BTreeMap<Vec<u8>, Vec<(u64, u64)>>)> {
+    read(reader, true)
+}
+
+fn read(reader: impl Read, hiding: bool) -> Result<(Tree, BTreeMap<Vec<u8>, Vec<(u64, u64)>>)> {
     let mut archive = Archive::new(reader);
-    let mut builder = Builder { hiding: true, ..Builder::default() };
+    let mut builder = Builder { hiding, ..Builder::default() };
     while let Some(member) = archive.next()? {
         builder.add(&member)?;
     }
     let sparse = std::mem::take(&mut builder.sparse);
     Ok((builder.finish(), sparse))
+}
+
+/// The same for an archive that is no layer: names that begin with `.wh.` are names.
+pub fn plain(reader: impl Read) -> Result<(Tree, BTreeMap<Vec<u8>, Vec<(u64, u64)>>)> {
+    read(reader, false)
 }
 
 fn refuse(member: &Member, what: &str) -> Error {

@@ -1,0 +1,249 @@
+//! A directory of the user as [`Files`]: the build context or a named one. Lazy: a directory is read when somebody
+//! looks into it, an excluded one only if an exception may lie below. Knows nothing of COPY or keys.
+//!
+//! Everything is opened beneath the directory's descriptor without following links: links are entries, the host never
+//! resolves them. Owners are root's, as BuildKit sends them.
+
+mod index;
+
+use crate::digest::Digest;
+use crate::error::{At, Error, Kind, Result};
+use crate::layer::files::{Files, Opener};
+use crate::layer::tree::{Entry, Node, Time, child, name, parent};
+use crate::store::Store;
+use frontend::ignore::{Ignore, Matched};
+use index::{Index, Stamp};
+use rustix::fs::{AtFlags, Mode, OFlags, ResolveFlags, StatxFlags};
+use std::collections::HashMap;
+use std::fs::File;
+use std::io::Read;
+use std::os::unix::ffi::OsStrExt as _;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+
+/// Larger ignore files and Dockerfiles are refused.
+const LARGEST_TEXT: u64 = 16 << 20;
+
+/// A directory of the user. Cheap to clone.
+#[derive(Clone)]
+pub struct Context(Arc<Inner>);
+
+struct Inner {
+    path: PathBuf,
+    dir: File,
+    ignore: Option<Ignore>,
+    read: Mutex<HashMap<Box<[u8]>, Arc<Listing>>>,
+    index: Index,
+}
+
+/// A directory as it was when it was first looked into.
+struct Listing {
+    /// Sorted by name.
+    items: Vec<Item>,
+    /// What the ignore patterns said of the directory.
+    matched: Matched,
+    /// The directory itself is excluded: only exceptions in it exist.
+    excluded: bool,
+}
+
+struct Item {
+    name: Box<[u8]>,
+    entry: Entry,
+    stamp: Stamp,
+    /// Excluded, but kept as the way to an exception, if there is one.
+    only_way: bool,
+}
+
+impl Context {
+    /// A directory with its ignore patterns. Nothing is read yet.
+    pub fn open(path: &Path, ignore: Option<Ignore>, store: &Store) -> Result<Context> {
+        let missing = |cause: std::io::Error| {
+            let error = Error::new(Kind::Usage, format!("cannot read the build context `{}`", path.display())).because(&cause);
+            if cause.kind() == std::io::ErrorKind::NotFound { error.hint("the last argument is the directory to build from; `.` is this one") } else { error }
+        };
+        let path = path.canonicalize().map_err(missing)?;
+        let dir = File::open(&path).map_err(missing)?;
+        if !dir.metadata().map_err(missing)?.is_dir() {
+            return Err(Error::new(Kind::Usage, format!("the build context `{}` is not a directory", path.display())));
+        }
+        let index = Index::open(store, &path);
+        Ok(Context(Arc::new(Inner { path, dir, ignore, read: Mutex::default(), index })))
+    }
+
+    /// Where it is.
+    pub fn path(&self) -> &Path {
+        &self.0.path
+    }
+
+    /// Remembers the digests of files for the next build.
+    pub fn save(&self) {
+        self.0.index.save();
+    }
+
+    fn listing(&self, dir: &[u8]) -> Result<Option<Arc<Listing>>> {
+        if let Some(known) = self.0.read.lock().unwrap_or_else(PoisonError::into_inner).get(dir) {
+            return Ok(Some(Arc::clone(known)));
+        }
+        let (matched, excluded) = if dir.is_empty() {
+            (Matched::default(), false)
+        } else {
+            let Some(above) = self.listing(parent(dir))? else { return Ok(None) };
+            let Some(item) = above.find(name(dir)).filter(|item| item.entry.is_dir()) else { return Ok(None) };
+            match &self.0.ignore {
+                None => (Matched::default(), false),
+                Some(ignore) => (ignore.enter(&String::from_utf8_lossy(dir), &above.matched).1, item.only_way),
+            }
+        };
+        let listing = Arc::new(self.read(dir, matched, excluded)?);
+        self.0.read.lock().unwrap_or_else(PoisonError::into_inner).insert(dir.into(), Arc::clone(&listing));
+        Ok(Some(listing))
+    }
+
+    fn read(&self, dir: &[u8], matched: Matched, excluded: bool) -> Result<Listing> {
+        let shown = || self.0.path.join(std::ffi::OsStr::from_bytes(dir));
+        let fd = self.beneath(dir, OFlags::RDONLY | OFlags::DIRECTORY)?;
+        let mut items = Vec::new();
+        for found in rustix::fs::Dir::read_from(&fd).at("read", shown())? {
+            let found = found.at("read", shown())?;
+            let name = found.file_name();
+            if matches!(name.to_bytes(), b"." | b"..") {
+                continue;
+            }
+            let path = child(dir, name.to_bytes());
+            let ignored = self.0.ignore.as_ref().is_some_and(|ignore| ignore.enter(&String::from_utf8_lossy(&path), &matched).0);
+            if ignored && !self.0.ignore.as_ref().is_some_and(|ignore| ignore.may_hold_exception(&String::from_utf8_lossy(&path))) {
+                continue;
+            }
+            let flags = AtFlags::SYMLINK_NOFOLLOW | AtFlags::STATX_DONT_SYNC;
+            // What is gone again was never there.
+            let Ok(stat) = rustix::fs::statx(&fd, name, flags, StatxFlags::BASIC_STATS) else { continue };
+            let Some((entry, stamp)) = entry_of(&fd, name, path, &stat)? else { continue };
+            if ignored && !entry.is_dir() {
+                continue;
+            }
+            items.push(Item { name: name.to_bytes().into(), entry, stamp, only_way: ignored });
+        }
+        items.sort_by(|one, two| one.name.cmp(&two.name));
+        Ok(Listing { items, matched, excluded })
+    }
+
+    fn beneath(&self, path: &[u8], flags: OFlags) -> Result<rustix::fd::OwnedFd> {
+        let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_MAGICLINKS;
+        let path = if path.is_empty() { b"." } else { path };
+        rustix::fs::openat2(&self.0.dir, path, flags | OFlags::CLOEXEC | OFlags::NONBLOCK, Mode::empty(), resolve)
+            .at("open", self.0.path.join(std::ffi::OsStr::from_bytes(path)))
+    }
+
+    fn item<T>(&self, path: &[u8], with: impl FnOnce(&Item) -> T) -> Result<Option<T>> {
+        Ok(self.listing(parent(path))?.and_then(|listing| listing.find(name(path)).map(with)))
+    }
+
+    /// Whether an excluded directory is there for the sake of something below it.
+    fn holds_something(&self, dir: &[u8]) -> Result<bool> {
+        let Some(listing) = self.listing(dir)? else { return Ok(false) };
+        for item in &listing.items {
+            if !item.only_way || self.holds_something(&item.entry.path)? {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+}
+
+impl Listing {
+    fn find(&self, name: &[u8]) -> Option<&Item> {
+        let at = self.items.binary_search_by(|item| item.name.as_ref().cmp(name)).ok()?;
+        self.items.get(at)
+    }
+}
+
+impl Files for Context {
+    fn lookup(&self, path: &[u8]) -> Result<Option<Entry>> {
+        if path.is_empty() {
+            return Ok(Some(Entry::directory(b"", Time::default())));
+        }
+        match self.item(path, |item| (item.entry.clone(), item.only_way))? {
+            Some((_, true)) if !self.holds_something(path)? => Ok(None),
+            found => Ok(found.map(|(entry, _)| entry)),
+        }
+    }
+
+    fn list(&self, path: &[u8]) -> Result<Vec<Box<[u8]>>> {
+        let Some(listing) = self.listing(path)? else { return Ok(Vec::new()) };
+        let mut names = Vec::with_capacity(listing.items.len());
+        for item in &listing.items {
+            if !item.only_way || self.holds_something(&item.entry.path)? {
+                names.push(item.name.clone());
+            }
+        }
+        debug_assert!(!listing.excluded || names.len() <= listing.items.len());
+        Ok(names)
+    }
+
+    fn opener(&self, path: &[u8]) -> Opener {
+        let (context, path) = (self.clone(), path.to_vec());
+        Box::new(move || Ok(Box::new(File::from(context.beneath(&path, OFlags::RDONLY)?)) as Box<dyn Read + Send>))
+    }
+
+    fn digest(&self, path: &[u8]) -> Result<Digest> {
+        let Some(stamp) = self.item(path, |item| item.stamp)? else {
+            return Err(Error::new(Kind::Dockerfile, format!("`{}` is gone from the context", String::from_utf8_lossy(path))));
+        };
+        self.0.index.digest(&stamp, || self.open(path))
+    }
+}
+
+/// What a context shows of a file; sockets are nothing.
+fn entry_of(dir: &rustix::fd::OwnedFd, name: &std::ffi::CStr, path: Box<[u8]>, stat: &rustix::fs::Statx) -> Result<Option<(Entry, Stamp)>> {
+    use rustix::fs::FileType;
+    let node = match FileType::from_raw_mode(u32::from(stat.stx_mode)) {
+        FileType::Directory => Node::Dir { opaque: false },
+        FileType::RegularFile => Node::File { size: stat.stx_size, digest: None, offset: None },
+        FileType::Symlink => {
+            let target = rustix::fs::readlinkat(dir, name, Vec::new()).at("read", String::from_utf8_lossy(&path).as_ref())?;
+            Node::Symlink { target: target.to_bytes().into() }
+        }
+        FileType::Fifo => Node::Fifo,
+        FileType::CharacterDevice => Node::Char { major: stat.stx_rdev_major, minor: stat.stx_rdev_minor },
+        FileType::BlockDevice => Node::Block { major: stat.stx_rdev_major, minor: stat.stx_rdev_minor },
+        _ => return Ok(None),
+    };
+    let stamp = Stamp::of(stat);
+    let mtime = Time { seconds: stat.stx_mtime.tv_sec, nanos: stat.stx_mtime.tv_nsec };
+    let linked = stat.stx_nlink > 1 && !matches!(node, Node::Dir { .. });
+    // The number only has to be the same for the same inode; COPY numbers its groups anew.
+    let link = linked.then(|| (stat.stx_ino ^ (stat.stx_ino >> 32)) as u32);
+    let mode = u32::from(stat.stx_mode) & 0o7777;
+    Ok(Some((Entry { path, node, mode, uid: 0, gid: 0, mtime, xattrs: Vec::new(), link }, stamp)))
+}
+
+/// Reads a text of the user: a Dockerfile, an ignore file.
+pub fn read_text(path: &Path) -> Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    File::open(path).and_then(|file| file.take(LARGEST_TEXT + 1).read_to_end(&mut bytes)).at("read", path)?;
+    if bytes.len() as u64 > LARGEST_TEXT {
+        return Err(Error::new(Kind::Usage, format!("`{}` is larger than {LARGEST_TEXT} bytes", path.display())));
+    }
+    Ok(bytes)
+}
+
+/// The patterns of a context: `<Dockerfile>.dockerignore` beside the Dockerfile, else `.dockerignore` in the context.
+pub fn ignore_of(context: &Path, dockerfile: Option<&Path>) -> Result<Option<Ignore>> {
+    let beside = dockerfile.map(|path| {
+        let mut name = path.as_os_str().to_owned();
+        name.push(".dockerignore");
+        PathBuf::from(name)
+    });
+    let places = beside.into_iter().chain([context.join(".dockerignore")]);
+    let Some(path) = places.into_iter().find(|path| path.is_file()) else { return Ok(None) };
+    // A link that leads out of the context would let its author read other files by their effect.
+    if let (Ok(real), Ok(root)) = (path.canonicalize(), context.canonicalize()) {
+        if path.starts_with(context) && !real.starts_with(&root) {
+            return Err(Error::new(Kind::Dockerfile, format!("`{}` leads out of the context", path.display())));
+        }
+    }
+    let ignore = Ignore::parse(&read_text(&path)?).map_err(|error| {
+        Error::new(Kind::Dockerfile, format!("{}:{}: {}", path.display(), error.line, error.message))
+    })?;
+    Ok(Some(ignore).filter(|ignore| !ignore.is_empty()))
+}

@@ -1,0 +1,321 @@
+//! Base images: a name becomes a manifest, a config and layers whose blobs are brought when somebody needs them.
+//!
+//! ```text
+//! <root>/cache-v1/pins/<64 hex of name and platform>    JSON: what a name stood for when it was last asked
+//! <root>/cache-v1/origins/<64 hex of a blob>            the name to fetch it by
+//! ```
+//! Both can be lost: that costs a request, or a message that a base must be pulled again.
+
+use crate::cache;
+use crate::digest::{DiffId, Digest};
+use crate::error::{At, Error, Kind, Result};
+use crate::layer::BaseBlob;
+use crate::registry::client::Watch;
+use crate::registry::{Client, Reference, Settings};
+use crate::source::layout;
+use crate::store::Store;
+use frontend::platform::Platform;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use std::fs;
+use std::path::PathBuf;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+/// Larger configs are refused.
+const LARGEST_CONFIG: u64 = 8 << 20;
+/// Blobs that are fetched at once.
+const AT_ONCE: usize = 4;
+/// More layers are refused.
+const MOST_LAYERS: usize = 10_000;
+
+/// An image, pinned.
+#[derive(Clone, Debug)]
+pub struct Pinned {
+    /// Normalised.
+    pub name: String,
+    /// Of the platform's manifest.
+    pub digest: Digest,
+    /// The config blob, unchanged.
+    pub config: Vec<u8>,
+    /// The lowest first.
+    pub layers: Vec<BaseLayer>,
+    /// The registry could not be asked: this is what the name stood for before.
+    pub stale: Option<String>,
+}
+
+/// A layer of a base image.
+#[derive(Clone, Debug)]
+pub struct BaseLayer {
+    /// Of its plain tar.
+    pub diff_id: DiffId,
+    /// Its blob.
+    pub blob: BaseBlob,
+}
+
+/// When the registry is asked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Pull {
+    /// Each build; if it can't be reached, what the name stood for before.
+    Usual,
+    /// `--pull`: it must answer.
+    Always,
+}
+
+/// Brings images.
+pub struct Images {
+    store: Store,
+    client: Client,
+}
+
+#[derive(Serialize, Deserialize)]
+struct Pin {
+    name: String,
+    /// What the registry gives for the name: an index or the manifest itself.
+    top: Digest,
+    manifest: Digest,
+}
+
+/// A manifest as far as it matters here.
+struct Parts {
+    config: (Digest, u64),
+    layers: Vec<BaseBlob>,
+}
+
+impl Images {
+    /// Images from registries and layouts into a store.
+    pub fn new(store: Store, settings: &Settings) -> Images {
+        Images { store, client: Client::new(settings) }
+    }
+
+    /// What stands behind a name: a reference, or `oci-layout://path[:tag]`.
+    pub fn resolve(&self, name: &str, platform: &Platform, pull: Pull) -> Result<Pinned> {
+        if let Some(place) = name.strip_prefix("oci-layout://") {
+            return layout::resolve(&self.store, place, platform, |images| self.pick(images, name, platform));
+        }
+        let reference: Reference = name.parse().map_err(|cause: String| Error::new(Kind::Source, cause))?;
+        let pin = self.pin(&reference, platform);
+        if let (Some(pin), true) = (&pin, reference.digest.is_some()) {
+            if let Ok(pinned) = self.from_store(&reference, pin.manifest) {
+                return Ok(pinned);
+            }
+        }
+        match self.ask(&reference, platform, pin.as_ref()) {
+            Err(error) if pull == Pull::Usual && unreachable(&error) => match pin.and_then(|pin| self.from_store(&reference, pin.manifest).ok()) {
+                Some(pinned) => Ok(Pinned { stale: Some(error.to_string()), ..pinned }),
+                None => Err(error),
+            },
+            answer => answer,
+        }
+    }
+
+    fn ask(&self, reference: &Reference, platform: &Platform, pin: Option<&Pin>) -> Result<Pinned> {
+        if let (Some(pin), None) = (pin, reference.digest) {
+            // One request says that nothing has changed.
+            if self.client.head(reference)? == Some(pin.top) {
+                if let Ok(pinned) = self.from_store(reference, pin.manifest) {
+                    return Ok(pinned);
+                }
+            }
+        }
+        let top = self.client.manifest(reference)?;
+        let value = parse(&top.bytes, reference)?;
+        self.store.put_blob(&top.bytes)?;
+        let manifest = if value.get("manifests").is_some() {
+            let digest = self.pick(&value, &reference.to_string(), platform)?;
+            let one = Reference { digest: Some(digest), ..reference.clone() };
+            if !self.store.has(&digest) {
+                let manifest = self.client.manifest(&one)?;
+                self.store.put_blob(&manifest.bytes)?;
+            }
+            digest
+        } else {
+            top.digest
+        };
+        let parts = parts(&self.store.read_blob(&manifest, 4 << 20)?, &reference.to_string())?;
+        if !self.store.has(&parts.config.0) {
+            let watch = Watch { progress: &|_| {}, stop: &|| false };
+            self.client.blob(reference, &parts.config.0, parts.config.1, &self.store, &watch)?;
+        }
+        let pin = Pin { name: reference.to_string(), top: top.digest, manifest };
+        self.remember(&self.pin_path(reference, platform), &serde_json::to_vec(&pin).unwrap_or_default());
+        self.from_store(reference, manifest)
+    }
+
+    /// An image whose manifest and config are in the store.
+    fn from_store(&self, reference: &Reference, manifest: Digest) -> Result<Pinned> {
+        let parts = parts(&self.store.read_blob(&manifest, 4 << 20)?, &reference.to_string())?;
+        let config = self.store.read_blob(&parts.config.0, LARGEST_CONFIG)?;
+        let pinned = assemble(reference.to_string(), manifest, config, parts.layers)?;
+        let origin = Reference { tag: None, digest: Some(manifest), ..reference.clone() };
+        for layer in &pinned.layers {
+            let path = self.folder("origins").join(layer.blob.digest.hex());
+            if !path.exists() {
+                self.remember(&path, origin.to_string().as_bytes());
+            }
+        }
+        Ok(pinned)
+    }
+
+    /// The manifest of a platform out of an index.
+    fn pick(&self, index: &Value, name: &str, platform: &Platform) -> Result<Digest> {
+        let mut seen = Vec::new();
+        for image in index["manifests"].as_array().into_iter().flatten() {
+            let field = |key: &str| image["platform"][key].as_str().unwrap_or_default().to_owned();
+            let variant = Some(field("variant")).filter(|variant| !variant.is_empty());
+            let found = Platform { os: field("os"), architecture: field("architecture"), variant };
+            // Attestations stand beside images under a platform that nobody has.
+            if found.os.is_empty() || found.os == "unknown" {
+                continue;
+            }
+            if platform.accepts(&found) {
+                let digest = image["digest"].as_str().unwrap_or_default();
+                return digest.parse().map_err(|cause| Error::new(Kind::Source, format!("{name}: damaged index")).because(cause));
+            }
+            seen.push(found.to_string());
+        }
+        Err(Error::new(Kind::Source, format!("{name}: no image for {platform}")).hint(format!("there is {}", seen.join(", "))))
+    }
+
+    /// Brings blobs that are missing, several at once. `progress` gets what, bytes so far and in all.
+    pub fn fetch(&self, blobs: &[BaseBlob], progress: &(dyn Fn(&str, u64, u64) + Sync), stop: &(dyn Fn() -> bool + Sync)) -> Result<()> {
+        let (next, failure) = (AtomicUsize::new(0), Mutex::new(None));
+        std::thread::scope(|scope| {
+            for _ in 0..AT_ONCE.min(blobs.len()) {
+                scope.spawn(|| {
+                    while let Some(blob) = blobs.get(next.fetch_add(1, Ordering::SeqCst)) {
+                        let failed = || failure.lock().map_or(true, |failure| failure.is_some());
+                        if failed() {
+                            return;
+                        }
+                        let what = format!("{:.19}", blob.digest);
+                        let watch = Watch { progress: &|done| progress(&what, done, blob.size), stop: &|| stop() || failed() };
+                        if let (Err(error), Ok(mut failure)) = (self.fetch_one(blob, &watch), failure.lock()) {
+                            failure.get_or_insert(error);
+                        }
+                    }
+                });
+            }
+        });
+        failure.into_inner().unwrap_or_default().map_or(Ok(()), Err)
+    }
+
+    fn fetch_one(&self, blob: &BaseBlob, watch: &Watch<'_>) -> Result<()> {
+        if self.store.has(&blob.digest) {
+            return Ok(());
+        }
+        let origin = fs::read_to_string(self.folder("origins").join(blob.digest.hex())).unwrap_or_default();
+        if let Some(place) = origin.strip_prefix("oci-layout://") {
+            return layout::copy_blob(&self.store, place.as_ref(), &blob.digest);
+        }
+        let reference: Reference = origin.trim().parse().map_err(|_| {
+            Error::new(Kind::Source, format!("nobody knows where blob {} comes from", blob.digest)).hint("build with --pull")
+        })?;
+        self.client.blob(&reference, &blob.digest, blob.size, &self.store, watch)
+    }
+
+    fn folder(&self, name: &str) -> PathBuf {
+        cache::folder(self.store.root()).join(name)
+    }
+
+    fn pin_path(&self, reference: &Reference, platform: &Platform) -> PathBuf {
+        self.folder("pins").join(Digest::of(format!("{platform} {reference}").as_bytes()).hex())
+    }
+
+    fn pin(&self, reference: &Reference, platform: &Platform) -> Option<Pin> {
+        serde_json::from_slice(&fs::read(self.pin_path(reference, platform)).ok()?).ok()
+    }
+
+    /// Losing this costs a request.
+    fn remember(&self, path: &std::path::Path, bytes: &[u8]) {
+        remember(&self.store, path, bytes);
+    }
+}
+
+/// Writes a small file that may be lost.
+pub(super) fn remember(store: &Store, path: &std::path::Path, bytes: &[u8]) {
+    let temp = store.temp("pin");
+    let _ = path.parent().map(fs::create_dir_all);
+    let _ = fs::write(&temp, bytes).and_then(|()| fs::rename(&temp, path));
+}
+
+fn unreachable(error: &Error) -> bool {
+    error.message().contains("cannot reach") || error.message().contains("the registry answers 5") || error.message().contains("connection broke")
+}
+
+fn parse(bytes: &[u8], name: &Reference) -> Result<Value> {
+    serde_json::from_slice(bytes).map_err(|cause| Error::new(Kind::Source, format!("{name}: the manifest can't be read")).because(cause))
+}
+
+/// The parts of an image's manifest. What is ambiguous is refused (CVE-2021-41190).
+fn parts(bytes: &[u8], name: &str) -> Result<Parts> {
+    let bad = |why: &str| Error::new(Kind::Source, format!("{name}: {why}"));
+    let value: Value = serde_json::from_slice(bytes).map_err(|cause| bad("the manifest can't be read").because(cause))?;
+    if value["schemaVersion"] == 1 || value.get("fsLayers").is_some() {
+        return Err(bad("its manifest has the format of 2015 (schema 1)").hint("push the image again with a tool of today"));
+    }
+    if value.get("manifests").is_some() {
+        return Err(bad("its manifest is an index and an image at once"));
+    }
+    let blob = |value: &Value| -> Result<BaseBlob> {
+        let digest = value["digest"].as_str().unwrap_or_default().parse().map_err(|cause| bad("damaged manifest").because(cause))?;
+        let size = value["size"].as_u64().ok_or_else(|| bad("damaged manifest: a blob without a size"))?;
+        Ok(BaseBlob { digest, size, media_type: value["mediaType"].as_str().unwrap_or_default().to_owned() })
+    };
+    let config = blob(&value["config"])?;
+    let types = ["application/vnd.oci.image.config.v1+json", "application/vnd.docker.container.image.v1+json"];
+    if !types.contains(&config.media_type.as_str()) {
+        return Err(bad(&format!("it is no image but {}", config.media_type)));
+    }
+    let layers = value["layers"].as_array().map(Vec::as_slice).unwrap_or_default();
+    if layers.len() > MOST_LAYERS || config.size > LARGEST_CONFIG {
+        return Err(bad("it is too large to be an image"));
+    }
+    Ok(Parts { config: (config.digest, config.size), layers: layers.iter().map(blob).collect::<Result<_>>()? })
+}
+
+/// A pinned image from its parts; each layer needs its diff id.
+pub(super) fn assemble(name: String, digest: Digest, config: Vec<u8>, blobs: Vec<BaseBlob>) -> Result<Pinned> {
+    let bad = |why: &str| Error::new(Kind::Source, format!("{name}: {why}"));
+    let value: Value = serde_json::from_slice(&config).map_err(|cause| bad("the config can't be read").because(cause))?;
+    let diff_ids = value["rootfs"]["diff_ids"].as_array().map(Vec::as_slice).unwrap_or_default();
+    if diff_ids.len() != blobs.len() {
+        return Err(bad(&format!("{} layers but {} diff ids", blobs.len(), diff_ids.len())));
+    }
+    let mut layers = Vec::new();
+    for (diff_id, blob) in diff_ids.iter().zip(blobs) {
+        let diff_id = diff_id.as_str().unwrap_or_default().parse().map_err(|cause| bad("damaged config").because(cause))?;
+        let media_type = oci_layer_type(&blob.media_type).ok_or_else(|| bad(&format!("a layer is of the unknown type {}", blob.media_type)))?;
+        layers.push(BaseLayer { diff_id: DiffId(diff_id), blob: BaseBlob { media_type: media_type.to_owned(), ..blob } });
+    }
+    Ok(Pinned { name, digest, config, layers, stale: None })
+}
+
+/// Docker's names of layer types in OCI's words.
+fn oci_layer_type(media_type: &str) -> Option<&'static str> {
+    match media_type {
+        "application/vnd.docker.image.rootfs.diff.tar.gzip" | "application/vnd.oci.image.layer.v1.tar+gzip" => {
+            Some("application/vnd.oci.image.layer.v1.tar+gzip")
+        }
+        "application/vnd.docker.image.rootfs.diff.tar.zstd" | "application/vnd.oci.image.layer.v1.tar+zstd" => {
+            Some("application/vnd.oci.image.layer.v1.tar+zstd")
+        }
+        "application/vnd.docker.image.rootfs.diff.tar" | "application/vnd.oci.image.layer.v1.tar" => {
+            Some("application/vnd.oci.image.layer.v1.tar")
+        }
+        _ => None,
+    }
+}
+
+/// The parts of a manifest that lies in the store, for a layout.
+pub(super) fn read_parts(bytes: &[u8], name: &str) -> Result<((Digest, u64), Vec<BaseBlob>)> {
+    parts(bytes, name).map(|parts| (parts.config, parts.layers))
+}
+
+/// Reads a file of at most a few megabytes.
+pub(super) fn small_file(path: &std::path::Path) -> Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    let file = fs::File::open(path).at("open", path)?;
+    std::io::Read::read_to_end(&mut std::io::Read::take(file, LARGEST_CONFIG), &mut bytes).at("read", path)?;
+    Ok(bytes)
+}
