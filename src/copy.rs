@@ -14,7 +14,7 @@ pub use target::{Facts, facts};
 use crate::error::{Error, Kind, Result};
 use crate::layer::Bytes;
 use crate::layer::files::{Files, resolve};
-use crate::layer::tree::{Entry, Node, Time, child, name, parent};
+use crate::layer::tree::{Entry, Node, Time, child, name};
 use crate::store::Store;
 use frontend::op::{self, FileAction};
 use select::{Group, Item};
@@ -194,9 +194,4 @@ impl Layer<'_> {
 /// The last part of a path, for a file that goes into a directory.
 fn base_name(path: &[u8]) -> Box<[u8]> {
     name(path).into()
-}
-
-/// The directory of a path.
-fn dir_name(path: &[u8]) -> &[u8] {
-    parent(path)
 }

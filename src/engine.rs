@@ -103,7 +103,7 @@ impl Machine {
             Some(Base::Built(rootfs)) => Ok(rootfs),
             Some(Base::Pinned(pinned)) => {
                 let register = |layer: &crate::source::image::BaseLayer| {
-                    self.layers.base(layer.diff_id, layer.blob, layer.size, &layer.media_type)
+                    self.layers.base(layer.diff_id, &layer.blob)
                 };
                 Ok(Rootfs { layers: pinned.layers.iter().map(register).collect::<Result<_>>()? })
             }
@@ -120,7 +120,7 @@ impl Machine {
         self.images.fetch(&missing, &|what: &str, done: u64, total: u64| {
             let (step, what, total) = (solver::StepId(step), what.to_owned(), Some(total));
             self.observer.event(SystemTime::now(), &solver::Event::Transfer { step, what, done, total });
-        })
+        }, &|| self.stop.is_stopped())
     }
 
     /// A rootfs to look things up in.
@@ -133,29 +133,35 @@ impl Machine {
         self.first_step.saturating_add(id.index() as u32)
     }
 
-    /// What a copy takes from its sources. For sources in contexts it is made once, for the key.
+    /// The sources of a copy that are rootfses, to look things up in.
+    fn source_views(&self, graph: &Graph<Op>, id: VertexId, inputs: &[Option<Rootfs>]) -> Result<HashMap<usize, View>> {
+        let Op::Copy(copy) = &graph.get(id).op else { return Err(bug("only a copy has sources")) };
+        let mut views = HashMap::new();
+        for source in &copy.sources {
+            let (CopySource::Path { input, .. } | CopySource::Tree { input, .. }) = source else { continue };
+            if self.context_of(graph, id, *input)?.is_none() && !views.contains_key(input) {
+                let rootfs = inputs.get(*input).and_then(Option::as_ref).ok_or_else(|| bug("a source is not done"))?;
+                views.insert(*input, self.view(rootfs, self.step_of(id))?);
+            }
+        }
+        Ok(views)
+    }
+
+    fn files<'a>(&'a self, graph: &Graph<Op>, id: VertexId, views: &'a HashMap<usize, View>, input: usize) -> Result<&'a dyn Files> {
+        match views.get(&input) {
+            Some(view) => Ok(view),
+            None => self.context_of(graph, id, input)?.map(|context| context as &dyn Files).ok_or_else(|| bug("no such source")),
+        }
+    }
+
+    /// What a copy takes from its sources. It is made once: for the key of a copy from a context before it runs.
     fn selection(&self, graph: &Graph<Op>, id: VertexId, inputs: &[Option<Rootfs>]) -> Result<Arc<Selection>> {
         if let Some(known) = lock(&self.known.selections).get(&id) {
             return Ok(Arc::clone(known));
         }
-        let vertex = graph.get(id);
-        let Op::Copy(copy) = &vertex.op else { return Err(bug("only a copy selects")) };
-        let mut views: HashMap<usize, View> = HashMap::new();
-        for source in &copy.sources {
-            if let CopySource::Path { input, .. } = source {
-                if self.context_of(graph, id, *input)?.is_none() && !views.contains_key(input) {
-                    let rootfs = inputs.get(*input).and_then(Option::as_ref).ok_or_else(|| bug("a source is not done"))?;
-                    views.insert(*input, self.view(rootfs, self.step_of(id))?);
-                }
-            }
-        }
-        let files = |input: usize| -> Result<&dyn Files> {
-            match views.get(&input) {
-                Some(view) => Ok(view),
-                None => self.context_of(graph, id, input)?.map(|context| context as &dyn Files).ok_or_else(|| bug("no such source")),
-            }
-        };
-        let selection = Arc::new(copy::select(copy, &files)?);
+        let Op::Copy(copy) = &graph.get(id).op else { return Err(bug("only a copy selects")) };
+        let views = self.source_views(graph, id, inputs)?;
+        let selection = Arc::new(copy::select(copy, &|input| self.files(graph, id, &views, input))?);
         lock(&self.known.selections).insert(id, Arc::clone(&selection));
         Ok(selection)
     }
@@ -176,7 +182,9 @@ impl Machine {
         let selection = self.selection(step.graph, step.id, step.inputs)?;
         let base = self.target(step, copy)?;
         let facts = copy::facts(copy, base.as_ref().map(|view| view as &dyn Files))?;
-        let entries = copy::entries(copy, &selection, &facts, &self.store, now())?;
+        let views = self.source_views(step.graph, step.id, step.inputs)?;
+        let files = |input| self.files(step.graph, step.id, &views, input);
+        let entries = copy::entries(copy, &selection, &facts, &files, &self.store, now())?;
         self.layers.publish_tar(entries)
     }
 
@@ -230,10 +238,11 @@ impl Engine for Machine {
             Op::File(file) => self.describe_content(to, "base", file.base.and_then(|input| at.input(input))),
             Op::Exec(_) => at.inputs.iter().try_for_each(|input| self.describe_content(to, "input", input.as_ref())),
             Op::Copy(copy) => {
-                to.text("selection", &self.selection(at.graph, at.id, at.inputs)?.digest().to_string());
+                let selection = self.selection(at.graph, at.id, at.inputs)?;
+                to.text("selection", &selection.digest().to_string());
                 let base = self.target(at, copy)?;
                 let facts = copy::facts(copy, base.as_ref().map(|view| view as &dyn Files))?;
-                to.text("target", &facts.digest().to_string());
+                to.text("target", &facts.digest(&selection)?.to_string());
                 Ok(())
             }
         }

@@ -164,6 +164,7 @@ pub struct Draft {
     folder: PathBuf,
     upper: PathBuf,
     work: PathBuf,
+    stage: PathBuf,
 }
 
 impl Draft {
@@ -174,6 +175,10 @@ impl Draft {
     /// Overlayfs's own.
     pub fn work(&self) -> &Path {
         &self.work
+    }
+    /// An empty directory to mount things on.
+    pub fn stage(&self) -> &Path {
+        &self.stage
     }
 }
 
@@ -242,18 +247,19 @@ impl Layers {
     /// Directories for a RUN.
     pub fn draft(&self) -> Result<Draft> {
         let folder = self.0.store.temp("layer");
-        let (upper, work) = (folder.join(self.0.flavour.folder()), folder.join("work"));
-        for dir in [&folder, &upper, &work] {
+        let (upper, work, stage) = (folder.join(self.0.flavour.folder()), folder.join("work"), folder.join("stage"));
+        for dir in [&folder, &upper, &work, &stage] {
             fs::create_dir(dir).at("make", dir)?;
         }
         // The root of the container shows the mode of the topmost directory.
         rustix::fs::chmod(&upper, rustix::fs::Mode::from(0o755)).at("set the mode of", &upper)?;
-        Ok(Draft { folder, upper, work })
+        Ok(Draft { folder, upper, work, stage })
     }
 
     /// Makes what a RUN wrote a layer: its directory is renamed, not copied. `window` is when the RUN ran.
     pub fn publish_upper(&self, draft: Draft, window: (Time, Time)) -> Result<LayerId> {
         remove(&draft.work).at("remove", &draft.work)?;
+        fs::remove_dir(&draft.stage).at("remove", &draft.stage)?;
         let tree = harvest::harvest(&draft.upper)?;
         let ends = [window.0, window.1].map(|time| (time.seconds, time.nanos));
         let record = Record { kind: LayerKind::Run, created: window.1.seconds, window: Some(ends), blob: None };
@@ -286,14 +292,13 @@ impl Layers {
     }
 
     /// Makes a layer of a base image known. Its blob may still be missing.
-    pub fn base(&self, diff_id: DiffId, blob: Digest, size: u64, media_type: &str) -> Result<LayerId> {
+    pub fn base(&self, diff_id: DiffId, blob: &BaseBlob) -> Result<LayerId> {
         let id = LayerId(diff_id.0.hex());
         let folder = self.folder(&id);
         if folder.join("record").exists() {
             return Ok(id);
         }
-        let blob = BaseBlob { digest: blob, size, media_type: media_type.to_owned() };
-        let record = Record { kind: LayerKind::Base, created: seconds_now(), window: None, blob: Some(blob) };
+        let record = Record { kind: LayerKind::Base, created: seconds_now(), window: None, blob: Some(blob.clone()) };
         fs::create_dir_all(&folder).at("make", &folder)?;
         derive::put_text(&folder.join("diff-id"), &diff_id.to_string())?;
         let temp = self.0.store.temp("record");

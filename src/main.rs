@@ -3,7 +3,10 @@
 mod digest;
 mod error;
 mod copy;
+mod engine;
 mod exec;
+mod export;
+mod image;
 mod registry;
 mod source;
 mod sys;

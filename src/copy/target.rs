@@ -3,13 +3,11 @@
 
 use super::owner;
 use super::select::Group;
-use super::{base_name, dir_name};
 use crate::digest::{Digest, Hasher};
 use crate::error::{Error, Kind, Result};
 use crate::layer::files::{Files, Opener, resolve};
 use crate::layer::tree::{Entry, Time, child};
 use frontend::op;
-use std::sync::{Mutex, PoisonError};
 
 /// What was found in the target.
 pub struct Facts<'a> {
@@ -20,8 +18,6 @@ pub struct Facts<'a> {
     slash: bool,
     /// The ids behind `--chown`.
     pub(super) owner: Option<(u32, u32)>,
-    /// Every path that was asked for, with what is there.
-    asked: Mutex<Vec<(Box<[u8]>, String)>>,
 }
 
 /// Where a source goes.
@@ -56,16 +52,13 @@ pub fn facts<'a>(copy: &op::Copy, base: Option<&'a dyn Files>) -> Result<Facts<'
     let slash = copy.dest.ends_with('/');
     let found = resolve(files, copy.dest.as_bytes())?;
     let owner = copy.owner.as_deref().map(|owner| owner::lookup(files, owner)).transpose()?;
-    Ok(Facts { files: base, dest: found.path, slash, owner, asked: Mutex::default() })
+    Ok(Facts { files: base, dest: found.path, slash, owner })
 }
 
 impl Facts<'_> {
     /// What stands below the layer at a path.
     pub(super) fn below(&self, path: &[u8]) -> Result<Option<Entry>> {
-        let found = self.files.map_or(Ok(None), |files| files.lookup(path))?;
-        let shown = format!("{:?}", found.as_ref().map(|entry| (&entry.node, entry.mode, entry.uid, entry.gid, entry.mtime)));
-        self.asked.lock().unwrap_or_else(PoisonError::into_inner).push((path.into(), shown));
-        Ok(found)
+        self.files.map_or(Ok(None), |files| files.lookup(path))
     }
 
     /// Where a source goes, given what stands there now.
@@ -90,34 +83,28 @@ impl Facts<'_> {
         &self.dest
     }
 
-    /// What enters the settled key. The metadata on the way to everything that a selection brings counts too, so it
-    /// must be asked after the entries were made, or for the destination alone before.
-    pub fn digest(&self) -> Result<Digest> {
+    /// What enters the settled key: the way to the destination, and what stands where the selection goes.
+    pub fn digest(&self, selection: &super::Selection) -> Result<Digest> {
         let mut hasher = Hasher::default();
         hasher.update(&self.dest);
         hasher.update(&[0, u8::from(self.slash)]);
         hasher.update(format!("{:?}", self.owner).as_bytes());
-        for prefix in super::prefixes(&self.dest) {
-            let entry = self.files.map_or(Ok(None), |files| files.lookup(prefix))?;
-            hasher.update(format!("{:?}", entry.map(|entry| (entry.node, entry.mode, entry.uid, entry.gid, entry.mtime))).as_bytes());
-        }
-        Ok(hasher.finish())
-    }
-
-    /// What stands in the target where the selection goes: enters the settled key too.
-    pub fn describe_landing(&self, selection: &super::Selection) -> Result<Digest> {
-        let mut hasher = Hasher::default();
         let Some(files) = self.files else { return Ok(hasher.finish()) };
+        let mut add = |path: &[u8]| -> Result<()> {
+            // Of a file only that it is there matters: it is replaced. Directories are kept as they are.
+            let entry = files.lookup(path)?;
+            let kept = entry.map(|entry| entry.is_dir().then_some((entry.mode, entry.uid, entry.gid, entry.mtime, entry.xattrs)));
+            hasher.update(&(path.len() as u64).to_le_bytes());
+            hasher.update(path);
+            hasher.update(format!("{kept:?}").as_bytes());
+            Ok(())
+        };
+        super::prefixes(&self.dest).try_for_each(&mut add)?;
         for group in &selection.groups {
             for item in &group.items {
-                let path = if item.path.is_empty() { child(&self.dest, &group.name) } else { join(&self.dest, &item.path) };
-                if let Some(entry) = files.lookup(&path)? {
-                    hasher.update(&path);
-                    hasher.update(format!("{:?}", entry.is_dir().then_some((entry.mode, entry.uid, entry.gid, entry.mtime))).as_bytes());
-                }
+                add(&if item.path.is_empty() { child(&self.dest, &group.name) } else { join(&self.dest, &item.path) })?;
             }
         }
-        let _ = (base_name(b""), dir_name(b""));
         Ok(hasher.finish())
     }
 }

@@ -9,7 +9,7 @@
 //!
 //! GC rule: `kiln prune` removes those that nobody holds (see `gc`).
 
-use super::{Machine, bug, now};
+use super::Machine;
 use crate::digest::Digest;
 use crate::error::{At, Error, Kind, Result};
 use crate::layer::files::resolve;
@@ -98,7 +98,7 @@ impl Machine {
                 if top.entry.is_none() {
                     return Err(Error::new(Kind::Step, format!("`{}` is not in the source of the cache mount", wanted.source)));
                 }
-                crate::layer::unpack::write_tree(&view, &top.path, &new)?;
+                crate::layer::unpack::write_tree(&view, &top.path, &new, self.layers.flavour())?;
             }
             None => {
                 fs::create_dir(&new).at("make", &new)?;

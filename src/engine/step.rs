@@ -42,6 +42,8 @@ impl Machine {
             lowers: self.dirs(&rootfs, number)?,
             upper: draft.upper().to_owned(),
             work: draft.work().to_owned(),
+            stage: draft.stage().to_owned(),
+            userxattr: self.rootless,
             mounts: mounts.list,
             args: exec.args.iter().map(|arg| arg.clone().into_bytes()).collect(),
             env: environment(exec, &who, mounts.env),

@@ -1,0 +1,190 @@
+//! Where an image goes. One row an exporter; each is a file of its own.
+
+mod directory;
+mod layout;
+mod named;
+mod output;
+mod plain;
+
+use crate::digest::Digest;
+use crate::error::{Error, Kind, Result};
+use crate::image::Image;
+use crate::layer::{Compression, Layers};
+use frontend::diagnostic::closest;
+use oci_spec::image::Descriptor;
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+/// Takes images somewhere.
+pub trait Exporter {
+    /// Does it. Blobs of bases that are missing were fetched before, if [`Exporter::needs_bytes`] said so.
+    fn export(&self, images: &[Image], layers: &Layers) -> Result<Exported>;
+    /// Whether the bytes of all layers must be there.
+    fn needs_bytes(&self) -> bool;
+    /// For people: `exporting to OCI image format`.
+    fn title(&self) -> &'static str;
+}
+
+/// What came out, for `--metadata-file`.
+#[derive(Clone, Debug, Default)]
+pub struct Exported {
+    /// Of the manifest or index, if one was made.
+    pub descriptor: Option<Descriptor>,
+    /// The names given.
+    pub names: Vec<String>,
+}
+
+/// One way out.
+pub struct Row {
+    /// `type=` of `--output`.
+    pub name: &'static str,
+    /// For people.
+    pub help: &'static str,
+    /// The attributes it knows besides `type`.
+    pub attributes: &'static [&'static str],
+    make: fn(&Wanted) -> Result<Box<dyn Exporter>>,
+}
+
+/// An `--output` as it was wished.
+#[derive(Clone, Debug, Default)]
+pub struct Wanted {
+    /// `type=`.
+    pub kind: String,
+    /// The rest.
+    pub attributes: BTreeMap<String, String>,
+    /// `-t`.
+    pub names: Vec<String>,
+    /// Seconds since 1970: now, or SOURCE_DATE_EPOCH.
+    pub now: i64,
+}
+
+const PACKING: [&str; 4] = ["compression", "compression-level", "force-compression", "oci-mediatypes"];
+
+/// All ways out.
+pub const EXPORTERS: &[Row] = &[
+    Row {
+        name: "oci",
+        help: "an OCI layout: a tarball, or with tar=false a directory",
+        attributes: &["dest", "tar", "name", PACKING[0], PACKING[1], PACKING[2], PACKING[3], "rewrite-timestamp"],
+        make: layout::oci,
+    },
+    Row {
+        name: "docker",
+        help: "a tarball for `docker load`, readable as an OCI layout too",
+        attributes: &["dest", "tar", "name", PACKING[0], PACKING[1], PACKING[2], PACKING[3], "rewrite-timestamp"],
+        make: layout::docker,
+    },
+    Row { name: "local", help: "the files of the image in a directory", attributes: &["dest", "platform-split"], make: directory::local },
+    Row { name: "tar", help: "the files of the image as a tarball", attributes: &["dest", "platform-split"], make: plain::tar },
+    Row {
+        name: "image",
+        help: "the store, under a name",
+        attributes: &["name", "push", "store", "unpack", PACKING[0], PACKING[1], PACKING[2], PACKING[3], "rewrite-timestamp"],
+        make: named::image,
+    },
+];
+
+/// The exporter of an `--output`.
+pub fn exporter(wanted: &Wanted) -> Result<Box<dyn Exporter>> {
+    let row = EXPORTERS.iter().find(|row| row.name == wanted.kind).ok_or_else(|| {
+        let known: Vec<&str> = EXPORTERS.iter().map(|row| row.name).collect();
+        unknown("output type", &wanted.kind, &known)
+    })?;
+    if let Some(key) = wanted.attributes.keys().find(|key| !row.attributes.contains(&key.as_str())) {
+        return Err(unknown(&format!("attribute of type={}", row.name), key, row.attributes));
+    }
+    if wanted.attributes.get("push").is_some_and(|push| push != "false") {
+        return Err(Error::new(Kind::Usage, "push=true is not there yet").hint("export with type=oci and push with `skopeo copy`"));
+    }
+    (row.make)(wanted)
+}
+
+fn unknown(what: &str, word: &str, known: &[&str]) -> Error {
+    let error = Error::new(Kind::Usage, format!("unknown {what} `{word}`"));
+    match closest(word, known.iter().copied()) {
+        Some(near) => error.hint(format!("did you mean `{near}`?")),
+        None => error.hint(format!("known are {}", known.join(", "))),
+    }
+}
+
+impl Wanted {
+    fn text(&self, key: &str) -> Option<&str> {
+        self.attributes.get(key).map(String::as_str)
+    }
+
+    fn flag(&self, key: &str, default: bool) -> Result<bool> {
+        match self.text(key) {
+            None => Ok(default),
+            Some("true" | "1" | "") => Ok(true),
+            Some("false" | "0") => Ok(false),
+            Some(other) => Err(Error::new(Kind::Usage, format!("{key}={other} is neither true nor false"))),
+        }
+    }
+
+    /// A path, or none for standard output.
+    fn dest(&self) -> Result<Option<PathBuf>> {
+        match self.text("dest") {
+            Some("-") => Ok(None),
+            Some(path) if !path.is_empty() => Ok(Some(path.into())),
+            _ => Err(Error::new(Kind::Usage, format!("type={} needs dest=", self.kind)).hint("a path, or `-` for standard output")),
+        }
+    }
+
+    fn compression(&self) -> Result<Compression> {
+        let level = match self.text("compression-level") {
+            None => None,
+            Some(text) => Some(text.parse::<u32>().ok().filter(|level| *level <= 22).ok_or_else(|| {
+                Error::new(Kind::Usage, format!("compression-level={text} is no level")).hint("gzip has 0 to 9, zstd 0 to 22")
+            })?),
+        };
+        match self.text("compression") {
+            None | Some("gzip") => Ok(level.map_or(Compression::GZIP, |level| Compression::Gzip(level.min(9)))),
+            Some("zstd") => Ok(level.map_or(Compression::ZSTD, |level| Compression::Zstd(level.clamp(1, 22) as i32))),
+            Some("uncompressed") => Ok(Compression::None),
+            Some(other) => Err(unknown("compression", other, &["gzip", "zstd", "uncompressed"])),
+        }
+    }
+
+    /// The names of `name=` and `-t`.
+    fn all_names(&self) -> Vec<String> {
+        let own = self.text("name").into_iter().flat_map(|names| names.split(',')).filter(|name| !name.is_empty()).map(str::to_owned);
+        let mut names: Vec<String> = own.collect();
+        names.extend(self.names.iter().filter(|name| !names.contains(name)).cloned().collect::<Vec<_>>());
+        names
+    }
+}
+
+/// The digest that a descriptor names.
+pub fn digest_of(descriptor: &Descriptor) -> Option<Digest> {
+    descriptor.digest().to_string().parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn wanted(kind: &str, attributes: &[(&str, &str)]) -> Wanted {
+        let attributes = attributes.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect();
+        Wanted { kind: kind.to_owned(), attributes, ..Wanted::default() }
+    }
+
+    fn refusal(kind: &str, attributes: &[(&str, &str)]) -> String {
+        match exporter(&wanted(kind, attributes)) {
+            Ok(_) => panic!("{kind} was taken"),
+            Err(error) => format!("{error} ({})", error.hints().join("; ")),
+        }
+    }
+
+    #[test]
+    fn rows_are_unique_documented_and_refuse_what_they_do_not_know() {
+        for row in EXPORTERS {
+            assert_eq!(EXPORTERS.iter().filter(|other| other.name == row.name).count(), 1);
+            assert!(!row.help.is_empty());
+            assert!(refusal(row.name, &[("nonsense", "1"), ("dest", "x")]).contains("unknown attribute"));
+        }
+        assert!(refusal("ocii", &[]).contains("did you mean `oci`?"));
+        assert!(refusal("oci", &[("dst", "x")]).contains("did you mean `dest`?"));
+        assert!(refusal("oci", &[("dest", "x"), ("compression", "gzpi")]).contains("did you mean `gzip`?"));
+        assert!(refusal("oci", &[]).contains("needs dest="));
+    }
+}

@@ -1,0 +1,170 @@
+//! type=oci and type=docker: an OCI layout (image-layout.md) as a tarball or a directory; for Docker with the
+//! `manifest.json` that `docker load` of any version reads.
+
+use super::output::Output;
+use super::{Exported, Exporter, Wanted};
+use crate::digest::Digest;
+use crate::error::{At, Result};
+use crate::image::manifest::{Flavor, Packed, Packing, annotated, index, pack};
+use crate::image::{Image, refs, rfc3339};
+use crate::layer::Layers;
+use serde_json::json;
+use std::collections::{BTreeSet, HashMap};
+use std::fs;
+use std::path::{Path, PathBuf};
+
+struct Layout {
+    dest: Option<PathBuf>,
+    tar: bool,
+    names: Vec<String>,
+    packing: Packing,
+    docker: bool,
+    now: i64,
+}
+
+fn layout(wanted: &Wanted, docker: bool) -> Result<Box<dyn Exporter>> {
+    let oci = wanted.flag("oci-mediatypes", !docker)?;
+    wanted.flag("rewrite-timestamp", true)?;
+    let packing = Packing {
+        compression: wanted.compression()?,
+        force: wanted.flag("force-compression", false)?,
+        flavor: if oci { Flavor::Oci } else { Flavor::Docker },
+    };
+    Ok(Box::new(Layout {
+        dest: wanted.dest()?,
+        tar: wanted.flag("tar", true)?,
+        names: wanted.all_names().iter().map(|name| refs::normal(name)).collect::<Result<_>>()?,
+        packing,
+        docker,
+        now: wanted.now,
+    }))
+}
+
+pub(super) fn oci(wanted: &Wanted) -> Result<Box<dyn Exporter>> {
+    layout(wanted, false)
+}
+
+pub(super) fn docker(wanted: &Wanted) -> Result<Box<dyn Exporter>> {
+    layout(wanted, true)
+}
+
+impl Exporter for Layout {
+    fn needs_bytes(&self) -> bool {
+        true
+    }
+
+    fn title(&self) -> &'static str {
+        if self.docker { "exporting to docker image format" } else { "exporting to oci image format" }
+    }
+
+    fn export(&self, images: &[Image], layers: &Layers) -> Result<Exported> {
+        let packed = images.iter().map(|image| pack(image, layers, self.packing)).collect::<Result<Vec<_>>>()?;
+        let mut small: Vec<(Digest, Vec<u8>)> = packed.iter().map(|one| (Digest::of(&one.manifest), one.manifest.clone())).collect();
+        let top = match packed.as_slice() {
+            [one] => one.descriptor.clone(),
+            several => {
+                let (descriptor, bytes) = index(several, self.packing.flavor)?;
+                small.push((Digest::of(&bytes), bytes));
+                descriptor
+            }
+        };
+        let mut entries = Vec::new();
+        let names: Vec<Option<&String>> = if self.names.is_empty() { vec![None] } else { self.names.iter().map(Some).collect() };
+        for name in names {
+            let mut annotations = HashMap::from([("org.opencontainers.image.created".to_owned(), rfc3339(self.now))]);
+            if let Some(name) = name {
+                annotations.insert("io.containerd.image.name".to_owned(), name.clone());
+                let tag = name.rsplit_once(':').map_or("latest", |(_, tag)| tag);
+                annotations.insert("org.opencontainers.image.ref.name".to_owned(), tag.to_owned());
+            }
+            entries.push(annotated(&top, annotations));
+        }
+        let list = serde_json::to_vec(&json!({"schemaVersion": 2, "mediaType": "application/vnd.oci.image.index.v1+json", "manifests": entries}));
+        let list = list.map_err(|cause| crate::error::Error::new(crate::error::Kind::Export, "cannot write index.json").because(cause))?;
+        let content = Content { packed: &packed, small: &small, index: &list, docker: self.docker.then(|| self.docker_manifest(&packed)) };
+        match (&self.dest, self.tar) {
+            (Some(dest), false) => content.directory(dest, layers)?,
+            (dest, _) => content.tarball(Output::create(dest.as_deref(), 0)?, layers)?,
+        }
+        Ok(Exported { descriptor: Some(top), names: self.names.clone() })
+    }
+}
+
+impl Layout {
+    /// What `docker load` has read since before there was an OCI layout.
+    fn docker_manifest(&self, packed: &[Packed]) -> Vec<u8> {
+        let path = |digest: &Digest| format!("blobs/sha256/{}", digest.hex());
+        // Docker's own names are short: `app:latest`.
+        let tags: Vec<String> = self.names.iter().map(|name| name.trim_start_matches("docker.io/library/").trim_start_matches("docker.io/").to_owned()).collect();
+        let images: Vec<serde_json::Value> = packed
+            .iter()
+            .map(|one| {
+                let config = one.blobs.first().map(|(digest, _)| path(digest)).unwrap_or_default();
+                let layers: Vec<String> = one.layers.iter().map(|blob| path(&blob.digest)).collect();
+                json!({"Config": config, "RepoTags": if tags.is_empty() { serde_json::Value::Null } else { json!(tags) }, "Layers": layers})
+            })
+            .collect();
+        serde_json::Value::Array(images).to_string().into_bytes()
+    }
+}
+
+/// Everything that a layout holds.
+struct Content<'a> {
+    packed: &'a [Packed],
+    small: &'a [(Digest, Vec<u8>)],
+    index: &'a [u8],
+    docker: Option<Vec<u8>>,
+}
+
+const VERSION: &[u8] = b"{\"imageLayoutVersion\":\"1.0.0\"}";
+
+impl Content<'_> {
+    /// Blobs that lie in the store, each once.
+    fn blobs(&self) -> BTreeSet<(Digest, u64)> {
+        self.packed.iter().flat_map(|one| one.blobs.iter().copied()).collect()
+    }
+
+    fn tarball(&self, mut out: Output, layers: &Layers) -> Result<()> {
+        out.directory("blobs")?;
+        out.directory("blobs/sha256")?;
+        let mut small: Vec<&(Digest, Vec<u8>)> = self.small.iter().collect();
+        small.sort();
+        small.dedup();
+        for (digest, bytes) in small {
+            out.file(&format!("blobs/sha256/{}", digest.hex()), bytes)?;
+        }
+        for (digest, size) in self.blobs() {
+            out.stream(&format!("blobs/sha256/{}", digest.hex()), size, &mut layers.store().open_blob(&digest)?)?;
+        }
+        out.file("index.json", self.index)?;
+        if let Some(docker) = &self.docker {
+            out.file("manifest.json", docker)?;
+        }
+        out.file("oci-layout", VERSION)?;
+        out.finish()
+    }
+
+    fn directory(&self, dest: &Path, layers: &Layers) -> Result<()> {
+        let blobs = dest.join("blobs/sha256");
+        fs::create_dir_all(&blobs).at("make", &blobs)?;
+        let put = |name: &Path, bytes: &[u8]| {
+            let temp = name.with_extension("new");
+            fs::write(&temp, bytes).at("write", &temp)?;
+            fs::rename(&temp, name).at("write", name)
+        };
+        for (digest, bytes) in self.small {
+            put(&blobs.join(digest.hex()), bytes)?;
+        }
+        for (digest, _) in self.blobs() {
+            let (from, to) = (layers.store().blob_path(&digest), blobs.join(digest.hex()));
+            let temp = to.with_extension("new");
+            fs::copy(&from, &temp).at("copy", &from)?;
+            fs::rename(&temp, &to).at("write", &to)?;
+        }
+        if let Some(docker) = &self.docker {
+            put(&dest.join("manifest.json"), docker)?;
+        }
+        put(&dest.join("oci-layout"), VERSION)?;
+        put(&dest.join("index.json"), self.index)
+    }
+}

@@ -1,0 +1,123 @@
+//! An image: a config and layers, put together from what a build resulted in; and the named ones of the store.
+//!
+//! ```text
+//! <root>/refs-v1/<64 hex of the name>    JSON: name, when, and for each platform the config's digest and the layers
+//! ```
+//! A ref is written under a temporary name and renamed. GC rule: refs are the roots of the collector.
+
+pub mod manifest;
+pub mod refs;
+
+pub use refs::{Ref, Refs};
+
+use crate::digest::Digest;
+use crate::error::{Error, Kind, Result};
+use crate::layer::{LayerId, Layers};
+use frontend::config::{History, ImageConfig, RootFs};
+use frontend::plan::Past;
+use frontend::platform::Platform;
+
+/// What stands in `comment` of the history.
+const COMMENT: &str = "kiln.dockerfile.v0";
+
+/// An image of one platform.
+#[derive(Clone, Debug)]
+pub struct Image {
+    /// The config blob's bytes.
+    pub config: Vec<u8>,
+    /// Their digest: the image id.
+    pub id: Digest,
+    /// The lowest first.
+    pub layers: Vec<LayerId>,
+    /// Whose it is.
+    pub platform: Platform,
+    /// No time in it is later: SOURCE_DATE_EPOCH.
+    pub epoch: Option<i64>,
+}
+
+/// Puts an image together. The layers of new history entries are the topmost ones, in order.
+pub fn assemble(config: &ImageConfig, past: &[Past], layers: &[LayerId], platform: &Platform, epoch: Option<i64>, store: &Layers) -> Result<Image> {
+    let mut config = config.clone();
+    let times = layers.iter().map(|layer| Ok(store.record(layer)?.created)).collect::<Result<Vec<i64>>>()?;
+    let clamp = |time: i64| epoch.map_or(time, |epoch| time.min(epoch));
+    let new_layers = past.iter().filter(|past| matches!(past, Past::New { vertex: Some(_), .. })).count();
+    let base_layers = layers.len().checked_sub(new_layers).ok_or_else(|| Error::new(Kind::System, "BUG: fewer layers than steps that made one"))?;
+    let base: Vec<History> = past.iter().filter_map(|past| if let Past::Base(history) = past { Some(history.clone()) } else { None }).collect();
+    config.history = normal(base, base_layers);
+
+    let mut next = base_layers;
+    let begun = times.get(base_layers..).unwrap_or_default().iter().copied().min();
+    let mut now = clamp(begun.unwrap_or_else(|| epoch.unwrap_or_else(|| times.last().copied().unwrap_or(0))));
+    for past in past {
+        let Past::New { created_by, vertex } = past else { continue };
+        if vertex.is_some() {
+            now = clamp(times[next]);
+            next += 1;
+        }
+        config.history.push(History {
+            created: Some(rfc3339(now)),
+            created_by: created_by.clone(),
+            comment: COMMENT.to_owned(),
+            empty_layer: vertex.is_none(),
+            ..History::default()
+        });
+    }
+    let last = clamp(times.iter().skip(base_layers).copied().max().unwrap_or(now));
+    config.created = Some(rfc3339(epoch.unwrap_or(last)));
+    let diff_ids = layers.iter().map(|layer| Ok(store.diff_id(layer, epoch)?.to_string())).collect::<Result<Vec<String>>>()?;
+    config.rootfs = RootFs { diff_ids, ..RootFs::default() };
+    let config = serde_json::to_vec(&config).map_err(|cause| Error::new(Kind::Export, "cannot write the config").because(cause))?;
+    let id = Digest::of(&config);
+    store.store().put_blob(&config)?;
+    Ok(Image { config, id, layers: layers.to_vec(), platform: platform.clone(), epoch })
+}
+
+/// As many entries with a layer as there are layers: missing ones are added, those too many have none.
+fn normal(mut history: Vec<History>, layers: usize) -> Vec<History> {
+    let mut count = 0;
+    for entry in history.iter_mut().filter(|entry| !entry.empty_layer) {
+        count += 1;
+        entry.empty_layer = count > layers;
+    }
+    while count < layers {
+        history.push(History { created_by: "layer of the base image".to_owned(), ..History::default() });
+        count += 1;
+    }
+    history
+}
+
+/// A time as RFC 3339 has it, in UTC (days to date: Howard Hinnant's `civil_from_days`).
+pub fn rfc3339(seconds: i64) -> String {
+    let (days, rest) = (seconds.div_euclid(86_400), seconds.rem_euclid(86_400));
+    let z = days + 719_468;
+    let era = z.div_euclid(146_097);
+    let day_of_era = z.rem_euclid(146_097);
+    let year_of_era = (day_of_era - day_of_era / 1_460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
+    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
+    let month = (5 * day_of_year + 2) / 153;
+    let day = day_of_year - (153 * month + 2) / 5 + 1;
+    let month = if month < 10 { month + 3 } else { month - 9 };
+    let year = year_of_era + era * 400 + i64::from(month <= 2);
+    format!("{year:04}-{month:02}-{day:02}T{:02}:{:02}:{:02}Z", rest / 3600, rest / 60 % 60, rest % 60)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn times_are_rfc_3339() {
+        assert_eq!(rfc3339(0), "1970-01-01T00:00:00Z");
+        assert_eq!(rfc3339(951_782_399), "2000-02-28T23:59:59Z");
+        assert_eq!(rfc3339(951_782_400), "2000-02-29T00:00:00Z");
+        assert_eq!(rfc3339(1_795_228_800), "2026-11-21T00:00:00Z");
+    }
+
+    #[test]
+    fn a_base_whose_history_does_not_fit_is_mended() {
+        let entry = |empty_layer| History { empty_layer, ..History::default() };
+        let layers = |history: &[History]| history.iter().filter(|entry| !entry.empty_layer).count();
+        assert_eq!(layers(&normal(vec![entry(true)], 2)), 2);
+        assert_eq!(layers(&normal(vec![entry(false), entry(false), entry(true)], 1)), 1);
+    }
+}

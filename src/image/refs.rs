@@ -1,0 +1,125 @@
+//! The named images of the store.
+
+use super::Image;
+use crate::digest::Digest;
+use crate::error::{At, Error, Kind, Result};
+use crate::layer::LayerId;
+use crate::registry::Reference;
+use crate::store::Store;
+use frontend::platform::Platform;
+use serde::{Deserialize, Serialize};
+use std::fs;
+use std::path::{Path, PathBuf};
+
+/// A name and what it stands for.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Ref {
+    /// Normalised: `docker.io/library/app:latest`.
+    pub name: String,
+    /// Seconds since 1970.
+    pub at: i64,
+    /// One a platform.
+    pub images: Vec<RefImage>,
+    /// Every layer of every image, for the collector.
+    pub layers: Vec<LayerId>,
+}
+
+/// An image that a name stands for.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct RefImage {
+    /// `linux/amd64`.
+    pub platform: String,
+    /// The digest of the config: the image id.
+    pub config: Digest,
+    /// The lowest first.
+    pub layers: Vec<LayerId>,
+    /// SOURCE_DATE_EPOCH of the build.
+    pub epoch: Option<i64>,
+}
+
+/// All named images.
+#[derive(Clone, Debug)]
+pub struct Refs {
+    store: Store,
+    root: PathBuf,
+}
+
+/// The folder of the refs under a store's root.
+pub fn folder(root: &Path) -> PathBuf {
+    root.join("refs-v1")
+}
+
+/// A name as it is kept: `app` is `docker.io/library/app:latest`.
+pub fn normal(name: &str) -> Result<String> {
+    name.parse::<Reference>().map(|reference| reference.to_string()).map_err(|cause| Error::new(Kind::Usage, cause))
+}
+
+impl Refs {
+    /// The refs of a store.
+    pub fn new(store: &Store) -> Refs {
+        Refs { store: store.clone(), root: folder(store.root()) }
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.root.join(Digest::of(name.as_bytes()).hex())
+    }
+
+    /// Gives images a name; what had it before loses it.
+    pub fn put(&self, name: &str, images: &[Image], at: i64) -> Result<()> {
+        let name = normal(name)?;
+        let image = |image: &Image| RefImage { platform: image.platform.to_string(), config: image.id, layers: image.layers.clone(), epoch: image.epoch };
+        let layers = images.iter().flat_map(|image| image.layers.iter().cloned()).collect();
+        let entry = Ref { name: name.clone(), at, images: images.iter().map(image).collect(), layers };
+        let bytes = serde_json::to_vec(&entry).map_err(|cause| Error::new(Kind::Store, "cannot write a ref").because(cause))?;
+        let temp = self.store.temp("ref");
+        fs::write(&temp, bytes).at("write", &temp)?;
+        fs::create_dir_all(&self.root).at("make", &self.root)?;
+        fs::rename(&temp, self.path(&name)).at("write", self.path(&name))
+    }
+
+    /// What a name, or the beginning of an image id, stands for.
+    pub fn get(&self, name: &str) -> Result<Option<Ref>> {
+        if let Ok(full) = normal(name) {
+            if let Some(found) = read(&self.path(&full)) {
+                return Ok(Some(found));
+            }
+        }
+        let id = name.strip_prefix("sha256:").unwrap_or(name);
+        if id.len() < 4 || !id.bytes().all(|byte| byte.is_ascii_hexdigit()) {
+            return Ok(None);
+        }
+        Ok(self.list()?.into_iter().find(|entry| entry.images.iter().any(|image| image.config.hex().starts_with(id))))
+    }
+
+    /// All of them, by name.
+    pub fn list(&self) -> Result<Vec<Ref>> {
+        let Ok(found) = fs::read_dir(&self.root) else { return Ok(Vec::new()) };
+        let mut all: Vec<Ref> = found.flatten().filter_map(|entry| read(&entry.path())).collect();
+        all.sort_by(|one, two| one.name.cmp(&two.name));
+        Ok(all)
+    }
+
+    /// Takes a name away; the layers go with the next prune. False if nobody had it.
+    pub fn remove(&self, name: &str) -> Result<bool> {
+        match self.get(name)? {
+            Some(found) => fs::remove_file(self.path(&found.name)).at("remove", self.path(&found.name)).map(|()| true),
+            None => Ok(false),
+        }
+    }
+
+    /// The images behind a ref, to export.
+    pub fn images(&self, entry: &Ref) -> Result<Vec<Image>> {
+        entry.images.iter().map(|image| self.image(image)).collect()
+    }
+
+    /// One image of a ref.
+    pub fn image(&self, image: &RefImage) -> Result<Image> {
+        let config = self.store.read_blob(&image.config, 8 << 20)?;
+        let platform = Platform::parse(&image.platform).map_err(|cause| Error::new(Kind::Store, cause))?;
+        Ok(Image { config, id: image.config, layers: image.layers.clone(), platform, epoch: image.epoch })
+    }
+}
+
+fn read(path: &Path) -> Option<Ref> {
+    serde_json::from_slice(&fs::read(path).ok()?).ok()
+}
