@@ -85,6 +85,13 @@ enum Base {
     Built(Rootfs),
 }
 
+impl Known {
+    /// Vertices of the next graph are others.
+    pub fn forget_selections(&self) {
+        lock(&self.selections).clear();
+    }
+}
+
 impl Machine {
     /// Makes an image known to the ops that name its digest.
     pub fn add_image(&self, digest: &str, pinned: Pinned) {
@@ -114,13 +121,26 @@ impl Machine {
     /// Brings the blobs that are missing to read these layers. Ask before `tree`, `dir` or `open` of a base.
     pub fn fetch(&self, layers: &[LayerId], step: u32) -> Result<()> {
         let missing: Vec<_> = layers.iter().filter_map(|id| self.layers.needs_blob(id)).collect();
+        self.fetch_blobs(&missing, step)
+    }
+
+    /// Brings the blobs that an export of these images must contain.
+    pub fn fetch_all(&self, images: &[crate::image::Image], step: u32) -> Result<()> {
+        let mut missing: Vec<_> = images.iter().flat_map(|image| &image.layers).filter_map(|id| self.layers.missing_blob(id)).collect();
+        missing.sort_by_key(|blob| blob.digest);
+        missing.dedup();
+        self.fetch_blobs(&missing, step)
+    }
+
+    fn fetch_blobs(&self, missing: &[crate::layer::BaseBlob], step: u32) -> Result<()> {
         if missing.is_empty() {
             return Ok(());
         }
-        self.images.fetch(&missing, &|what: &str, done: u64, total: u64| {
+        let progress = |what: &str, done: u64, total: u64| {
             let (step, what, total) = (solver::StepId(step), what.to_owned(), Some(total));
             self.observer.event(SystemTime::now(), &solver::Event::Transfer { step, what, done, total });
-        }, &|| self.stop.is_stopped())
+        };
+        self.images.fetch(missing, &progress, &|| self.stop.is_stopped())
     }
 
     /// A rootfs to look things up in.

@@ -6,9 +6,8 @@ mod named;
 mod output;
 mod plain;
 
-use crate::digest::Digest;
 use crate::error::{Error, Kind, Result};
-use crate::image::Image;
+use crate::image::{Image, Refs};
 use crate::layer::{Compression, Layers};
 use frontend::diagnostic::closest;
 use oci_spec::image::Descriptor;
@@ -154,9 +153,22 @@ impl Wanted {
     }
 }
 
-/// The digest that a descriptor names.
-pub fn digest_of(descriptor: &Descriptor) -> Option<Digest> {
-    descriptor.digest().to_string().parse().ok()
+/// `kiln save`: an image of the store as a tarball.
+pub fn save(layers: &Layers, name: &str, dest: &str, format: &str, now: i64) -> Result<()> {
+    let refs = Refs::new(layers.store());
+    let entry = refs.get(name)?.ok_or_else(|| {
+        Error::new(Kind::Usage, format!("there is no image `{name}`")).hint("`kiln images` lists them")
+    })?;
+    let images = refs.images(&entry)?;
+    for layer in images.iter().flat_map(|image| &image.layers) {
+        if let Some(blob) = layers.missing_blob(layer) {
+            let error = Error::new(Kind::Source, format!("the base layer {} was never pulled", blob.digest));
+            return Err(error.hint("build once with `-o type=oci,...`, which pulls it"));
+        }
+    }
+    let attributes = BTreeMap::from([("dest".to_owned(), dest.to_owned())]);
+    let wanted = Wanted { kind: format.to_owned(), attributes, names: vec![entry.name], now };
+    exporter(&wanted)?.export(&images, layers).map(drop)
 }
 
 #[cfg(test)]

@@ -5,10 +5,11 @@
 //! ```
 //! A ref is written under a temporary name and renamed. GC rule: refs are the roots of the collector.
 
+pub mod list;
 pub mod manifest;
 pub mod refs;
 
-pub use refs::{Ref, Refs};
+pub use refs::Refs;
 
 use crate::digest::Digest;
 use crate::error::{Error, Kind, Result};

@@ -228,6 +228,11 @@ impl Layers {
         &self.0.flavour
     }
 
+    /// The name of the dirs that are made for this identity.
+    pub fn flavour_folder(&self) -> String {
+        self.0.flavour.folder()
+    }
+
     fn folder(&self, id: &LayerId) -> PathBuf {
         self.0.store.layers().join(&id.0)
     }

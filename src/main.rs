@@ -1,16 +1,132 @@
-//! kiln
-#![allow(dead_code)]
-mod digest;
-mod error;
+//! `kiln build`: a Dockerfile becomes an OCI image. See ARCHITECTURE.md for the map; `pipeline` is the build on one screen.
+
+mod cache;
+mod cli;
 mod copy;
+mod digest;
 mod engine;
+mod error;
 mod exec;
 mod export;
+mod gc;
 mod image;
+mod layer;
+mod pipeline;
+mod progress;
 mod registry;
 mod source;
-mod sys;
-mod layer;
 mod store;
-mod cache;
-fn main() {}
+mod sys;
+
+use clap::Parser as _;
+use cli::args::{self, Cli, Command};
+use cli::request::{self, BuildRequest, Environment};
+use cli::failure;
+use error::{Error, Kind, Result};
+use layer::{Flavour, Layers};
+use std::io::{IsTerminal as _, Write as _};
+use std::process::ExitCode;
+use std::sync::Arc;
+use store::Store;
+use sys::userns::Identity;
+
+fn main() -> ExitCode {
+    let color = std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none();
+    match run(Cli::parse(), color) {
+        Ok(code) => code,
+        Err(error) => {
+            failure::print(&error, color);
+            ExitCode::from(error.kind().exit_code())
+        }
+    }
+}
+
+fn run(cli: Cli, color: bool) -> Result<ExitCode> {
+    let get = |name: &str| std::env::var(name).ok();
+    let env = Environment { get: &get };
+    let root = request::root(&env, rustix::process::geteuid().is_root())?;
+    // A wrong command line is told before anything is made.
+    let build = match &cli.command {
+        Command::Build(args) => Some(BuildRequest::of(args, &env, now())?),
+        _ => None,
+    };
+    // Nothing may have started a thread before this.
+    let identity = sys::userns::enter().map_err(|cause| Error::new(Kind::System, cause))?;
+    let store = Store::open(&root)?;
+    let layers = Layers::new(store.clone(), flavour(&identity));
+    let mut out = std::io::stdout().lock();
+    match cli.command {
+        Command::Build(args) => {
+            drop(out);
+            let request = build.ok_or_else(|| Error::new(Kind::System, "BUG: a build without a request"))?;
+            return build_image(&args, &request, &layers, &identity, color);
+        }
+        Command::Images(args) => image::list::images(&store, args.quiet, args.format == "json", &mut out)?,
+        Command::Inspect { image } => image::list::inspect(&store, &image, &mut out)?,
+        Command::Rmi { images } => image::list::remove(&store, &images, &mut out)?,
+        Command::Save(args) => {
+            drop(out);
+            export::save(&layers, &args.image, &args.output, &args.format, now())?;
+        }
+        Command::Prune(args) => {
+            let keep = if args.all { 0 } else { request::age(args.keep.as_deref().unwrap_or("7d"))? };
+            drop((layers, store));
+            gc::prune(&root, keep, now(), &mut out)?;
+        }
+        Command::Fsck { repair } => {
+            let sound = gc::fsck(&layers, repair, &mut out)?;
+            return Ok(if sound { ExitCode::SUCCESS } else { ExitCode::from(Kind::Store.exit_code()) });
+        }
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn build_image(args: &args::Build, request: &BuildRequest, layers: &Layers, identity: &Identity, color: bool) -> Result<ExitCode> {
+    let terminal = std::io::stderr().is_terminal() && std::env::var("TERM").is_ok_and(|term| term != "dumb");
+    let view = if args.quiet { "quiet" } else { &args.progress };
+    let mut observers = vec![progress::view(view, progress::Screen { terminal, color })?];
+    observers.extend(std::env::var_os("KILN_EVENT_LOG").and_then(|path| progress::log::observer(path.as_ref())));
+    let observer: Arc<dyn solver::Observer> = Arc::new(progress::All(observers));
+    if identity.single_id {
+        let text = "there is no range in /etc/subuid for you: files of other users in images are kept as yours while steps run, and RUN can't change users";
+        observer.event(std::time::SystemTime::now(), &solver::Event::Warning { text: text.to_owned() });
+    }
+    let stop = exec::Stop::default();
+    on_interrupt(&stop)?;
+    let id = pipeline::build(request, layers, &stop, &observer)?;
+    drop(observer);
+    if request.quiet {
+        writeln!(std::io::stdout(), "{id}").map_err(|cause| Error::new(Kind::Export, "cannot print the image id").because(cause))?;
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Ctrl-C ends every container at once; a second one ends kiln.
+fn on_interrupt(stop: &exec::Stop) -> Result<()> {
+    use signal_hook::consts::{SIGINT, SIGTERM};
+    let mut signals = signal_hook::iterator::Signals::new([SIGINT, SIGTERM])
+        .map_err(|cause| Error::new(Kind::System, "cannot listen to signals").because(cause))?;
+    let stop = stop.clone();
+    std::thread::spawn(move || {
+        for _ in &mut signals {
+            if stop.is_stopped() {
+                std::process::exit(i32::from(Kind::Interrupted.exit_code()));
+            }
+            stop.stop();
+        }
+    });
+    Ok(())
+}
+
+fn flavour(identity: &Identity) -> Flavour {
+    if !identity.rootless {
+        return Flavour::Root;
+    }
+    let mapping = digest::Digest::of(identity.mapping.as_bytes()).hex().chars().take(12).collect();
+    Flavour::User { mapping, single_id: identity.single_id }
+}
+
+fn now() -> i64 {
+    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
+    i64::try_from(since.as_secs()).unwrap_or(i64::MAX)
+}

@@ -4,5 +4,5 @@
 pub mod client;
 pub mod reference;
 
-pub use client::{Client, Manifest, Settings};
+pub use client::{Client, Settings};
 pub use reference::Reference;

@@ -91,6 +91,11 @@ impl Layers {
         Ok(DiffId(text.parse().map_err(|cause| damaged(id, "has a damaged diff id").because(cause))?))
     }
 
+    /// The diff id by the bytes that are there now, whatever is remembered.
+    pub fn fresh_diff_id(&self, id: &LayerId) -> Result<Digest> {
+        pack::diff_id(&*self.tree(id)?, &|entry| self.open(id, entry), None)
+    }
+
     /// The blob in the store, made now if need be. A base keeps its own, unless `force` asks for another compression.
     pub fn blob(&self, id: &LayerId, how: Compression, force: bool, clamp: Option<i64>) -> Result<PackedBlob> {
         let record = self.record(id)?;

@@ -1,0 +1,252 @@
+//! What was typed, by clap. Nothing is looked up here.
+
+use clap::{Args, Parser, Subcommand};
+use std::path::PathBuf;
+
+/// Builds OCI images from Dockerfiles: no daemon, no root, one binary.
+#[derive(Debug, Parser)]
+#[command(name = "kiln", version, max_term_width = 110, disable_help_subcommand = true, after_help = EXIT_CODES)]
+pub struct Cli {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+const EXIT_CODES: &str = "Exit codes: 0 done; 1 the build failed (Dockerfile, step, base image, export); 2 wrong usage; \
+3 the store is damaged; 4 the system refuses something; 130 interrupted.
+
+Environment: KILN_ROOT is the store's folder (else $XDG_DATA_HOME/kiln, ~/.local/share/kiln, or /var/lib/kiln for root); \
+SOURCE_DATE_EPOCH is the latest time that an image may hold; HTTP_PROXY, HTTPS_PROXY, NO_PROXY; NO_COLOR; \
+KILN_EVENT_LOG appends every event to a file.";
+
+/// The commands.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Build an image from a Dockerfile.
+    ///
+    /// The network of RUN is the host's unless --network=none, for now.
+    Build(Box<Build>),
+    /// List the images of the store.
+    Images(Images),
+    /// Show config, history and layers of an image as JSON.
+    Inspect {
+        /// A name, or the beginning of an image id.
+        image: String,
+    },
+    /// Take names of images away; `kiln prune` then frees what nothing needs.
+    Rmi {
+        /// Names or image ids.
+        #[arg(required = true)]
+        images: Vec<String>,
+    },
+    /// Write images as a tarball.
+    Save(Save),
+    /// Free what no image and no recent build needs.
+    Prune(Prune),
+    /// Check everything in the store, byte by byte.
+    Fsck {
+        /// Remove what is damaged: it is built or pulled again when it is needed.
+        #[arg(long)]
+        repair: bool,
+    },
+}
+
+/// `kiln build`.
+#[derive(Debug, Args)]
+pub struct Build {
+    /// The directory to build from; `-` reads a Dockerfile from standard input, without a context.
+    pub context: String,
+    /// The Dockerfile [default: CONTEXT/Dockerfile]; `-` for standard input.
+    #[arg(short, long, value_name = "PATH")]
+    pub file: Option<String>,
+    /// A name for the image (may repeat).
+    #[arg(short, long, value_name = "NAME[:TAG]")]
+    pub tag: Vec<String>,
+    /// The value of an ARG; NAME alone takes it from the environment (may repeat).
+    #[arg(long, value_name = "NAME[=VALUE]")]
+    pub build_arg: Vec<String>,
+    /// The stage to build [default: the last].
+    #[arg(long, value_name = "STAGE")]
+    pub target: Option<String>,
+    /// A label of the image (may repeat).
+    #[arg(long, value_name = "NAME=VALUE")]
+    pub label: Vec<String>,
+    /// What to build for; several make an index. RUN works for this machine's own only, for now.
+    #[arg(long, value_name = "OS/ARCH", value_delimiter = ',')]
+    pub platform: Vec<String>,
+    /// Another directory or image by name: NAME=DIR, NAME=docker-image://REF, NAME=oci-layout://PATH[:TAG] (may repeat).
+    #[arg(long, value_name = "NAME=SOURCE")]
+    pub build_context: Vec<String>,
+    /// A secret for the steps that ask for it: id=ID,src=FILE or id=ID,env=NAME (may repeat).
+    #[arg(long, value_name = "id=ID,...")]
+    pub secret: Vec<String>,
+    /// Allow what is refused otherwise: network.host, security.insecure (may repeat).
+    #[arg(long, value_name = "WHAT", value_delimiter = ',')]
+    pub allow: Vec<String>,
+    /// Run every step again.
+    #[arg(long)]
+    pub no_cache: bool,
+    /// Run the steps of these stages again (may repeat).
+    #[arg(long, value_name = "STAGE", value_delimiter = ',')]
+    pub no_cache_filter: Vec<String>,
+    /// Insist on the registry: never use an earlier answer for a base image.
+    #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", value_name = "BOOL")]
+    pub pull: Option<bool>,
+    /// The network of RUN: default (the host's, for now), none, host.
+    #[arg(long, value_name = "MODE", default_value = "default")]
+    pub network: String,
+    /// A line of /etc/hosts for RUN: NAME:IP or NAME=IP (may repeat).
+    #[arg(long, value_name = "NAME:IP")]
+    pub add_host: Vec<String>,
+    /// How progress is shown: auto, tty, plain, quiet, rawjson.
+    #[arg(long, value_name = "VIEW", default_value = "auto")]
+    pub progress: String,
+    /// Show nothing but the image id.
+    #[arg(short, long)]
+    pub quiet: bool,
+    /// Write the image id to a file.
+    #[arg(long, value_name = "PATH")]
+    pub iidfile: Option<PathBuf>,
+    /// Write what came out to a file, as JSON.
+    #[arg(long, value_name = "PATH")]
+    pub metadata_file: Option<PathBuf>,
+    /// Where the image goes: type=oci|docker|local|tar|image,dest=PATH,...; DIR is type=local; `-` is a tarball on
+    /// standard output (may repeat).
+    #[arg(short, long, value_name = "type=TYPE,...")]
+    pub output: Vec<String>,
+    /// Keep the image in the store: what kiln does anyway.
+    #[arg(long)]
+    pub load: bool,
+    /// Accepted where it changes nothing: `false`.
+    #[arg(long, value_name = "false", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    pub provenance: Option<String>,
+    /// Accepted where it changes nothing: `false`.
+    #[arg(long, value_name = "false", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    pub sbom: Option<String>,
+    /// Accepted: containers never stay.
+    #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", hide = true)]
+    pub rm: Option<bool>,
+    /// Accepted: containers never stay.
+    #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", hide = true)]
+    pub force_rm: Option<bool>,
+    /// Flags of `docker buildx build` that are not there yet: known, so that the answer is not "unknown".
+    #[command(flatten)]
+    pub later: Later,
+}
+
+/// Flags that are known but not there yet.
+#[derive(Debug, Default, Args)]
+pub struct Later {
+    #[arg(long, hide = true)]
+    push: bool,
+    #[arg(long, hide = true)]
+    annotation: Vec<String>,
+    #[arg(long, hide = true)]
+    attest: Vec<String>,
+    #[arg(long, hide = true)]
+    builder: Option<String>,
+    #[arg(long, hide = true)]
+    cache_from: Vec<String>,
+    #[arg(long, hide = true)]
+    cache_to: Vec<String>,
+    #[arg(long, hide = true)]
+    call: Option<String>,
+    #[arg(long, hide = true)]
+    check: bool,
+    #[arg(long, hide = true)]
+    cgroup_parent: Option<String>,
+    #[arg(long, hide = true)]
+    policy: Vec<String>,
+    #[arg(long, hide = true)]
+    resource: Vec<String>,
+    #[arg(long, hide = true)]
+    shm_size: Option<String>,
+    #[arg(long, hide = true)]
+    ssh: Vec<String>,
+    #[arg(long, hide = true)]
+    ulimit: Vec<String>,
+    #[arg(long, hide = true)]
+    squash: bool,
+    #[arg(long, hide = true)]
+    memory: Option<String>,
+}
+
+impl Later {
+    /// The first of them that was used.
+    pub fn used(&self) -> Option<&'static str> {
+        let given: [(&'static str, bool); 16] = [
+            ("--push", self.push),
+            ("--annotation", !self.annotation.is_empty()),
+            ("--attest", !self.attest.is_empty()),
+            ("--builder", self.builder.is_some()),
+            ("--cache-from", !self.cache_from.is_empty()),
+            ("--cache-to", !self.cache_to.is_empty()),
+            ("--call", self.call.is_some()),
+            ("--check", self.check),
+            ("--cgroup-parent", self.cgroup_parent.is_some()),
+            ("--policy", !self.policy.is_empty()),
+            ("--resource", !self.resource.is_empty()),
+            ("--shm-size", self.shm_size.is_some()),
+            ("--ssh", !self.ssh.is_empty()),
+            ("--ulimit", !self.ulimit.is_empty()),
+            ("--squash", self.squash),
+            ("--memory", self.memory.is_some()),
+        ];
+        given.into_iter().find(|(_, used)| *used).map(|(name, _)| name)
+    }
+}
+
+/// `kiln images`.
+#[derive(Debug, Args)]
+pub struct Images {
+    /// Only the image ids.
+    #[arg(short, long)]
+    pub quiet: bool,
+    /// table or json.
+    #[arg(long, default_value = "table", value_parser = ["table", "json"])]
+    pub format: String,
+}
+
+/// `kiln save`.
+#[derive(Debug, Args)]
+pub struct Save {
+    /// A name, or the beginning of an image id.
+    pub image: String,
+    /// Where to [default: standard output].
+    #[arg(short, long, value_name = "PATH", default_value = "-")]
+    pub output: String,
+    /// docker or oci.
+    #[arg(long, default_value = "docker", value_parser = ["docker", "oci"])]
+    pub format: String,
+}
+
+/// `kiln prune`.
+#[derive(Debug, Args)]
+pub struct Prune {
+    /// Everything that no image needs, however recent.
+    #[arg(short, long)]
+    pub all: bool,
+    /// Builds younger than this keep their cache: 12h, 7d [default: 7d].
+    #[arg(long, value_name = "AGE")]
+    pub keep: Option<String>,
+    /// Accepted: kiln never asks.
+    #[arg(short, long, hide = true)]
+    pub force: bool,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory as _;
+
+    #[test]
+    fn the_command_line_is_sound() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn a_typo_of_a_flag_is_suggested() {
+        let error = Cli::try_parse_from(["kiln", "build", "--no-cahce", "."]).map(drop).map_err(|error| error.to_string());
+        assert!(error.as_ref().is_err_and(|text| text.contains("--no-cache")), "{error:?}");
+    }
+}

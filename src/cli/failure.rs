@@ -1,0 +1,23 @@
+//! An error on the terminal: what, why, the way out.
+
+use crate::error::Error;
+use std::io::Write as _;
+
+/// Prints an error to standard error.
+pub fn print(error: &Error, color: bool) {
+    let paint = |code: &str, text: &str| if color { format!("\u{1b}[{code}m{text}\u{1b}[0m") } else { text.to_owned() };
+    let mut text = String::new();
+    if let Some(picture) = error.picture() {
+        text.push_str(picture.trim_end());
+        text.push('\n');
+    }
+    text.push_str(&format!("{} {}\n", paint("1;31", "error:"), error.message()));
+    for cause in error.causes() {
+        text.push_str(&format!("  caused by: {cause}\n"));
+    }
+    for hint in error.hints() {
+        text.push_str(&format!("{} {hint}\n", paint("1;36", "help:")));
+    }
+    // There is nobody else to tell if this fails.
+    let _ = std::io::stderr().lock().write_all(text.as_bytes());
+}

@@ -1,0 +1,401 @@
+//! What a command line means: plain data, with everything from the environment resolved.
+
+use super::args;
+use crate::engine::Secret;
+use crate::error::{At, Error, Kind, Result};
+use crate::export::Wanted;
+use crate::registry::Settings;
+use frontend::diagnostic::closest;
+use frontend::op::Network;
+use frontend::platform::Platform;
+use std::collections::BTreeMap;
+use std::io::Read;
+use std::path::{Path, PathBuf};
+
+/// A build, as it is wished.
+#[derive(Debug)]
+pub struct BuildRequest {
+    /// Its bytes.
+    pub dockerfile: Vec<u8>,
+    /// Its name for people, and where its ignore file may be.
+    pub dockerfile_path: Option<PathBuf>,
+    /// The context; none when only a Dockerfile came.
+    pub context: Option<PathBuf>,
+    /// `-t`.
+    pub names: Vec<String>,
+    /// With what the environment gave.
+    pub build_args: BTreeMap<String, String>,
+    /// `--target`.
+    pub target: Option<String>,
+    /// `--label`.
+    pub labels: Vec<(String, String)>,
+    /// One at least.
+    pub platforms: Vec<Platform>,
+    /// By name.
+    pub contexts: BTreeMap<String, NamedContext>,
+    /// By id.
+    pub secrets: BTreeMap<String, Secret>,
+    /// `--allow`.
+    pub allow: Allow,
+    /// `--no-cache`.
+    pub no_cache: bool,
+    /// `--no-cache-filter`.
+    pub no_cache_filter: Vec<String>,
+    /// `--pull`.
+    pub pull: bool,
+    /// `--network`.
+    pub network: Network,
+    /// `--add-host`.
+    pub hosts: Vec<(String, String)>,
+    /// `--output`.
+    pub outputs: Vec<Wanted>,
+    /// `--iidfile`.
+    pub iidfile: Option<PathBuf>,
+    /// `--metadata-file`.
+    pub metadata_file: Option<PathBuf>,
+    /// The id is printed.
+    pub quiet: bool,
+    /// SOURCE_DATE_EPOCH.
+    pub epoch: Option<i64>,
+    /// Proxies.
+    pub settings: Settings,
+}
+
+/// What `--build-context` gives.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum NamedContext {
+    /// A directory.
+    Dir(PathBuf),
+    /// An image at a registry.
+    Image(String),
+    /// `oci-layout://...`.
+    Layout(String),
+}
+
+/// What a build may do beyond the usual.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Allow {
+    /// `network.host`.
+    pub network_host: bool,
+    /// `security.insecure`.
+    pub security_insecure: bool,
+}
+
+/// The environment, read once.
+pub struct Environment<'a> {
+    /// The value of a variable.
+    pub get: &'a dyn Fn(&str) -> Option<String>,
+}
+
+fn usage(message: impl Into<String>) -> Error {
+    Error::new(Kind::Usage, message)
+}
+
+fn pair<'a>(flag: &str, text: &'a str) -> Result<(&'a str, &'a str)> {
+    text.split_once('=').filter(|(name, _)| !name.is_empty()).ok_or_else(|| usage(format!("{flag} {text}: not of the form NAME=VALUE")))
+}
+
+fn one_of(what: &str, value: &str, known: &[&str]) -> Error {
+    let error = usage(format!("unknown {what} `{value}`"));
+    match closest(value, known.iter().copied()) {
+        Some(near) => error.hint(format!("did you mean `{near}`?")),
+        None => error.hint(format!("known are {}", known.join(", "))),
+    }
+}
+
+impl BuildRequest {
+    /// Resolves what was typed.
+    pub fn of(args: &args::Build, env: &Environment<'_>, now: i64) -> Result<BuildRequest> {
+        if let Some(flag) = args.later.used() {
+            return Err(usage(format!("{flag} is not there yet")).hint("leave it out; what `kiln build --help` lists works"));
+        }
+        for (flag, value) in [("--provenance", &args.provenance), ("--sbom", &args.sbom)] {
+            if value.as_deref().is_some_and(|value| value != "false") {
+                return Err(usage(format!("{flag} is not there yet")).hint(format!("leave it out, or write {flag}=false")));
+            }
+        }
+        let (dockerfile, dockerfile_path, context) = inputs(args)?;
+        let mut build_args = BTreeMap::new();
+        for text in &args.build_arg {
+            match text.split_once('=') {
+                Some((name, value)) => drop(build_args.insert(name.to_owned(), value.to_owned())),
+                None => build_args.extend((env.get)(text).map(|value| (text.clone(), value))),
+            }
+        }
+        if let Some(epoch) = (env.get)("SOURCE_DATE_EPOCH").filter(|epoch| !epoch.is_empty()) {
+            build_args.entry("SOURCE_DATE_EPOCH".to_owned()).or_insert(epoch);
+        }
+        let epoch = build_args.get("SOURCE_DATE_EPOCH").filter(|text| !text.is_empty());
+        let epoch = epoch.map(|text| text.parse::<i64>().map_err(|_| usage(format!("SOURCE_DATE_EPOCH={text} is no number of seconds")))).transpose()?;
+        let mut allow = allowed(&args.allow)?;
+        let network = match args.network.as_str() {
+            "default" | "" => Network::Default,
+            "none" => Network::None,
+            "host" => {
+                // As with docker: who asks for it on the command line allows it.
+                allow.network_host = true;
+                Network::Host
+            }
+            other => return Err(one_of("network mode", other, &["default", "none", "host"])),
+        };
+        Ok(BuildRequest {
+            dockerfile,
+            dockerfile_path,
+            context,
+            names: args.tag.iter().map(|tag| crate::image::refs::normal(tag).map(|_| tag.clone())).collect::<Result<_>>()?,
+            build_args,
+            target: args.target.clone(),
+            labels: args.label.iter().map(|label| label.split_once('=').map_or((label.clone(), String::new()), |(name, value)| (name.to_owned(), value.to_owned()))).collect(),
+            platforms: platforms(&args.platform)?,
+            contexts: args.build_context.iter().map(|text| named_context(text)).collect::<Result<_>>()?,
+            secrets: args.secret.iter().map(|text| secret(text, env)).collect::<Result<_>>()?,
+            allow,
+            no_cache: args.no_cache,
+            no_cache_filter: args.no_cache_filter.clone(),
+            pull: args.pull.unwrap_or(false),
+            network,
+            hosts: args.add_host.iter().map(|text| host(text)).collect::<Result<_>>()?,
+            outputs: args.output.iter().map(|text| output(text, &args.tag, epoch.unwrap_or(now))).collect::<Result<_>>()?,
+            iidfile: args.iidfile.clone(),
+            metadata_file: args.metadata_file.clone(),
+            quiet: args.quiet || args.progress == "quiet",
+            epoch,
+            settings: Settings { proxy: ureq::Proxy::try_from_env() },
+        })
+    }
+}
+
+/// The Dockerfile and the context.
+fn inputs(args: &args::Build) -> Result<(Vec<u8>, Option<PathBuf>, Option<PathBuf>)> {
+    let stdin = || {
+        let mut bytes = Vec::new();
+        std::io::stdin().take(16 << 20).read_to_end(&mut bytes).at("read", "standard input")?;
+        // The first bytes of archives: a context, which is not there yet.
+        if bytes.starts_with(&[0x1f, 0x8b]) || crate::layer::compress::begins_tar(&bytes) {
+            return Err(usage("a context from standard input is not there yet").hint("unpack it and give its directory"));
+        }
+        Ok(bytes)
+    };
+    if args.context == "-" {
+        if args.file.is_some() {
+            return Err(usage("with `-` as the context there is no --file: the Dockerfile comes from standard input"));
+        }
+        return Ok((stdin()?, None, None));
+    }
+    if args.context.contains("://") || args.context.starts_with("git@") {
+        return Err(usage(format!("the context `{}` is remote, which is not there yet", args.context)).hint("clone or unpack it and give its directory"));
+    }
+    let context = PathBuf::from(&args.context);
+    match args.file.as_deref() {
+        Some("-") => Ok((stdin()?, None, Some(context))),
+        Some(path) => Ok((dockerfile(Path::new(path))?, Some(path.into()), Some(context))),
+        None => {
+            let path = context.join("Dockerfile");
+            Ok((dockerfile(&path)?, Some(path), Some(context)))
+        }
+    }
+}
+
+fn dockerfile(path: &Path) -> Result<Vec<u8>> {
+    if !path.exists() {
+        let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        return Err(usage(format!("there is no Dockerfile `{}`", path.display())).hint(format!("make a file `{name}`, or name another with -f")));
+    }
+    crate::source::context::read_text(path)
+}
+
+fn platforms(texts: &[String]) -> Result<Vec<Platform>> {
+    if texts.is_empty() {
+        return Ok(vec![Platform::host()]);
+    }
+    let mut all = Vec::new();
+    for text in texts.iter().flat_map(|text| text.split(',')).map(str::trim) {
+        let platform = Platform::parse(text).map_err(|cause| usage(format!("--platform {cause}")).hint("write `linux/amd64`, `linux/arm64`, ..."))?;
+        if !all.contains(&platform) {
+            all.push(platform);
+        }
+    }
+    Ok(all)
+}
+
+fn allowed(words: &[String]) -> Result<Allow> {
+    let mut allow = Allow::default();
+    for word in words {
+        match word.as_str() {
+            "network.host" => allow.network_host = true,
+            "security.insecure" => allow.security_insecure = true,
+            other => return Err(one_of("entitlement", other, &["network.host", "security.insecure"])),
+        }
+    }
+    Ok(allow)
+}
+
+fn named_context(text: &str) -> Result<(String, NamedContext)> {
+    let (name, source) = pair("--build-context", text)?;
+    let context = if let Some(image) = source.strip_prefix("docker-image://") {
+        NamedContext::Image(image.to_owned())
+    } else if source.starts_with("oci-layout://") {
+        NamedContext::Layout(source.to_owned())
+    } else if source.contains("://") {
+        return Err(usage(format!("--build-context {name}: `{source}` is remote, which is not there yet")));
+    } else {
+        NamedContext::Dir(source.into())
+    };
+    Ok((name.to_owned(), context))
+}
+
+/// `id=x,src=file`, `id=x,env=NAME`, with `type=` if wished.
+fn secret(text: &str, env: &Environment<'_>) -> Result<(String, Secret)> {
+    let (mut id, mut file, mut variable, mut kind) = (None, None, None, None);
+    for field in text.split(',') {
+        let (key, value) = pair("--secret", field)?;
+        match key {
+            "id" => id = Some(value.to_owned()),
+            "src" | "source" => file = Some(value.to_owned()),
+            "env" => variable = Some(value.to_owned()),
+            "type" if matches!(value, "file" | "env") => kind = Some(value.to_owned()),
+            "type" => return Err(one_of("type of secret", value, &["file", "env"])),
+            other => return Err(one_of("key of --secret", other, &["id", "src", "source", "env", "type"])),
+        }
+    }
+    let id = id.ok_or_else(|| usage(format!("--secret {text}: there is no id=")))?;
+    if kind.as_deref() == Some("env") {
+        variable = variable.or_else(|| file.take());
+    }
+    let from_env = |name: &str| (env.get)(name).map(|value| Secret::Value(value.into_bytes()));
+    let secret = match (file, variable) {
+        (Some(file), _) if Path::new(&file).is_file() => Secret::File(file.into()),
+        (Some(file), _) => return Err(usage(format!("--secret {id}: there is no file `{file}`"))),
+        (None, Some(name)) => from_env(&name).ok_or_else(|| usage(format!("--secret {id}: the variable {name} is not set")))?,
+        (None, None) => from_env(&id).ok_or_else(|| usage(format!("--secret {id}: neither src= nor env=, and no variable {id}")))?,
+    };
+    Ok((id, secret))
+}
+
+fn host(text: &str) -> Result<(String, String)> {
+    let (name, address) = text.split_once('=').or_else(|| text.split_once(':')).ok_or_else(|| usage(format!("--add-host {text}: not of the form NAME:IP")))?;
+    let address = address.trim_start_matches('[').trim_end_matches(']');
+    if address == "host-gateway" {
+        return Err(usage("--add-host with host-gateway is not there yet").hint("with the host's network, `localhost` is the host"));
+    }
+    if name.is_empty() || address.parse::<std::net::IpAddr>().is_err() {
+        return Err(usage(format!("--add-host {text}: `{address}` is no IP address")));
+    }
+    Ok((name.to_owned(), address.to_owned()))
+}
+
+/// `type=oci,dest=x`, a directory, or `-`.
+fn output(text: &str, names: &[String], now: i64) -> Result<Wanted> {
+    let mut wanted = Wanted { names: names.to_vec(), now, ..Wanted::default() };
+    if !text.contains('=') {
+        wanted.kind = if text == "-" { "tar" } else { "local" }.to_owned();
+        wanted.attributes.insert("dest".to_owned(), text.to_owned());
+        return Ok(wanted);
+    }
+    for field in text.split(',') {
+        let (key, value) = field.split_once('=').unwrap_or((field, "true"));
+        match key.trim() {
+            "type" => wanted.kind = value.to_owned(),
+            // A field without a key goes on with the one before: `name=a,b`.
+            key => drop(wanted.attributes.insert(key.to_owned(), value.to_owned())),
+        }
+    }
+    if wanted.kind.is_empty() {
+        return Err(usage(format!("--output {text}: there is no type=")).hint("for example `type=oci,dest=image.tar`"));
+    }
+    // Asked for early: a wrong attribute is no reason to build first.
+    crate::export::exporter(&wanted)?;
+    Ok(wanted)
+}
+
+/// The folder of the store.
+pub fn root(env: &Environment<'_>, is_root: bool) -> Result<PathBuf> {
+    let set = |name: &str| (env.get)(name).filter(|value| !value.is_empty()).map(PathBuf::from);
+    if let Some(root) = set("KILN_ROOT") {
+        return std::path::absolute(&root).at("find", &root);
+    }
+    if is_root {
+        return Ok("/var/lib/kiln".into());
+    }
+    let data = set("XDG_DATA_HOME").or_else(|| set("HOME").map(|home| home.join(".local/share")));
+    data.map(|data| data.join("kiln")).ok_or_else(|| usage("there is neither KILN_ROOT, XDG_DATA_HOME nor HOME"))
+}
+
+/// `12h`, `7d`, in seconds.
+pub fn age(text: &str) -> Result<u64> {
+    let digits = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
+    let number = text[..digits].parse::<u64>().ok();
+    let unit = match &text[digits..] {
+        "s" | "" => Some(1),
+        "m" => Some(60),
+        "h" => Some(3600),
+        "d" => Some(86_400),
+        _ => None,
+    };
+    number.zip(unit).and_then(|(number, unit)| number.checked_mul(unit)).ok_or_else(|| usage(format!("`{text}` is no age")).hint("for example 12h or 7d"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::Parser as _;
+
+    fn request(args: &[&str]) -> Result<BuildRequest> {
+        let dir = tempfile::tempdir().expect("a folder");
+        std::fs::write(dir.path().join("Dockerfile"), "FROM scratch\n").expect("written");
+        let context = dir.path().to_string_lossy().into_owned();
+        let words = ["kiln", "build"].into_iter().chain(args.iter().copied()).chain([context.as_str()]);
+        let args::Command::Build(build) = args::Cli::try_parse_from(words).expect("flags").command else { panic!("another command") };
+        let get = |name: &str| (name == "SET").then(|| "value".to_owned());
+        BuildRequest::of(&build, &Environment { get: &get }, 7)
+    }
+
+    fn refused(args: &[&str], words: &str) {
+        let error = request(args).map(drop).expect_err("refused");
+        let text = format!("{error} {}", error.hints().join(" "));
+        assert!(text.contains(words) && error.kind() == Kind::Usage, "{text}");
+    }
+
+    #[test]
+    fn flags_mean_what_they_mean_to_docker() {
+        let request = request(&["--build-arg=A=1", "--build-arg=SET", "--build-arg=UNSET", "--platform=linux/amd64,arm64", "--add-host=a:1.2.3.4",
+            "--secret=id=s,env=SET", "--network=host", "-o", "type=oci,dest=-", "--label=x=y=z", "-t", "a/b:c"]).expect("a request");
+        assert_eq!(request.build_args.iter().map(|(k, v)| format!("{k}={v}")).collect::<Vec<_>>(), ["A=1", "SET=value"]);
+        assert_eq!(request.platforms.iter().map(ToString::to_string).collect::<Vec<_>>(), ["linux/amd64", "linux/arm64"]);
+        assert_eq!(request.hosts, [("a".to_owned(), "1.2.3.4".to_owned())]);
+        assert_eq!(request.secrets.get("s"), Some(&Secret::Value(b"value".to_vec())));
+        assert!(request.allow.network_host && request.network == Network::Host);
+        assert_eq!(request.labels, [("x".to_owned(), "y=z".to_owned())]);
+        assert_eq!((request.outputs[0].kind.as_str(), request.outputs[0].now), ("oci", 7));
+    }
+
+    #[test]
+    fn wrong_values_are_refused_with_the_right_ones() {
+        refused(&["--network=nnoe"], "did you mean `none`?");
+        refused(&["--allow=network.hots"], "did you mean `network.host`?");
+        refused(&["--platform=a/b/c/d"], "cannot parse platform");
+        refused(&["--secret=idd=x"], "did you mean `id`?");
+        refused(&["--secret=id=x,env=NOPE"], "NOPE is not set");
+        refused(&["--add-host=a:b"], "no IP address");
+        refused(&["-o", "type=oic,dest=x"], "did you mean `oci`?");
+        refused(&["-o", "dest=x"], "no type=");
+        refused(&["--push"], "--push is not there yet");
+        refused(&["--cache-to=type=local"], "--cache-to is not there yet");
+        refused(&["--provenance=max"], "--provenance=false");
+        refused(&["-t", "UPPER"], "must be lowercase");
+        assert!(request(&["--provenance=false", "--sbom=false", "--load", "--rm", "--force-rm"]).is_ok());
+    }
+
+    #[test]
+    fn the_store_is_where_the_environment_says() {
+        let root_of = |pairs: &'static [(&str, &str)], is_root| {
+            let get = move |name: &str| pairs.iter().find(|(known, _)| *known == name).map(|(_, value)| (*value).to_owned());
+            root(&Environment { get: &get }, is_root).map(|path| path.display().to_string()).ok()
+        };
+        assert_eq!(root_of(&[("KILN_ROOT", "/k"), ("HOME", "/h")], true).as_deref(), Some("/k"));
+        assert_eq!(root_of(&[("XDG_DATA_HOME", "/x"), ("HOME", "/h")], false).as_deref(), Some("/x/kiln"));
+        assert_eq!(root_of(&[("HOME", "/h")], false).as_deref(), Some("/h/.local/share/kiln"));
+        assert_eq!(root_of(&[("HOME", "/root")], true).as_deref(), Some("/var/lib/kiln"));
+        assert_eq!(root_of(&[], false), None);
+    }
+}

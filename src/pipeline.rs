@@ -1,0 +1,200 @@
+//! The whole build on one screen: text, plan, solve, image, export. Read this first.
+
+mod picture;
+mod resolver;
+
+use crate::cache::LocalCache;
+use crate::cli::request::{BuildRequest, NamedContext};
+use crate::engine::{Known, Machine};
+use crate::error::{At, Error, Kind, Result};
+use crate::exec::Stop;
+use crate::export::{self, Exported};
+use crate::image::{self, Image};
+use crate::layer::Layers;
+use crate::layer::rootfs::Rootfs;
+use crate::source::context::{Context, ignore_of};
+use crate::source::image::Images;
+use frontend::op::{Network, Op, Security};
+use frontend::plan::{Plan, Request};
+use frontend::platform::Platform;
+use frontend::text;
+use resolver::Resolver;
+use serde_json::json;
+use solver::{Event, Failure, Observer, Outcome, StepId, Task, VertexId};
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::{Instant, SystemTime};
+
+/// Builds what is asked for. The id of the image comes back.
+pub fn build(request: &BuildRequest, layers: &Layers, stop: &Stop, observer: &Arc<dyn Observer>) -> Result<String> {
+    let mut build = Build::new(request, layers, stop, observer)?;
+    let document = text::parse(&request.dockerfile).map_err(|errors| picture::of_dockerfile(request, &errors))?;
+    let mut images = Vec::new();
+    for platform in &request.platforms {
+        let resolver = Resolver::new(request, &build.machine, observer);
+        let plan = frontend::plan(&document, &build.request_for(platform), &resolver).map_err(|errors| picture::of_dockerfile(request, &errors))?;
+        build.warn(&plan);
+        build.refuse(&plan, platform)?;
+        let rootfs = build.solve(&plan)?;
+        images.push(image::assemble(&plan.config, &plan.history, &rootfs.layers, &plan.platform, request.epoch, layers)?);
+    }
+    build.machine.contexts.values().for_each(Context::save);
+    build.export(&images)?;
+    Ok(images.first().map(|image| image.id.to_string()).unwrap_or_default())
+}
+
+struct Build<'a> {
+    request: &'a BuildRequest,
+    machine: Machine,
+    cache: LocalCache,
+    observer: Arc<dyn Observer>,
+    next_step: u32,
+}
+
+impl<'a> Build<'a> {
+    fn new(request: &'a BuildRequest, layers: &Layers, stop: &Stop, observer: &Arc<dyn Observer>) -> Result<Build<'a>> {
+        let store = layers.store().clone();
+        let mut contexts = BTreeMap::new();
+        if let Some(context) = &request.context {
+            let ignore = ignore_of(context, request.dockerfile_path.as_deref())?;
+            contexts.insert("context".to_owned(), Context::open(context, ignore, &store)?);
+        } else {
+            let empty = store.temp("context");
+            std::fs::create_dir(&empty).at("make", &empty)?;
+            contexts.insert("context".to_owned(), Context::open(&empty, None, &store)?);
+        }
+        for (name, context) in &request.contexts {
+            if let NamedContext::Dir(path) = context {
+                contexts.insert(name.clone(), Context::open(path, ignore_of(path, None)?, &store)?);
+            }
+        }
+        let machine = Machine {
+            images: Images::new(store.clone(), &request.settings),
+            layers: layers.clone(),
+            contexts,
+            secrets: request.secrets.clone(),
+            stop: stop.clone(),
+            observer: Arc::clone(observer),
+            first_step: 0,
+            rootless: *layers.flavour() != crate::layer::Flavour::Root,
+            known: Known::default(),
+            store: store.clone(),
+        };
+        Ok(Build { request, machine, cache: LocalCache::new(&store), observer: Arc::clone(observer), next_step: 0 })
+    }
+
+    fn request_for(&self, platform: &Platform) -> Request {
+        Request {
+            target: self.request.target.clone(),
+            platform: platform.clone(),
+            build_platform: Platform::host(),
+            build_args: self.request.build_args.clone(),
+            labels: self.request.labels.clone(),
+            network: self.request.network,
+            hosts: self.request.hosts.clone(),
+            several_platforms: self.request.platforms.len() > 1,
+        }
+    }
+
+    fn event(&self, event: &Event) {
+        self.observer.event(SystemTime::now(), event);
+    }
+
+    fn warn(&self, plan: &Plan) {
+        for warning in &plan.warnings {
+            let text = picture::warning(self.request, warning);
+            self.event(&Event::Warning { text });
+        }
+        let shared = plan.graph.iter().any(|(_, vertex)| matches!(&vertex.op, Op::Exec(exec) if exec.network == Network::Default));
+        if shared {
+            let text = "RUN uses the host's network; --network=none takes it away".to_owned();
+            self.event(&Event::Warning { text });
+        }
+    }
+
+    /// What must not begin: steps without leave, or for another machine.
+    fn refuse(&self, plan: &Plan, platform: &Platform) -> Result<()> {
+        for (id, vertex) in plan.graph.iter() {
+            let Op::Exec(exec) = &vertex.op else { continue };
+            let error = if exec.network == Network::Host && !self.request.allow.network_host {
+                Error::new(Kind::Dockerfile, "network.host is not allowed").hint("add `--allow network.host` if you trust this Dockerfile")
+            } else if exec.security == Security::Insecure && !self.request.allow.security_insecure {
+                Error::new(Kind::Dockerfile, "security.insecure is not allowed").hint("add `--allow security.insecure` if you trust this Dockerfile")
+            } else if !Platform::host().accepts(&plan.platform) && plan.platform.os == platform.os {
+                Error::new(Kind::Dockerfile, format!("RUN for {} needs a machine of that kind: this is {}", plan.platform, Platform::host()))
+                    .hint("other platforms work without RUN, or with `FROM --platform=$BUILDPLATFORM` for the stages that have it")
+            } else {
+                continue;
+            };
+            return Err(picture::at_vertex(self.request, plan, id, error));
+        }
+        Ok(())
+    }
+
+    fn solve(&mut self, plan: &Plan) -> Result<Rootfs> {
+        let Some(target) = plan.target else { return Ok(Rootfs::default()) };
+        let fresh = |id: VertexId| self.request.no_cache || self.request.no_cache_filter.contains(&plan.graph.get(id).stage);
+        self.machine.first_step = self.next_step;
+        let jobs = std::thread::available_parallelism().map_or(2, usize::from).max(2);
+        let task = Task { graph: &plan.graph, targets: &[target], fresh: &fresh, jobs, first_step: self.next_step };
+        let solved = solver::solve(&task, &self.machine, &self.cache, &*self.observer);
+        self.next_step = self.next_step.saturating_add(plan.graph.len() as u32);
+        self.machine.known.forget_selections();
+        match solved {
+            Ok(mut outputs) => outputs.pop().ok_or_else(|| Error::new(Kind::System, "BUG: a build without a result")),
+            Err(Failure::Stopped) => Err(Error::new(Kind::Interrupted, "interrupted; what was done is kept")),
+            Err(Failure::Failed { vertex, error }) => Err(picture::at_vertex(self.request, plan, vertex, error)),
+        }
+    }
+
+    fn export(&mut self, images: &[Image]) -> Result<()> {
+        let mut outputs = self.request.outputs.clone();
+        if !self.request.names.is_empty() && !outputs.iter().any(|output| output.kind == "image") {
+            let now = outputs.first().map_or_else(|| self.request.epoch.unwrap_or_else(now), |output| output.now);
+            outputs.push(export::Wanted { kind: "image".to_owned(), names: self.request.names.clone(), now, ..Default::default() });
+        }
+        let mut exported = Exported::default();
+        for output in &outputs {
+            let exporter = export::exporter(output)?;
+            let (step, began) = (StepId(self.next_step), Instant::now());
+            self.next_step += 1;
+            self.event(&Event::Begin { step, name: exporter.title().to_owned() });
+            let result = if exporter.needs_bytes() { self.machine.fetch_all(images, step.0) } else { Ok(()) };
+            let result = result.and_then(|()| exporter.export(images, &self.machine.layers));
+            let outcome = result.as_ref().map_or_else(|error| Outcome::Failed(error.to_string()), |_| Outcome::Done);
+            self.event(&Event::End { step, outcome, took: began.elapsed() });
+            let made = result?;
+            exported.descriptor = made.descriptor.or(exported.descriptor);
+            exported.names.extend(made.names);
+        }
+        self.write_files(images, &exported)
+    }
+
+    fn write_files(&self, images: &[Image], exported: &Exported) -> Result<()> {
+        let Some(first) = images.first() else { return Ok(()) };
+        if let Some(path) = &self.request.iidfile {
+            std::fs::write(path, first.id.to_string()).at("write", path)?;
+        }
+        if let Some(path) = &self.request.metadata_file {
+            let mut metadata = json!({"containerimage.config.digest": first.id.to_string()});
+            if let Some(descriptor) = &exported.descriptor {
+                metadata["containerimage.digest"] = json!(descriptor.digest().to_string());
+                metadata["containerimage.descriptor"] = json!(descriptor);
+            }
+            let mut names = exported.names.clone();
+            names.sort();
+            names.dedup();
+            if !names.is_empty() {
+                metadata["image.name"] = json!(names.join(","));
+            }
+            let text = serde_json::to_string_pretty(&metadata).map_err(|cause| Error::new(Kind::Export, "cannot write the metadata").because(cause))?;
+            std::fs::write(path, text + "\n").at("write", path)?;
+        }
+        Ok(())
+    }
+}
+
+fn now() -> i64 {
+    let since = SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
+    i64::try_from(since.as_secs()).unwrap_or(i64::MAX)
+}

@@ -1,0 +1,84 @@
+//! Views of the one stream of events. One row a view; each is a file of its own.
+
+pub mod log;
+mod plain;
+mod rawjson;
+mod tty;
+
+use crate::error::{Error, Kind, Result};
+use frontend::diagnostic::closest;
+use solver::{Event, Observer};
+use std::sync::Arc;
+use std::time::SystemTime;
+
+/// One view.
+pub struct Row {
+    /// `--progress=`.
+    pub name: &'static str,
+    /// For people.
+    pub help: &'static str,
+    make: fn(Screen) -> Arc<dyn Observer>,
+}
+
+/// What a view must know of where it writes.
+#[derive(Clone, Copy, Debug)]
+pub struct Screen {
+    /// Standard error is a terminal that can move its cursor.
+    pub terminal: bool,
+    /// Colors are wished.
+    pub color: bool,
+}
+
+/// All views.
+pub const VIEWS: &[Row] = &[
+    Row { name: "auto", help: "tty on a terminal, plain elsewhere", make: |screen| if screen.terminal { tty::view(screen) } else { plain::view() } },
+    Row { name: "tty", help: "a live view with bars and the tail of what runs", make: tty::view },
+    Row { name: "plain", help: "a line for everything that happens", make: |_| plain::view() },
+    Row { name: "quiet", help: "nothing but errors", make: |_| Arc::new(Nothing) },
+    Row { name: "none", help: "the same as quiet", make: |_| Arc::new(Nothing) },
+    Row { name: "rawjson", help: "a JSON object a line, as docker buildx writes it", make: |_| rawjson::view() },
+];
+
+/// The view of a name.
+pub fn view(name: &str, screen: Screen) -> Result<Arc<dyn Observer>> {
+    let row = VIEWS.iter().find(|row| row.name == name).ok_or_else(|| {
+        let names: Vec<&str> = VIEWS.iter().map(|row| row.name).collect();
+        let error = Error::new(Kind::Usage, format!("unknown progress view `{name}`"));
+        match closest(name, names.iter().copied()) {
+            Some(near) => error.hint(format!("did you mean `{near}`?")),
+            None => error.hint(format!("known are {}", names.join(", "))),
+        }
+    })?;
+    Ok((row.make)(screen))
+}
+
+struct Nothing;
+
+impl Observer for Nothing {
+    fn event(&self, _: SystemTime, _: &Event) {}
+}
+
+/// Several observers as one.
+pub struct All(pub Vec<Arc<dyn Observer>>);
+
+impl Observer for All {
+    fn event(&self, at: SystemTime, event: &Event) {
+        self.0.iter().for_each(|observer| observer.event(at, event));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn views_are_unique_and_documented_and_typos_are_suggested() {
+        let screen = Screen { terminal: false, color: false };
+        for row in VIEWS {
+            assert_eq!(VIEWS.iter().filter(|other| other.name == row.name).count(), 1);
+            assert!(!row.help.is_empty() && view(row.name, screen).is_ok());
+        }
+        let error = view("plian", screen).err().map(|error| error.hints().join(""));
+        assert_eq!(error.as_deref(), Some("did you mean `plain`?"));
+    }
+}

@@ -1,0 +1,44 @@
+//! The event log: one JSON object a line, appended to a file that several builds may share.
+
+use serde_json::json;
+use solver::{Event, Observer, Outcome};
+use std::fs::File;
+use std::io::Write as _;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+/// Logs to a file; one that can't be opened is no log.
+pub fn observer(path: &Path) -> Option<Arc<dyn Observer>> {
+    let file = File::options().create(true).append(true).open(path).ok()?;
+    Some(Arc::new(Log(file)))
+}
+
+struct Log(File);
+
+impl Observer for Log {
+    fn event(&self, at: SystemTime, event: &Event) {
+        let at = at.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs_f64();
+        let line = match event {
+            Event::Begin { step, name } => json!({"event": "begin", "step": step.0, "name": name}),
+            Event::Cached { step, name } => json!({"event": "cached", "step": step.0, "name": name}),
+            Event::Waiting { step, owner } => json!({"event": "waiting", "step": step.0, "owner": owner}),
+            Event::End { step, outcome, took } => {
+                let outcome = match outcome {
+                    Outcome::Done => "done",
+                    Outcome::Failed(_) => "failed",
+                    Outcome::Stopped => "stopped",
+                };
+                json!({"event": "end", "step": step.0, "outcome": outcome, "seconds": took.as_secs_f64()})
+            }
+            Event::Warning { text } => json!({"event": "warning", "text": text}),
+            // Output may hold anything; it is not for a log that stays.
+            Event::Output { .. } | Event::Transfer { .. } => return,
+        };
+        let mut line = line;
+        line["at"] = json!(at);
+        line["pid"] = json!(std::process::id());
+        // One write a line: lines of several processes do not mix.
+        let _ = (&self.0).write_all(format!("{line}\n").as_bytes());
+    }
+}

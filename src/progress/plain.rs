@@ -1,0 +1,187 @@
+//! Plain lines, as BuildKit writes them: `#5 [2/4] RUN make`, `#5 0.12 output`, `#5 DONE 0.2s`.
+
+use solver::{Event, Observer, Outcome, StepId, Stream};
+use std::collections::HashMap;
+use std::io::Write;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, SystemTime};
+
+/// Between two lines about the same transfer.
+const TRANSFER_EVERY: Duration = Duration::from_secs(5);
+/// Lines that never end are written in pieces of this size.
+const LONGEST_LINE: usize = 64 * 1024;
+
+pub(super) fn view() -> Arc<dyn Observer> {
+    Arc::new(Plain { state: Mutex::new(State { out: Box::new(std::io::stderr()), steps: HashMap::new(), last: None }) })
+}
+
+struct Plain {
+    state: Mutex<State>,
+}
+
+struct State {
+    out: Box<dyn Write + Send>,
+    steps: HashMap<StepId, Shown>,
+    last: Option<usize>,
+}
+
+struct Shown {
+    number: usize,
+    name: String,
+    began: Option<SystemTime>,
+    open: [Vec<u8>; 2],
+    transfers: HashMap<String, SystemTime>,
+}
+
+impl Observer for Plain {
+    fn event(&self, at: SystemTime, event: &Event) {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner).take(at, event);
+    }
+}
+
+impl State {
+    fn take(&mut self, at: SystemTime, event: &Event) {
+        match event {
+            Event::Begin { step, name } => {
+                self.step(*step, name).began = Some(at);
+                self.title(*step);
+            }
+            Event::Cached { step, name } => {
+                self.step(*step, name);
+                self.title(*step);
+                self.line(*step, "CACHED");
+            }
+            Event::Waiting { step, owner } => {
+                self.step(*step, "");
+                self.line(*step, &format!("waiting for the same step of {owner}"));
+            }
+            Event::Output { step, stream, bytes } => self.output(at, *step, *stream, bytes),
+            Event::Transfer { step, what, done, total } => self.transfer(at, *step, what, *done, *total),
+            Event::End { step, outcome, took } => {
+                self.flush(at, *step);
+                let end = match outcome {
+                    Outcome::Done => format!("DONE {:.1}s", took.as_secs_f64()),
+                    Outcome::Failed(message) => format!("ERROR: {message}"),
+                    Outcome::Stopped => "CANCELED".to_owned(),
+                };
+                self.line(*step, &end);
+            }
+            Event::Warning { text } => self.write(format_args!("warning: {text}\n")),
+        }
+    }
+
+    fn step(&mut self, step: StepId, name: &str) -> &mut Shown {
+        let number = self.steps.len() + 1;
+        self.steps.entry(step).or_insert_with(|| Shown {
+            number,
+            name: name.to_owned(),
+            began: None,
+            open: Default::default(),
+            transfers: HashMap::new(),
+        })
+    }
+
+    /// What can't be shown must not stop the build.
+    fn write(&mut self, text: std::fmt::Arguments<'_>) {
+        let _ = self.out.write_fmt(text);
+    }
+
+    fn title(&mut self, step: StepId) {
+        let (number, name) = self.steps.get(&step).map_or((0, String::new()), |shown| (shown.number, shown.name.clone()));
+        if !name.is_empty() {
+            self.between(number);
+            self.write(format_args!("#{number} {name}\n"));
+        }
+    }
+
+    /// An empty line where the lines of another step begin.
+    fn between(&mut self, number: usize) {
+        if self.last.replace(number).is_some_and(|last| last != number) {
+            self.write(format_args!("\n"));
+        }
+    }
+
+    fn line(&mut self, step: StepId, text: &str) {
+        let number = self.step(step, "").number;
+        self.between(number);
+        self.write(format_args!("#{number} {text}\n"));
+    }
+
+    fn output(&mut self, at: SystemTime, step: StepId, stream: Stream, bytes: &[u8]) {
+        let which = usize::from(stream == Stream::Err);
+        let shown = self.step(step, "");
+        let mut open = std::mem::take(&mut shown.open[which]);
+        open.extend_from_slice(bytes);
+        let mut rest = open.as_slice();
+        while let Some(end) = rest.iter().position(|byte| *byte == b'\n').or((rest.len() > LONGEST_LINE).then_some(LONGEST_LINE)) {
+            self.said(at, step, &rest[..end]);
+            rest = rest.get(end + 1..).unwrap_or_default();
+        }
+        self.step(step, "").open[which] = rest.to_vec();
+    }
+
+    fn said(&mut self, at: SystemTime, step: StepId, line: &[u8]) {
+        let began = self.step(step, "").began.unwrap_or(at);
+        let since = at.duration_since(began).unwrap_or_default().as_secs_f64();
+        let line = String::from_utf8_lossy(line);
+        self.line(step, &format!("{since:.3} {}", line.trim_end_matches('\r')));
+    }
+
+    fn flush(&mut self, at: SystemTime, step: StepId) {
+        for which in 0..2 {
+            let open = std::mem::take(&mut self.step(step, "").open[which]);
+            if !open.is_empty() {
+                self.said(at, step, &open);
+            }
+        }
+    }
+
+    fn transfer(&mut self, at: SystemTime, step: StepId, what: &str, done: u64, total: Option<u64>) {
+        let ended = total == Some(done);
+        let transfers = &mut self.step(step, "").transfers;
+        let due = transfers.get(what).is_none_or(|last| at.duration_since(*last).unwrap_or_default() >= TRANSFER_EVERY);
+        if due || ended {
+            transfers.insert(what.to_owned(), at);
+            let total = total.map(|total| format!(" / {}", super::tty::size(total))).unwrap_or_default();
+            self.line(step, &format!("{what} {}{total}{}", super::tty::size(done), if ended { " done" } else { "" }));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::time::UNIX_EPOCH;
+
+    #[derive(Clone, Default)]
+    struct Page(Arc<Mutex<Vec<u8>>>);
+
+    impl Write for Page {
+        fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+            self.0.lock().expect("one thread").extend_from_slice(bytes);
+            Ok(bytes.len())
+        }
+        fn flush(&mut self) -> std::io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn lines_are_those_of_buildkit() {
+        let page = Page::default();
+        let mut state = State { out: Box::new(page.clone()), steps: HashMap::new(), last: None };
+        let (one, two) = (StepId(7), StepId(9));
+        let time = |millis| UNIX_EPOCH + Duration::from_millis(millis);
+        let output = |step, text: &str| Event::Output { step, stream: Stream::Out, bytes: text.as_bytes().to_vec() };
+        let events = [
+            (0, Event::Cached { step: one, name: "[1/3] FROM x".to_owned() }),
+            (0, Event::Begin { step: two, name: "[2/3] RUN y".to_owned() }),
+            (120, output(two, "half")),
+            (130, output(two, " line\nand")),
+            (200, Event::End { step: two, outcome: Outcome::Done, took: Duration::from_millis(200) }),
+        ];
+        events.iter().for_each(|(at, event)| state.take(time(*at), event));
+        let text = String::from_utf8(page.0.lock().expect("one thread").clone()).expect("text");
+        assert_eq!(text, "#1 [1/3] FROM x\n#1 CACHED\n\n#2 [2/3] RUN y\n#2 0.130 half line\n#2 0.200 and\n#2 DONE 0.2s\n");
+    }
+}
