@@ -129,7 +129,12 @@ impl Layer<'_> {
             Place::File(path) => (path, false),
             Place::Directory(path) => (path, true),
         };
+        let new = inside && self.at(&root)?.is_none();
         self.directories(&root, inside)?;
+        if let (true, true, Some((entry, _))) = (new, group.whole, self.made.get_mut(&root)) {
+            // A directory that is copied to a new place gives it its mode, where one is set.
+            entry.mode = self.copy.mode.as_deref().map_or(Ok(entry.mode), |mode| mode::apply(mode, entry.mode, true))?;
+        }
         for item in &group.items {
             let path = if item.path.is_empty() {
                 if inside { child(&root, &group.name) } else { root.clone() }

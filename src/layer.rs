@@ -261,11 +261,18 @@ impl Layers {
         Ok(Draft { folder, upper, work, stage })
     }
 
-    /// Makes what a RUN wrote a layer: its directory is renamed, not copied. `window` is when the RUN ran.
-    pub fn publish_upper(&self, draft: Draft, window: (Time, Time)) -> Result<LayerId> {
+    /// Makes what a RUN wrote a layer: its directory is renamed, not copied. `window` is when the RUN ran, `below` says
+    /// whether there is a directory at a path of the rootfs it ran on.
+    pub fn publish_upper(&self, draft: Draft, window: (Time, Time), below: &dyn Fn(&[u8]) -> bool) -> Result<LayerId> {
         remove(&draft.work).at("remove", &draft.work)?;
         fs::remove_dir(&draft.stage).at("remove", &draft.stage)?;
-        let tree = harvest::harvest(&draft.upper)?;
+        let mut tree = harvest::harvest(&draft.upper)?;
+        for entry in &mut tree.entries {
+            // Overlayfs marks a directory that replaces a file too, but there is nothing in a file to hide.
+            if entry.node == (Node::Dir { opaque: true }) && !below(&entry.path) {
+                entry.node = Node::Dir { opaque: false };
+            }
+        }
         let ends = [window.0, window.1].map(|time| (time.seconds, time.nanos));
         let record = Record { kind: LayerKind::Run, created: window.1.seconds, window: Some(ends), blob: None };
         self.publish(&draft.folder, tree, &record)

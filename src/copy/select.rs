@@ -29,8 +29,10 @@ pub(super) struct Group {
     pub(super) name: Box<[u8]>,
     /// A directory before what is in it; for a file one item without a path.
     pub(super) items: Vec<Item>,
-    /// Paths are kept from the root of the source: the destination is a directory.
+    /// It is more than one file: the destination is a directory.
     pub(super) rooted: bool,
+    /// It is what is in one directory, which becomes the destination.
+    pub(super) whole: bool,
 }
 
 /// One path that is copied.
@@ -89,7 +91,7 @@ fn inline(name: &str, data: &[u8]) -> Group {
     let node = Node::File { size: data.len() as u64, digest: None, offset: None };
     let entry = Entry { node, mode: 0o644, ..Entry::directory(b"", Time::default()) };
     let item = Item { path: Box::default(), source: Box::default(), entry, digest: Some(Digest::of(data)), inline: Some(data.to_vec()) };
-    Group { input: usize::MAX, name: base_name(name.as_bytes()), items: vec![item], rooted: false }
+    Group { input: usize::MAX, name: base_name(name.as_bytes()), items: vec![item], rooted: false, whole: false }
 }
 
 struct Walk<'a> {
@@ -147,13 +149,13 @@ impl Walk<'_> {
     fn group(&self, path: &[u8]) -> Result<Group> {
         let found = resolve(self.files, path)?;
         let entry = found.entry.ok_or_else(|| not_found(self.files, &String::from_utf8_lossy(path), path))?;
-        let mut group = Group { input: self.input, name: base_name(path), items: Vec::new(), rooted: false };
+        let mut group = Group { input: self.input, name: base_name(path), items: Vec::new(), rooted: false, whole: false };
         if entry.is_dir() {
             self.below(&found.path, &mut |path, source, entry| {
                 group.items.push(Item { path, source, entry, digest: None, inline: None });
             })?;
             // Marks the group as a directory even if there is nothing in it.
-            group.rooted = true;
+            (group.rooted, group.whole) = (true, true);
         } else {
             let item = Item { path: Box::default(), source: found.path, entry, digest: None, inline: None };
             let name = String::from_utf8_lossy(&group.name).into_owned();
@@ -219,7 +221,7 @@ fn with_parents(files: &dyn Files, input: usize, source: &str, exclude: Option<&
     let (root, pattern) = (clean(root), clean(pattern));
     let root = resolve(files, &root)?.path;
     let text = String::from_utf8_lossy(&pattern).into_owned();
-    let mut group = Group { input, name: Box::default(), items: Vec::new(), rooted: true };
+    let mut group = Group { input, name: Box::default(), items: Vec::new(), rooted: true, whole: false };
     let mut add = |path: Box<[u8]>, entry: Entry| {
         let source = join(&root, &path);
         group.items.push(Item { path, source, entry, digest: None, inline: None });
@@ -266,7 +268,7 @@ fn ways(files: &dyn Files, root: &[u8], path: &[u8], add: &mut dyn FnMut(Box<[u8
 
 /// A path for a mount: with every link on the way to it, and what they lead to.
 fn tree(files: &dyn Files, input: usize, source: &str) -> Result<Group> {
-    let mut group = Group { input, name: Box::default(), items: Vec::new(), rooted: true };
+    let mut group = Group { input, name: Box::default(), items: Vec::new(), rooted: true, whole: false };
     let mut todo = vec![clean(source)];
     let mut seen = 0;
     while let Some(path) = todo.pop() {

@@ -71,7 +71,10 @@ impl Machine {
             return Err(Error::new(Kind::Interrupted, "stopped"));
         }
         match exit {
-            Exit::Code(0) => self.layers.publish_upper(draft, (began, now())),
+            Exit::Code(0) => {
+                let below = |path: &[u8]| view.find(path).is_some_and(|(_, entry)| entry.is_dir());
+                self.layers.publish_upper(draft, (began, now()), &below)
+            }
             exit => Err(failed(exec, exit, tail)),
         }
     }

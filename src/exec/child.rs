@@ -341,8 +341,34 @@ fn mount(target: &Target, at: usize, stage: BorrowedFd<'_>, root: BorrowedFd<'_>
     if target.readonly {
         readonly(mounted.as_fd(), false).doing(doing, at)?;
     }
-    let place = beneath(root, &target.path).doing(doing, at)?;
+    let place = match beneath(root, &target.path) {
+        Err(Errno::NOENT) => make_place(target, root).doing(doing, at)?,
+        found => found.doing(doing, at)?,
+    };
     attach_on(mounted.as_fd(), place.as_fd()).doing(doing, at)
+}
+
+/// A mount point inside of an earlier mount: what is missing in the rootfs itself was put there before.
+fn make_place(target: &Target, root: BorrowedFd<'_>) -> Result<OwnedFd, Errno> {
+    let mut dir = beneath(root, c".")?;
+    for way in &target.ways {
+        dir = match beneath(root, way) {
+            Err(Errno::NOENT) => {
+                let start = way.to_bytes().iter().rposition(|byte| *byte == b'/').map_or(0, |slash| slash + 1);
+                let name = way.to_bytes_with_nul().get(start..).and_then(|name| CStr::from_bytes_with_nul(name).ok());
+                rustix::fs::mkdirat(&dir, name.ok_or(Errno::INVAL)?, Mode::from(0o755))?;
+                beneath(root, way)?
+            }
+            found => found?,
+        };
+    }
+    if matches!(target.what, What::Bytes { .. }) {
+        let flags = OFlags::CREATE | OFlags::EXCL | OFlags::WRONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        drop(rustix::fs::openat(&dir, &*target.name, flags, Mode::from(0o644))?);
+    } else {
+        rustix::fs::mkdirat(&dir, &*target.name, Mode::from(0o755))?;
+    }
+    beneath(root, &target.path)
 }
 
 /// Hides and protects parts of /proc and /sys. What a kernel does not have needs neither.

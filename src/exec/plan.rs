@@ -50,6 +50,10 @@ pub(super) struct Overlay {
 pub(super) struct Target {
     /// Relative to the container's root.
     pub(super) path: CString,
+    /// The directories on the way, each with its name: to be made in what an earlier mount shows.
+    pub(super) ways: Vec<CString>,
+    /// The last part.
+    pub(super) name: CString,
     /// Names on the stage that belong to this mount.
     pub(super) names: [CString; 3],
     pub(super) what: What,
@@ -161,7 +165,12 @@ impl Target {
                 (What::Bytes { data: data.clone(), mode: *mode, uid: Uid::from_raw(*uid), gid: Gid::from_raw(*gid) }, true)
             }
         };
-        Ok(Target { path: relative(&mount.target)?, names: [name('m')?, name('u')?, name('w')?], what, readonly })
+        let path = relative(&mount.target)?;
+        let bytes = path.as_bytes();
+        let ends = (1..bytes.len()).filter(|&at| bytes[at] == b'/' && bytes[at - 1] != b'/');
+        let ways = ends.map(|at| string(&bytes[..at])).collect::<Result<_>>()?;
+        let last = string(bytes.rsplit(|byte| *byte == b'/').next().unwrap_or(bytes))?;
+        Ok(Target { ways, name: last, path, names: [name('m')?, name('u')?, name('w')?], what, readonly })
     }
 }
 
