@@ -123,17 +123,30 @@ impl Layer<'_> {
         Ok(())
     }
 
+    /// The directories on the way to a path, and itself, that do not exist.
+    fn missing(&self, path: &[u8]) -> Result<Vec<Box<[u8]>>> {
+        let mut missing = Vec::new();
+        for prefix in prefixes(path) {
+            if self.at(prefix)?.is_none() {
+                missing.push(prefix.into());
+            }
+        }
+        Ok(missing)
+    }
+
     fn group<'f>(&mut self, group: &Group, files: &dyn Fn(usize) -> Result<&'f dyn Files>) -> Result<()> {
         let place = self.facts.place_for(group, |path| self.at(path))?;
         let (root, inside): (Box<[u8]>, bool) = match place {
             Place::File(path) => (path, false),
             Place::Directory(path) => (path, true),
         };
-        let new = inside && self.at(&root)?.is_none();
+        let new: Vec<Box<[u8]>> = if group.whole { self.missing(&root)? } else { Vec::new() };
         self.directories(&root, inside)?;
-        if let (true, true, Some((entry, _))) = (new, group.whole, self.made.get_mut(&root)) {
-            // A directory that is copied to a new place gives it its mode, where one is set.
-            entry.mode = self.copy.mode.as_deref().map_or(Ok(entry.mode), |mode| mode::apply(mode, entry.mode, true))?;
+        for path in new {
+            // A directory that is copied to a new place gives all that is made for it the mode, where one is set.
+            if let (Some((entry, _)), Some(mode)) = (self.made.get_mut(&path), self.copy.mode.as_deref()) {
+                entry.mode = mode::apply(mode, entry.mode, true)?;
+            }
         }
         for item in &group.items {
             let path = if item.path.is_empty() {
