@@ -83,6 +83,11 @@ pub const EXPORTERS: &[Row] = &[
     },
 ];
 
+/// The rows for people: what follows `kiln build --help`.
+pub fn help() -> String {
+    EXPORTERS.iter().map(|row| format!("  type={:<8}{} ({})\n", row.name, row.help, row.attributes.join(", "))).collect()
+}
+
 /// The exporter of an `--output`.
 pub fn exporter(wanted: &Wanted) -> Result<Box<dyn Exporter>> {
     let row = EXPORTERS.iter().find(|row| row.name == wanted.kind).ok_or_else(|| {

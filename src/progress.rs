@@ -39,6 +39,11 @@ pub const VIEWS: &[Row] = &[
     Row { name: "rawjson", help: "a JSON object a line, as docker buildx writes it", make: |_| rawjson::view() },
 ];
 
+/// The rows for people: what follows `kiln build --help`.
+pub fn help() -> String {
+    VIEWS.iter().map(|row| format!("  {:<9}{}\n", row.name, row.help)).collect()
+}
+
 /// The view of a name.
 pub fn view(name: &str, screen: Screen) -> Result<Arc<dyn Observer>> {
     let row = VIEWS.iter().find(|row| row.name == name).ok_or_else(|| {

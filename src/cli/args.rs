@@ -19,12 +19,18 @@ Environment: KILN_ROOT is the store's folder (else $XDG_DATA_HOME/kiln, ~/.local
 SOURCE_DATE_EPOCH is the latest time that an image may hold; HTTP_PROXY, HTTPS_PROXY, NO_PROXY; NO_COLOR; \
 KILN_EVENT_LOG appends every event to a file.";
 
+/// What can be written behind `--output` and `--progress`.
+fn tables() -> String {
+    format!("Outputs:\n{}\nProgress views:\n{}\n{EXIT_CODES}", crate::export::help(), crate::progress::help())
+}
+
 /// The commands.
 #[derive(Debug, Subcommand)]
 pub enum Command {
     /// Build an image from a Dockerfile.
     ///
     /// The network of RUN is the host's unless --network=none, for now.
+    #[command(after_help = tables())]
     Build(Box<Build>),
     /// List the images of the store.
     Images(Images),

@@ -34,8 +34,6 @@ pub struct Settings {
 pub struct Manifest {
     /// Of its bytes.
     pub digest: Digest,
-    /// As the registry says.
-    pub media_type: String,
     /// Unchanged.
     pub bytes: Vec<u8>,
 }
@@ -86,7 +84,6 @@ impl Client {
     pub fn manifest(&self, name: &Reference) -> Result<Manifest> {
         let mut answer = self.ask("GET", name, &format!("manifests/{}", name.target()), &[("accept", ACCEPT)])?;
         let header = |key: &str| answer.headers().get(key).and_then(|value| value.to_str().ok()).map(str::to_owned);
-        let media_type = header("content-type").unwrap_or_default().split(';').next().unwrap_or_default().trim().to_owned();
         let promised = name.digest.or_else(|| header("docker-content-digest").and_then(|digest| digest.parse().ok()));
         let bytes = bounded(&mut answer, name)?;
         let digest = Digest::of(&bytes);
@@ -94,7 +91,7 @@ impl Client {
             let message = format!("{name}: the registry sent a manifest with the digest {digest} in place of the one it promised");
             return Err(Error::new(Kind::Source, message));
         }
-        Ok(Manifest { digest, media_type, bytes })
+        Ok(Manifest { digest, bytes })
     }
 
     /// Brings a blob into the store, checked. A download that breaks off is taken up where it ended.

@@ -70,11 +70,6 @@ impl Context {
         Ok(Context(Arc::new(Inner { path, dir, ignore, read: Mutex::default(), index })))
     }
 
-    /// Where it is.
-    pub fn path(&self) -> &Path {
-        &self.0.path
-    }
-
     /// Remembers the digests of files for the next build.
     pub fn save(&self) {
         self.0.index.save();

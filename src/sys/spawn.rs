@@ -166,7 +166,7 @@ pub fn make_readonly(mounted: rustix::fd::BorrowedFd<'_>, recursive: bool) -> Re
     let fd = rustix::fd::AsRawFd::as_raw_fd(&mounted);
     // SAFETY: the structure is the kernel's first version of it, and its size is given.
     let done = unsafe {
-        libc::syscall(libc::SYS_mount_setattr, fd, c"".as_ptr(), flags, &attr, std::mem::size_of::<MountAttr>())
+        libc::syscall(libc::SYS_mount_setattr, fd, c"".as_ptr(), flags, &attr, size_of::<MountAttr>())
     };
     errno_of(done)
 }

@@ -1,0 +1,159 @@
+//! What must hold when things go wrong or many happen at once: kills, interrupts, concurrent builds, large layers.
+#![allow(clippy::unwrap_used, missing_docs)]
+
+mod common;
+
+use common::{Space, have, registry};
+use std::collections::BTreeMap;
+use std::process::Stdio;
+use std::time::Duration;
+
+fn project(space: &Space, steps: usize) -> bool {
+    if !have("docker-registry") || !have("busybox") {
+        return false;
+    }
+    let mut text = format!("FROM {}/busybox\nWORKDIR /w\nCOPY . src\n", registry().0);
+    for step in 0..steps {
+        text.push_str(&format!("RUN cp -r src d{step} && head -c 300000 /dev/zero > z{step} && chown 1000:50 d{step} && rm -rf d{step}/f1\n"));
+    }
+    space.write("app/Dockerfile", &text);
+    (0..20).for_each(|file| drop(space.write(&format!("app/f{file}"), &format!("file {file}\n").repeat(200))));
+    true
+}
+
+/// The digest of the image's manifest, with all times at the epoch.
+fn digest(space: &Space, name: &str) -> String {
+    let (out, meta) = (space.path(&format!("{name}.tar")), space.path(&format!("{name}.json")));
+    let output = space
+        .kiln(&["build", "-q", "-o", &format!("type=oci,dest={}", out.display()), "--metadata-file", meta.to_str().unwrap(), "app"])
+        .env("SOURCE_DATE_EPOCH", "1700000000")
+        .output()
+        .unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let meta: serde_json::Value = serde_json::from_slice(&std::fs::read(meta).unwrap()).unwrap();
+    meta["containerimage.digest"].as_str().unwrap().to_owned()
+}
+
+#[test]
+fn a_build_that_is_killed_at_any_moment_leaves_a_whole_store_and_the_next_comes_out_the_same() {
+    let space = Space::new();
+    if !project(&space, 6) {
+        return;
+    }
+    let wanted = {
+        let other = Space::new();
+        project(&other, 6);
+        digest(&other, "wanted")
+    };
+    for round in 0..50_u64 {
+        let mut build = space
+            .kiln(&["build", "-q", "-o", "type=oci,dest=killed.tar", "app"])
+            .env("SOURCE_DATE_EPOCH", "1700000000")
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
+        // Moments spread over the whole build, in no order.
+        std::thread::sleep(Duration::from_millis(round * 7919 % 160));
+        let _ = build.kill();
+        build.wait().unwrap();
+        if round % 8 == 7 {
+            // Also from the beginning again.
+            let _ = std::fs::remove_dir_all(space.path("store/cache-v1"));
+        }
+    }
+    assert_eq!(digest(&space, "after"), wanted);
+    space.assert_whole();
+    let processes = std::process::Command::new("pgrep").args(["-f", space.dir.path().to_str().unwrap()]).output().unwrap();
+    assert_eq!(String::from_utf8_lossy(&processes.stdout), "", "a process is left");
+}
+
+#[test]
+fn an_interrupted_build_ends_at_once_and_keeps_what_was_done() {
+    let space = Space::new();
+    if !project(&space, 1) {
+        return;
+    }
+    let mut text = std::fs::read_to_string(space.path("app/Dockerfile")).unwrap();
+    text.push_str("RUN echo started && sleep 1000\n");
+    space.write("app/Dockerfile", &text);
+    let mut build = space.kiln(&["build", "--progress=plain", "app"]).stderr(Stdio::piped()).spawn().unwrap();
+    let mut seen = String::new();
+    let mut stderr = build.stderr.take().unwrap();
+    while !seen.contains(" started\n") {
+        let mut buffer = [0; 4096];
+        let count = std::io::Read::read(&mut stderr, &mut buffer).unwrap();
+        assert!(count > 0, "the build ended:\n{seen}");
+        seen.push_str(&String::from_utf8_lossy(&buffer[..count]));
+    }
+    common::run("kill", &["-INT", &build.id().to_string()]);
+    assert_eq!(build.wait().unwrap().code(), Some(130));
+    space.write("app/Dockerfile", &text.replace("sleep 1000", "true"));
+    assert_eq!(space.built(&["app"]).ran, ["RUN echo started && true"]);
+    space.assert_whole();
+}
+
+#[test]
+fn eight_builds_at_once_come_out_as_alone_and_run_each_equal_step_once() {
+    let space = Space::new();
+    if !project(&space, 3) {
+        return;
+    }
+    let alone = {
+        let other = Space::new();
+        project(&other, 3);
+        digest(&other, "alone")
+    };
+    let log = space.path("log");
+    // Four of the same, and four that share its beginning and then differ.
+    let text = std::fs::read_to_string(space.path("app/Dockerfile")).unwrap();
+    let builds: Vec<_> = (0..8)
+        .map(|number| {
+            let file = space.write(&format!("D{number}"), &if number < 4 { text.clone() } else { format!("{text}RUN echo {number} > /own\n") });
+            let meta = space.path(&format!("m{number}.json"));
+            let build = space
+                .kiln(&["build", "--progress=plain", "-f", file.to_str().unwrap(), "--metadata-file", meta.to_str().unwrap(), "-o", &format!("type=oci,dest=o{number}.tar"), "app"])
+                .env("SOURCE_DATE_EPOCH", "1700000000")
+                .env("KILN_EVENT_LOG", &log)
+                .stdout(Stdio::null())
+                .stderr(Stdio::null())
+                .spawn()
+                .unwrap();
+            (build, meta)
+        })
+        .collect();
+    let mut digests = Vec::new();
+    for (mut build, meta) in builds {
+        assert!(build.wait().unwrap().success());
+        let meta: serde_json::Value = serde_json::from_slice(&std::fs::read(meta).unwrap()).unwrap();
+        digests.push(meta["containerimage.digest"].as_str().unwrap().to_owned());
+    }
+    assert!(digests[..4].iter().all(|digest| *digest == alone), "{digests:?} {alone}");
+    let mut count: BTreeMap<String, usize> = BTreeMap::new();
+    common::ran(&log).into_iter().for_each(|step| *count.entry(step).or_default() += 1);
+    let more: Vec<_> = count.iter().filter(|(_, count)| **count != 1).collect();
+    assert!(more.is_empty() && count.len() == 5 + 4, "{count:?}");
+    space.assert_whole();
+}
+
+#[test]
+fn memory_does_not_grow_with_a_layer() {
+    let space = Space::new();
+    if !have("docker-registry") || !have("busybox") {
+        return;
+    }
+    let bytes: u64 = std::env::var("KILN_TEST_LAYER").ok().and_then(|size| size.parse().ok()).unwrap_or(512 << 20);
+    let run = format!("RUN dd if=/dev/zero bs=1048576 count={} 2>/dev/null | tr '\\\\0' x > /big", bytes >> 20);
+    space.write("app/Dockerfile", &format!("FROM {}/busybox\n{run}\n", registry().0));
+    let script = "import resource, subprocess, sys\nsubprocess.run(sys.argv[1:], check=True)\nprint(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss)";
+    let store = space.path("store");
+    let output = std::process::Command::new("python3")
+        .args(["-c", script, common::KILN, "build", "--progress=quiet", "-o", "type=oci,dest=big.tar", "app"])
+        .env("KILN_ROOT", store)
+        .current_dir(space.dir.path())
+        .output()
+        .unwrap();
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    let peak: u64 = text.lines().last().and_then(|line| line.parse().ok()).unwrap_or_else(|| panic!("{text}{}", String::from_utf8_lossy(&output.stderr)));
+    assert!(peak < 300 * 1024, "{peak} KiB in use for a layer of {bytes} bytes");
+}
