@@ -1,215 +1,152 @@
-//! COPY, ADD and WORKDIR: from files to the entries of a layer. In three steps, so that a key can be had before any
-//! work: `select` (what the sources hold), `facts` (what is looked up in the target), `entries` (the layer).
-//! Knows nothing of keys, mounts or layers' forms. The semantics are BuildKit's (`solver/llbsolver/file`, fsutil's copy).
+//! COPY, ADD and WORKDIR: from files to the entries of a layer. Knows nothing of keys, of how a layer is stored, and
+//! of where its sources come from.
+//!
+//! Three steps, so that a key can be had before anything is written:
+//!
+//! 1. [`select`] walks and hashes what the sources mean. Its digest stands for them.
+//! 2. [`facts`] plans the layer on top of its base. The digest stands for all that was looked up there: the resolved
+//!    destination, what stands there, the metadata of parents that the layer repeats, the ids behind names. (With
+//!    `--link` there is no base.) Archives are read here, to a temporary file: where their members go depends
+//!    on the links in the target.
+//! 3. [`entries`] gives the plan its times and readers. No file is opened before its bytes are wanted.
 
-mod archive;
 mod mode;
 mod owner;
+mod pattern;
+mod place;
+mod plan;
 mod select;
-mod target;
+mod selection;
+mod unpack;
 
-pub use select::{Selection, select};
-pub use target::{Facts, facts};
+pub use owner::{Owner, owner};
+pub use select::{Sources, select};
+pub use selection::Selection;
 
+use crate::digest::Digest;
 use crate::error::{Error, Kind, Result};
 use crate::layer::Bytes;
-use crate::layer::files::{Files, resolve};
-use crate::layer::tree::{Entry, Node, Time, child, name};
+use crate::layer::files::Files;
+use crate::layer::tree::{Entry, Time, order};
 use crate::store::Store;
-use frontend::op::{self, FileAction};
-use select::{Group, Item};
-use std::collections::BTreeMap;
-use std::collections::HashMap;
-use target::Place;
+use frontend::op::{self, CopySource, FileAction};
+use mode::Chmod;
+use place::Placing;
+use plan::{Content, Made, Plan};
+use selection::Picked;
 
-/// The entries of a copy's layer. `files` gives the sources again, to open what is copied.
-pub fn entries<'a>(
-    copy: &op::Copy,
+/// A planned layer, and what its plan depends on in the base.
+pub struct Facts {
+    made: Vec<Made>,
+    digest: Digest,
+}
+
+impl Facts {
+    /// Of all that was looked up in the base.
+    pub fn digest(&self) -> Digest {
+        self.digest
+    }
+}
+
+/// Plans the layer of a copy on its base (none on an empty root; `--link` takes none either).
+pub fn facts(
+    op: &op::Copy,
     selection: &Selection,
-    facts: &Facts<'_>,
-    files: &dyn Fn(usize) -> Result<&'a dyn Files>,
+    sources: Sources<'_, '_>,
+    base: Option<&dyn Files>,
     store: &Store,
+) -> Result<Facts> {
+    let base = base.filter(|_| !op.link);
+    let mut plan = Plan::new(base);
+    let owner = op.owner.as_deref().map(|text| owned(text, base, &plan)).transpose()?;
+    let chmod = op.mode.as_deref().map(Chmod::parse).transpose()?;
+    let placing = Placing { dest: &op.dest, owner, chmod };
+    for picked in &selection.picked {
+        match picked {
+            Picked::Path(taken) if taken.archive => {
+                let archive = sources(taken.input)?.open(&taken.root().path)?;
+                unpack::unpack(archive, &placing.dest(), owner, &mut plan, store).map_err(|error| {
+                    let name = crate::layer::tree::show(&taken.name);
+                    error
+                        .context(format_args!("cannot unpack `{name}`"))
+                        .hint("`ADD --unpack=false` copies it as it is")
+                })?;
+            }
+            Picked::Path(taken) => placing.copy(taken, &mut plan)?,
+            Picked::Inline(number) => {
+                if let Some(CopySource::Inline { name, data }) = op.sources.get(*number) {
+                    placing.inline(name, data.len() as u64, *number, &mut plan)?;
+                }
+            }
+        }
+    }
+    let (made, digest) = plan.finish();
+    Ok(Facts { made, digest })
+}
+
+/// Plans the layer of a WORKDIR: the directory and its missing parents, nothing if it is there.
+pub fn mkdir_facts(action: &FileAction, base: Option<&dyn Files>) -> Result<Facts> {
+    let FileAction::Mkdir { path, user } = action;
+    let mut plan = Plan::new(base);
+    let owner = (!user.is_empty()).then(|| owned(user, base, &plan)).transpose()?;
+    let path = pattern::parts(path).join("/").into_bytes();
+    let path = plan.resolve(&path)?.path;
+    plan.make_dirs(&path, 0o755, owner)?;
+    let (made, digest) = plan.finish();
+    Ok(Facts { made, digest })
+}
+
+/// The layer of a WORKDIR in one step.
+pub fn mkdir(action: &FileAction, base: Option<&dyn Files>, now: Time) -> Result<Vec<(Entry, Bytes)>> {
+    let facts = mkdir_facts(action, base)?;
+    Ok(timed(facts.made, now).map(|(entry, _)| (entry, Bytes::None)).collect())
+}
+
+/// The layer of a copy, in the order of a tree: `now` is the time of what has no other (made directories,
+/// here-documents). Hard links share a number, and each of them has the bytes.
+pub fn entries(
+    op: &op::Copy,
+    facts: Facts,
+    sources: Sources<'_, '_>,
+    base: Option<&dyn Files>,
     now: Time,
 ) -> Result<Vec<(Entry, Bytes)>> {
-    let mut layer = Layer { copy, facts, now, made: BTreeMap::new(), groups: HashMap::new() };
-    for group in &selection.groups {
-        let archive = copy.unpack != op::Unpack::Never && group.is_file();
-        if archive && archive::unpack(&mut layer, group, files, store)? {
-            continue;
-        }
-        layer.group(group, files)?;
-    }
-    Ok(layer.finish())
-}
-
-/// The entries of WORKDIR's layer: the directory and its missing parents, of the user who is in force.
-pub fn mkdir(action: &FileAction, base: Option<&dyn Files>, now: Time) -> Result<Vec<(Entry, Bytes)>> {
-    let FileAction::Mkdir { path, user } = action;
-    let nothing = target::Nothing;
-    let files = base.unwrap_or(&nothing);
-    let found = resolve(files, path.as_bytes())?;
-    if let Some(entry) = &found.entry {
-        if entry.is_dir() {
-            return Ok(Vec::new());
-        }
-        return Err(Error::new(Kind::Dockerfile, format!("cannot make the directory `{path}`: there is a file")));
-    }
-    let (uid, gid) = if user.is_empty() { (0, 0) } else { owner::lookup(files, user)? };
-    let mut made = Vec::new();
-    for prefix in prefixes(&found.path) {
-        let entry = match files.lookup(prefix)? {
-            Some(entry) if entry.is_dir() => Entry { node: Node::Dir { opaque: false }, ..entry },
-            Some(_) => return Err(not_a_directory(prefix)),
-            None => Entry { uid, gid, ..Entry::directory(prefix, now) },
-        };
-        made.push((entry, Bytes::None));
-    }
-    Ok(made)
-}
-
-/// `a/b/c` as `a`, `a/b`, `a/b/c`.
-fn prefixes(path: &[u8]) -> impl Iterator<Item = &[u8]> {
-    let ends = (0..path.len()).filter(|&at| path[at] == b'/').chain([path.len()]);
-    ends.filter(|end| *end > 0).map(|end| &path[..end])
-}
-
-fn not_a_directory(path: &[u8]) -> Error {
-    Error::new(Kind::Dockerfile, format!("cannot copy to non-directory: /{}", String::from_utf8_lossy(path)))
-}
-
-/// A layer in the making, with what stands below it.
-struct Layer<'a> {
-    copy: &'a op::Copy,
-    facts: &'a Facts<'a>,
-    now: Time,
-    made: BTreeMap<Box<[u8]>, (Entry, Bytes)>,
-    /// Link groups of the sources, numbered anew.
-    groups: HashMap<(usize, u32), u32>,
-}
-
-impl Layer<'_> {
-    /// What stands at a path now: made here, or below.
-    fn at(&self, path: &[u8]) -> Result<Option<Entry>> {
-        match self.made.get(path) {
-            Some((entry, _)) => Ok(Some(entry.clone())),
-            None => self.facts.below(path),
-        }
-    }
-
-    /// Makes the parents of a path, and the path itself a directory if wished.
-    fn directories(&mut self, path: &[u8], itself: bool) -> Result<()> {
-        let all: Vec<Box<[u8]>> = prefixes(path).map(Into::into).collect();
-        let count = if itself { all.len() } else { all.len().saturating_sub(1) };
-        for prefix in all.into_iter().take(count) {
-            self.directory(prefix)?;
-        }
-        Ok(())
-    }
-
-    /// A directory that must be: one that is there is kept as it is, another is made for the owner of the copy.
-    fn directory(&mut self, path: Box<[u8]>) -> Result<()> {
-        if self.made.get(&path).is_some_and(|(entry, _)| entry.is_dir()) {
-            return Ok(());
-        }
-        let entry = match self.at(&path)? {
-            Some(entry) if entry.is_dir() => entry,
-            Some(_) => return Err(not_a_directory(&path)),
-            None => {
-                let (uid, gid) = self.facts.owner.unwrap_or((0, 0));
-                Entry { uid, gid, ..Entry::directory(&path, self.now) }
+    let mut result = Vec::with_capacity(facts.made.len());
+    for (entry, content) in timed(facts.made, now) {
+        let bytes = match content {
+            Content::None => Bytes::None,
+            Content::Source(input, path) => Bytes::Open(sources(input)?.opener(&path)),
+            Content::Inline(number) => match op.sources.get(number) {
+                Some(CopySource::Inline { data, .. }) => Bytes::Inline(data.clone()),
+                _ => return Err(Error::new(Kind::Dockerfile, format!("the copy has no here-document {number}"))),
+            },
+            Content::Spooled { file, offset, size } => {
+                Bytes::Open(Box::new(move || Ok(Box::new(unpack::Part { file, offset, left: size }))))
             }
+            Content::Base(path) => base.map_or(Bytes::None, |base| Bytes::Open(base.opener(&path))),
         };
-        self.made.insert(path, (entry, Bytes::None));
-        Ok(())
+        result.push((entry, bytes));
     }
-
-    /// The directories on the way to a path, and itself, that do not exist.
-    fn missing(&self, path: &[u8]) -> Result<Vec<Box<[u8]>>> {
-        let mut missing = Vec::new();
-        for prefix in prefixes(path) {
-            if self.at(prefix)?.is_none() {
-                missing.push(prefix.into());
-            }
-        }
-        Ok(missing)
-    }
-
-    fn group<'f>(&mut self, group: &Group, files: &dyn Fn(usize) -> Result<&'f dyn Files>) -> Result<()> {
-        let place = self.facts.place_for(group, |path| self.at(path))?;
-        let (root, inside): (Box<[u8]>, bool) = match place {
-            Place::File(path) => (path, false),
-            Place::Directory(path) => (path, true),
-        };
-        let new: Vec<Box<[u8]>> = if group.whole { self.missing(&root)? } else { Vec::new() };
-        self.directories(&root, inside)?;
-        for path in new {
-            // A directory that is copied to a new place gives all that is made for it the mode, where one is set.
-            if let (Some((entry, _)), Some(mode)) = (self.made.get_mut(&path), self.copy.mode.as_deref()) {
-                entry.mode = mode::apply(mode, entry.mode, true)?;
-            }
-        }
-        for item in &group.items {
-            let path = if item.path.is_empty() {
-                if inside { child(&root, &group.name) } else { root.clone() }
-            } else if root.is_empty() {
-                item.path.clone()
-            } else {
-                child(&root, &item.path)
-            };
-            self.item(group, item, path, files)?;
-        }
-        Ok(())
-    }
-
-    fn item<'f>(&mut self, group: &Group, item: &Item, path: Box<[u8]>, files: &dyn Fn(usize) -> Result<&'f dyn Files>) -> Result<()> {
-        if path.is_empty() {
-            return Ok(());
-        }
-        self.directories(&path, false)?;
-        let below = self.at(&path)?;
-        let mut entry = Entry { path: path.clone(), ..item.entry.clone() };
-        match (&below, entry.is_dir()) {
-            (Some(below), true) if below.is_dir() => return self.directory(path),
-            (Some(_), true) => return Err(not_a_directory(&path)),
-            (Some(below), false) if below.is_dir() => {
-                let shown = String::from_utf8_lossy(&path).into_owned();
-                return Err(Error::new(Kind::Dockerfile, format!("cannot replace to directory /{shown} with file")));
-            }
-            _ => {}
-        }
-        if let Some((uid, gid)) = self.facts.owner {
-            (entry.uid, entry.gid) = (uid, gid);
-        }
-        if !matches!(entry.node, Node::Symlink { .. }) {
-            entry.mode = self.copy.mode.as_deref().map_or(Ok(entry.mode), |mode| mode::apply(mode, entry.mode, entry.is_dir()))?;
-        }
-        entry.link = entry.link.map(|link| {
-            let next = self.groups.len() as u32 + 1;
-            *self.groups.entry((group.input, link)).or_insert(next)
-        });
-        let bytes = match (&entry.node, &item.inline) {
-            (Node::File { .. }, Some(data)) => Bytes::Inline(data.clone()),
-            (Node::File { .. }, None) => Bytes::Open(files(group.input)?.opener(&item.source)),
-            _ => Bytes::None,
-        };
-        if let Node::File { digest, offset, .. } = &mut entry.node {
-            (*digest, *offset) = (None, None);
-        }
-        self.put(entry, bytes);
-        Ok(())
-    }
-
-    /// Replaces what was made at a path, and what was in it.
-    fn put(&mut self, entry: Entry, bytes: Bytes) {
-        self.made.insert(entry.path.clone(), (entry, bytes));
-    }
-
-    fn finish(self) -> Vec<(Entry, Bytes)> {
-        self.made.into_values().collect()
-    }
+    Ok(result)
 }
 
-/// The last part of a path, for a file that goes into a directory.
-fn base_name(path: &[u8]) -> Box<[u8]> {
-    name(path).into()
+/// The owner behind a name, as one of the facts.
+fn owned(text: &str, base: Option<&dyn Files>, plan: &Plan<'_>) -> Result<Owner> {
+    let owner = owner(text, base)?;
+    plan.record("uid", u64::from(owner.uid));
+    plan.record("gid", u64::from(owner.gid));
+    Ok(owner)
 }
+
+fn timed(mut made: Vec<Made>, now: Time) -> impl Iterator<Item = (Entry, Content)> {
+    // The root belongs to no layer.
+    made.retain(|made| !made.entry.path.is_empty());
+    made.sort_by(|a, b| order(&a.entry.path, &b.entry.path));
+    made.into_iter().map(move |made| {
+        let mtime = if made.now { now } else { made.entry.mtime };
+        (Entry { mtime, ..made.entry }, made.content)
+    })
+}
+
+#[cfg(test)]
+mod tests;

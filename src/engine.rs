@@ -201,10 +201,11 @@ impl Machine {
     fn run_copy(&self, step: &Step<'_, Self>, copy: &op::Copy) -> Result<LayerId> {
         let selection = self.selection(step.graph, step.id, step.inputs)?;
         let base = self.target(step, copy)?;
-        let facts = copy::facts(copy, base.as_ref().map(|view| view as &dyn Files))?;
+        let base = base.as_ref().map(|view| view as &dyn Files);
         let views = self.source_views(step.graph, step.id, step.inputs)?;
         let files = |input| self.files(step.graph, step.id, &views, input);
-        let entries = copy::entries(copy, &selection, &facts, &files, &self.store, now())?;
+        let facts = copy::facts(copy, &selection, &files, base, &self.store)?;
+        let entries = copy::entries(copy, facts, &files, base, now())?;
         self.layers.publish_tar(entries)
     }
 
@@ -261,8 +262,11 @@ impl Engine for Machine {
                 let selection = self.selection(at.graph, at.id, at.inputs)?;
                 to.text("selection", &selection.digest().to_string());
                 let base = self.target(at, copy)?;
-                let facts = copy::facts(copy, base.as_ref().map(|view| view as &dyn Files))?;
-                to.text("target", &facts.digest(&selection)?.to_string());
+                let views = self.source_views(at.graph, at.id, at.inputs)?;
+                let files = |input| self.files(at.graph, at.id, &views, input);
+                let base = base.as_ref().map(|view| view as &dyn Files);
+                let facts = copy::facts(copy, &selection, &files, base, &self.store)?;
+                to.text("target", &facts.digest().to_string());
                 Ok(())
             }
         }

@@ -1,71 +1,197 @@
-//! `--chmod`: octal or symbolic (chmod(1)). The frontend has checked the syntax.
+//! `--chmod`: octal, or symbolic as in chmod(1) with a umask of 0. Knows nothing of files.
 
 use crate::error::{Error, Kind, Result};
 
-/// The mode that a change gives.
-pub(super) fn apply(change: &str, mode: u32, directory: bool) -> Result<u32> {
-    if let Ok(octal) = u32::from_str_radix(change, 8) {
-        return Ok(octal & 0o7777);
-    }
-    change.split(',').try_fold(mode, |mode, clause| self::clause(clause, mode, directory)).ok_or_else(|| {
-        Error::new(Kind::Dockerfile, format!("invalid chmod parameter: '{change}'"))
-    })
+/// What `--chmod` says.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Chmod {
+    /// The mode that everything gets.
+    Octal(u32),
+    /// Changes, applied in order.
+    Symbolic(Vec<Change>),
 }
 
-fn clause(clause: &str, mut mode: u32, directory: bool) -> Option<u32> {
-    let at = clause.find(['+', '-', '='])?;
-    let who = &clause[..at];
-    let all = who.is_empty() || who.contains('a');
-    let classes: Vec<u32> = [('u', 6), ('g', 3), ('o', 0)].into_iter().filter(|(c, _)| all || who.contains(*c)).map(|(_, shift)| shift).collect();
-    let mut rest = &clause[at..];
-    while !rest.is_empty() {
-        let operator = rest.chars().next()?;
-        let end = rest[1..].find(['+', '-', '=']).map_or(rest.len(), |at| at + 1);
-        let letters = &rest[1..end];
-        rest = &rest[end..];
-        let (mut bits, mut special) = (0, 0);
-        for letter in letters.chars() {
-            match letter {
-                'r' => bits |= 4,
-                'w' => bits |= 2,
-                'x' => bits |= 1,
-                'X' if directory || mode & 0o111 != 0 => bits |= 1,
-                'X' => {}
-                's' => special |= classes.iter().map(|shift| match shift { 6 => 0o4000, 3 => 0o2000, _ => 0 }).sum::<u32>(),
-                't' => special |= 0o1000,
-                'u' => bits |= mode >> 6 & 7,
-                'g' => bits |= mode >> 3 & 7,
-                'o' => bits |= mode & 7,
-                _ => return None,
-            }
-        }
-        let spread = classes.iter().map(|shift| bits << shift).sum::<u32>() | special;
-        let mask = classes.iter().map(|shift| 7 << shift).sum::<u32>();
-        mode = match operator {
-            '+' => mode | spread,
-            '-' => mode & !spread,
-            _ => mode & !mask | spread,
+/// One change of a mode.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Change {
+    /// The bits that may change.
+    who: u32,
+    operator: u8,
+    what: What,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum What {
+    Bits(u32),
+    /// `X`: these bits, for directories and what anyone may already run.
+    Search(u32),
+    /// What one class may, named by its shift.
+    As(u32),
+}
+
+const SET_UID: u32 = 0o4000;
+const SET_GID: u32 = 0o2000;
+const STICKY: u32 = 0o1000;
+const EXECUTE: u32 = 0o111;
+/// What `a` means, and no letter at all.
+const ALL: u32 = 0o6777;
+
+impl Chmod {
+    /// Reads what was written behind `--chmod=`.
+    pub fn parse(text: &str) -> Result<Chmod> {
+        let bad = || {
+            let message = format!("`{text}` is not a mode for `--chmod`");
+            Error::new(Kind::Dockerfile, message).hint("write it as `755` or as `u=rwX,go=rX`")
         };
+        if text.starts_with(|c: char| c.is_ascii_digit()) {
+            let mode = u32::from_str_radix(text, 8).ok().filter(|mode| *mode <= 0o7777).ok_or_else(bad)?;
+            return Ok(Chmod::Octal(mode));
+        }
+        let mut changes = Vec::new();
+        for clause in text.split(',') {
+            symbolic(clause.as_bytes(), &mut changes).ok_or_else(bad)?;
+        }
+        Ok(Chmod::Symbolic(changes))
     }
-    Some(mode)
+
+    /// The mode of a copied file that had `mode`.
+    pub fn apply(&self, mode: u32, directory: bool) -> u32 {
+        let changes = match self {
+            Chmod::Octal(mode) => return *mode,
+            Chmod::Symbolic(changes) => changes,
+        };
+        // `X` asks about the mode before any change, as in BSD's setmode(3).
+        let runs = directory || mode & EXECUTE != 0;
+        changes.iter().fold(mode, |mode, change| change.apply(mode, runs))
+    }
+
+    /// The permissions of directories that have to be made for the copy: an octal mode holds for them too.
+    pub fn of_made_directories(&self) -> u32 {
+        match self {
+            Chmod::Octal(mode) => mode & 0o777,
+            Chmod::Symbolic(_) => 0o755,
+        }
+    }
+}
+
+impl Change {
+    fn apply(&self, mode: u32, runs: bool) -> u32 {
+        let bits = match self.what {
+            What::Bits(bits) => bits & self.who,
+            What::Search(bits) if runs => bits & self.who,
+            What::Search(_) => 0,
+            What::As(shift) => ((mode >> shift & 0o7) * 0o111) & self.who,
+        };
+        let cleared = match self.what {
+            What::As(_) => self.who & 0o777,
+            _ => self.who,
+        };
+        match self.operator {
+            b'+' => mode | bits,
+            b'-' => mode & !bits,
+            _ => mode & !cleared | bits,
+        }
+    }
+}
+
+/// One clause: whose, then one or more of operator and permissions.
+fn symbolic(clause: &[u8], changes: &mut Vec<Change>) -> Option<()> {
+    let end = clause.iter().position(|byte| !b"ugoa".contains(byte))?;
+    let (letters, mut rest) = clause.split_at(end);
+    let named = letters.iter().fold(0, |who, letter| {
+        who | match letter {
+            b'u' => SET_UID | 0o700,
+            b'g' => SET_GID | 0o070,
+            b'o' => 0o007,
+            _ => ALL,
+        }
+    });
+    let who = if letters.is_empty() { ALL } else { named };
+    // For `o` alone, `s` and `t` say nothing.
+    let special = letters.is_empty() || named & !0o007 != 0;
+    while let Some((&operator, more)) = rest.split_first() {
+        if !b"+-=".contains(&operator) {
+            return None;
+        }
+        let end = more.iter().position(|byte| b"+-=".contains(byte)).unwrap_or(more.len());
+        let (letters, more) = more.split_at(end);
+        permissions(letters, operator, who, special, changes)?;
+        rest = more;
+    }
+    Some(())
+}
+
+fn permissions(letters: &[u8], operator: u8, who: u32, special: bool, changes: &mut Vec<Change>) -> Option<()> {
+    let (mut bits, mut sticky, mut search, mut copies) = (0, 0, 0, Vec::new());
+    for letter in letters {
+        match letter {
+            b'r' => bits |= 0o444,
+            b'w' => bits |= 0o222,
+            b'x' => bits |= EXECUTE,
+            b'X' if operator == b'-' => bits |= EXECUTE,
+            b'X' => search |= EXECUTE,
+            b's' if special => bits |= SET_UID | SET_GID,
+            b't' if special => sticky = STICKY,
+            b's' | b't' => {}
+            b'u' => copies.push(6),
+            b'g' => copies.push(3),
+            b'o' => copies.push(0),
+            _ => return None,
+        }
+    }
+    let change = |operator, what| Change { who: who | sticky, operator, what };
+    // With `=`, the first change clears, those after it add.
+    let mut operator = operator;
+    let then = if operator == b'=' { b'+' } else { operator };
+    if bits | sticky != 0 || operator == b'=' && copies.is_empty() {
+        changes.push(change(operator, What::Bits(bits | sticky)));
+        operator = then;
+    }
+    for shift in copies {
+        changes.push(change(operator, What::As(shift)));
+        operator = then;
+    }
+    if search != 0 {
+        changes.push(change(b'+', What::Search(search)));
+    }
+    Some(())
 }
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
     #[test]
-    fn modes_are_those_of_chmod() {
-        let check = |change, mode, directory, expected| {
-            assert_eq!(super::apply(change, mode, directory).ok(), Some(expected), "{change}");
-        };
-        check("755", 0o600, false, 0o755);
-        check("4711", 0o600, false, 0o4711);
-        check("u+x", 0o644, false, 0o744);
-        check("a=r,u+w", 0o777, false, 0o644);
-        check("go-rwx", 0o755, false, 0o700);
-        check("u=rwX,go=rX", 0o600, true, 0o755);
-        check("u=rwX,go=rX", 0o600, false, 0o644);
-        check("+x", 0o644, false, 0o755);
-        check("g=u", 0o640, false, 0o660);
-        check("u+s,+t", 0o755, false, 0o5755);
+    fn modes_change_as_chmod_says() {
+        let file = |text: &str, mode| Chmod::parse(text).unwrap().apply(mode, false);
+        for (text, before, after) in [
+            ("600", 0o755, 0o600),
+            ("04755", 0o644, 0o4755),
+            ("u+x", 0o644, 0o744),
+            ("+x", 0o644, 0o755),
+            ("go-w", 0o666, 0o644),
+            ("go=", 0o755, 0o700),
+            ("u=rwx,go=u-w", 0o600, 0o755),
+            ("g=u", 0o640, 0o660),
+            ("a+X", 0o644, 0o644),
+            ("a+X", 0o744, 0o755),
+            ("a-x,a+X", 0o755, 0o755),
+            ("=rw,+X", 0o4700, 0o777),
+            ("u+s,+t", 0o755, 0o5755),
+            ("o+s", 0o755, 0o755),
+            ("a=r", 0o1777, 0o1444),
+            ("ug+rw-x", 0o711, 0o661),
+        ] {
+            assert_eq!(file(text, before), after, "{text} of {before:o}: {:o}", file(text, before));
+        }
+        assert_eq!(Chmod::parse("a+X").unwrap().apply(0o600, true), 0o711);
+    }
+
+    #[test]
+    fn what_is_no_mode_is_an_error() {
+        for bad in ["", "banana", "8", "10000", "7z", "u", "u+q", "u+x,", "+x g", "-1"] {
+            assert!(Chmod::parse(bad).is_err(), "{bad}");
+        }
     }
 }

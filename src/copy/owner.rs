@@ -1,62 +1,107 @@
-//! `--chown`: names looked up in the target's own passwd and group files, as BuildKit does. A user without a group
-//! brings the group of its row, or 0 (of an id: the same id).
+//! Who shall own what is copied: `--chown` and USER, as ids, or as names that stand in the target's `/etc/passwd` and
+//! `/etc/group`. Knows nothing of the host's users.
 
 use crate::error::{Error, Kind, Result};
 use crate::layer::files::{Files, resolve};
 use crate::layer::tree::Node;
-use std::io::Read;
+use std::io::{BufRead, BufReader, Read};
 
-/// Larger files are refused: a hostile image must not fill the memory.
-const LARGEST: u64 = 10 << 20;
+/// A hostile image must not make us read for ever (CVE-2026-47262).
+const MAX_BYTES: u64 = 10 << 20;
 
-/// The ids of `user`, `user:group` or `:group`.
-pub(super) fn lookup(files: &dyn Files, owner: &str) -> Result<(u32, u32)> {
-    let (user, group) = owner.split_once(':').map_or((owner, None), |(user, group)| (user, Some(group)));
-    let (uid, own_group) = match id(user) {
-        Some(uid) => (uid, None),
-        None if user.is_empty() => (0, None),
-        None => {
-            let row = row(files, b"etc/passwd", user)?.ok_or_else(|| unknown("user", user, "passwd"))?;
-            (field(&row, 2).ok_or_else(|| unknown("user", user, "passwd"))?, field(&row, 3))
-        }
-    };
-    let gid = match group.filter(|group| !group.is_empty()) {
-        Some(group) => match id(group) {
-            Some(gid) => gid,
-            None => {
-                let row = row(files, b"etc/group", group)?.ok_or_else(|| unknown("group", group, "group"))?;
-                field(&row, 2).ok_or_else(|| unknown("group", group, "group"))?
-            }
+/// A user and a group.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Owner {
+    /// User id.
+    pub uid: u32,
+    /// Group id.
+    pub gid: u32,
+}
+
+enum Who<'a> {
+    Id(u32),
+    Name(&'a str),
+}
+
+/// The owner that `text` (`user`, `user:group`) means in `base`.
+///
+/// As in BuildKit: a number alone is the group too; a name alone brings the group of its row; a name without a row is
+/// root. Names need a base to be looked up in.
+pub fn owner(text: &str, base: Option<&dyn Files>) -> Result<Owner> {
+    let (user, group) = text.split_once(':').map_or((text, None), |(user, group)| (user, Some(group)));
+    let mut owner = match who(user)? {
+        Who::Id(id) => Owner { uid: id, gid: id },
+        Who::Name(name) => match row(base, b"etc/passwd", name, 2)? {
+            Some([uid, gid]) => Owner { uid, gid },
+            None => Owner::default(),
         },
-        None => own_group.unwrap_or(if id(user).is_some() { uid } else { 0 }),
     };
-    Ok((uid, gid))
-}
-
-fn id(text: &str) -> Option<u32> {
-    (!text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit())).then(|| text.parse().ok()).flatten()
-}
-
-fn field(row: &str, at: usize) -> Option<u32> {
-    row.split(':').nth(at).and_then(id)
-}
-
-fn unknown(what: &str, name: &str, file: &str) -> Error {
-    Error::new(Kind::Dockerfile, format!("unable to find {what} {name}: no such {what} in /etc/{file} of the image"))
-        .hint("write a number, or add it in an earlier step (a linked COPY sees no earlier step)")
-}
-
-fn row(files: &dyn Files, path: &[u8], name: &str) -> Result<Option<String>> {
-    let found = resolve(files, path)?;
-    let Some(Node::File { size, .. }) = found.entry.map(|entry| entry.node) else { return Ok(None) };
-    if size > LARGEST {
-        let path = String::from_utf8_lossy(path).into_owned();
-        return Err(Error::new(Kind::Dockerfile, format!("`/{path}` of the image is larger than {LARGEST} bytes")));
+    match group.map(who).transpose()? {
+        None => {}
+        Some(Who::Id(id)) => owner.gid = id,
+        Some(Who::Name(name)) => {
+            if let Some([gid, _]) = row(base, b"etc/group", name, 1)? {
+                owner.gid = gid;
+            }
+        }
     }
-    let mut bytes = Vec::new();
-    files.open(&found.path)?.take(LARGEST).read_to_end(&mut bytes).map_err(|cause| {
-        Error::new(Kind::Store, "cannot read a file of the image").because(cause)
-    })?;
-    let text = String::from_utf8_lossy(&bytes);
-    Ok(text.lines().find(|line| line.split(':').next() == Some(name)).map(str::to_owned))
+    Ok(owner)
+}
+
+/// What looks like a number is one: were it taken for a name when it is too large, it would become root.
+fn who(text: &str) -> Result<Who<'_>> {
+    let digits = text.strip_prefix(['-', '+']).unwrap_or(text);
+    match text {
+        "" | "root" => Ok(Who::Id(0)),
+        _ if digits.is_empty() || !digits.bytes().all(|byte| byte.is_ascii_digit()) => Ok(Who::Name(text)),
+        _ => match text.parse::<i32>().ok().and_then(|id| u32::try_from(id).ok()) {
+            Some(id) => Ok(Who::Id(id)),
+            None => Err(Error::new(Kind::Dockerfile, format!("`{text}` is not a user or group id"))
+                .hint(format!("ids go from 0 to {}", i32::MAX))),
+        },
+    }
+}
+
+/// The first `ids` numbers from the third field on, in the first row of a name.
+fn row(base: Option<&dyn Files>, path: &[u8], name: &str, ids: usize) -> Result<Option<[u32; 2]>> {
+    let shown = String::from_utf8_lossy(path);
+    let Some(base) = base else {
+        let message = format!("the owner `{name}` cannot be looked up: there is no /{shown} on an empty root");
+        return Err(Error::new(Kind::Dockerfile, message).hint("write the owner as numbers, as in `1000:1000`"));
+    };
+    let found = resolve(base, path)?;
+    match found.entry.map(|entry| entry.node) {
+        None => return Ok(None),
+        Some(Node::File { .. }) => {}
+        Some(_) => return Err(Error::new(Kind::Dockerfile, format!("/{shown} of the image is not a file"))),
+    }
+    let mut reader = BufReader::new(base.open(&found.path)?.take(MAX_BYTES + 1));
+    let (mut line, mut total) = (Vec::new(), 0);
+    loop {
+        line.clear();
+        let failed = |cause| Error::new(Kind::Dockerfile, format!("cannot read /{shown} of the image")).because(cause);
+        let count = reader.read_until(b'\n', &mut line).map_err(failed)?;
+        total += count as u64;
+        if total > MAX_BYTES {
+            return Err(Error::new(
+                Kind::Dockerfile,
+                format!("/{shown} of the image is larger than {MAX_BYTES} bytes"),
+            ));
+        }
+        if count == 0 {
+            return Ok(None);
+        }
+        let mut fields = line.trim_ascii().split(|byte| *byte == b':');
+        if fields.next() == Some(name.as_bytes()) {
+            let mut numbers = [0; 2];
+            numbers.iter_mut().take(ids).zip(fields.skip(1)).for_each(|(number, field)| *number = id(field));
+            return Ok(Some(numbers));
+        }
+    }
+}
+
+/// A field that is no id counts as 0, as in BuildKit.
+fn id(field: &[u8]) -> u32 {
+    let number = std::str::from_utf8(field).ok().and_then(|text| text.parse::<i32>().ok());
+    number.and_then(|id| u32::try_from(id).ok()).unwrap_or(0)
 }

@@ -1,374 +1,293 @@
-//! What a copy takes: the sources found, patterns matched, directories walked, all with their content digests.
+//! Finds what the sources of a copy mean and walks it. Reads the inputs alone; knows nothing of the target.
+//!
+//! As in BuildKit: a source is resolved with all links, at its end too; within a directory links are copied as links.
+//! `--exclude` is matched against paths below each source and never against a source itself, so it
+//! does not touch files that a wildcard names directly (moby/buildkit#5489). Without wildcards a source must exist.
 
-use super::base_name;
-use crate::digest::{Digest, Hasher};
+use super::pattern::{self, is_pattern};
+use super::selection::{Files as Taken, Item, Picked, Selection};
 use crate::error::{Error, Kind, Result};
-use crate::layer::files::{Files, resolve, resolve_parent};
-use crate::layer::tree::{Entry, Node, Time, child, parent};
-use frontend::diagnostic::closest;
-use frontend::glob::{Glob, has_wildcards};
+use crate::layer::compress::decompressor;
+use crate::layer::files::{Files, resolve};
+use crate::layer::tar::read::Archive;
+use crate::layer::tree::{Entry, Node, child, split};
 use frontend::ignore::{Ignore, Matched};
-use frontend::op::{self, CopySource};
+use frontend::op::{Copy, CopySource, Input, Unpack};
 use rayon::prelude::*;
-use std::collections::HashMap;
+use std::borrow::Cow;
+use std::collections::BTreeMap;
 
-/// Everything that is copied.
-#[derive(Debug)]
-pub struct Selection {
-    /// One a source that was found.
-    pub(super) groups: Vec<Group>,
-    digest: Digest,
-}
+/// The files behind the inputs of a vertex that a copy reads.
+pub type Sources<'s, 'a> = &'s dyn Fn(Input) -> Result<&'a dyn Files>;
 
-/// What one source amounts to.
-#[derive(Debug)]
-pub(super) struct Group {
-    /// Which input it is from.
-    pub(super) input: usize,
-    /// The name of a file that goes into a directory.
-    pub(super) name: Box<[u8]>,
-    /// A directory before what is in it; for a file one item without a path.
-    pub(super) items: Vec<Item>,
-    /// It is more than one file: the destination is a directory.
-    pub(super) rooted: bool,
-    /// It is what is in one directory, which becomes the destination.
-    pub(super) whole: bool,
-}
+/// More than any image holds; beyond it the walk has lost its way.
+const MAX_ITEMS: usize = 16 << 20;
+/// As many as are followed elsewhere.
+const MAX_LINKS: usize = 255;
 
-/// One path that is copied.
-#[derive(Debug)]
-pub(super) struct Item {
-    /// Relative to the destination.
-    pub(super) path: Box<[u8]>,
-    /// Where it is in the source.
-    pub(super) source: Box<[u8]>,
-    pub(super) entry: Entry,
-    digest: Option<Digest>,
-    pub(super) inline: Option<Vec<u8>>,
-}
-
-impl Group {
-    /// A single file, not a directory.
-    pub(super) fn is_file(&self) -> bool {
-        matches!(self.items.as_slice(), [one] if one.path.is_empty() && matches!(one.entry.node, Node::File { .. }))
-    }
-}
-
-impl Selection {
-    /// What enters a key: everything but times and where the sources were.
-    pub fn digest(&self) -> Digest {
-        self.digest
-    }
-}
-
-/// Finds the sources of a copy. `files` gives an input by its place.
-pub fn select<'a>(copy: &op::Copy, files: &dyn Fn(usize) -> Result<&'a dyn Files>) -> Result<Selection> {
-    let exclude = if copy.exclude.is_empty() { None } else { Some(patterns(&copy.exclude)?) };
-    let mut groups = Vec::new();
-    for source in &copy.sources {
+/// Looks at the sources of `op` and remembers what is to be copied. All files have been hashed afterwards.
+pub fn select(op: &Copy, sources: Sources<'_, '_>) -> Result<Selection> {
+    let exclude = match op.exclude.is_empty() {
+        true => None,
+        false => Some(matcher(&op.exclude, "--exclude")?),
+    };
+    let mut picked = Vec::new();
+    for (number, source) in op.sources.iter().enumerate() {
         match source {
-            CopySource::Inline { name, data } => groups.push(inline(name, data)),
-            CopySource::Tree { input, path } => groups.push(tree(files(*input)?, *input, path)?),
-            CopySource::Path { input, path } if copy.parents => groups.push(with_parents(files(*input)?, *input, path, exclude.as_ref())?),
+            CopySource::Inline { .. } => picked.push(Picked::Inline(number)),
             CopySource::Path { input, path } => {
-                let walk = Walk { files: files(*input)?, input: *input, exclude: exclude.as_ref() };
-                for found in walk.matches(path)? {
-                    groups.push(walk.group(&found)?);
+                let files = sources(*input)?;
+                for mut taken in pick(op, files, path, exclude.as_ref())? {
+                    taken.input = *input;
+                    hash(files, &mut taken.items)?;
+                    taken.archive = op.unpack != Unpack::Never && is_tar(files, taken.root());
+                    picked.push(Picked::Path(taken));
                 }
+            }
+            CopySource::Tree { input, path } => {
+                let files = sources(*input)?;
+                let mut items = way(files, path)?;
+                hash(files, &mut items)?;
+                picked.push(Picked::Path(Taken { input: *input, name: Box::default(), items, archive: false }));
             }
         }
     }
-    hash_files(&mut groups, files)?;
-    let digest = digest(&groups);
-    Ok(Selection { groups, digest })
+    Ok(Selection::new(op, picked))
 }
 
-fn patterns(texts: &[String]) -> Result<Ignore> {
-    Ignore::from_patterns(texts).map_err(|error| Error::new(Kind::Dockerfile, format!("--exclude: {}", error.message)))
+fn matcher(patterns: &[String], flag: &str) -> Result<Ignore> {
+    Ignore::from_patterns(patterns)
+        .map_err(|cause| Error::new(Kind::Dockerfile, format!("malformed pattern for `{flag}`")).because(cause.message))
 }
 
-fn inline(name: &str, data: &[u8]) -> Group {
-    let node = Node::File { size: data.len() as u64, digest: None, offset: None };
-    let entry = Entry { node, mode: 0o644, ..Entry::directory(b"", Time::default()) };
-    let item = Item { path: Box::default(), source: Box::default(), entry, digest: Some(Digest::of(data)), inline: Some(data.to_vec()) };
-    Group { input: usize::MAX, name: base_name(name.as_bytes()), items: vec![item], rooted: false, whole: false }
+/// All that one source means.
+fn pick(op: &Copy, files: &dyn Files, path: &str, exclude: Option<&Ignore>) -> Result<Vec<Taken>> {
+    let (path, include) = match op.parents {
+        false => (path, None),
+        true => {
+            let (before, kept) = pattern::pivot(path);
+            require(files, before, kept)?;
+            (before, Include::new(kept)?)
+        }
+    };
+    let mut all = Vec::new();
+    for path in pattern::expand(files, path)? {
+        let root = resolve(files, &path)?.entry.ok_or_else(|| pattern::missing(files, &path))?;
+        let name = split(&path).map_or(&b""[..], |(_, name)| name).into();
+        let items = walk(files, root, include.as_ref(), exclude)?;
+        all.push(Taken { input: 0, name, items, archive: false });
+    }
+    Ok(all)
 }
 
-struct Walk<'a> {
-    files: &'a dyn Files,
-    input: usize,
+/// A source of `--parents` without wildcards must exist.
+fn require(files: &dyn Files, before: &str, kept: &str) -> Result<()> {
+    if is_pattern(before) || is_pattern(kept) {
+        return Ok(());
+    }
+    let path = pattern::parts(&format!("{before}/{kept}")).join("/").into_bytes();
+    match resolve(files, &path)?.entry {
+        Some(_) => Ok(()),
+        None => Err(pattern::missing(files, &path)),
+    }
+}
+
+/// What `--parents` takes below the directory that is left away.
+struct Include {
+    matcher: Ignore,
+    /// The parts before the first wildcard: nothing else has to be looked at.
+    literal: Vec<Box<[u8]>>,
+}
+
+impl Include {
+    /// None for a source that means everything.
+    fn new(kept: &str) -> Result<Option<Include>> {
+        let parts = pattern::parts(kept);
+        if parts.is_empty() {
+            return Ok(None);
+        }
+        let matcher = matcher(&[parts.join("/")], "--parents")?;
+        let plain = |part: &&&str| !part.contains(['*', '?', '[', '\\', '!']) && part.trim() == **part;
+        let literal = parts.iter().take_while(plain).map(|part| part.as_bytes().into()).collect();
+        Ok(Some(Include { matcher, literal }))
+    }
+
+    /// The only name in a directory that can lead to a match, if that is known.
+    fn only(&self, depth: usize) -> Option<&[u8]> {
+        self.literal.get(depth).map(|part| &**part)
+    }
+}
+
+/// A directory whose children are being looked at.
+struct Frame {
+    /// Waits here until something in it is selected; none if it is in the list.
+    waiting: Option<Entry>,
+    /// What the patterns said of it.
+    verdict: Verdict,
+    children: std::vec::IntoIter<Entry>,
+}
+
+/// What `--exclude` and `--parents` say of a path.
+#[derive(Default)]
+struct Verdict {
+    excluded: bool,
+    included: bool,
+    exclude: Matched,
+    include: Matched,
+}
+
+/// The filters of one source.
+struct Filter<'a> {
+    include: Option<&'a Include>,
     exclude: Option<&'a Ignore>,
 }
 
-/// Go's path.Clean on a path that begins at the root, without its slash.
-fn clean(path: &str) -> Vec<u8> {
-    let mut parts: Vec<&str> = Vec::new();
-    for part in path.split('/').filter(|part| !part.is_empty() && *part != ".") {
-        if part == ".." {
-            let _nothing_above_the_root = parts.pop();
+impl Filter<'_> {
+    /// Whether everything is taken.
+    fn is_empty(&self) -> bool {
+        self.include.is_none() && self.exclude.is_none()
+    }
+
+    fn verdict(&self, below: &str, parent: &Verdict) -> Verdict {
+        let mut verdict = Verdict { included: true, ..Verdict::default() };
+        if let Some(exclude) = self.exclude {
+            (verdict.excluded, verdict.exclude) = exclude.enter(below, &parent.exclude);
+        }
+        if let Some(include) = self.include {
+            (verdict.included, verdict.include) = include.matcher.enter(below, &parent.include);
+        }
+        verdict
+    }
+
+    /// Whether something in a directory may be taken.
+    fn enters(&self, below: &str, verdict: &Verdict) -> bool {
+        !verdict.excluded || self.exclude.is_some_and(|exclude| exclude.may_hold_exception(below))
+    }
+}
+
+/// The source and what is taken below it; directories stand before what is in them.
+fn walk(files: &dyn Files, root: Entry, include: Option<&Include>, exclude: Option<&Ignore>) -> Result<Vec<Item>> {
+    let skip = if root.path.is_empty() { 0 } else { root.path.len() + 1 };
+    let filter = Filter { include, exclude };
+    let mut frames = Vec::new();
+    if root.node.is_dir() {
+        let children = children(files, &root.path, include, 0)?;
+        frames.push(Frame { waiting: None, verdict: Verdict::default(), children });
+    }
+    let mut items = vec![Item { entry: root, carried: false }];
+    while let Some(frame) = frames.last_mut() {
+        let Some(entry) = frame.children.next() else {
+            frames.pop();
+            continue;
+        };
+        let below = match filter.is_empty() {
+            true => Cow::Borrowed(""),
+            false => String::from_utf8_lossy(entry.path.get(skip..).unwrap_or_default()),
+        };
+        let verdict = filter.verdict(&below, &frame.verdict);
+        let dir = (entry.node.is_dir() && filter.enters(&below, &verdict)).then(|| entry.path.clone());
+        let mut waiting = None;
+        if verdict.included && !verdict.excluded {
+            let carried = frames.iter_mut().filter_map(|frame| frame.waiting.take());
+            items.extend(carried.map(|entry| Item { entry, carried: true }));
+            items.push(Item { entry, carried: false });
         } else {
-            parts.push(part);
+            waiting = Some(entry);
+        }
+        if let Some(dir) = dir {
+            let children = children(files, &dir, include, frames.len())?;
+            frames.push(Frame { waiting, verdict, children });
+        }
+        if items.len() > MAX_ITEMS {
+            return Err(Error::new(Kind::Dockerfile, format!("the source holds more than {MAX_ITEMS} files")));
         }
     }
-    parts.join("/").into_bytes()
+    Ok(items)
 }
 
-impl Walk<'_> {
-    /// The paths that a source names: itself, or all that its pattern matches.
-    fn matches(&self, source: &str) -> Result<Vec<Box<[u8]>>> {
-        let path = clean(source);
-        let text = String::from_utf8_lossy(&path).into_owned();
-        if !has_wildcards(&text) {
-            let found = resolve(self.files, &path)?;
-            return match found.entry {
-                Some(_) => Ok(vec![path.into()]),
-                None => Err(not_found(self.files, source, &path)),
-            };
-        }
-        let mut found = vec![Box::<[u8]>::default()];
-        for part in text.split('/') {
-            let glob = Glob::new(part, false).map_err(|_| Error::new(Kind::Dockerfile, format!("syntax error in pattern `{source}`")))?;
-            let mut next = Vec::new();
-            for dir in &found {
-                let real = resolve(self.files, dir)?;
-                if !real.entry.is_some_and(|entry| entry.is_dir()) {
-                    continue;
-                }
-                for name in self.files.list(&real.path)? {
-                    if glob.matches(&String::from_utf8_lossy(&name)) {
-                        next.push(child(dir, &name));
-                    }
-                }
-            }
-            found = next;
-        }
-        Ok(found)
-    }
-
-    /// A source that exists: a directory stands for what is in it. Links in its own path are followed.
-    fn group(&self, path: &[u8]) -> Result<Group> {
-        let found = resolve(self.files, path)?;
-        let entry = found.entry.ok_or_else(|| not_found(self.files, &String::from_utf8_lossy(path), path))?;
-        let mut group = Group { input: self.input, name: base_name(path), items: Vec::new(), rooted: false, whole: false };
-        if entry.is_dir() {
-            self.below(&found.path, &mut |path, source, entry| {
-                group.items.push(Item { path, source, entry, digest: None, inline: None });
-            })?;
-            // Marks the group as a directory even if there is nothing in it.
-            (group.rooted, group.whole) = (true, true);
-        } else {
-            let item = Item { path: Box::default(), source: found.path, entry, digest: None, inline: None };
-            let name = String::from_utf8_lossy(&group.name).into_owned();
-            if !self.exclude.is_some_and(|exclude| exclude.ignored(&name)) {
-                group.items.push(item);
-            }
-        }
-        Ok(group)
-    }
-
-    /// Everything below a directory, with paths relative to it. What is excluded is left out, but for the way to
-    /// an exception.
-    fn below(&self, dir: &[u8], take: &mut dyn FnMut(Box<[u8]>, Box<[u8]>, Entry)) -> Result<()> {
-        let mut todo: Vec<(Box<[u8]>, Matched)> = vec![(Box::default(), Matched::default())];
-        let mut ways: Vec<(Box<[u8]>, Box<[u8]>, Entry)> = Vec::new();
-        while let Some((inside, matched)) = todo.pop() {
-            let at = join(dir, &inside);
-            for name in self.files.list(&at)? {
-                let (path, source) = (child(&inside, &name), child(&at, &name));
-                let Some(entry) = self.files.lookup(&source)? else { continue };
-                let (ignored, handed) = match self.exclude {
-                    Some(exclude) => exclude.enter(&String::from_utf8_lossy(&path), &matched),
-                    None => (false, Matched::default()),
-                };
-                if entry.is_dir() {
-                    let text = String::from_utf8_lossy(&path).into_owned();
-                    if !ignored || self.exclude.is_some_and(|exclude| exclude.may_hold_exception(&text)) {
-                        todo.push((path.clone(), handed));
-                    }
-                    if ignored {
-                        ways.push((path, source, entry));
-                        continue;
-                    }
-                }
-                if !ignored {
-                    // Directories that are only a way to this one.
-                    ways.retain(|(way, at, entry)| {
-                        let needed = path.len() > way.len() && path.starts_with(way) && path[way.len()] == b'/';
-                        if needed {
-                            take(way.clone(), at.clone(), entry.clone());
-                        }
-                        !needed
-                    });
-                    take(path, source, entry);
-                }
-            }
-        }
-        Ok(())
-    }
-}
-
-fn join(dir: &[u8], inside: &[u8]) -> Box<[u8]> {
-    match (dir.is_empty(), inside.is_empty()) {
-        (_, true) => dir.into(),
-        (true, false) => inside.into(),
-        (false, false) => child(dir, inside),
-    }
-}
-
-/// `--parents`: what matches, with its path from the root or from the `/./` in it.
-fn with_parents(files: &dyn Files, input: usize, source: &str, exclude: Option<&Ignore>) -> Result<Group> {
-    let (root, pattern) = source.split_once("/./").map_or(("/", source), |(root, pattern)| (root, pattern));
-    let (root, pattern) = (clean(root), clean(pattern));
-    let root = resolve(files, &root)?.path;
-    let text = String::from_utf8_lossy(&pattern).into_owned();
-    let mut group = Group { input, name: Box::default(), items: Vec::new(), rooted: true, whole: false };
-    let mut add = |path: Box<[u8]>, entry: Entry| {
-        let source = join(&root, &path);
-        group.items.push(Item { path, source, entry, digest: None, inline: None });
-    };
-    if has_wildcards(&text) {
-        let wanted = patterns(&[text])?;
-        let mut found = Vec::new();
-        Walk { files, input, exclude }.below(&root, &mut |path, _, entry| found.push((path, entry)))?;
-        for (path, entry) in found {
-            if wanted.ignored(&String::from_utf8_lossy(&path)) {
-                ways(files, &root, &path, &mut add)?;
-                add(path, entry);
-            }
-        }
-    } else {
-        let at = join(&root, &pattern);
-        let Some(entry) = files.lookup(&at)? else { return Err(not_found(files, source, &at)) };
-        ways(files, &root, &pattern, &mut add)?;
-        if !pattern.is_empty() {
-            add(pattern.clone().into(), entry.clone());
-        }
-        if entry.is_dir() {
-            let walk = Walk { files, input, exclude: None };
-            let mut found = Vec::new();
-            walk.below(&at, &mut |inside, _, entry| found.push((join(&pattern, &inside), entry)))?;
-            for (path, entry) in found.into_iter().filter(|(path, _)| !exclude.is_some_and(|exclude| exclude.ignored(&String::from_utf8_lossy(path)))) {
-                add(path, entry);
-            }
-        }
-    }
-    dedup(&mut group);
-    Ok(group)
-}
-
-/// The directories on the way to a path.
-fn ways(files: &dyn Files, root: &[u8], path: &[u8], add: &mut dyn FnMut(Box<[u8]>, Entry)) -> Result<()> {
-    for prefix in super::prefixes(parent(path)) {
-        if let Some(entry) = files.lookup(&join(root, prefix))? {
-            add(prefix.into(), entry);
-        }
-    }
-    Ok(())
-}
-
-/// A path for a mount: with every link on the way to it, and what they lead to.
-fn tree(files: &dyn Files, input: usize, source: &str) -> Result<Group> {
-    let mut group = Group { input, name: Box::default(), items: Vec::new(), rooted: true, whole: false };
-    let mut todo = vec![clean(source)];
-    let mut seen = 0;
-    while let Some(path) = todo.pop() {
-        seen += 1;
-        if seen > 255 {
-            return Err(Error::new(Kind::Dockerfile, format!("too many levels of symbolic links on `{source}`")));
-        }
-        // The first link on the way is taken as it is; then what it stands for.
-        let mut link = None;
-        for prefix in super::prefixes(&path) {
-            let Some(entry) = files.lookup(prefix)? else { return Err(not_found(files, source, prefix)) };
-            group.items.push(Item { path: prefix.into(), source: prefix.into(), entry: entry.clone(), digest: None, inline: None });
+/// A path with all that is on the way to it, links included, from the root on: what a mount of it needs.
+fn way(files: &dyn Files, path: &str) -> Result<Vec<Item>> {
+    let mut found = BTreeMap::new();
+    let mut ahead = vec![pattern::parts(path).join("/").into_bytes()];
+    for _ in 0..MAX_LINKS {
+        let Some(path) = ahead.pop() else {
+            let root = files.lookup(b"")?.ok_or_else(|| pattern::missing(files, b""))?;
+            let entries = std::iter::once(root).chain(found.into_values());
+            return Ok(entries.map(|entry| Item { entry, carried: false }).collect());
+        };
+        let ends = path.iter().enumerate().filter(|(_, byte)| **byte == b'/').map(|(end, _)| end);
+        for end in ends.chain((!path.is_empty()).then_some(path.len())) {
+            let entry = files.lookup(&path[..end])?.ok_or_else(|| pattern::missing(files, &path))?;
+            found.insert(entry.path.clone(), entry.clone());
             if let Node::Symlink { target } = &entry.node {
-                let rest = &path[prefix.len()..];
-                let base: &[u8] = if target.starts_with(b"/") { b"" } else { parent(prefix) };
-                link = Some([base, b"/", target, rest].concat());
+                let dir = if target.starts_with(b"/") {
+                    &b""[..]
+                } else {
+                    split(&path[..end]).map_or(&b""[..], |(dir, _)| dir)
+                };
+                ahead.push(clean(&[dir, b"/", target, &path[end..]].concat()));
                 break;
             }
         }
-        match link {
-            Some(next) => todo.push(clean(&String::from_utf8_lossy(&next))),
-            None => {
-                let found = resolve_parent(files, &path)?;
-                if found.entry.is_some_and(|entry| entry.is_dir()) {
-                    let walk = Walk { files, input, exclude: None };
-                    walk.below(&path, &mut |inside, at, entry| {
-                        group.items.push(Item { path: join(&path, &inside), source: at, entry, digest: None, inline: None });
-                    })?;
-                }
-            }
+        if ahead.is_empty() {
+            let end = files.lookup(&path)?.ok_or_else(|| pattern::missing(files, &path))?;
+            let below = walk(files, end, None, None)?;
+            found.extend(
+                below
+                    .into_iter()
+                    .filter(|item| !item.entry.path.is_empty())
+                    .map(|item| (item.entry.path.clone(), item.entry)),
+            );
         }
     }
-    dedup(&mut group);
-    Ok(group)
+    Err(Error::new(Kind::Dockerfile, format!("`{path}` leads through too many symlinks")))
 }
 
-fn dedup(group: &mut Group) {
-    group.items.sort_by(|one, two| crate::layer::tree::order(&one.path, &two.path));
-    group.items.dedup_by(|one, two| one.path == two.path);
-}
-
-fn hash_files<'a>(groups: &mut [Group], files: &dyn Fn(usize) -> Result<&'a dyn Files>) -> Result<()> {
-    for group in groups.iter_mut().filter(|group| group.input != usize::MAX) {
-        let source = files(group.input)?;
-        group.items.par_iter_mut().try_for_each(|item| -> Result<()> {
-            if matches!(item.entry.node, Node::File { .. }) {
-                item.digest = Some(source.digest(&item.source)?);
-            }
-            Ok(())
-        })?;
+fn clean(path: &[u8]) -> Vec<u8> {
+    let mut parts: Vec<&[u8]> = Vec::new();
+    for part in path.split(|byte| *byte == b'/') {
+        match part {
+            b"" | b"." => {}
+            b".." => drop(parts.pop()),
+            part => parts.push(part),
+        }
     }
-    Ok(())
+    parts.join(&b'/')
 }
 
-fn digest(groups: &[Group]) -> Digest {
-    let mut hasher = Hasher::default();
-    let part = |hasher: &mut Hasher, bytes: &[u8]| {
-        hasher.update(&(bytes.len() as u64).to_le_bytes());
-        hasher.update(bytes);
+fn children(
+    files: &dyn Files,
+    dir: &[u8],
+    include: Option<&Include>,
+    depth: usize,
+) -> Result<std::vec::IntoIter<Entry>> {
+    let mut entries = Vec::new();
+    let names = match include.and_then(|include| include.only(depth)) {
+        Some(name) => vec![name.into()],
+        None => files.list(dir)?,
     };
-    for group in groups {
-        part(&mut hasher, b"group");
-        // The name of a directory says nothing about the result.
-        part(&mut hasher, if group.rooted { b"" } else { &group.name });
-        let mut links: HashMap<u32, usize> = HashMap::new();
-        for (at, item) in group.items.iter().enumerate() {
-            let Item { path, entry, digest, .. } = item;
-            part(&mut hasher, path);
-            match &entry.node {
-                Node::Dir { .. } => part(&mut hasher, b"d"),
-                Node::File { size, .. } => {
-                    part(&mut hasher, b"f");
-                    part(&mut hasher, &size.to_le_bytes());
-                    part(&mut hasher, &digest.map_or([0; 32], |digest| digest.0));
-                }
-                Node::Symlink { target } => {
-                    part(&mut hasher, b"l");
-                    part(&mut hasher, target);
-                }
-                node => part(&mut hasher, format!("{node:?}").as_bytes()),
-            }
-            [entry.mode, entry.uid, entry.gid].iter().for_each(|number| part(&mut hasher, &number.to_le_bytes()));
-            for (key, value) in &entry.xattrs {
-                part(&mut hasher, key);
-                part(&mut hasher, value);
-            }
-            let first = entry.link.map(|link| *links.entry(link).or_insert(at));
-            part(&mut hasher, &first.filter(|first| *first != at).map_or(0, |first| first as u64 + 1).to_le_bytes());
-        }
+    for name in names {
+        // What vanished since it was listed is not there.
+        entries.extend(files.lookup(&child(dir, &name))?);
     }
-    hasher.finish()
+    Ok(entries.into_iter())
 }
 
-/// The message, with what was most likely meant.
-fn not_found(files: &dyn Files, source: &str, path: &[u8]) -> Error {
-    let error = Error::new(Kind::Dockerfile, format!("{source:?}: not found"));
-    let (dir, last) = (parent(path), String::from_utf8_lossy(crate::layer::tree::name(path)).into_owned());
-    let names: Vec<String> = files.list(dir).unwrap_or_default().iter().map(|name| String::from_utf8_lossy(name).into_owned()).collect();
-    match closest(&last, names.iter().map(String::as_str)) {
-        Some(near) => error.hint(format!("there is `{near}`")),
-        None => error.hint("check the path; it is relative to the context, and .dockerignore may exclude it"),
-    }
+/// Gives every file its digest, on all cores.
+fn hash(files: &dyn Files, items: &mut [Item]) -> Result<()> {
+    let unknown = |item: &&mut Item| matches!(item.entry.node, Node::File { digest: None, .. });
+    let mut unknown: Vec<&mut Item> = items.iter_mut().filter(unknown).collect();
+    unknown.par_iter_mut().try_for_each(|item| {
+        let found = files.digest(&item.entry.path)?;
+        if let Node::File { digest, .. } = &mut item.entry.node {
+            *digest = Some(found);
+        }
+        Ok(())
+    })
+}
+
+fn is_tar(files: &dyn Files, entry: &Entry) -> bool {
+    // As in BuildKit: whether its first header can be read.
+    let first = || Archive::new(decompressor(files.open(&entry.path)?)?.0).next();
+    matches!(entry.node, Node::File { .. }) && matches!(first(), Ok(Some(_)))
 }

@@ -9,6 +9,9 @@ use std::io::Read;
 /// Links followed on one path, as in the kernel's limit for hostile cases.
 const MOST_LINKS: usize = 255;
 
+/// Bytes from somewhere.
+pub type Stream = Box<dyn Read + Send>;
+
 /// A reader that can be made later, from another thread.
 pub type Opener = Box<dyn FnOnce() -> Result<Box<dyn Read + Send>> + Send>;
 

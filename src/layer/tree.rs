@@ -123,9 +123,31 @@ pub fn name(path: &[u8]) -> &[u8] {
     path.iter().rposition(|byte| *byte == b'/').map_or(path, |at| &path[at + 1..])
 }
 
+/// The directory a path stands in and its last part; none for the root.
+pub fn split(path: &[u8]) -> Option<(&[u8], &[u8])> {
+    (!path.is_empty()).then(|| (parent(path), name(path)))
+}
+
+/// Whether a path lies in a directory, at any depth.
+pub fn is_below(path: &[u8], dir: &[u8]) -> bool {
+    path.strip_prefix(dir).is_some_and(|rest| if dir.is_empty() { !rest.is_empty() } else { rest.first() == Some(&b'/') })
+}
+
+/// A path for people: what is not UTF-8 or not printable is escaped.
+pub fn show(path: &[u8]) -> String {
+    String::from_utf8_lossy(path).chars().flat_map(char::escape_debug).collect()
+}
+
 /// A path with one part more.
 pub fn child(dir: &[u8], name: &[u8]) -> Box<[u8]> {
     if dir.is_empty() { name.into() } else { [dir, b"/", name].concat().into() }
+}
+
+impl Node {
+    /// Whether it is a directory.
+    pub fn is_dir(&self) -> bool {
+        matches!(self, Node::Dir { .. })
+    }
 }
 
 impl Entry {

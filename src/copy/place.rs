@@ -1,0 +1,141 @@
+//! Puts what was selected in its place: which directories are made, what the copied things are called, what
+//! replaces what. Knows nothing of how files are read.
+//!
+//! As in BuildKit (fsutil's copy):
+//!
+//! | source | destination | what happens |
+//! |---|---|---|
+//! | file | a directory, or ends in a slash | it goes into the directory, under its own name |
+//! | file | a file, a link to one, nothing | it takes that name; a link is followed, a missing path made |
+//! | directory | a directory or nothing | its contents go there; the destination keeps its mode and owner |
+//! | directory | a file | error |
+//!
+//! Below the destination nothing is followed: a copied file replaces a file or link of its name, and is refused where a
+//! directory stands; a copied directory is merged into a directory, which takes its metadata, and is refused elsewhere.
+
+use super::mode::Chmod;
+use super::owner::Owner;
+use super::pattern::parts;
+use super::plan::{Content, Plan, moved, not_a_directory};
+use super::selection::{Files as Taken, Item};
+use crate::error::{Error, Kind, Result};
+use crate::layer::files::Files;
+use crate::layer::tree::{Entry, Node, Time, show, split};
+use std::collections::HashMap;
+
+/// What the flags and the destination of a copy say.
+pub(super) struct Placing<'a> {
+    /// As in the op: absolute, perhaps with a slash at its end.
+    pub dest: &'a str,
+    pub owner: Option<Owner>,
+    pub chmod: Option<Chmod>,
+}
+
+impl Placing<'_> {
+    /// The destination as a clean path from the root.
+    pub fn dest(&self) -> Vec<u8> {
+        parts(self.dest).join("/").into_bytes()
+    }
+
+    /// Copies a file or a directory.
+    pub fn copy(&self, taken: &Taken, plan: &mut Plan<'_>) -> Result<()> {
+        let root = taken.root();
+        let target = self.target(&taken.name, root.node.is_dir(), plan)?;
+        let mut links = HashMap::new();
+        for (number, item) in taken.items.iter().enumerate() {
+            let path = moved(&target, taken.below(item));
+            if number == 0 && root.node.is_dir() {
+                self.contents_of(root, &path, plan)?;
+            } else if item.entry.node.is_dir() {
+                self.directory(item, path, plan)?;
+            } else {
+                let content = match item.entry.node {
+                    Node::File { .. } => Content::Source(taken.input, item.entry.path.clone()),
+                    _ => Content::None,
+                };
+                let regular = matches!(item.entry.node, Node::File { .. });
+                let link = item.entry.link.filter(|_| regular);
+                let link = link.map(|link| *links.entry(link).or_insert_with(|| plan.link_group()));
+                self.file(Entry { path, link, ..item.entry.clone() }, content, false, plan)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Copies a here-document of `size` bytes.
+    pub fn inline(&self, name: &str, size: u64, number: usize, plan: &mut Plan<'_>) -> Result<()> {
+        let name = name.rsplit('/').next().unwrap_or(name);
+        let path = self.target(name.as_bytes(), false, plan)?;
+        let node = Node::File { size, digest: None, offset: None };
+        let (mtime, xattrs) = (Time::default(), Vec::new());
+        let entry = Entry { path, node, mode: 0o644, uid: 0, gid: 0, mtime, xattrs, link: None };
+        self.file(entry, Content::Inline(number), true, plan)
+    }
+
+    /// Where a source goes, after all directories on the way were made.
+    fn target(&self, name: &[u8], directory: bool, plan: &mut Plan<'_>) -> Result<Box<[u8]>> {
+        let dest = self.dest();
+        let into = self.dest.ends_with('/') || self.dest.ends_with("/.");
+        let parent = if into { &dest[..] } else { split(&dest).map_or(&b""[..], |(parent, _)| parent) };
+        let parent = plan.resolve(parent)?.path;
+        self.make_dirs(&parent, plan)?;
+        let found = plan.resolve(&dest)?;
+        let is_dir = found.entry.as_ref().is_some_and(|entry| entry.node.is_dir());
+        let target = if !directory && is_dir { moved(&found.path, name) } else { found.path };
+        match directory && found.entry.is_none() {
+            true => self.make_dirs(&target, plan)?,
+            false => self.make_dirs(split(&target).map_or(&b""[..], |(parent, _)| parent), plan)?,
+        }
+        Ok(target)
+    }
+
+    fn make_dirs(&self, path: &[u8], plan: &mut Plan<'_>) -> Result<()> {
+        let mode = self.chmod.as_ref().map_or(0o755, Chmod::of_made_directories);
+        plan.make_dirs(path, mode, self.owner)
+    }
+
+    /// The destination of a directory's contents takes only the time of it.
+    fn contents_of(&self, root: &Entry, path: &[u8], plan: &mut Plan<'_>) -> Result<()> {
+        if path.is_empty() {
+            return Ok(());
+        }
+        match plan.lookup(path)? {
+            Some(entry) if entry.node.is_dir() => plan.put_dir(Entry { mtime: root.mtime, ..entry }),
+            _ => Err(not_a_directory(path)),
+        }
+    }
+
+    fn directory(&self, item: &Item, path: Box<[u8]>, plan: &mut Plan<'_>) -> Result<()> {
+        let there = match item.carried {
+            // Of a directory on the way to a selected file, what is there keeps its owner.
+            true => plan.lookup(&path)?,
+            false => plan.peek(&path)?,
+        };
+        match there {
+            Some(there) if !there.node.is_dir() => Err(not_a_directory(&path)),
+            Some(there) if item.carried => plan.put_dir(Entry { mode: item.entry.mode, ..there }),
+            _ => plan.put_dir(self.flagged(Entry { path, ..item.entry.clone() })),
+        }
+    }
+
+    fn file(&self, entry: Entry, content: Content, now: bool, plan: &mut Plan<'_>) -> Result<()> {
+        if plan.peek(&entry.path)?.is_some_and(|there| there.node.is_dir()) {
+            let message = format!("cannot replace the directory `/{}` of the target by a file", show(&entry.path));
+            return Err(Error::new(Kind::Dockerfile, message).hint("remove it before, or copy to another place"));
+        }
+        plan.put_file(self.flagged(entry), content, now)
+    }
+
+    /// The entry with what `--chown` and `--chmod` make of it.
+    fn flagged(&self, mut entry: Entry) -> Entry {
+        if let Some(Owner { uid, gid }) = self.owner {
+            (entry.uid, entry.gid) = (uid, gid);
+        }
+        if let Some(chmod) = &self.chmod
+            && !matches!(entry.node, Node::Symlink { .. })
+        {
+            entry.mode = chmod.apply(entry.mode, entry.node.is_dir());
+        }
+        entry
+    }
+}

@@ -1,0 +1,221 @@
+//! ADD of an archive: its members are planned beneath the destination, their bytes go to a temporary file that has no
+//! name. Knows nothing of tar's format or of compression.
+//!
+//! As in Docker, the destination is the root of everything while a member is placed: absolute names and links start
+//! there, `..` stops there, in links of the archive and of the target alike; a name that would lead out is refused.
+//! A member replaces whatever stands at its path, except that a directory is merged into a directory and
+//! gives it its metadata; the destination itself keeps its own. Owners and modes are the archive's, only `--chown`
+//! holds for all of it; directories that no member names belong to root.
+
+use super::owner::Owner;
+use super::plan::{Content, Plan, moved};
+use crate::digest::Digest;
+use crate::error::{At, Error, Kind, Result};
+use crate::layer::compress::decompressor;
+use crate::layer::files::{Files, Opener, Stream, resolve};
+use crate::layer::tar::read::{Archive, Member};
+use crate::layer::tree::{Entry, Node, is_below, show, split};
+use crate::store::Store;
+use std::fs::{self, File};
+use std::io::{Read, Seek, SeekFrom, Write};
+use std::os::unix::fs::FileExt;
+use std::sync::Arc;
+
+const BUFFER: usize = 128 << 10;
+
+/// Plans the members of `archive` beneath the directory `dest` (a clean path), which is made if it is missing.
+pub(super) fn unpack(
+    archive: Stream,
+    dest: &[u8],
+    owner: Option<Owner>,
+    plan: &mut Plan<'_>,
+    store: &Store,
+) -> Result<()> {
+    let dest = plan.resolve(dest)?.path;
+    plan.make_dirs(&dest, 0o755, owner)?;
+    let mut spool = Spool::new(store)?;
+    let mut reader = Archive::new(decompressor(archive)?.0);
+    while let Some(member) = reader.next()? {
+        let Some(name) = clean(&member.path)? else { continue };
+        let placed = place(&dest, &name, plan)?;
+        let owner = owner.unwrap_or(Owner { uid: member.uid, gid: member.gid });
+        let made = put(&member, owner, &dest, placed, plan, &mut spool, &mut reader);
+        made.map_err(|error| error.context(format_args!("member `{}`", show(&member.path))))?;
+    }
+    Ok(())
+}
+
+/// The name of a member from the destination on; none for the destination itself.
+fn clean(name: &[u8]) -> Result<Option<Vec<u8>>> {
+    let absolute = name.starts_with(b"/");
+    let mut parts: Vec<&[u8]> = Vec::new();
+    for part in name.split(|byte| *byte == b'/') {
+        match part {
+            b"" | b"." => {}
+            b".." if parts.pop().is_some() || absolute => {}
+            b".." => {
+                let message = format!("malformed archive: its member `{}` leads out of it", show(name));
+                return Err(Error::new(Kind::Dockerfile, message));
+            }
+            part => parts.push(part),
+        }
+    }
+    Ok((!parts.is_empty()).then(|| parts.join(&b'/')))
+}
+
+/// The path in the rootfs for a name in the archive, links in its directory followed; directories that are missing
+/// on the way are made.
+fn place(dest: &[u8], name: &[u8], plan: &mut Plan<'_>) -> Result<Box<[u8]>> {
+    let (dir, last) = split(name).unwrap_or((b"", name));
+    let dir = resolve(&Below { plan, dest }, dir)?.path;
+    let dir = moved(dest, &dir);
+    plan.make_dirs(&dir, 0o755, None)?;
+    Ok(moved(&dir, last))
+}
+
+fn put(
+    member: &Member,
+    owner: Owner,
+    dest: &[u8],
+    path: Box<[u8]>,
+    plan: &mut Plan<'_>,
+    spool: &mut Spool,
+    reader: &mut Archive<Stream>,
+) -> Result<()> {
+    let there = plan.lookup(&path)?;
+    let (major, minor) = member.device;
+    let (node, content) = match member.kind {
+        b'5' => (Node::Dir { opaque: false }, Content::None),
+        b'2' => (Node::Symlink { target: member.link.clone().into() }, Content::None),
+        b'3' => (Node::Char { major, minor }, Content::None),
+        b'4' => (Node::Block { major, minor }, Content::None),
+        b'6' => (Node::Fifo, Content::None),
+        b'1' => return link(&member.link, dest, path, plan),
+        _ => {
+            let content = spool.take(member, reader)?;
+            (Node::File { size: member.size, digest: None, offset: None }, content)
+        }
+    };
+    let Owner { uid, gid } = owner;
+    let (mode, mtime, xattrs) = (member.mode & 0o7777, member.mtime, member.xattrs.clone());
+    let entry = Entry { path, node, mode, uid, gid, mtime, xattrs, link: None };
+    match (entry.node.is_dir(), there) {
+        (true, Some(there)) if !there.node.is_dir() => plan.replace_by_dir(entry),
+        (true, _) => plan.put_dir(entry),
+        (false, _) => plan.put_file(entry, content, false),
+    }
+}
+
+/// One more name for what an earlier member, or the target, has.
+fn link(target: &[u8], dest: &[u8], path: Box<[u8]>, plan: &mut Plan<'_>) -> Result<()> {
+    let missing = || {
+        let message = format!("malformed archive: it links to `{}`, which is not a file there", show(target));
+        Error::new(Kind::Dockerfile, message)
+    };
+    let name = clean(target)?.ok_or_else(missing)?;
+    let (dir, last) = split(&name).unwrap_or((b"", &name));
+    let dir = resolve(&Below { plan, dest }, dir)?.path;
+    let from = moved(&moved(dest, &dir), last);
+    let there = plan.lookup(&from)?.filter(|there| !there.node.is_dir()).ok_or_else(missing)?;
+    // What stands at the link's own path goes first, and with it whatever lies below.
+    if from == path || is_below(&from, &path) {
+        return Err(missing());
+    }
+    let (dir, _) = split(&from).unwrap_or((b"", &from));
+    plan.make_dirs(dir, 0o755, None)?;
+    plan.adopt(there)?;
+    let group = plan.link_group();
+    let first = plan.made(&from).ok_or_else(missing)?;
+    let regular = matches!(first.entry.node, Node::File { .. });
+    if regular && first.entry.link.is_none() {
+        first.entry.link = Some(group);
+    }
+    let (entry, content) = (Entry { path, ..first.entry.clone() }, first.content.clone());
+    plan.put_file(entry, content, false)
+}
+
+/// The planned target with the destination as its root.
+struct Below<'p, 'a> {
+    plan: &'p Plan<'a>,
+    dest: &'p [u8],
+}
+
+impl Files for Below<'_, '_> {
+    fn lookup(&self, path: &[u8]) -> Result<Option<Entry>> {
+        self.plan.lookup(&moved(self.dest, path))
+    }
+    fn list(&self, path: &[u8]) -> Result<Vec<Box<[u8]>>> {
+        self.plan.list(path)
+    }
+    fn open(&self, path: &[u8]) -> Result<Stream> {
+        self.plan.open(path)
+    }
+    fn opener(&self, path: &[u8]) -> Opener {
+        self.plan.opener(path)
+    }
+    fn digest(&self, path: &[u8]) -> Result<Digest> {
+        self.plan.digest(path)
+    }
+}
+
+/// A temporary file for the bytes of all members. It is removed at once; its space is freed with the last reader.
+struct Spool {
+    file: Arc<File>,
+    end: u64,
+    buffer: Vec<u8>,
+}
+
+impl Spool {
+    fn new(store: &Store) -> Result<Spool> {
+        let path = store.temp("archive");
+        let file = File::options().read(true).write(true).create_new(true).open(&path).at("make", &path)?;
+        fs::remove_file(&path).at("remove", &path)?;
+        Ok(Spool { file: Arc::new(file), end: 0, buffer: vec![0; BUFFER] })
+    }
+
+    /// Takes the bytes of the current member; holes stay holes.
+    fn take(&mut self, member: &Member, reader: &mut Archive<Stream>) -> Result<Content> {
+        let failed = |cause| Error::new(Kind::System, "cannot write the archive's files to the store").because(cause);
+        let offset = self.end;
+        let end = offset.checked_add(member.size).ok_or_else(|| Error::new(Kind::Dockerfile, "a file is too large"))?;
+        let whole = [(0, member.stored)];
+        let mut file = &*self.file;
+        for (at, length) in member.pieces.as_deref().unwrap_or(&whole) {
+            if at.checked_add(*length).is_none_or(|last| last > member.size) {
+                return Err(Error::new(Kind::Dockerfile, "malformed archive: a piece lies behind the end of its file"));
+            }
+            file.seek(SeekFrom::Start(offset + at)).map_err(failed)?;
+            let mut left = *length;
+            while left > 0 {
+                let want = usize::try_from(left).map_or(BUFFER, |left| left.min(BUFFER));
+                let count = reader.read(&mut self.buffer[..want])?;
+                if count == 0 {
+                    return Err(Error::new(Kind::Dockerfile, "malformed archive: it ends within a file"));
+                }
+                file.write_all(&self.buffer[..count]).map_err(failed)?;
+                left -= count as u64;
+            }
+        }
+        // A hole at the end has no byte after it that would make the file long enough.
+        self.file.set_len(end).map_err(failed)?;
+        self.end = end;
+        Ok(Content::Spooled { file: self.file.clone(), offset, size: member.size })
+    }
+}
+
+/// Reads a part of a spool.
+pub(super) struct Part {
+    pub file: Arc<File>,
+    pub offset: u64,
+    pub left: u64,
+}
+
+impl Read for Part {
+    fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
+        let wanted = usize::try_from(self.left).map_or(buffer.len(), |left| left.min(buffer.len()));
+        let count = self.file.read_at(&mut buffer[..wanted], self.offset)?;
+        self.offset += count as u64;
+        self.left -= count as u64;
+        Ok(count)
+    }
+}
