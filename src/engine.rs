@@ -109,9 +109,7 @@ impl Machine {
         match base {
             Some(Base::Built(rootfs)) => Ok(rootfs),
             Some(Base::Pinned(pinned)) => {
-                let register = |layer: &crate::source::image::BaseLayer| {
-                    self.layers.base(layer.diff_id, &layer.blob)
-                };
+                let register = |layer: &crate::source::image::BaseLayer| self.layers.base(layer.diff_id, &layer.blob);
                 Ok(Rootfs { layers: pinned.layers.iter().map(register).collect::<Result<_>>()? })
             }
             None => Err(Error::new(Kind::Source, format!("image {digest} was never resolved"))),
@@ -126,7 +124,8 @@ impl Machine {
 
     /// Brings the blobs that an export of these images must contain.
     pub fn fetch_all(&self, images: &[crate::image::Image], step: u32) -> Result<()> {
-        let mut missing: Vec<_> = images.iter().flat_map(|image| &image.layers).filter_map(|id| self.layers.missing_blob(id)).collect();
+        let mut missing: Vec<_> =
+            images.iter().flat_map(|image| &image.layers).filter_map(|id| self.layers.missing_blob(id)).collect();
         missing.sort_by_key(|blob| blob.digest);
         missing.dedup();
         self.fetch_blobs(&missing, step)
@@ -167,10 +166,19 @@ impl Machine {
         Ok(views)
     }
 
-    fn files<'a>(&'a self, graph: &Graph<Op>, id: VertexId, views: &'a HashMap<usize, View>, input: usize) -> Result<&'a dyn Files> {
+    fn files<'a>(
+        &'a self,
+        graph: &Graph<Op>,
+        id: VertexId,
+        views: &'a HashMap<usize, View>,
+        input: usize,
+    ) -> Result<&'a dyn Files> {
         match views.get(&input) {
             Some(view) => Ok(view),
-            None => self.context_of(graph, id, input)?.map(|context| context as &dyn Files).ok_or_else(|| bug("no such source")),
+            None => self
+                .context_of(graph, id, input)?
+                .map(|context| context as &dyn Files)
+                .ok_or_else(|| bug("no such source")),
         }
     }
 
@@ -290,7 +298,9 @@ impl Engine for Machine {
             Op::Source(_) => (None, true),
         };
         match found.top() {
-            Some(top) if !whole => base.and_then(|input| at.input(input)).cloned().unwrap_or_default().with(top.clone()),
+            Some(top) if !whole => {
+                base.and_then(|input| at.input(input)).cloned().unwrap_or_default().with(top.clone())
+            }
             _ => found.clone(),
         }
     }

@@ -184,7 +184,10 @@ pub fn run(spec: &Spec, output: &mut dyn FnMut(Stream, &[u8]), stop: &Stop) -> R
     if stop.is_stopped() {
         return Err(Error::new(Kind::Interrupted, "stopped"));
     }
-    let pipe = || rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC).map_err(|cause| Error::new(Kind::System, "cannot make a pipe").because(cause));
+    let pipe = || {
+        rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC)
+            .map_err(|cause| Error::new(Kind::System, "cannot make a pipe").because(cause))
+    };
     let (out, out_in) = pipe()?;
     let (err, err_in) = pipe()?;
     let plan = Plan::of(spec, out_in, err_in)?;

@@ -73,19 +73,42 @@ pub const EXPORTERS: &[Row] = &[
         attributes: &["dest", "tar", "name", PACKING[0], PACKING[1], PACKING[2], PACKING[3], "rewrite-timestamp"],
         make: layout::docker,
     },
-    Row { name: "local", help: "the files of the image in a directory", attributes: &["dest", "platform-split"], make: directory::local },
-    Row { name: "tar", help: "the files of the image as a tarball", attributes: &["dest", "platform-split"], make: plain::tar },
+    Row {
+        name: "local",
+        help: "the files of the image in a directory",
+        attributes: &["dest", "platform-split"],
+        make: directory::local,
+    },
+    Row {
+        name: "tar",
+        help: "the files of the image as a tarball",
+        attributes: &["dest", "platform-split"],
+        make: plain::tar,
+    },
     Row {
         name: "image",
         help: "the store, under a name",
-        attributes: &["name", "push", "store", "unpack", PACKING[0], PACKING[1], PACKING[2], PACKING[3], "rewrite-timestamp"],
+        attributes: &[
+            "name",
+            "push",
+            "store",
+            "unpack",
+            PACKING[0],
+            PACKING[1],
+            PACKING[2],
+            PACKING[3],
+            "rewrite-timestamp",
+        ],
         make: named::image,
     },
 ];
 
 /// The rows for people: what follows `kiln build --help`.
 pub fn help() -> String {
-    EXPORTERS.iter().map(|row| format!("  type={:<8}{} ({})\n", row.name, row.help, row.attributes.join(", "))).collect()
+    EXPORTERS
+        .iter()
+        .map(|row| format!("  type={:<8}{} ({})\n", row.name, row.help, row.attributes.join(", ")))
+        .collect()
 }
 
 /// The exporter of an `--output`.
@@ -98,7 +121,8 @@ pub fn exporter(wanted: &Wanted) -> Result<Box<dyn Exporter>> {
         return Err(unknown(&format!("attribute of type={}", row.name), key, row.attributes));
     }
     if wanted.attributes.get("push").is_some_and(|push| push != "false") {
-        return Err(Error::new(Kind::Usage, "push=true is not there yet").hint("export with type=oci and push with `skopeo copy`"));
+        return Err(Error::new(Kind::Usage, "push=true is not there yet")
+            .hint("export with type=oci and push with `skopeo copy`"));
     }
     (row.make)(wanted)
 }
@@ -130,7 +154,8 @@ impl Wanted {
         match self.text("dest") {
             Some("-") => Ok(None),
             Some(path) if !path.is_empty() => Ok(Some(path.into())),
-            _ => Err(Error::new(Kind::Usage, format!("type={} needs dest=", self.kind)).hint("a path, or `-` for standard output")),
+            _ => Err(Error::new(Kind::Usage, format!("type={} needs dest=", self.kind))
+                .hint("a path, or `-` for standard output")),
         }
     }
 
@@ -138,7 +163,8 @@ impl Wanted {
         let level = match self.text("compression-level") {
             None => None,
             Some(text) => Some(text.parse::<u32>().ok().filter(|level| *level <= 22).ok_or_else(|| {
-                Error::new(Kind::Usage, format!("compression-level={text} is no level")).hint("gzip has 0 to 9, zstd 0 to 22")
+                Error::new(Kind::Usage, format!("compression-level={text} is no level"))
+                    .hint("gzip has 0 to 9, zstd 0 to 22")
             })?),
         };
         match self.text("compression") {
@@ -151,7 +177,12 @@ impl Wanted {
 
     /// The names of `name=` and `-t`.
     fn all_names(&self) -> Vec<String> {
-        let own = self.text("name").into_iter().flat_map(|names| names.split(',')).filter(|name| !name.is_empty()).map(str::to_owned);
+        let own = self
+            .text("name")
+            .into_iter()
+            .flat_map(|names| names.split(','))
+            .filter(|name| !name.is_empty())
+            .map(str::to_owned);
         let mut names: Vec<String> = own.collect();
         names.extend(self.names.iter().filter(|name| !names.contains(name)).cloned().collect::<Vec<_>>());
         names

@@ -98,7 +98,9 @@ fn files(folder: &Path) -> Vec<PathBuf> {
         for entry in fs::read_dir(&folder).into_iter().flatten().flatten() {
             match entry.file_type() {
                 // The files of images are not ours to look through.
-                Ok(kind) if kind.is_dir() && !entry.file_name().to_string_lossy().starts_with("dir-") => todo.push(entry.path()),
+                Ok(kind) if kind.is_dir() && !entry.file_name().to_string_lossy().starts_with("dir-") => {
+                    todo.push(entry.path())
+                }
                 Ok(kind) if !kind.is_dir() => found.push(entry.path()),
                 _ => {}
             }

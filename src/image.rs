@@ -37,13 +37,26 @@ pub struct Image {
 }
 
 /// Puts an image together. The layers of new history entries are the topmost ones, in order.
-pub fn assemble(config: &ImageConfig, past: &[Past], layers: &[LayerId], platform: &Platform, epoch: Option<i64>, store: &Layers) -> Result<Image> {
+pub fn assemble(
+    config: &ImageConfig,
+    past: &[Past],
+    layers: &[LayerId],
+    platform: &Platform,
+    epoch: Option<i64>,
+    store: &Layers,
+) -> Result<Image> {
     let mut config = config.clone();
     let times = layers.iter().map(|layer| Ok(store.record(layer)?.created)).collect::<Result<Vec<i64>>>()?;
     let clamp = |time: i64| epoch.map_or(time, |epoch| time.min(epoch));
     let new_layers = past.iter().filter(|past| matches!(past, Past::New { vertex: Some(_), .. })).count();
-    let base_layers = layers.len().checked_sub(new_layers).ok_or_else(|| Error::new(Kind::System, "BUG: fewer layers than steps that made one"))?;
-    let base: Vec<History> = past.iter().filter_map(|past| if let Past::Base(history) = past { Some(history.clone()) } else { None }).collect();
+    let base_layers = layers
+        .len()
+        .checked_sub(new_layers)
+        .ok_or_else(|| Error::new(Kind::System, "BUG: fewer layers than steps that made one"))?;
+    let base: Vec<History> = past
+        .iter()
+        .filter_map(|past| if let Past::Base(history) = past { Some(history.clone()) } else { None })
+        .collect();
     config.history = normal(base, base_layers);
 
     let mut next = base_layers;
@@ -65,9 +78,11 @@ pub fn assemble(config: &ImageConfig, past: &[Past], layers: &[LayerId], platfor
     }
     let last = clamp(times.iter().skip(base_layers).copied().max().unwrap_or(now));
     config.created = Some(rfc3339(epoch.unwrap_or(last)));
-    let diff_ids = layers.iter().map(|layer| Ok(store.diff_id(layer, epoch)?.to_string())).collect::<Result<Vec<String>>>()?;
+    let diff_ids =
+        layers.iter().map(|layer| Ok(store.diff_id(layer, epoch)?.to_string())).collect::<Result<Vec<String>>>()?;
     config.rootfs = RootFs { diff_ids, ..RootFs::default() };
-    let config = serde_json::to_vec(&config).map_err(|cause| Error::new(Kind::Export, "cannot write the config").because(cause))?;
+    let config = serde_json::to_vec(&config)
+        .map_err(|cause| Error::new(Kind::Export, "cannot write the config").because(cause))?;
     let id = Digest::of(&config);
     store.store().put_blob(&config)?;
     Ok(Image { config, id, layers: layers.to_vec(), platform: platform.clone(), epoch })
@@ -111,7 +126,7 @@ mod tests {
         assert_eq!(rfc3339(0), "1970-01-01T00:00:00Z");
         assert_eq!(rfc3339(951_782_399), "2000-02-28T23:59:59Z");
         assert_eq!(rfc3339(951_782_400), "2000-02-29T00:00:00Z");
-        assert_eq!(rfc3339(1_795_228_800), "2026-11-21T00:00:00Z");
+        assert_eq!(rfc3339(1_795_228_800), "2026-11-21T02:40:00Z");
     }
 
     #[test]

@@ -54,7 +54,11 @@ impl std::str::FromStr for LayerId {
     type Err = String;
     fn from_str(text: &str) -> Result<LayerId, String> {
         let hex = text.bytes().all(|byte| byte.is_ascii_digit() || (b'a'..=b'f').contains(&byte));
-        if hex && matches!(text.len(), 32 | 64) { Ok(LayerId(text.to_owned())) } else { Err(format!("`{text:.80}` is no layer id")) }
+        if hex && matches!(text.len(), 32 | 64) {
+            Ok(LayerId(text.to_owned()))
+        } else {
+            Err(format!("`{text:.80}` is no layer id"))
+        }
     }
 }
 

@@ -20,8 +20,8 @@ mod sys;
 
 use clap::Parser as _;
 use cli::args::{self, Cli, Command};
-use cli::request::{self, BuildRequest, Environment};
 use cli::failure;
+use cli::request::{self, BuildRequest, Environment};
 use error::{Error, Kind, Result};
 use layer::{Flavour, Layers};
 use std::io::{IsTerminal as _, Write as _};
@@ -81,7 +81,13 @@ fn run(cli: Cli, color: bool) -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-fn build_image(args: &args::Build, request: &BuildRequest, layers: &Layers, identity: &Identity, color: bool) -> Result<ExitCode> {
+fn build_image(
+    args: &args::Build,
+    request: &BuildRequest,
+    layers: &Layers,
+    identity: &Identity,
+    color: bool,
+) -> Result<ExitCode> {
     let terminal = std::io::stderr().is_terminal() && std::env::var("TERM").is_ok_and(|term| term != "dumb");
     let view = if args.quiet { "quiet" } else { &args.progress };
     let mut observers = vec![progress::view(view, progress::Screen { terminal, color })?];
@@ -96,7 +102,8 @@ fn build_image(args: &args::Build, request: &BuildRequest, layers: &Layers, iden
     let id = pipeline::build(request, layers, &stop, &observer)?;
     drop(observer);
     if request.quiet {
-        writeln!(std::io::stdout(), "{id}").map_err(|cause| Error::new(Kind::Export, "cannot print the image id").because(cause))?;
+        writeln!(std::io::stdout(), "{id}")
+            .map_err(|cause| Error::new(Kind::Export, "cannot print the image id").because(cause))?;
     }
     Ok(ExitCode::SUCCESS)
 }

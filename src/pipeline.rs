@@ -32,11 +32,19 @@ pub fn build(request: &BuildRequest, layers: &Layers, stop: &Stop, observer: &Ar
     let mut images = Vec::new();
     for platform in &request.platforms {
         let resolver = Resolver::new(request, &build.machine, observer);
-        let plan = frontend::plan(&document, &build.request_for(platform), &resolver).map_err(|errors| picture::of_dockerfile(request, &errors))?;
+        let plan = frontend::plan(&document, &build.request_for(platform), &resolver)
+            .map_err(|errors| picture::of_dockerfile(request, &errors))?;
         build.warn(&plan);
         build.refuse(&plan, platform)?;
         let rootfs = build.solve(&plan)?;
-        images.push(image::assemble(&plan.config, &plan.history, &rootfs.layers, &plan.platform, request.epoch, layers)?);
+        images.push(image::assemble(
+            &plan.config,
+            &plan.history,
+            &rootfs.layers,
+            &plan.platform,
+            request.epoch,
+            layers,
+        )?);
     }
     build.machine.contexts.values().for_each(Context::save);
     build.export(&images)?;
@@ -105,7 +113,10 @@ impl<'a> Build<'a> {
             let text = picture::warning(self.request, warning);
             self.event(&Event::Warning { text });
         }
-        let shared = plan.graph.iter().any(|(_, vertex)| matches!(&vertex.op, Op::Exec(exec) if exec.network == Network::Default));
+        let shared = plan
+            .graph
+            .iter()
+            .any(|(_, vertex)| matches!(&vertex.op, Op::Exec(exec) if exec.network == Network::Default));
         if shared {
             let text = "RUN uses the host's network; --network=none takes it away".to_owned();
             self.event(&Event::Warning { text });
@@ -117,9 +128,11 @@ impl<'a> Build<'a> {
         for (id, vertex) in plan.graph.iter() {
             let Op::Exec(exec) = &vertex.op else { continue };
             let error = if exec.network == Network::Host && !self.request.allow.network_host {
-                Error::new(Kind::Dockerfile, "network.host is not allowed").hint("add `--allow network.host` if you trust this Dockerfile")
+                Error::new(Kind::Dockerfile, "network.host is not allowed")
+                    .hint("add `--allow network.host` if you trust this Dockerfile")
             } else if exec.security == Security::Insecure && !self.request.allow.security_insecure {
-                Error::new(Kind::Dockerfile, "security.insecure is not allowed").hint("add `--allow security.insecure` if you trust this Dockerfile")
+                Error::new(Kind::Dockerfile, "security.insecure is not allowed")
+                    .hint("add `--allow security.insecure` if you trust this Dockerfile")
             } else if !Platform::host().accepts(&plan.platform) && plan.platform.os == platform.os {
                 Error::new(Kind::Dockerfile, format!("RUN for {} needs a machine of that kind: this is {}", plan.platform, Platform::host()))
                     .hint("other platforms work without RUN, or with `FROM --platform=$BUILDPLATFORM` for the stages that have it")
@@ -133,7 +146,8 @@ impl<'a> Build<'a> {
 
     fn solve(&mut self, plan: &Plan) -> Result<Rootfs> {
         let Some(target) = plan.target else { return Ok(Rootfs::default()) };
-        let fresh = |id: VertexId| self.request.no_cache || self.request.no_cache_filter.contains(&plan.graph.get(id).stage);
+        let fresh =
+            |id: VertexId| self.request.no_cache || self.request.no_cache_filter.contains(&plan.graph.get(id).stage);
         self.machine.first_step = self.next_step;
         let jobs = std::thread::available_parallelism().map_or(2, usize::from).max(2);
         let task = Task { graph: &plan.graph, targets: &[target], fresh: &fresh, jobs, first_step: self.next_step };
@@ -151,7 +165,12 @@ impl<'a> Build<'a> {
         let mut outputs = self.request.outputs.clone();
         if !self.request.names.is_empty() && !outputs.iter().any(|output| output.kind == "image") {
             let now = outputs.first().map_or_else(|| self.request.epoch.unwrap_or_else(now), |output| output.now);
-            outputs.push(export::Wanted { kind: "image".to_owned(), names: self.request.names.clone(), now, ..Default::default() });
+            outputs.push(export::Wanted {
+                kind: "image".to_owned(),
+                names: self.request.names.clone(),
+                now,
+                ..Default::default()
+            });
         }
         let mut exported = Exported::default();
         for output in &outputs {
@@ -187,7 +206,8 @@ impl<'a> Build<'a> {
             if !names.is_empty() {
                 metadata["image.name"] = json!(names.join(","));
             }
-            let text = serde_json::to_string_pretty(&metadata).map_err(|cause| Error::new(Kind::Export, "cannot write the metadata").because(cause))?;
+            let text = serde_json::to_string_pretty(&metadata)
+                .map_err(|cause| Error::new(Kind::Export, "cannot write the metadata").because(cause))?;
             std::fs::write(path, text + "\n").at("write", path)?;
         }
         Ok(())

@@ -31,7 +31,11 @@ pub struct Screen {
 
 /// All views.
 pub const VIEWS: &[Row] = &[
-    Row { name: "auto", help: "tty on a terminal, plain elsewhere", make: |screen| if screen.terminal { tty::view(screen) } else { plain::view() } },
+    Row {
+        name: "auto",
+        help: "tty on a terminal, plain elsewhere",
+        make: |screen| if screen.terminal { tty::view(screen) } else { plain::view() },
+    },
     Row { name: "tty", help: "a live view with bars and the tail of what runs", make: tty::view },
     Row { name: "plain", help: "a line for everything that happens", make: |_| plain::view() },
     Row { name: "quiet", help: "nothing but errors", make: |_| Arc::new(Nothing) },

@@ -7,7 +7,8 @@ use common::{KILN, Space, have, is_root, registry, repository};
 use std::process::Command;
 
 /// Cases that an ordinary user can't pass: the set-up makes directories that only root reads, or the RUN makes devices.
-const NEEDS_ROOT: &[&str] = &["copy-add/chmod-keeps-source-modes", "copy-add/dir-modes-source", "copy-add/empty-dir", "run/fifo-socket-device"];
+const NEEDS_ROOT: &[&str] =
+    &["copy-add/chmod-keeps-source-modes", "copy-add/dir-modes-source", "copy-add/empty-dir", "run/fifo-socket-device"];
 
 #[test]
 fn all_cases_come_out_as_in_buildkit() {

@@ -95,7 +95,8 @@ fn a_python_service_with_cache_mounts() {
     assert_eq!(edited.ran.len(), 2, "only the copy of the service and its check: {:?}", edited.ran);
     assert!(edited.stderr.contains("good day, test"), "{}", edited.stderr);
     let root = files(&space, &dir, &args[..3]);
-    let left = run("find", &[&format!("{root}/var/cache/apt"), &format!("{root}/var/lib/apt/lists"), "-type", "f"]).stdout;
+    let left =
+        run("find", &[&format!("{root}/var/cache/apt"), &format!("{root}/var/lib/apt/lists"), "-type", "f"]).stdout;
     assert_eq!(String::from_utf8_lossy(&left), "", "the cache mounts are in no layer");
     space.assert_whole();
 }
@@ -115,7 +116,10 @@ fn many_small_files_and_an_ignore_file() {
     space.write("assets/src/page1.txt", "edited\n");
     let edited = space.built(&args).ran;
     let last = "COPY --from=build --chown=www-data:www-data /app /srv/app";
-    assert_eq!(edited, ["COPY . .", "RUN cat src/*.txt | sha256sum > bundle.sum && find . -type f | sort > files.txt", last]);
+    assert_eq!(
+        edited,
+        ["COPY . .", "RUN cat src/*.txt | sha256sum > bundle.sum && find . -type f | sort > files.txt", last]
+    );
     let root = files(&space, &dir, &args[..2]);
     let list = std::fs::read_to_string(format!("{root}/srv/app/files.txt")).unwrap();
     assert!(list.contains("./src/keep.tmp") && !list.contains("x.tmp") && !list.contains("node_modules"), "{list}");

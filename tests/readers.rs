@@ -71,13 +71,25 @@ fn docker_loads_and_runs_what_is_saved() {
     assert!(space.kiln(&["save", "-o", &saved, "kiln-test:1"]).status().unwrap().success());
     let host = format!("unix://{socket}");
     let mut daemon = std::process::Command::new("dockerd")
-        .args(["--data-root", &root, "--exec-root", &path(&space, "exec"), "--pidfile", &path(&space, "pid"), "-H", &host, "--iptables=false", "--bridge=none"])
+        .args([
+            "--data-root",
+            &root,
+            "--exec-root",
+            &path(&space, "exec"),
+            "--pidfile",
+            &path(&space, "pid"),
+            "-H",
+            &host,
+            "--iptables=false",
+            "--bridge=none",
+        ])
         .args(["--storage-driver=vfs", "--containerd-namespace=kiln-test"])
         .stdout(std::process::Stdio::null())
         .stderr(std::process::Stdio::null())
         .spawn()
         .unwrap();
-    let docker = |args: &[&str]| std::process::Command::new("/usr/bin/docker").args(["-H", &host]).args(args).output().unwrap();
+    let docker =
+        |args: &[&str]| std::process::Command::new("/usr/bin/docker").args(["-H", &host]).args(args).output().unwrap();
     let up = (0..100).any(|_| {
         std::thread::sleep(std::time::Duration::from_millis(100));
         docker(&["info"]).status.success()
@@ -104,7 +116,15 @@ fn podman_or_runc_runs_an_exported_image() {
     space.built(&["-o", &format!("type=oci,tar=false,dest={dir},name=app:1"), "app"]);
     if have("podman") {
         let (pod, pod_run, image) = (path(&space, "pod"), path(&space, "podrun"), format!("oci:{dir}:1"));
-        let storage = ["--root", &pod, "--runroot", &pod_run, "--storage-driver=vfs", "--cgroup-manager=cgroupfs", "--runtime=runc"];
+        let storage = [
+            "--root",
+            &pod,
+            "--runroot",
+            &pod_run,
+            "--storage-driver=vfs",
+            "--cgroup-manager=cgroupfs",
+            "--runtime=runc",
+        ];
         let args = [&storage[..], &["run", "--rm", "--cgroups=disabled", "--network=none", &image]].concat();
         let output = std::process::Command::new("podman").args(&args).output().unwrap();
         if output.status.success() {
@@ -119,7 +139,10 @@ fn podman_or_runc_runs_an_exported_image() {
     config["process"]["terminal"] = Value::Bool(false);
     config["linux"]["resources"] = serde_json::json!({});
     std::fs::write(&file, config.to_string()).unwrap();
-    let output = run("runc", &["--root", &path(&space, "runc"), "run", "--bundle", &bundle, &format!("kiln-{}", std::process::id())]);
+    let output = run(
+        "runc",
+        &["--root", &path(&space, "runc"), "run", "--bundle", &bundle, &format!("kiln-{}", std::process::id())],
+    );
     assert_eq!(String::from_utf8_lossy(&output.stdout), "hello\n");
 }
 
@@ -144,5 +167,9 @@ fn files_come_out_as_a_directory_and_as_a_tarball() {
     std::fs::write(space.path("files.tar"), &output.stdout).unwrap();
     let list = run("tar", &["-tvf", &path(&space, "files.tar")]).stdout;
     let list = String::from_utf8_lossy(&list).into_owned();
-    assert!(list.contains("data/linked link to data/hello") || list.contains("data/hello") && !list.contains("etc/hostname"), "{list}");
+    assert!(
+        list.contains("data/linked link to data/hello")
+            || list.contains("data/hello") && !list.contains("etc/hostname"),
+        "{list}"
+    );
 }

@@ -54,7 +54,11 @@ fn modules_use_only_what_stands_below_them() {
     for path in sources("src") {
         let (module, text) = (module_of(&path), std::fs::read_to_string(&path).unwrap());
         for (number, line) in text.lines().enumerate().filter(|(_, line)| !line.trim_start().starts_with("//")) {
-            for used in line.split("crate::").skip(1).map(|rest| rest.split(|c: char| !c.is_alphanumeric() && c != '_').next().unwrap()) {
+            for used in line
+                .split("crate::")
+                .skip(1)
+                .map(|rest| rest.split(|c: char| !c.is_alphanumeric() && c != '_').next().unwrap())
+            {
                 let known = RUNGS.iter().flat_map(|rung| rung.iter()).any(|name| *name == used);
                 if known && used != module && rung(used) >= rung(&module) {
                     wrong.push(format!("{}:{}: `{module}` uses `{used}`", path.display(), number + 1));
@@ -76,7 +80,11 @@ fn the_inner_rooms_touch_no_host() {
         }
     }
     for path in sources("solver/src") {
-        assert!(!std::fs::read_to_string(&path).unwrap().contains("frontend::"), "{} knows the frontend", path.display());
+        assert!(
+            !std::fs::read_to_string(&path).unwrap().contains("frontend::"),
+            "{} knows the frontend",
+            path.display()
+        );
     }
 }
 
@@ -85,7 +93,11 @@ fn unsafe_stands_in_sys_alone() {
     for path in sources("src").into_iter().filter(|path| module_of(path) != "sys") {
         let text = std::fs::read_to_string(&path).unwrap();
         let code = text.lines().filter(|line| !line.trim_start().starts_with("//"));
-        assert!(code.clone().all(|line| !line.contains("unsafe ") && !line.contains("unsafe{")), "{} holds unsafe code", path.display());
+        assert!(
+            code.clone().all(|line| !line.contains("unsafe ") && !line.contains("unsafe{")),
+            "{} holds unsafe code",
+            path.display()
+        );
     }
 }
 
@@ -95,7 +107,11 @@ fn files_are_short_and_say_what_they_are() {
         let text = std::fs::read_to_string(&path).unwrap();
         assert!(text.starts_with("//!"), "{} has no header", path.display());
         assert!(text.lines().count() <= LONGEST, "{} has {} lines", path.display(), text.lines().count());
-        assert!(!path.ends_with("mod.rs") || path.components().any(|part| part.as_os_str() == "tests"), "{}: `x.rs` stands beside `x/`", path.display());
+        assert!(
+            !path.ends_with("mod.rs") || path.components().any(|part| part.as_os_str() == "tests"),
+            "{}: `x.rs` stands beside `x/`",
+            path.display()
+        );
     }
 }
 

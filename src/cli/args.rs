@@ -252,7 +252,8 @@ mod tests {
 
     #[test]
     fn a_typo_of_a_flag_is_suggested() {
-        let error = Cli::try_parse_from(["kiln", "build", "--no-cahce", "."]).map(drop).map_err(|error| error.to_string());
+        let error =
+            Cli::try_parse_from(["kiln", "build", "--no-cahce", "."]).map(drop).map_err(|error| error.to_string());
         assert!(error.as_ref().is_err_and(|text| text.contains("--no-cache")), "{error:?}");
     }
 }

@@ -92,7 +92,9 @@ fn usage(message: impl Into<String>) -> Error {
 }
 
 fn pair<'a>(flag: &str, text: &'a str) -> Result<(&'a str, &'a str)> {
-    text.split_once('=').filter(|(name, _)| !name.is_empty()).ok_or_else(|| usage(format!("{flag} {text}: not of the form NAME=VALUE")))
+    text.split_once('=')
+        .filter(|(name, _)| !name.is_empty())
+        .ok_or_else(|| usage(format!("{flag} {text}: not of the form NAME=VALUE")))
 }
 
 fn one_of(what: &str, value: &str, known: &[&str]) -> Error {
@@ -107,11 +109,15 @@ impl BuildRequest {
     /// Resolves what was typed.
     pub fn of(args: &args::Build, env: &Environment<'_>, now: i64) -> Result<BuildRequest> {
         if let Some(flag) = args.later.used() {
-            return Err(usage(format!("{flag} is not there yet")).hint("leave it out; what `kiln build --help` lists works"));
+            return Err(
+                usage(format!("{flag} is not there yet")).hint("leave it out; what `kiln build --help` lists works")
+            );
         }
         for (flag, value) in [("--provenance", &args.provenance), ("--sbom", &args.sbom)] {
             if value.as_deref().is_some_and(|value| value != "false") {
-                return Err(usage(format!("{flag} is not there yet")).hint(format!("leave it out, or write {flag}=false")));
+                return Err(
+                    usage(format!("{flag} is not there yet")).hint(format!("leave it out, or write {flag}=false"))
+                );
             }
         }
         let (dockerfile, dockerfile_path, context) = inputs(args)?;
@@ -126,7 +132,11 @@ impl BuildRequest {
             build_args.entry("SOURCE_DATE_EPOCH".to_owned()).or_insert(epoch);
         }
         let epoch = build_args.get("SOURCE_DATE_EPOCH").filter(|text| !text.is_empty());
-        let epoch = epoch.map(|text| text.parse::<i64>().map_err(|_| usage(format!("SOURCE_DATE_EPOCH={text} is no number of seconds")))).transpose()?;
+        let epoch = epoch
+            .map(|text| {
+                text.parse::<i64>().map_err(|_| usage(format!("SOURCE_DATE_EPOCH={text} is no number of seconds")))
+            })
+            .transpose()?;
         let mut allow = allowed(&args.allow)?;
         let network = match args.network.as_str() {
             "default" | "" => Network::Default,
@@ -142,10 +152,22 @@ impl BuildRequest {
             dockerfile,
             dockerfile_path,
             context,
-            names: args.tag.iter().map(|tag| crate::image::refs::normal(tag).map(|_| tag.clone())).collect::<Result<_>>()?,
+            names: args
+                .tag
+                .iter()
+                .map(|tag| crate::image::refs::normal(tag).map(|_| tag.clone()))
+                .collect::<Result<_>>()?,
             build_args,
             target: args.target.clone(),
-            labels: args.label.iter().map(|label| label.split_once('=').map_or((label.clone(), String::new()), |(name, value)| (name.to_owned(), value.to_owned()))).collect(),
+            labels: args
+                .label
+                .iter()
+                .map(|label| {
+                    label
+                        .split_once('=')
+                        .map_or((label.clone(), String::new()), |(name, value)| (name.to_owned(), value.to_owned()))
+                })
+                .collect(),
             platforms: platforms(&args.platform)?,
             contexts: args.build_context.iter().map(|text| named_context(text)).collect::<Result<_>>()?,
             secrets: args.secret.iter().map(|text| secret(text, env)).collect::<Result<_>>()?,
@@ -155,7 +177,11 @@ impl BuildRequest {
             pull: args.pull.unwrap_or(false),
             network,
             hosts: args.add_host.iter().map(|text| host(text)).collect::<Result<_>>()?,
-            outputs: args.output.iter().map(|text| output(text, &args.tag, epoch.unwrap_or(now))).collect::<Result<_>>()?,
+            outputs: args
+                .output
+                .iter()
+                .map(|text| output(text, &args.tag, epoch.unwrap_or(now)))
+                .collect::<Result<_>>()?,
             iidfile: args.iidfile.clone(),
             metadata_file: args.metadata_file.clone(),
             quiet: args.quiet || args.progress == "quiet",
@@ -172,7 +198,9 @@ fn inputs(args: &args::Build) -> Result<(Vec<u8>, Option<PathBuf>, Option<PathBu
         std::io::stdin().take(16 << 20).read_to_end(&mut bytes).at("read", "standard input")?;
         // The first bytes of archives: a context, which is not there yet.
         if bytes.starts_with(&[0x1f, 0x8b]) || crate::layer::compress::begins_tar(&bytes) {
-            return Err(usage("a context from standard input is not there yet").hint("unpack it and give its directory"));
+            return Err(
+                usage("a context from standard input is not there yet").hint("unpack it and give its directory")
+            );
         }
         Ok(bytes)
     };
@@ -183,7 +211,8 @@ fn inputs(args: &args::Build) -> Result<(Vec<u8>, Option<PathBuf>, Option<PathBu
         return Ok((stdin()?, None, None));
     }
     if args.context.contains("://") || args.context.starts_with("git@") {
-        return Err(usage(format!("the context `{}` is remote, which is not there yet", args.context)).hint("clone or unpack it and give its directory"));
+        return Err(usage(format!("the context `{}` is remote, which is not there yet", args.context))
+            .hint("clone or unpack it and give its directory"));
     }
     let context = PathBuf::from(&args.context);
     match args.file.as_deref() {
@@ -199,7 +228,8 @@ fn inputs(args: &args::Build) -> Result<(Vec<u8>, Option<PathBuf>, Option<PathBu
 fn dockerfile(path: &Path) -> Result<Vec<u8>> {
     if !path.exists() {
         let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
-        return Err(usage(format!("there is no Dockerfile `{}`", path.display())).hint(format!("make a file `{name}`, or name another with -f")));
+        return Err(usage(format!("there is no Dockerfile `{}`", path.display()))
+            .hint(format!("make a file `{name}`, or name another with -f")));
     }
     crate::source::context::read_text(path)
 }
@@ -210,7 +240,8 @@ fn platforms(texts: &[String]) -> Result<Vec<Platform>> {
     }
     let mut all = Vec::new();
     for text in texts.iter().flat_map(|text| text.split(',')).map(str::trim) {
-        let platform = Platform::parse(text).map_err(|cause| usage(format!("--platform {cause}")).hint("write `linux/amd64`, `linux/arm64`, ..."))?;
+        let platform = Platform::parse(text)
+            .map_err(|cause| usage(format!("--platform {cause}")).hint("write `linux/amd64`, `linux/arm64`, ..."))?;
         if !all.contains(&platform) {
             all.push(platform);
         }
@@ -266,17 +297,25 @@ fn secret(text: &str, env: &Environment<'_>) -> Result<(String, Secret)> {
     let secret = match (file, variable) {
         (Some(file), _) if Path::new(&file).is_file() => Secret::File(file.into()),
         (Some(file), _) => return Err(usage(format!("--secret {id}: there is no file `{file}`"))),
-        (None, Some(name)) => from_env(&name).ok_or_else(|| usage(format!("--secret {id}: the variable {name} is not set")))?,
-        (None, None) => from_env(&id).ok_or_else(|| usage(format!("--secret {id}: neither src= nor env=, and no variable {id}")))?,
+        (None, Some(name)) => {
+            from_env(&name).ok_or_else(|| usage(format!("--secret {id}: the variable {name} is not set")))?
+        }
+        (None, None) => {
+            from_env(&id).ok_or_else(|| usage(format!("--secret {id}: neither src= nor env=, and no variable {id}")))?
+        }
     };
     Ok((id, secret))
 }
 
 fn host(text: &str) -> Result<(String, String)> {
-    let (name, address) = text.split_once('=').or_else(|| text.split_once(':')).ok_or_else(|| usage(format!("--add-host {text}: not of the form NAME:IP")))?;
+    let (name, address) = text
+        .split_once('=')
+        .or_else(|| text.split_once(':'))
+        .ok_or_else(|| usage(format!("--add-host {text}: not of the form NAME:IP")))?;
     let address = address.trim_start_matches('[').trim_end_matches(']');
     if address == "host-gateway" {
-        return Err(usage("--add-host with host-gateway is not there yet").hint("with the host's network, `localhost` is the host"));
+        return Err(usage("--add-host with host-gateway is not there yet")
+            .hint("with the host's network, `localhost` is the host"));
     }
     if name.is_empty() || address.parse::<std::net::IpAddr>().is_err() {
         return Err(usage(format!("--add-host {text}: `{address}` is no IP address")));
@@ -332,7 +371,10 @@ pub fn age(text: &str) -> Result<u64> {
         "d" => Some(86_400),
         _ => None,
     };
-    number.zip(unit).and_then(|(number, unit)| number.checked_mul(unit)).ok_or_else(|| usage(format!("`{text}` is no age")).hint("for example 12h or 7d"))
+    number
+        .zip(unit)
+        .and_then(|(number, unit)| number.checked_mul(unit))
+        .ok_or_else(|| usage(format!("`{text}` is no age")).hint("for example 12h or 7d"))
 }
 
 #[cfg(test)]
@@ -345,7 +387,9 @@ mod tests {
         std::fs::write(dir.path().join("Dockerfile"), "FROM scratch\n").expect("written");
         let context = dir.path().to_string_lossy().into_owned();
         let words = ["kiln", "build"].into_iter().chain(args.iter().copied()).chain([context.as_str()]);
-        let args::Command::Build(build) = args::Cli::try_parse_from(words).expect("flags").command else { panic!("another command") };
+        let args::Command::Build(build) = args::Cli::try_parse_from(words).expect("flags").command else {
+            panic!("another command")
+        };
         let get = |name: &str| (name == "SET").then(|| "value".to_owned());
         BuildRequest::of(&build, &Environment { get: &get }, 7)
     }
@@ -358,10 +402,29 @@ mod tests {
 
     #[test]
     fn flags_mean_what_they_mean_to_docker() {
-        let request = request(&["--build-arg=A=1", "--build-arg=SET", "--build-arg=UNSET", "--platform=linux/amd64,arm64", "--add-host=a:1.2.3.4",
-            "--secret=id=s,env=SET", "--network=host", "-o", "type=oci,dest=-", "--label=x=y=z", "-t", "a/b:c"]).expect("a request");
-        assert_eq!(request.build_args.iter().map(|(k, v)| format!("{k}={v}")).collect::<Vec<_>>(), ["A=1", "SET=value"]);
-        assert_eq!(request.platforms.iter().map(ToString::to_string).collect::<Vec<_>>(), ["linux/amd64", "linux/arm64"]);
+        let request = request(&[
+            "--build-arg=A=1",
+            "--build-arg=SET",
+            "--build-arg=UNSET",
+            "--platform=linux/amd64,arm64",
+            "--add-host=a:1.2.3.4",
+            "--secret=id=s,env=SET",
+            "--network=host",
+            "-o",
+            "type=oci,dest=-",
+            "--label=x=y=z",
+            "-t",
+            "a/b:c",
+        ])
+        .expect("a request");
+        assert_eq!(
+            request.build_args.iter().map(|(k, v)| format!("{k}={v}")).collect::<Vec<_>>(),
+            ["A=1", "SET=value"]
+        );
+        assert_eq!(
+            request.platforms.iter().map(ToString::to_string).collect::<Vec<_>>(),
+            ["linux/amd64", "linux/arm64"]
+        );
         assert_eq!(request.hosts, [("a".to_owned(), "1.2.3.4".to_owned())]);
         assert_eq!(request.secrets.get("s"), Some(&Secret::Value(b"value".to_vec())));
         assert!(request.allow.network_host && request.network == Network::Host);
@@ -389,7 +452,8 @@ mod tests {
     #[test]
     fn the_store_is_where_the_environment_says() {
         let root_of = |pairs: &'static [(&str, &str)], is_root| {
-            let get = move |name: &str| pairs.iter().find(|(known, _)| *known == name).map(|(_, value)| (*value).to_owned());
+            let get =
+                move |name: &str| pairs.iter().find(|(known, _)| *known == name).map(|(_, value)| (*value).to_owned());
             root(&Environment { get: &get }, is_root).map(|path| path.display().to_string()).ok()
         };
         assert_eq!(root_of(&[("KILN_ROOT", "/k"), ("HOME", "/h")], true).as_deref(), Some("/k"));

@@ -96,15 +96,20 @@ impl Machine {
                 let view = self.view(from, step)?;
                 let top = resolve(&view, wanted.source.as_bytes())?;
                 if top.entry.is_none() {
-                    return Err(Error::new(Kind::Step, format!("`{}` is not in the source of the cache mount", wanted.source)));
+                    return Err(Error::new(
+                        Kind::Step,
+                        format!("`{}` is not in the source of the cache mount", wanted.source),
+                    ));
                 }
                 crate::layer::unpack::write_tree(&view, &top.path, &new, self.layers.flavour())?;
             }
             None => {
                 fs::create_dir(&new).at("make", &new)?;
                 let (uid, gid) = (Uid::from_raw(wanted.uid), Gid::from_raw(wanted.gid));
-                rustix::fs::chownat(CWD, &new, Some(uid), Some(gid), AtFlags::empty()).at("change the owner of", &new)?;
-                rustix::fs::chmodat(CWD, &new, Mode::from(wanted.mode), AtFlags::empty()).at("set the mode of", &new)?;
+                rustix::fs::chownat(CWD, &new, Some(uid), Some(gid), AtFlags::empty())
+                    .at("change the owner of", &new)?;
+                rustix::fs::chmodat(CWD, &new, Mode::from(wanted.mode), AtFlags::empty())
+                    .at("set the mode of", &new)?;
             }
         }
         match fs::rename(&new, data) {

@@ -75,7 +75,10 @@ impl Table {
         if let Some(Node::File { size, .. }) = found.entry.as_ref().map(|entry| &entry.node) {
             let name = String::from_utf8_lossy(path).into_owned();
             if *size > LARGEST_FILE {
-                return Err(Error::new(Kind::Step, format!("`/{name}` of the image is larger than {LARGEST_FILE} bytes")));
+                return Err(Error::new(
+                    Kind::Step,
+                    format!("`/{name}` of the image is larger than {LARGEST_FILE} bytes"),
+                ));
             }
             let reader = files.open(&found.path)?;
             reader.take(LARGEST_FILE).read_to_end(&mut text).map_err(|cause| {

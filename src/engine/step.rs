@@ -123,7 +123,8 @@ impl Machine {
                     (MountKind::Layers { lowers, source: source.clone().into_bytes(), readonly: *readonly }, want)
                 }
                 op::MountKind::Cache { source, readonly, from, .. } => {
-                    let held = held.iter().find(|(place, _)| *place == at).ok_or_else(|| bug("a cache mount is not held"))?;
+                    let held =
+                        held.iter().find(|(place, _)| *place == at).ok_or_else(|| bug("a cache mount is not held"))?;
                     // What a cache was filled from is its root already.
                     let source = if from.is_some() { "/" } else { source.as_str() };
                     let source = source.as_bytes().to_vec();
@@ -241,7 +242,9 @@ fn failed(exec: &op::Exec, exit: Exit, tail: Tail) -> Error {
     let message = format!("process {command:?} did not complete successfully: exit code: {code}");
     let error = Error::new(Kind::Step, message);
     let error = match (code, exit) {
-        (126, _) => error.hint("the command was found but could not be run: is it executable, and for this architecture?"),
+        (126, _) => {
+            error.hint("the command was found but could not be run: is it executable, and for this architecture?")
+        }
         (127, _) => error.hint("a command was not found: is it installed in an earlier step, and in PATH?"),
         (_, Exit::Signal(9)) => error.hint("it was killed; when nobody did that, memory ran out"),
         _ => error,

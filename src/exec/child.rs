@@ -11,8 +11,9 @@ use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags, ResolveFlags};
 use rustix::io::Errno;
 use rustix::mount::{
-    FsMountFlags, FsOpenFlags, MountAttrFlags, MountPropagationFlags, MoveMountFlags, OpenTreeFlags, UnmountFlags, fsconfig_create,
-    fsconfig_set_flag, fsconfig_set_string, fsmount, fsopen, mount_change, move_mount, open_tree, unmount,
+    FsMountFlags, FsOpenFlags, MountAttrFlags, MountPropagationFlags, MoveMountFlags, OpenTreeFlags, UnmountFlags,
+    fsconfig_create, fsconfig_set_flag, fsconfig_set_string, fsmount, fsopen, mount_change, move_mount, open_tree,
+    unmount,
 };
 use rustix::process::{Signal, set_parent_process_death_signal};
 use rustix::thread::CapabilitySet;
@@ -104,7 +105,8 @@ fn execute(plan: &Plan) -> Errno {
 fn stage(plan: &Plan) -> Result<OwnedFd, Failure> {
     let mounted = tmpfs(Some(c"0700"), None).doing("make its stage", 0)?;
     attach(mounted.as_fd(), CWD, &plan.stage).doing("make its stage", 1)?;
-    let stage = rustix::fs::openat(CWD, &*plan.stage, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty());
+    let stage =
+        rustix::fs::openat(CWD, &*plan.stage, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty());
     let stage = stage.doing("make its stage", 2)?;
     for name in [c"root", c"empty"] {
         rustix::fs::mkdirat(&stage, name, Mode::from(0o755)).doing("make its stage", 3)?;
@@ -121,7 +123,11 @@ fn tmpfs(mode: Option<&CStr>, size: Option<&CStr>) -> Result<OwnedFd, Errno> {
         fsconfig_set_string(fs.as_fd(), c"size", size)?;
     }
     fsconfig_create(fs.as_fd())?;
-    fsmount(fs.as_fd(), FsMountFlags::FSMOUNT_CLOEXEC, MountAttrFlags::MOUNT_ATTR_NOSUID | MountAttrFlags::MOUNT_ATTR_NODEV)
+    fsmount(
+        fs.as_fd(),
+        FsMountFlags::FSMOUNT_CLOEXEC,
+        MountAttrFlags::MOUNT_ATTR_NOSUID | MountAttrFlags::MOUNT_ATTR_NODEV,
+    )
 }
 
 fn attach(mounted: BorrowedFd<'_>, dir: BorrowedFd<'_>, path: &CStr) -> Result<(), Errno> {
@@ -156,7 +162,8 @@ fn overlay(overlay: &Overlay, stage: BorrowedFd<'_>, names: Option<(&CStr, &CStr
         (None, Some((upper, work))) => {
             for (key, name) in [(c"upperdir", upper), (c"workdir", work)] {
                 rustix::fs::mkdirat(stage, name, Mode::from(0o755))?;
-                let dir = rustix::fs::openat(stage, name, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())?;
+                let dir =
+                    rustix::fs::openat(stage, name, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())?;
                 rustix::mount::fsconfig_set_fd(fs.as_fd(), key, dir.as_fd())?;
             }
         }
@@ -325,7 +332,8 @@ fn mount(target: &Target, at: usize, stage: BorrowedFd<'_>, root: BorrowedFd<'_>
         }
         What::Dir { path, source } => {
             let flags = OFlags::PATH | OFlags::CLOEXEC;
-            let dir = rustix::fs::openat(CWD, &**path, flags, Mode::empty()).doing("find the source of a mount for", at)?;
+            let dir =
+                rustix::fs::openat(CWD, &**path, flags, Mode::empty()).doing("find the source of a mount for", at)?;
             let place = beneath(dir.as_fd(), source).doing("find the source of a mount for", at)?;
             clone_of(place.as_fd()).doing(doing, at)?
         }
@@ -406,7 +414,8 @@ fn pivot(root: BorrowedFd<'_>) -> Step {
 
 fn standard_streams(plan: &Plan) -> Step {
     let doing = "set up its streams";
-    let null = rustix::fs::openat(CWD, c"/dev/null", OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty()).doing(doing, 0)?;
+    let null =
+        rustix::fs::openat(CWD, c"/dev/null", OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty()).doing(doing, 0)?;
     for fd in [&plan.out, &plan.err] {
         // So that the user of the step can open /dev/stdout.
         let _ = rustix::fs::fchown(fd, Some(plan.uid), Some(plan.gid));
@@ -436,7 +445,11 @@ fn privileges(plan: &Plan) -> Step {
     }
     spawn::set_ids(plan.uid, plan.gid).doing(doing, 1)?;
     if plan.uid.is_root() && !plan.insecure {
-        let sets = rustix::thread::CapabilitySets { effective: CAPABILITIES, permitted: CAPABILITIES, inheritable: CapabilitySet::empty() };
+        let sets = rustix::thread::CapabilitySets {
+            effective: CAPABILITIES,
+            permitted: CAPABILITIES,
+            inheritable: CapabilitySet::empty(),
+        };
         rustix::thread::set_capabilities(None, sets).doing("drop its privileges", 0)?;
     }
     Ok(())

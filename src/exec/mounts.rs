@@ -3,7 +3,8 @@
 use std::ffi::CStr;
 
 /// In the order in which they are mounted.
-pub(super) const FIXED: &[&CStr] = &[c"proc", c"dev", c"dev/pts", c"dev/shm", c"dev/mqueue", c"sys", c"etc/hosts", c"etc/resolv.conf"];
+pub(super) const FIXED: &[&CStr] =
+    &[c"proc", c"dev", c"dev/pts", c"dev/shm", c"dev/mqueue", c"sys", c"etc/hosts", c"etc/resolv.conf"];
 
 /// Hidden: files by /dev/null, directories by an empty tmpfs.
 pub(super) const MASKED: &[&CStr] = &[

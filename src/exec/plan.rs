@@ -89,7 +89,12 @@ impl Plan {
         Ok(Plan {
             stage: path(&spec.stage)?,
             root,
-            mounts: spec.mounts.iter().enumerate().map(|(at, mount)| Target::of(at, mount, spec.userxattr)).collect::<Result<_>>()?,
+            mounts: spec
+                .mounts
+                .iter()
+                .enumerate()
+                .map(|(at, mount)| Target::of(at, mount, spec.userxattr))
+                .collect::<Result<_>>()?,
             hostname: spec.hostname.clone().into_bytes(),
             network_none: spec.network == Network::None,
             insecure: spec.insecure,
@@ -111,8 +116,15 @@ impl Plan {
 
     /// The child's failure in words.
     pub(super) fn explain(&self, failure: Failure) -> Error {
-        let name = |list: &[&std::ffi::CStr]| list.get(failure.which).map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
-        let target = || self.mounts.get(failure.which).map(|target| format!("/{}", target.path.to_string_lossy())).unwrap_or_default();
+        let name = |list: &[&std::ffi::CStr]| {
+            list.get(failure.which).map(|name| name.to_string_lossy().into_owned()).unwrap_or_default()
+        };
+        let target = || {
+            self.mounts
+                .get(failure.which)
+                .map(|target| format!("/{}", target.path.to_string_lossy()))
+                .unwrap_or_default()
+        };
         let errno = failure.errno;
         match failure.doing {
             "execute" if errno == rustix::io::Errno::NOENT && !self.shown.contains('/') => {
@@ -125,14 +137,19 @@ impl Plan {
                 _ => "is it executable for the user that runs it?",
             }),
             "enter the working directory" => {
-                Error::new(Kind::Step, format!("cannot enter the working directory `{}`", self.cwd.to_string_lossy())).because(errno)
+                Error::new(Kind::Step, format!("cannot enter the working directory `{}`", self.cwd.to_string_lossy()))
+                    .because(errno)
             }
             "change the user" => Error::new(Kind::System, format!("cannot run as user {}: {errno}", self.uid))
                 .hint("this id is not mapped: give the user a range in /etc/subuid and /etc/subgid, or run as root"),
-            "mount" | "find the source of a mount for" => Error::new(Kind::Step, format!("cannot {} `{}`", failure.doing, target())).because(errno),
+            "mount" | "find the source of a mount for" => {
+                Error::new(Kind::Step, format!("cannot {} `{}`", failure.doing, target())).because(errno)
+            }
             "mount fixed" => Error::new(Kind::System, format!("cannot mount `/{}`", name(FIXED))).because(errno),
             "mask" => Error::new(Kind::System, format!("cannot hide `/{}`", name(MASKED))).because(errno),
-            doing => Error::new(Kind::System, format!("a container cannot {doing}")).because(errno).hint("run `kiln doctor`, or try as root"),
+            doing => Error::new(Kind::System, format!("a container cannot {doing}"))
+                .because(errno)
+                .hint("run `kiln doctor`, or try as root"),
         }
     }
 }
@@ -154,16 +171,26 @@ impl Target {
         let (what, readonly) = match &mount.kind {
             MountKind::Layers { lowers, source, readonly } => {
                 let lowers: Vec<&Path> = lowers.iter().map(AsRef::as_ref).collect();
-                (What::Layers { overlay: Overlay::of(&lowers, userxattr)?, source: relative(source)?, writable: !readonly }, *readonly)
+                (
+                    What::Layers {
+                        overlay: Overlay::of(&lowers, userxattr)?,
+                        source: relative(source)?,
+                        writable: !readonly,
+                    },
+                    *readonly,
+                )
             }
-            MountKind::Dir { path: dir, source, readonly } => (What::Dir { path: path(dir)?, source: relative(source)? }, *readonly),
+            MountKind::Dir { path: dir, source, readonly } => {
+                (What::Dir { path: path(dir)?, source: relative(source)? }, *readonly)
+            }
             MountKind::Tmpfs { size } => {
                 let size = size.map(|size| string(size.to_string().as_bytes())).transpose()?;
                 (What::Tmpfs { size }, false)
             }
-            MountKind::Bytes { data, mode, uid, gid } => {
-                (What::Bytes { data: data.clone(), mode: *mode, uid: Uid::from_raw(*uid), gid: Gid::from_raw(*gid) }, true)
-            }
+            MountKind::Bytes { data, mode, uid, gid } => (
+                What::Bytes { data: data.clone(), mode: *mode, uid: Uid::from_raw(*uid), gid: Gid::from_raw(*gid) },
+                true,
+            ),
         };
         let path = relative(&mount.target)?;
         let bytes = path.as_bytes();

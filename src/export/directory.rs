@@ -5,9 +5,9 @@ use super::plain::folder;
 use super::{Exported, Exporter, Wanted};
 use crate::error::{At, Error, Kind, Result};
 use crate::image::Image;
-use crate::layer::{LayerId, Layers};
 use crate::layer::tree::{Entry, Node, name, parent};
 use crate::layer::view::View;
+use crate::layer::{LayerId, Layers};
 use rustix::fd::OwnedFd;
 use rustix::fs::{AtFlags, Gid, Mode, OFlags, ResolveFlags, Timespec, Timestamps, Uid};
 use std::collections::HashMap;
@@ -21,7 +21,9 @@ struct Local {
 
 pub(super) fn local(wanted: &Wanted) -> Result<Box<dyn Exporter>> {
     let split = wanted.text("platform-split").map(|_| wanted.flag("platform-split", true)).transpose()?;
-    let dest = wanted.dest()?.ok_or_else(|| Error::new(Kind::Usage, "type=local can't write to standard output").hint("use type=tar"))?;
+    let dest = wanted
+        .dest()?
+        .ok_or_else(|| Error::new(Kind::Usage, "type=local can't write to standard output").hint("use type=tar"))?;
     Ok(Box::new(Local { dest, split }))
 }
 
@@ -36,9 +38,11 @@ impl Exporter for Local {
 
     fn export(&self, images: &[Image], layers: &Layers) -> Result<Exported> {
         for image in images {
-            let dest = if self.split.unwrap_or(images.len() > 1) { self.dest.join(folder(image)) } else { self.dest.clone() };
+            let dest =
+                if self.split.unwrap_or(images.len() > 1) { self.dest.join(folder(image)) } else { self.dest.clone() };
             std::fs::create_dir_all(&dest).at("make", &dest)?;
-            Target { dir: File::open(&dest).at("open", &dest)?, dest: &dest, epoch: image.epoch }.fill(image, layers)?;
+            Target { dir: File::open(&dest).at("open", &dest)?, dest: &dest, epoch: image.epoch }
+                .fill(image, layers)?;
         }
         Ok(Exported::default())
     }
@@ -79,17 +83,32 @@ impl Target<'_> {
     fn open(&self, path: &[u8]) -> Result<OwnedFd> {
         let flags = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS;
         let path = if path.is_empty() { b"." } else { path };
-        let open = rustix::fs::openat2(&self.dir, path, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty(), flags);
-        open.map_err(|cause| Error::new(Kind::Export, format!("cannot write into `{}`", self.shown(path).display())).because(cause))
+        let open = rustix::fs::openat2(
+            &self.dir,
+            path,
+            OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC,
+            Mode::empty(),
+            flags,
+        );
+        open.map_err(|cause| {
+            Error::new(Kind::Export, format!("cannot write into `{}`", self.shown(path).display())).because(cause)
+        })
     }
 
     fn link(&self, earlier: &[u8], dir: &OwnedFd, name: &[u8], entry: &Entry) -> Result<()> {
         let _ = rustix::fs::unlinkat(dir, name, AtFlags::empty());
         let from = self.open(parent(earlier))?;
-        rustix::fs::linkat(&from, crate::layer::tree::name(earlier), dir, name, AtFlags::empty()).at("link", self.shown(&entry.path))
+        rustix::fs::linkat(&from, crate::layer::tree::name(earlier), dir, name, AtFlags::empty())
+            .at("link", self.shown(&entry.path))
     }
 
-    fn make(&self, dir: &OwnedFd, name: &[u8], entry: &Entry, open: impl FnOnce() -> Result<Box<dyn std::io::Read + Send>>) -> Result<()> {
+    fn make(
+        &self,
+        dir: &OwnedFd,
+        name: &[u8],
+        entry: &Entry,
+        open: impl FnOnce() -> Result<Box<dyn std::io::Read + Send>>,
+    ) -> Result<()> {
         let shown = || self.shown(&entry.path);
         if !entry.is_dir() {
             // What stands there is replaced, a link too, not what it leads to.
@@ -100,7 +119,10 @@ impl Target<'_> {
                 Err(rustix::io::Errno::EXIST) => {
                     let there = rustix::fs::statat(dir, name, AtFlags::SYMLINK_NOFOLLOW).at("read", shown())?;
                     if rustix::fs::FileType::from_raw_mode(there.st_mode) != rustix::fs::FileType::Directory {
-                        return Err(Error::new(Kind::Export, format!("`{}` is in the way of a directory", shown().display())));
+                        return Err(Error::new(
+                            Kind::Export,
+                            format!("`{}` is in the way of a directory", shown().display()),
+                        ));
                     }
                 }
                 done => done.at("make", shown())?,
@@ -115,7 +137,13 @@ impl Target<'_> {
             _ => return Ok(()),
         }
         if rustix::process::geteuid().is_root() {
-            let _ = rustix::fs::chownat(dir, name, Some(Uid::from_raw(entry.uid)), Some(Gid::from_raw(entry.gid)), AtFlags::SYMLINK_NOFOLLOW);
+            let _ = rustix::fs::chownat(
+                dir,
+                name,
+                Some(Uid::from_raw(entry.uid)),
+                Some(Gid::from_raw(entry.gid)),
+                AtFlags::SYMLINK_NOFOLLOW,
+            );
         }
         if !matches!(entry.node, Node::Symlink { .. }) {
             rustix::fs::chmodat(dir, name, Mode::from(entry.mode), AtFlags::empty()).at("set the mode of", shown())?;
@@ -127,6 +155,7 @@ impl Target<'_> {
         let seconds = self.epoch.map_or(entry.mtime.seconds, |epoch| entry.mtime.seconds.min(epoch));
         let time = Timespec { tv_sec: seconds, tv_nsec: i64::from(entry.mtime.nanos) };
         let times = Timestamps { last_access: time, last_modification: time };
-        rustix::fs::utimensat(dir, name, &times, AtFlags::SYMLINK_NOFOLLOW).at("set the time of", self.shown(&entry.path))
+        rustix::fs::utimensat(dir, name, &times, AtFlags::SYMLINK_NOFOLLOW)
+            .at("set the time of", self.shown(&entry.path))
     }
 }

@@ -59,7 +59,8 @@ impl Exporter for Layout {
 
     fn export(&self, images: &[Image], layers: &Layers) -> Result<Exported> {
         let packed = images.iter().map(|image| pack(image, layers, self.packing)).collect::<Result<Vec<_>>>()?;
-        let mut small: Vec<(Digest, Vec<u8>)> = packed.iter().map(|one| (Digest::of(&one.manifest), one.manifest.clone())).collect();
+        let mut small: Vec<(Digest, Vec<u8>)> =
+            packed.iter().map(|one| (Digest::of(&one.manifest), one.manifest.clone())).collect();
         let top = match packed.as_slice() {
             [one] => one.descriptor.clone(),
             several => {
@@ -69,7 +70,8 @@ impl Exporter for Layout {
             }
         };
         let mut entries = Vec::new();
-        let names: Vec<Option<&String>> = if self.names.is_empty() { vec![None] } else { self.names.iter().map(Some).collect() };
+        let names: Vec<Option<&String>> =
+            if self.names.is_empty() { vec![None] } else { self.names.iter().map(Some).collect() };
         for name in names {
             let mut annotations = HashMap::from([("org.opencontainers.image.created".to_owned(), rfc3339(self.now))]);
             if let Some(name) = name {
@@ -79,9 +81,18 @@ impl Exporter for Layout {
             }
             entries.push(annotated(&top, annotations));
         }
-        let list = serde_json::to_vec(&json!({"schemaVersion": 2, "mediaType": "application/vnd.oci.image.index.v1+json", "manifests": entries}));
-        let list = list.map_err(|cause| crate::error::Error::new(crate::error::Kind::Export, "cannot write index.json").because(cause))?;
-        let content = Content { packed: &packed, small: &small, index: &list, docker: self.docker.then(|| self.docker_manifest(&packed)) };
+        let list = serde_json::to_vec(
+            &json!({"schemaVersion": 2, "mediaType": "application/vnd.oci.image.index.v1+json", "manifests": entries}),
+        );
+        let list = list.map_err(|cause| {
+            crate::error::Error::new(crate::error::Kind::Export, "cannot write index.json").because(cause)
+        })?;
+        let content = Content {
+            packed: &packed,
+            small: &small,
+            index: &list,
+            docker: self.docker.then(|| self.docker_manifest(&packed)),
+        };
         match (&self.dest, self.tar) {
             (Some(dest), false) => content.directory(dest, layers)?,
             (dest, _) => content.tarball(Output::create(dest.as_deref(), 0)?, layers)?,
@@ -95,7 +106,11 @@ impl Layout {
     fn docker_manifest(&self, packed: &[Packed]) -> Vec<u8> {
         let path = |digest: &Digest| format!("blobs/sha256/{}", digest.hex());
         // Docker's own names are short: `app:latest`.
-        let tags: Vec<String> = self.names.iter().map(|name| name.trim_start_matches("docker.io/library/").trim_start_matches("docker.io/").to_owned()).collect();
+        let tags: Vec<String> = self
+            .names
+            .iter()
+            .map(|name| name.trim_start_matches("docker.io/library/").trim_start_matches("docker.io/").to_owned())
+            .collect();
         let images: Vec<serde_json::Value> = packed
             .iter()
             .map(|one| {

@@ -20,12 +20,15 @@ impl Output {
         let time = Time { seconds: time, nanos: 0 };
         let Some(dest) = dest else {
             if std::io::stdout().is_terminal() {
-                return Err(Error::new(Kind::Usage, "a tarball is not for a terminal").hint("write `dest=FILE`, or pipe it on"));
+                return Err(
+                    Error::new(Kind::Usage, "a tarball is not for a terminal").hint("write `dest=FILE`, or pipe it on")
+                );
             }
             return Ok(Output { to: Box::new(BufWriter::with_capacity(1 << 20, std::io::stdout())), file: None, time });
         };
         if dest.is_dir() {
-            return Err(Error::new(Kind::Usage, format!("dest `{}` is a directory", dest.display())).hint("name a file, or add tar=false"));
+            return Err(Error::new(Kind::Usage, format!("dest `{}` is a directory", dest.display()))
+                .hint("name a file, or add tar=false"));
         }
         let mut name = dest.as_os_str().to_owned();
         name.push(format!(".kiln-{}", std::process::id()));
@@ -58,7 +61,8 @@ impl Output {
 
     /// A directory of the archive.
     pub(super) fn directory(&mut self, name: &str) -> Result<()> {
-        let header = write::header(name.as_bytes(), &Entry::directory(name.as_bytes(), self.time), write::Kind::Node, None);
+        let header =
+            write::header(name.as_bytes(), &Entry::directory(name.as_bytes(), self.time), write::Kind::Node, None);
         self.raw(&header)
     }
 

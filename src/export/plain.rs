@@ -47,7 +47,8 @@ impl Exporter for Tar {
                 if entry.path.is_empty() {
                     continue;
                 }
-                let path = below.as_ref().map_or(entry.path.to_vec(), |below| [below.as_bytes(), b"/", &entry.path].concat());
+                let path =
+                    below.as_ref().map_or(entry.path.to_vec(), |below| [below.as_bytes(), b"/", &entry.path].concat());
                 self.entry(&mut out, layers, image, &layer, &entry, path, &mut first)?;
             }
         }

@@ -51,7 +51,12 @@ pub fn fsck(layers: &Layers, repair: bool, out: &mut dyn Write) -> Result<bool> 
         }
     }
     let (damages, looked) = (check.damages, check.looked);
-    writeln!(check.out, "{looked} things checked, {damages} damaged{}", if repair && damages > 0 { " and removed" } else { "" }).map_err(failed)?;
+    writeln!(
+        check.out,
+        "{looked} things checked, {damages} damaged{}",
+        if repair && damages > 0 { " and removed" } else { "" }
+    )
+    .map_err(failed)?;
     Ok(damages == 0 || repair)
 }
 
@@ -98,7 +103,9 @@ impl Check<'_> {
             let dir = folder.join(layers.flavour_folder());
             let missing = dir.exists().then(|| tree.entries.iter().find(|entry| !stands(&dir, entry))).flatten();
             return match missing {
-                Some(entry) => self.damage(folder, &format!("a layer that lost `{}`", String::from_utf8_lossy(&entry.path))),
+                Some(entry) => {
+                    self.damage(folder, &format!("a layer that lost `{}`", String::from_utf8_lossy(&entry.path)))
+                }
                 None => Ok(()),
             };
         }
@@ -106,7 +113,9 @@ impl Check<'_> {
         let known = fs::read_to_string(folder.join("diff-id")).ok().and_then(|text| text.trim().parse::<Digest>().ok());
         match (known, layers.fresh_diff_id(&id)) {
             (_, Err(error)) => self.damage(folder, &format!("a layer that can't be read ({error})")),
-            (Some(known), Ok(now)) if known != now => self.damage(folder, &format!("a layer whose content has the digest {now}, not {known}")),
+            (Some(known), Ok(now)) if known != now => {
+                self.damage(folder, &format!("a layer whose content has the digest {now}, not {known}"))
+            }
             _ => Ok(()),
         }
     }

@@ -12,7 +12,9 @@ fn failed(cause: impl std::fmt::Display) -> Error {
 }
 
 fn found(store: &Store, name: &str) -> Result<Ref> {
-    Refs::new(store).get(name)?.ok_or_else(|| Error::new(Kind::Usage, format!("there is no image `{name}`")).hint("`kiln images` lists them"))
+    Refs::new(store)
+        .get(name)?
+        .ok_or_else(|| Error::new(Kind::Usage, format!("there is no image `{name}`")).hint("`kiln images` lists them"))
 }
 
 /// A table, or JSON, or the ids alone.
@@ -28,7 +30,11 @@ pub fn images(store: &Store, quiet: bool, as_json: bool, out: &mut dyn Write) ->
     for one in &all {
         for image in &one.images {
             let id: String = image.config.hex().chars().take(12).collect();
-            let row = if quiet { format!("{}", image.config) } else { format!("{:<50} {id:<14} {:<16} {}", one.name, image.platform, rfc3339(one.at)) };
+            let row = if quiet {
+                format!("{}", image.config)
+            } else {
+                format!("{:<50} {id:<14} {:<16} {}", one.name, image.platform, rfc3339(one.at))
+            };
             writeln!(out, "{row}").map_err(failed)?;
         }
     }

@@ -4,7 +4,9 @@ use super::Image;
 use crate::digest::Digest;
 use crate::error::{Error, Kind, Result};
 use crate::layer::{Compression, Layers, PackedBlob};
-use oci_spec::image::{Descriptor, DescriptorBuilder, ImageIndexBuilder, ImageManifestBuilder, MediaType, PlatformBuilder};
+use oci_spec::image::{
+    Descriptor, DescriptorBuilder, ImageIndexBuilder, ImageManifestBuilder, MediaType, PlatformBuilder,
+};
 use std::collections::HashMap;
 use std::str::FromStr as _;
 
@@ -61,10 +63,20 @@ pub fn pack(image: &Image, layers: &Layers, how: Packing) -> Result<Packed> {
         blobs.push((blob.digest, blob.size));
         packed.push(blob);
     }
-    let config_type = if docker { "application/vnd.docker.container.image.v1+json" } else { "application/vnd.oci.image.config.v1+json" };
+    let config_type = if docker {
+        "application/vnd.docker.container.image.v1+json"
+    } else {
+        "application/vnd.oci.image.config.v1+json"
+    };
     let config = descriptor(config_type, &image.id, image.config.len() as u64)?.build().map_err(bad)?;
-    let layer = |blob: &PackedBlob| descriptor(&layer_type(&blob.media_type, docker), &blob.digest, blob.size)?.build().map_err(bad);
-    let media_type = if docker { "application/vnd.docker.distribution.manifest.v2+json" } else { "application/vnd.oci.image.manifest.v1+json" };
+    let layer = |blob: &PackedBlob| {
+        descriptor(&layer_type(&blob.media_type, docker), &blob.digest, blob.size)?.build().map_err(bad)
+    };
+    let media_type = if docker {
+        "application/vnd.docker.distribution.manifest.v2+json"
+    } else {
+        "application/vnd.oci.image.manifest.v1+json"
+    };
     let manifest = ImageManifestBuilder::default()
         .schema_version(2_u32)
         .media_type(MediaType::from(media_type))
@@ -78,7 +90,10 @@ pub fn pack(image: &Image, layers: &Layers, how: Packing) -> Result<Packed> {
     if let Some(variant) = &platform.variant {
         place = place.variant(variant.clone());
     }
-    let descriptor = descriptor(media_type, &Digest::of(&bytes), bytes.len() as u64)?.platform(place.build().map_err(bad)?).build().map_err(bad)?;
+    let descriptor = descriptor(media_type, &Digest::of(&bytes), bytes.len() as u64)?
+        .platform(place.build().map_err(bad)?)
+        .build()
+        .map_err(bad)?;
     layers.store().put_blob(&image.config)?;
     Ok(Packed { descriptor, manifest: bytes, blobs, layers: packed })
 }
@@ -87,7 +102,9 @@ fn layer_type(media_type: &str, docker: bool) -> String {
     if !docker {
         return media_type.to_owned();
     }
-    media_type.replace("application/vnd.oci.image.layer.v1.tar+", "application/vnd.docker.image.rootfs.diff.tar.").replace("application/vnd.oci.image.layer.v1.tar", "application/vnd.docker.image.rootfs.diff.tar")
+    media_type
+        .replace("application/vnd.oci.image.layer.v1.tar+", "application/vnd.docker.image.rootfs.diff.tar.")
+        .replace("application/vnd.oci.image.layer.v1.tar", "application/vnd.docker.image.rootfs.diff.tar")
 }
 
 /// An index of several manifests: its descriptor and bytes.

@@ -67,10 +67,16 @@ impl Refs {
     /// Gives images a name; what had it before loses it.
     pub fn put(&self, name: &str, images: &[Image], at: i64) -> Result<()> {
         let name = normal(name)?;
-        let image = |image: &Image| RefImage { platform: image.platform.to_string(), config: image.id, layers: image.layers.clone(), epoch: image.epoch };
+        let image = |image: &Image| RefImage {
+            platform: image.platform.to_string(),
+            config: image.id,
+            layers: image.layers.clone(),
+            epoch: image.epoch,
+        };
         let layers = images.iter().flat_map(|image| image.layers.iter().cloned()).collect();
         let entry = Ref { name: name.clone(), at, images: images.iter().map(image).collect(), layers };
-        let bytes = serde_json::to_vec(&entry).map_err(|cause| Error::new(Kind::Store, "cannot write a ref").because(cause))?;
+        let bytes =
+            serde_json::to_vec(&entry).map_err(|cause| Error::new(Kind::Store, "cannot write a ref").because(cause))?;
         let temp = self.store.temp("ref");
         fs::write(&temp, bytes).at("write", &temp)?;
         fs::create_dir_all(&self.root).at("make", &self.root)?;

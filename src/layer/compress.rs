@@ -34,7 +34,10 @@ pub fn decompressor(mut stream: Box<dyn Read + Send>) -> Result<(Box<dyn Read + 
     let mut head = [0; 6];
     let mut got = 0;
     while got < head.len() {
-        match stream.read(&mut head[got..]).map_err(|cause| Error::new(ErrorKind::Source, "cannot read an archive").because(cause))? {
+        match stream
+            .read(&mut head[got..])
+            .map_err(|cause| Error::new(ErrorKind::Source, "cannot read an archive").because(cause))?
+        {
             0 => break,
             count => got += count,
         }
@@ -43,9 +46,10 @@ pub fn decompressor(mut stream: Box<dyn Read + Send>) -> Result<(Box<dyn Read + 
     let whole = Cursor::new(head[..got].to_vec()).chain(stream);
     let plain: Box<dyn Read + Send> = match format {
         Format::Gzip => Box::new(flate2::read::MultiGzDecoder::new(whole)),
-        Format::Zstd => Box::new(zstd::Decoder::new(whole).map_err(|cause| {
-            Error::new(ErrorKind::Source, "cannot read a zstd stream").because(cause)
-        })?),
+        Format::Zstd => Box::new(
+            zstd::Decoder::new(whole)
+                .map_err(|cause| Error::new(ErrorKind::Source, "cannot read a zstd stream").because(cause))?,
+        ),
         Format::Bzip2 => Box::new(bzip2::read::MultiBzDecoder::new(whole)),
         Format::Xz => Box::new(lzma_rust2::XzReader::new(whole, true)),
         Format::Plain => Box::new(whole),
@@ -58,6 +62,7 @@ pub fn begins_tar(head: &[u8]) -> bool {
     let Some(block) = head.get(..512) else { return false };
     let digits: Vec<u8> = block[148..156].iter().copied().filter(|byte| (b'0'..=b'7').contains(byte)).collect();
     let stated = std::str::from_utf8(&digits).ok().and_then(|digits| u64::from_str_radix(digits, 8).ok());
-    let sum: u64 = block.iter().enumerate().map(|(at, byte)| if (148..156).contains(&at) { 32 } else { u64::from(*byte) }).sum();
+    let sum: u64 =
+        block.iter().enumerate().map(|(at, byte)| if (148..156).contains(&at) { 32 } else { u64::from(*byte) }).sum();
     block.iter().any(|byte| *byte != 0) && stated == Some(sum)
 }

@@ -120,7 +120,8 @@ impl Layers {
             }
             let mut writer = BufWriter::with_capacity(1 << 20, self.store().blob()?);
             let diff_id = pack::pack(&*self.tree(id)?, &|entry| self.open(id, entry), clamp, how, &mut writer)?;
-            let writer = writer.into_inner().map_err(|cause| Error::new(Kind::Store, "cannot write a blob").because(cause))?;
+            let writer =
+                writer.into_inner().map_err(|cause| Error::new(Kind::Store, "cannot write a blob").because(cause))?;
             let blob = writer.complete()?;
             put_text(&self.folder(id).join(named("diff-id", clamp)), &diff_id.to_string())?;
             put_text(&path, &format!("{} {}", blob.digest, blob.size))?;
@@ -219,15 +220,21 @@ impl Layers {
     /// A RUN's layer that was made by another identity: from that one's directory.
     fn copy_dir(&self, id: &LayerId, new: &Path) -> Result<()> {
         let other = fs::read_dir(self.folder(id)).at("read", self.folder(id))?.flatten();
-        let other = other.map(|item| item.path()).find(|path| {
-            path.file_name().is_some_and(|name| name.to_string_lossy().starts_with("dir-"))
-        });
+        let other = other
+            .map(|item| item.path())
+            .find(|path| path.file_name().is_some_and(|name| name.to_string_lossy().starts_with("dir-")));
         let other = other.ok_or_else(|| damaged(id, "has lost its bytes"))?;
         let mut open = |entry: &Entry| super::open_beneath(&other, &entry.path);
         Writer { dir: new, flavour: self.flavour(), open: &mut open }.write(&*self.tree(id)?)
     }
 
-    fn write_dir(&self, new: &Path, tree: &Tree, tar: &File, sparse: &BTreeMap<Vec<u8>, Vec<(u64, u64)>>) -> Result<()> {
+    fn write_dir(
+        &self,
+        new: &Path,
+        tree: &Tree,
+        tar: &File,
+        sparse: &BTreeMap<Vec<u8>, Vec<(u64, u64)>>,
+    ) -> Result<()> {
         let mut open = |entry: &Entry| -> Result<Box<dyn Read + Send>> {
             let Node::File { size, offset, .. } = entry.node else { return Ok(Box::new(std::io::empty())) };
             let tar = tar.try_clone().at("read", new)?;
@@ -258,7 +265,10 @@ pub(super) fn hash(mut reader: Box<dyn Read + Send>) -> Result<Digest> {
     let mut hasher = Hasher::default();
     let mut buffer = vec![0; 64 * 1024];
     loop {
-        match reader.read(&mut buffer).map_err(|cause| Error::new(Kind::Store, "cannot read a file of a layer").because(cause))? {
+        match reader
+            .read(&mut buffer)
+            .map_err(|cause| Error::new(Kind::Store, "cannot read a file of a layer").because(cause))?
+        {
             0 => return Ok(hasher.finish()),
             count => hasher.update(&buffer[..count]),
         }
@@ -329,6 +339,11 @@ impl Out {
     fn entry(&mut self, entry: &mut Entry, bytes: Bytes) -> Result<()> {
         let path = path_of(entry);
         self.write(&write::header(&entry.path, entry, write::Kind::Node, None), &path)?;
+        if entry.node == (Node::Dir { opaque: true }) {
+            let mark = [&entry.path, b"/.wh..wh..opq".as_slice()].concat();
+            return self
+                .write(&write::header(&mark, &Entry { mode: 0, ..entry.clone() }, write::Kind::Whiteout, None), &path);
+        }
         let Node::File { size, digest, offset } = &mut entry.node else { return Ok(()) };
         *offset = Some(self.at);
         let mut hasher = Hasher::default();
@@ -343,7 +358,8 @@ impl Out {
             let want = usize::try_from(left).unwrap_or(usize::MAX).min(buffer.len());
             let got = reader.read(&mut buffer[..want]).at("read", &path)?;
             if got == 0 {
-                return Err(Error::new(Kind::Dockerfile, format!("`{path}` became shorter while it was copied")).hint("try again"));
+                return Err(Error::new(Kind::Dockerfile, format!("`{path}` became shorter while it was copied"))
+                    .hint("try again"));
             }
             hasher.update(&buffer[..got]);
             self.write(&buffer[..got], &path)?;
@@ -400,7 +416,8 @@ impl Read for Sparse {
         while self.pieces.get(self.next).is_some_and(|(offset, length)| self.position >= offset + length) {
             self.next += 1;
         }
-        let (start, end) = self.pieces.get(self.next).map_or((self.size, self.size), |(offset, length)| (*offset, offset + length));
+        let (start, end) =
+            self.pieces.get(self.next).map_or((self.size, self.size), |(offset, length)| (*offset, offset + length));
         let limit = if self.position < start { start } else { end };
         let want = usize::try_from(limit - self.position).unwrap_or(usize::MAX).min(buffer.len());
         let count = if self.position < start {

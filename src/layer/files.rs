@@ -43,15 +43,6 @@ pub struct Resolution {
 
 /// Follows the links of a path beneath the root: absolute ones begin at the root, `..` stops there.
 pub fn resolve(files: &dyn Files, path: &[u8]) -> Result<Resolution> {
-    walk(files, path, true)
-}
-
-/// The same, but the last part is not followed.
-pub fn resolve_parent(files: &dyn Files, path: &[u8]) -> Result<Resolution> {
-    walk(files, path, false)
-}
-
-fn walk(files: &dyn Files, path: &[u8], follow_last: bool) -> Result<Resolution> {
     let parts = |path: &[u8]| path.split(|byte| *byte == b'/').rev().map(<[u8]>::to_vec).collect::<Vec<_>>();
     let mut todo = parts(path);
     let (mut at, mut links): (Box<[u8]>, usize) = (Box::default(), 0);
@@ -68,13 +59,15 @@ fn walk(files: &dyn Files, path: &[u8], follow_last: bool) -> Result<Resolution>
         }
         let next = child(&at, &part);
         let found = files.lookup(&next)?;
-        let last = todo.iter().all(|rest| rest.is_empty() || rest == b".");
         match found.as_ref().map(|entry| &entry.node) {
-            Some(Node::Symlink { target }) if follow_last || !last => {
+            Some(Node::Symlink { target }) => {
                 links += 1;
                 if links > MOST_LINKS {
                     let shown = String::from_utf8_lossy(path).into_owned();
-                    return Err(Error::new(Kind::Dockerfile, format!("too many levels of symbolic links on `{shown}`")));
+                    return Err(Error::new(
+                        Kind::Dockerfile,
+                        format!("too many levels of symbolic links on `{shown}`"),
+                    ));
                 }
                 if target.starts_with(b"/") {
                     at = Box::default();

@@ -91,7 +91,8 @@ fn xattrs(path: &Path, opaque: &mut bool) -> Result<Xattrs> {
         Ok(_) => {}
         Err(rustix::io::Errno::RANGE) => {
             names.reserve(64 * 1024);
-            rustix::fs::llistxattr(path, rustix::buffer::spare_capacity(&mut names)).at("read the attributes of", path)?;
+            rustix::fs::llistxattr(path, rustix::buffer::spare_capacity(&mut names))
+                .at("read the attributes of", path)?;
         }
         Err(_) => return Ok(Vec::new()),
     }

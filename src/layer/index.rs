@@ -21,18 +21,12 @@ pub struct Builder {
     links: u32,
     /// The first entry of the archive may only be read once: pieces of sparse files by path.
     pub sparse: BTreeMap<Vec<u8>, Vec<(u64, u64)>>,
-    /// Whether names that begin with `.wh.` hide what is below.
-    hiding: bool,
 }
 
 /// Reads a plain tar into a tree with offsets. Sparse files come back with their pieces.
 pub fn index(reader: impl Read) -> Result<(Tree, BTreeMap<Vec<u8>, Vec<(u64, u64)>>)> {
-    read(reader, true)
-}
-
-fn read(reader: impl Read, hiding: bool) -> Result<(Tree, BTreeMap<Vec<u8>, Vec<(u64, u64)>>)> {
     let mut archive = Archive::new(reader);
-    let mut builder = Builder { hiding, ..Builder::default() };
+    let mut builder = Builder::default();
     while let Some(member) = archive.next()? {
         builder.add(&member)?;
     }
@@ -40,14 +34,10 @@ fn read(reader: impl Read, hiding: bool) -> Result<(Tree, BTreeMap<Vec<u8>, Vec<
     Ok((builder.finish(), sparse))
 }
 
-/// The same for an archive that is no layer: names that begin with `.wh.` are names.
-pub fn plain(reader: impl Read) -> Result<(Tree, BTreeMap<Vec<u8>, Vec<(u64, u64)>>)> {
-    read(reader, false)
-}
-
 fn refuse(member: &Member, what: &str) -> Error {
     let path = String::from_utf8_lossy(&member.path).into_owned();
-    Error::new(Kind::Source, format!("tar entry `{path}` {what}")).hint("the archive is damaged or hostile; nothing of it was used")
+    Error::new(Kind::Source, format!("tar entry `{path}` {what}"))
+        .hint("the archive is damaged or hostile; nothing of it was used")
 }
 
 impl Builder {
@@ -61,11 +51,11 @@ impl Builder {
             return Err(refuse(member, "is one too many"));
         }
         let base = name(&path).to_vec();
-        if self.hiding && base == b".wh..wh..opq" {
+        if base == b".wh..wh..opq" {
             self.opaque.push(parent(&path).to_vec());
             return Ok(());
         }
-        if self.hiding && base.starts_with(b".wh.") {
+        if base.starts_with(b".wh.") {
             if !base.starts_with(b".wh..wh.") && base.len() > 4 {
                 self.whiteouts.push(child(parent(&path), &base[4..]).into());
             }

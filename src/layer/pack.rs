@@ -55,7 +55,12 @@ impl Compression {
 pub(super) type Open<'a> = dyn Fn(&Entry) -> Result<Box<dyn Read + Send>> + Sync + 'a;
 
 /// Writes the tar of a tree. With `clamp`, no time is later than that.
-pub(super) fn write_tar(tree: &Tree, open: &Open<'_>, clamp: Option<i64>, out: &mut dyn FnMut(&[u8]) -> Result<()>) -> Result<()> {
+pub(super) fn write_tar(
+    tree: &Tree,
+    open: &Open<'_>,
+    clamp: Option<i64>,
+    out: &mut dyn FnMut(&[u8]) -> Result<()>,
+) -> Result<()> {
     let mut first: HashMap<u32, &[u8]> = HashMap::new();
     let mut buffer = vec![0; 256 * 1024];
     for entry in tree.entries.iter().filter(|entry| !entry.path.is_empty()) {
@@ -88,7 +93,13 @@ pub(super) fn write_tar(tree: &Tree, open: &Open<'_>, clamp: Option<i64>, out: &
     out(&write::END)
 }
 
-fn content(entry: &Entry, size: u64, open: &Open<'_>, buffer: &mut [u8], out: &mut dyn FnMut(&[u8]) -> Result<()>) -> Result<()> {
+fn content(
+    entry: &Entry,
+    size: u64,
+    open: &Open<'_>,
+    buffer: &mut [u8],
+    out: &mut dyn FnMut(&[u8]) -> Result<()>,
+) -> Result<()> {
     let path = || String::from_utf8_lossy(&entry.path).into_owned();
     let mut left = size;
     if size > 0 {
@@ -96,7 +107,9 @@ fn content(entry: &Entry, size: u64, open: &Open<'_>, buffer: &mut [u8], out: &m
         while left > 0 {
             let want = usize::try_from(left).unwrap_or(usize::MAX).min(buffer.len());
             let got = reader.read(&mut buffer[..want]);
-            let got = got.map_err(|cause| Error::new(Kind::Store, format!("cannot read `{}` of a layer", path())).because(cause))?;
+            let got = got.map_err(|cause| {
+                Error::new(Kind::Store, format!("cannot read `{}` of a layer", path())).because(cause)
+            })?;
             if got == 0 {
                 return Err(Error::new(Kind::Store, format!("`{}` of a layer is shorter than it was", path())));
             }
@@ -118,7 +131,13 @@ pub(super) fn diff_id(tree: &Tree, open: &Open<'_>, clamp: Option<i64>) -> Resul
 }
 
 /// Packs a tree into a writer; gives the digest of the plain tar. Memory: a few chunks, whatever the layer's size.
-pub(super) fn pack(tree: &Tree, open: &Open<'_>, clamp: Option<i64>, how: Compression, to: &mut dyn Write) -> Result<Digest> {
+pub(super) fn pack(
+    tree: &Tree,
+    open: &Open<'_>,
+    clamp: Option<i64>,
+    how: Compression,
+    to: &mut dyn Write,
+) -> Result<Digest> {
     let failed = |cause: std::io::Error| Error::new(Kind::Store, "cannot write a blob").because(cause);
     if how == Compression::None {
         let mut hasher = Hasher::default();
@@ -172,7 +191,8 @@ impl<'a> Packer<'a> {
 
     fn batch(&mut self, chunks: &[Vec<u8>]) -> std::io::Result<()> {
         let how = self.how;
-        let packed: Vec<std::io::Result<(Vec<u8>, Crc)>> = chunks.par_iter().map(|chunk| compress(chunk, how)).collect();
+        let packed: Vec<std::io::Result<(Vec<u8>, Crc)>> =
+            chunks.par_iter().map(|chunk| compress(chunk, how)).collect();
         for result in packed {
             let (bytes, crc) = result?;
             self.crc.combine(&crc);

@@ -100,7 +100,9 @@ impl Tree {
 
     /// The entries below a directory, at any depth.
     pub fn below(&self, dir: &[u8]) -> &[Entry] {
-        let inside = |path: &[u8]| dir.is_empty() || (path.len() > dir.len() && path.starts_with(dir) && path[dir.len()] == b'/');
+        let inside = |path: &[u8]| {
+            dir.is_empty() || (path.len() > dir.len() && path.starts_with(dir) && path[dir.len()] == b'/')
+        };
         let start = self.entries.partition_point(|entry| order(&entry.path, dir).is_le());
         let count = self.entries[start..].partition_point(|entry| inside(&entry.path));
         &self.entries[start..start + count]
@@ -130,7 +132,8 @@ pub fn split(path: &[u8]) -> Option<(&[u8], &[u8])> {
 
 /// Whether a path lies in a directory, at any depth.
 pub fn is_below(path: &[u8], dir: &[u8]) -> bool {
-    path.strip_prefix(dir).is_some_and(|rest| if dir.is_empty() { !rest.is_empty() } else { rest.first() == Some(&b'/') })
+    path.strip_prefix(dir)
+        .is_some_and(|rest| if dir.is_empty() { !rest.is_empty() } else { rest.first() == Some(&b'/') })
 }
 
 /// A path for people: what is not UTF-8 or not printable is escaped.

@@ -146,7 +146,13 @@ pub fn write_tree(files: &dyn Files, from: &[u8], to: &Path, flavour: &Flavour) 
     let mut entries = Vec::new();
     let mut todo = vec![Box::<[u8]>::default()];
     while let Some(inside) = todo.pop() {
-        let path = if from.is_empty() { inside.clone() } else if inside.is_empty() { from.into() } else { child(from, &inside) };
+        let path = if from.is_empty() {
+            inside.clone()
+        } else if inside.is_empty() {
+            from.into()
+        } else {
+            child(from, &inside)
+        };
         let Some(mut entry) = files.lookup(&path)? else { continue };
         if let Node::Dir { opaque } = &mut entry.node {
             *opaque = false;
@@ -156,7 +162,8 @@ pub fn write_tree(files: &dyn Files, from: &[u8], to: &Path, flavour: &Flavour) 
         entries.push(entry);
     }
     fs::create_dir(to).at("make", to)?;
-    let mut open = |entry: &Entry| files.open(&if from.is_empty() { entry.path.clone() } else { child(from, &entry.path) });
+    let mut open =
+        |entry: &Entry| files.open(&if from.is_empty() { entry.path.clone() } else { child(from, &entry.path) });
     Writer { dir: to, flavour, open: &mut open }.write(&Tree::new(entries))
 }
 

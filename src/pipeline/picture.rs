@@ -16,10 +16,15 @@ fn name(request: &BuildRequest) -> String {
 
 /// All that is wrong with a Dockerfile as one error.
 pub(super) fn of_dockerfile(request: &BuildRequest, errors: &[Diagnostic]) -> Error {
-    let shown: Vec<String> = errors.iter().take(MOST_SHOWN).map(|error| error.render(&name(request), &request.dockerfile, false)).collect();
+    let shown: Vec<String> =
+        errors.iter().take(MOST_SHOWN).map(|error| error.render(&name(request), &request.dockerfile, false)).collect();
     let message = match errors {
         [one] => one.message.clone(),
-        several => format!("the Dockerfile has {} errors, the first: {}", several.len(), several.first().map_or("", |first| &first.message)),
+        several => format!(
+            "the Dockerfile has {} errors, the first: {}",
+            several.len(),
+            several.first().map_or("", |first| &first.message)
+        ),
     };
     Error::new(Kind::Dockerfile, message).report(shown.join("\n\n"))
 }
@@ -37,7 +42,9 @@ pub(super) fn at_vertex(request: &BuildRequest, plan: &Plan, id: VertexId, error
     if error.kind() == Kind::Interrupted {
         return error;
     }
-    let starts: Vec<usize> = std::iter::once(0).chain(request.dockerfile.iter().enumerate().filter(|(_, byte)| **byte == b'\n').map(|(at, _)| at + 1)).collect();
+    let starts: Vec<usize> = std::iter::once(0)
+        .chain(request.dockerfile.iter().enumerate().filter(|(_, byte)| **byte == b'\n').map(|(at, _)| at + 1))
+        .collect();
     let at = |line: u32| starts.get(line as usize - 1).copied().unwrap_or(request.dockerfile.len());
     let span = Span { bytes: at(first.max(1))..at(last + 1).saturating_sub(1), lines: (first, last) };
     let diagnostic = Diagnostic::error("step", error.message(), Some(span));

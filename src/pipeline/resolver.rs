@@ -26,11 +26,20 @@ pub(super) struct Resolver<'a> {
 const FIRST_STEP: u32 = 1 << 30;
 
 impl<'a> Resolver<'a> {
-    pub(super) fn new(request: &'a BuildRequest, machine: &'a Machine, observer: &'a Arc<dyn Observer>) -> Resolver<'a> {
+    pub(super) fn new(
+        request: &'a BuildRequest,
+        machine: &'a Machine,
+        observer: &'a Arc<dyn Observer>,
+    ) -> Resolver<'a> {
         Resolver { request, machine, observer, known: Mutex::default() }
     }
 
-    fn once(&self, name: &str, platform: &Platform, ask: impl FnOnce() -> Result<Resolved>) -> Result<Resolved, ResolveError> {
+    fn once(
+        &self,
+        name: &str,
+        platform: &Platform,
+        ask: impl FnOnce() -> Result<Resolved>,
+    ) -> Result<Resolved, ResolveError> {
         let key = (name.to_owned(), platform.clone());
         if let Some(known) = self.known.lock().unwrap_or_else(PoisonError::into_inner).get(&key) {
             return Ok(known.clone());
@@ -56,7 +65,8 @@ impl<'a> Resolver<'a> {
     fn from_source(&self, name: &str, platform: &Platform) -> Result<Resolved> {
         let number = self.known.lock().unwrap_or_else(PoisonError::into_inner).len() as u32;
         let (step, began) = (StepId(FIRST_STEP + number), Instant::now());
-        self.observer.event(SystemTime::now(), &Event::Begin { step, name: format!("[internal] load metadata for {name}") });
+        self.observer
+            .event(SystemTime::now(), &Event::Begin { step, name: format!("[internal] load metadata for {name}") });
         let pull = if self.request.pull { Pull::Always } else { Pull::Usual };
         let result = self.machine.images.resolve(name, platform, pull);
         let outcome = result.as_ref().map_or_else(|error| Outcome::Failed(error.to_string()), |_| Outcome::Done);
@@ -67,8 +77,15 @@ impl<'a> Resolver<'a> {
     /// An image of the store by this name, for this platform.
     fn built(&self, name: &str, platform: &Platform) -> Option<Resolved> {
         let refs = Refs::new(&self.machine.store);
-        let found = refs.get(name).ok().flatten().filter(|found| crate::image::refs::normal(name).is_ok_and(|name| name == found.name))?;
-        let one = found.images.iter().find(|image| Platform::parse(&image.platform).is_ok_and(|found| platform.accepts(&found)))?;
+        let found = refs
+            .get(name)
+            .ok()
+            .flatten()
+            .filter(|found| crate::image::refs::normal(name).is_ok_and(|name| name == found.name))?;
+        let one = found
+            .images
+            .iter()
+            .find(|image| Platform::parse(&image.platform).is_ok_and(|found| platform.accepts(&found)))?;
         let image = refs.image(one).ok()?;
         if !image.layers.iter().all(|layer| self.machine.layers.exists(layer)) {
             return None;
@@ -85,16 +102,22 @@ impl Resolve for Resolver<'_> {
         let given = &self.request.contexts;
         let full = crate::image::refs::normal(name).ok();
         let found = given.get(name).or_else(|| {
-            given.iter().find(|(known, _)| full.is_some() && crate::image::refs::normal(known).ok() == full).map(|(_, context)| context)
+            given
+                .iter()
+                .find(|(known, _)| full.is_some() && crate::image::refs::normal(known).ok() == full)
+                .map(|(_, context)| context)
         });
         match found {
             None => Ok(None),
             Some(NamedContext::Dir(_)) => {
-                let name = given.keys().find(|known| known.as_str() == name || crate::image::refs::normal(known).ok() == full);
+                let name =
+                    given.keys().find(|known| known.as_str() == name || crate::image::refs::normal(known).ok() == full);
                 Ok(name.map(|name| Resolved::Context { name: name.clone() }))
             }
             Some(NamedContext::Image(image)) => self.image(image, platform).map(Some),
-            Some(NamedContext::Layout(layout)) => self.once(layout, platform, || self.from_source(layout, platform)).map(Some),
+            Some(NamedContext::Layout(layout)) => {
+                self.once(layout, platform, || self.from_source(layout, platform)).map(Some)
+            }
         }
     }
 

@@ -87,7 +87,8 @@ impl State {
     }
 
     fn title(&mut self, step: StepId) {
-        let (number, name) = self.steps.get(&step).map_or((0, String::new()), |shown| (shown.number, shown.name.clone()));
+        let (number, name) =
+            self.steps.get(&step).map_or((0, String::new()), |shown| (shown.number, shown.name.clone()));
         if !name.is_empty() {
             self.between(number);
             self.write(format_args!("#{number} {name}\n"));
@@ -113,7 +114,9 @@ impl State {
         let mut open = std::mem::take(&mut shown.open[which]);
         open.extend_from_slice(bytes);
         let mut rest = open.as_slice();
-        while let Some(end) = rest.iter().position(|byte| *byte == b'\n').or((rest.len() > LONGEST_LINE).then_some(LONGEST_LINE)) {
+        while let Some(end) =
+            rest.iter().position(|byte| *byte == b'\n').or((rest.len() > LONGEST_LINE).then_some(LONGEST_LINE))
+        {
             self.said(at, step, &rest[..end]);
             rest = rest.get(end + 1..).unwrap_or_default();
         }
@@ -182,6 +185,9 @@ mod tests {
         ];
         events.iter().for_each(|(at, event)| state.take(time(*at), event));
         let text = String::from_utf8(page.0.lock().expect("one thread").clone()).expect("text");
-        assert_eq!(text, "#1 [1/3] FROM x\n#1 CACHED\n\n#2 [2/3] RUN y\n#2 0.130 half line\n#2 0.200 and\n#2 DONE 0.2s\n");
+        assert_eq!(
+            text,
+            "#1 [1/3] FROM x\n#1 CACHED\n\n#2 [2/3] RUN y\n#2 0.130 half line\n#2 0.200 and\n#2 DONE 0.2s\n"
+        );
     }
 }

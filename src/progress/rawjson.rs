@@ -70,7 +70,8 @@ impl RawJson {
                 json!({"logs": [{"vertex": digest(*step), "stream": stream, "data": base64(bytes), "timestamp": now}]})
             }
             Event::Transfer { step, what, done, total } => {
-                let mut status = json!({"id": what, "vertex": digest(*step), "current": done, "timestamp": now, "started": now});
+                let mut status =
+                    json!({"id": what, "vertex": digest(*step), "current": done, "timestamp": now, "started": now});
                 if let Some(total) = total {
                     status["total"] = json!(total);
                 }

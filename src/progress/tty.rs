@@ -14,7 +14,11 @@ const TAIL: usize = 6;
 const TICK: Duration = Duration::from_millis(200);
 
 pub(super) fn view(screen: Screen) -> Arc<dyn Observer> {
-    let target = if screen.terminal { ProgressDrawTarget::stderr_with_hz(15) } else { ProgressDrawTarget::term_like(Box::new(indicatif::InMemoryTerm::new(24, 100))) };
+    let target = if screen.terminal {
+        ProgressDrawTarget::stderr_with_hz(15)
+    } else {
+        ProgressDrawTarget::term_like(Box::new(indicatif::InMemoryTerm::new(24, 100)))
+    };
     let state = Arc::new(Mutex::new(State {
         bars: MultiProgress::with_draw_target(target),
         header: None,
@@ -101,7 +105,15 @@ impl State {
         }
         let title = self.bars.add(line());
         let name = printable(name);
-        let running = Running { name, began: Instant::now(), title, transfers: HashMap::new(), tail: VecDeque::new(), open: String::new(), lines: Vec::new() };
+        let running = Running {
+            name,
+            began: Instant::now(),
+            title,
+            transfers: HashMap::new(),
+            tail: VecDeque::new(),
+            open: String::new(),
+            lines: Vec::new(),
+        };
         self.running.insert(step, running);
     }
 
@@ -228,7 +240,8 @@ mod tests {
         let term = indicatif::InMemoryTerm::new(20, 60);
         let target = ProgressDrawTarget::term_like_with_hz(Box::new(term.clone()), 255);
         let bars = MultiProgress::with_draw_target(target);
-        let mut state = State { bars, header: None, running: BTreeMap::new(), done: 0, began: Instant::now(), color: false };
+        let mut state =
+            State { bars, header: None, running: BTreeMap::new(), done: 0, began: Instant::now(), color: false };
         let step = StepId(1);
         state.take(&Event::Cached { step: StepId(0), name: "[1/2] FROM x".to_owned() });
         state.take(&Event::Begin { step, name: "[2/2] RUN y".to_owned() });

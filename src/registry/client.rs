@@ -88,7 +88,9 @@ impl Client {
         let bytes = bounded(&mut answer, name)?;
         let digest = Digest::of(&bytes);
         if promised.is_some_and(|promised| promised != digest) {
-            let message = format!("{name}: the registry sent a manifest with the digest {digest} in place of the one it promised");
+            let message = format!(
+                "{name}: the registry sent a manifest with the digest {digest} in place of the one it promised"
+            );
             return Err(Error::new(Kind::Source, message));
         }
         Ok(Manifest { digest, bytes })
@@ -107,16 +109,28 @@ impl Client {
             match done {
                 Ok(()) if writer.size() >= size => break,
                 Ok(()) | Err(_) if writer.size() > before => failures = 0,
-                Ok(()) if failures >= TRIES => return Err(Error::new(Kind::Source, format!("{name}: blob {digest} ends too early"))),
+                Ok(()) if failures >= TRIES => {
+                    return Err(Error::new(Kind::Source, format!("{name}: blob {digest} ends too early")));
+                }
                 Err(error) if failures >= TRIES || error.kind() != Kind::Source => return Err(error),
                 _ => failures += 1,
             }
             std::thread::sleep(Duration::from_millis(100 << failures));
         }
-        writer.complete_as(digest, Some(size)).map(drop).map_err(|error| error.context(format!("{name}: blob {digest}")))
+        writer
+            .complete_as(digest, Some(size))
+            .map(drop)
+            .map_err(|error| error.context(format!("{name}: blob {digest}")))
     }
 
-    fn part(&self, name: &Reference, digest: &Digest, size: u64, writer: &mut crate::store::BlobWriter, watch: &Watch<'_>) -> Result<()> {
+    fn part(
+        &self,
+        name: &Reference,
+        digest: &Digest,
+        size: u64,
+        writer: &mut crate::store::BlobWriter,
+        watch: &Watch<'_>,
+    ) -> Result<()> {
         let from = writer.size();
         let range = format!("bytes={from}-");
         let headers: &[(&str, &str)] = if from > 0 { &[("range", &range)] } else { &[] };
@@ -129,7 +143,9 @@ impl Client {
             if (watch.stop)() {
                 return Err(Error::new(Kind::Interrupted, "stopped"));
             }
-            let count = reader.read(&mut buffer).map_err(|cause| Error::new(Kind::Source, format!("{name}: the connection broke")).because(cause))?;
+            let count = reader
+                .read(&mut buffer)
+                .map_err(|cause| Error::new(Kind::Source, format!("{name}: the connection broke")).because(cause))?;
             let skipped = usize::try_from(skip).unwrap_or(usize::MAX).min(count);
             skip -= skipped as u64;
             let bytes = &buffer[skipped..count];
@@ -137,7 +153,10 @@ impl Client {
                 return Ok(());
             }
             if writer.size() + bytes.len() as u64 > size {
-                return Err(Error::new(Kind::Export, format!("{name}: blob {digest} is larger than the {size} bytes that the manifest says")));
+                return Err(Error::new(
+                    Kind::Export,
+                    format!("{name}: blob {digest} is larger than the {size} bytes that the manifest says"),
+                ));
             }
             writer.write_all(bytes).map_err(|cause| Error::new(Kind::Store, "cannot write a blob").because(cause))?;
             (watch.progress)(writer.size());
@@ -166,7 +185,14 @@ impl Client {
         }
     }
 
-    fn send(&self, method: &str, url: &str, name: &Reference, headers: &[(&str, &str)], token: Option<&str>) -> Result<Answer> {
+    fn send(
+        &self,
+        method: &str,
+        url: &str,
+        name: &Reference,
+        headers: &[(&str, &str)],
+        token: Option<&str>,
+    ) -> Result<Answer> {
         let (mut url, mut redirects, mut tries) = (url.to_owned(), 0, 0);
         let home = host_of(&url);
         loop {
@@ -177,21 +203,27 @@ impl Client {
             if let Some(token) = token.filter(|_| host_of(&url) == home) {
                 request = request.header("authorization", format!("Bearer {token}"));
             }
-            let request = request.body(()).map_err(|cause| Error::new(Kind::Source, format!("{name}: `{url}` is no address")).because(cause))?;
+            let request = request
+                .body(())
+                .map_err(|cause| Error::new(Kind::Source, format!("{name}: `{url}` is no address")).because(cause))?;
             let wait = match self.0.agent.run(request) {
                 Ok(answer) if answer.status().is_redirection() => {
                     redirects += 1;
                     let place = answer.headers().get("location").and_then(|place| place.to_str().ok());
-                    url = place.and_then(|place| join(&url, place)).filter(|_| redirects <= MOST_REDIRECTS).ok_or_else(|| {
-                        Error::new(Kind::Source, format!("{name}: the registry sends us on and on, or to nowhere"))
-                    })?;
+                    url = place
+                        .and_then(|place| join(&url, place))
+                        .filter(|_| redirects <= MOST_REDIRECTS)
+                        .ok_or_else(|| {
+                            Error::new(Kind::Source, format!("{name}: the registry sends us on and on, or to nowhere"))
+                        })?;
                     continue;
                 }
                 Ok(answer) if answer.status() == StatusCode::TOO_MANY_REQUESTS || answer.status().is_server_error() => {
                     if tries + 1 >= TRIES {
                         return Ok(answer);
                     }
-                    let wish = answer.headers().get("retry-after").and_then(|value| value.to_str().ok()?.parse::<u64>().ok());
+                    let wish =
+                        answer.headers().get("retry-after").and_then(|value| value.to_str().ok()?.parse::<u64>().ok());
                     wish.map_or(Duration::from_millis(200 << tries), |seconds| Duration::from_secs(seconds.min(10)))
                 }
                 Ok(answer) => return Ok(answer),
@@ -205,16 +237,24 @@ impl Client {
 
     /// An anonymous token from the server that the registry names (distribution's token specification).
     fn token(&self, name: &Reference, answer: &Answer) -> Result<String> {
-        let challenge = answer.headers().get("www-authenticate").and_then(|value| value.to_str().ok()).unwrap_or_default().to_owned();
+        let challenge = answer
+            .headers()
+            .get("www-authenticate")
+            .and_then(|value| value.to_str().ok())
+            .unwrap_or_default()
+            .to_owned();
         let denied = |why: &str| {
-            Error::new(Kind::Source, format!("{name}: {why}")).hint("check the name; private images need a login, which kiln does not have yet")
+            Error::new(Kind::Source, format!("{name}: {why}"))
+                .hint("check the name; private images need a login, which kiln does not have yet")
         };
         let (scheme, rest) = challenge.split_once(' ').unwrap_or((&challenge, ""));
         if !scheme.eq_ignore_ascii_case("bearer") {
             return Err(denied("the registry asks for a user and a password"));
         }
         let fields = parameters(rest);
-        let realm = fields.get("realm").filter(|realm| realm.starts_with("https://") || (realm.starts_with("http://") && name.is_local()));
+        let realm = fields
+            .get("realm")
+            .filter(|realm| realm.starts_with("https://") || (realm.starts_with("http://") && name.is_local()));
         let realm = realm.ok_or_else(|| denied("the registry asks for a token from nowhere"))?;
         let scope = format!("repository:{}:pull", name.repository);
         let mut url = format!("{realm}{}scope={scope}", if realm.contains('?') { '&' } else { '?' });
@@ -272,13 +312,16 @@ fn parameters(text: &str) -> HashMap<String, String> {
 }
 
 fn worth_trying(cause: &ureq::Error) -> bool {
-    matches!(cause, ureq::Error::Io(error) if error.kind() != std::io::ErrorKind::ConnectionRefused) || matches!(cause, ureq::Error::Timeout(_))
+    matches!(cause, ureq::Error::Io(error) if error.kind() != std::io::ErrorKind::ConnectionRefused)
+        || matches!(cause, ureq::Error::Timeout(_))
 }
 
 fn unreachable(name: &Reference, cause: &ureq::Error) -> Error {
     let hint = match cause {
         ureq::Error::HostNotFound => "check the name of the registry and the name server",
-        ureq::Error::Io(error) if error.kind() == std::io::ErrorKind::ConnectionRefused => "nothing listens there: is the registry running?",
+        ureq::Error::Io(error) if error.kind() == std::io::ErrorKind::ConnectionRefused => {
+            "nothing listens there: is the registry running?"
+        }
         ureq::Error::Tls(_) | ureq::Error::Rustls(_) => "only localhost is spoken to without encryption",
         _ => "check the network, and HTTP_PROXY and NO_PROXY",
     };
@@ -291,9 +334,12 @@ fn refused(name: &Reference, method: &str, mut answer: Answer) -> Error {
     let body = if method == "HEAD" { Vec::new() } else { bounded(&mut answer, name).unwrap_or_default() };
     let value: Value = serde_json::from_slice(&body).unwrap_or_default();
     let first = &value["errors"][0];
-    let words = [&first["code"], &first["message"]].map(|word| word.as_str().unwrap_or_default().chars().take(200).collect::<String>());
+    let words = [&first["code"], &first["message"]]
+        .map(|word| word.as_str().unwrap_or_default().chars().take(200).collect::<String>());
     let error = match status {
-        StatusCode::NOT_FOUND => Error::new(Kind::Source, format!("{name}: not found")).hint("check the name and the tag"),
+        StatusCode::NOT_FOUND => {
+            Error::new(Kind::Source, format!("{name}: not found")).hint("check the name and the tag")
+        }
         StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => Error::new(Kind::Source, format!("{name}: access denied"))
             .hint("check the name; private images need a login, which kiln does not have yet"),
         status => Error::new(Kind::Source, format!("{name}: the registry answers {status}")).hint("try again later"),

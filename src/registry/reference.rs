@@ -35,17 +35,29 @@ impl FromStr for Reference {
             None => (name, None),
         };
         let (registry, repository) = match path.split_once('/') {
-            Some((first, rest)) if first.contains(['.', ':']) || first == "localhost" || first != first.to_lowercase() => (first, rest.to_owned()),
+            Some((first, rest))
+                if first.contains(['.', ':']) || first == "localhost" || first != first.to_lowercase() =>
+            {
+                (first, rest.to_owned())
+            }
             _ => ("docker.io", path.to_owned()),
         };
         let registry = if registry == "index.docker.io" { "docker.io" } else { registry };
-        let repository = if registry == "docker.io" && !repository.contains('/') { format!("library/{repository}") } else { repository };
+        let repository = if registry == "docker.io" && !repository.contains('/') {
+            format!("library/{repository}")
+        } else {
+            repository
+        };
         if !is_host(registry) {
             return Err(bad("the registry is no host name"));
         }
         if repository.len() > LONGEST || !repository.split('/').all(is_component) {
             let lower = repository != repository.to_lowercase();
-            return Err(bad(if lower { "repository name must be lowercase" } else { "the name has characters that no repository has" }));
+            return Err(bad(if lower {
+                "repository name must be lowercase"
+            } else {
+                "the name has characters that no repository has"
+            }));
         }
         if tag.as_deref().is_some_and(|tag| !is_tag(tag)) {
             return Err(bad("the tag has characters that no tag has"));
@@ -57,11 +69,16 @@ impl FromStr for Reference {
 
 fn is_host(text: &str) -> bool {
     let (host, port) = match text.strip_prefix('[').and_then(|rest| rest.split_once(']')) {
-        Some((address, port)) => return address.parse::<std::net::Ipv6Addr>().is_ok() && (port.is_empty() || is_port(port)),
+        Some((address, port)) => {
+            return address.parse::<std::net::Ipv6Addr>().is_ok() && (port.is_empty() || is_port(port));
+        }
         None => text.find(':').map_or((text, ""), |at| text.split_at(at)),
     };
     let label = |label: &str| {
-        !label.is_empty() && label.chars().all(|c| c.is_ascii_alphanumeric() || c == '-') && !label.starts_with('-') && !label.ends_with('-')
+        !label.is_empty()
+            && label.chars().all(|c| c.is_ascii_alphanumeric() || c == '-')
+            && !label.starts_with('-')
+            && !label.ends_with('-')
     };
     host.split('.').all(label) && (port.is_empty() || is_port(port))
 }
@@ -97,7 +114,9 @@ impl Reference {
     /// Whether the registry is this machine, where plain HTTP is usual.
     pub fn is_local(&self) -> bool {
         let host = self.registry.rsplit_once(':').map_or(self.registry.as_str(), |(host, _)| host);
-        host == "localhost" || host == "[::1]" || host.parse::<std::net::Ipv4Addr>().is_ok_and(|address| address.is_loopback())
+        host == "localhost"
+            || host == "[::1]"
+            || host.parse::<std::net::Ipv4Addr>().is_ok_and(|address| address.is_loopback())
     }
 }
 
@@ -115,7 +134,9 @@ mod tests {
 
     #[test]
     fn names_are_dockers() {
-        let check = |text: &str, expected: &str| assert_eq!(text.parse::<Reference>().map(|r| r.to_string()), Ok(expected.to_owned()));
+        let check = |text: &str, expected: &str| {
+            assert_eq!(text.parse::<Reference>().map(|r| r.to_string()), Ok(expected.to_owned()))
+        };
         check("debian", "docker.io/library/debian:latest");
         check("user/app:1", "docker.io/user/app:1");
         check("localhost:5000/busybox", "localhost:5000/busybox:latest");

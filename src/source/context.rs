@@ -58,8 +58,13 @@ impl Context {
     /// A directory with its ignore patterns. Nothing is read yet.
     pub fn open(path: &Path, ignore: Option<Ignore>, store: &Store) -> Result<Context> {
         let missing = |cause: std::io::Error| {
-            let error = Error::new(Kind::Usage, format!("cannot read the build context `{}`", path.display())).because(&cause);
-            if cause.kind() == std::io::ErrorKind::NotFound { error.hint("the last argument is the directory to build from; `.` is this one") } else { error }
+            let error =
+                Error::new(Kind::Usage, format!("cannot read the build context `{}`", path.display())).because(&cause);
+            if cause.kind() == std::io::ErrorKind::NotFound {
+                error.hint("the last argument is the directory to build from; `.` is this one")
+            } else {
+                error
+            }
         };
         let path = path.canonicalize().map_err(missing)?;
         let dir = File::open(&path).map_err(missing)?;
@@ -105,8 +110,15 @@ impl Context {
                 continue;
             }
             let path = child(dir, name.to_bytes());
-            let ignored = self.0.ignore.as_ref().is_some_and(|ignore| ignore.enter(&String::from_utf8_lossy(&path), &matched).0);
-            if ignored && !self.0.ignore.as_ref().is_some_and(|ignore| ignore.may_hold_exception(&String::from_utf8_lossy(&path))) {
+            let ignored =
+                self.0.ignore.as_ref().is_some_and(|ignore| ignore.enter(&String::from_utf8_lossy(&path), &matched).0);
+            if ignored
+                && !self
+                    .0
+                    .ignore
+                    .as_ref()
+                    .is_some_and(|ignore| ignore.may_hold_exception(&String::from_utf8_lossy(&path)))
+            {
                 continue;
             }
             let flags = AtFlags::SYMLINK_NOFOLLOW | AtFlags::STATX_DONT_SYNC;
@@ -182,20 +194,29 @@ impl Files for Context {
 
     fn digest(&self, path: &[u8]) -> Result<Digest> {
         let Some(stamp) = self.item(path, |item| item.stamp)? else {
-            return Err(Error::new(Kind::Dockerfile, format!("`{}` is gone from the context", String::from_utf8_lossy(path))));
+            return Err(Error::new(
+                Kind::Dockerfile,
+                format!("`{}` is gone from the context", String::from_utf8_lossy(path)),
+            ));
         };
         self.0.index.digest(&stamp, || self.open(path))
     }
 }
 
 /// What a context shows of a file; sockets are nothing.
-fn entry_of(dir: &rustix::fd::OwnedFd, name: &std::ffi::CStr, path: Box<[u8]>, stat: &rustix::fs::Statx) -> Result<Option<(Entry, Stamp)>> {
+fn entry_of(
+    dir: &rustix::fd::OwnedFd,
+    name: &std::ffi::CStr,
+    path: Box<[u8]>,
+    stat: &rustix::fs::Statx,
+) -> Result<Option<(Entry, Stamp)>> {
     use rustix::fs::FileType;
     let node = match FileType::from_raw_mode(u32::from(stat.stx_mode)) {
         FileType::Directory => Node::Dir { opaque: false },
         FileType::RegularFile => Node::File { size: stat.stx_size, digest: None, offset: None },
         FileType::Symlink => {
-            let target = rustix::fs::readlinkat(dir, name, Vec::new()).at("read", String::from_utf8_lossy(&path).as_ref())?;
+            let target =
+                rustix::fs::readlinkat(dir, name, Vec::new()).at("read", String::from_utf8_lossy(&path).as_ref())?;
             Node::Symlink { target: target.to_bytes().into() }
         }
         FileType::Fifo => Node::Fifo,

@@ -101,10 +101,12 @@ impl Images {
             }
         }
         match self.ask(&reference, platform, pin.as_ref()) {
-            Err(error) if pull == Pull::Usual && unreachable(&error) => match pin.and_then(|pin| self.from_store(&reference, pin.manifest).ok()) {
-                Some(pinned) => Ok(Pinned { stale: Some(error.to_string()), ..pinned }),
-                None => Err(error),
-            },
+            Err(error) if pull == Pull::Usual && unreachable(&error) => {
+                match pin.and_then(|pin| self.from_store(&reference, pin.manifest).ok()) {
+                    Some(pinned) => Ok(Pinned { stale: Some(error.to_string()), ..pinned }),
+                    None => Err(error),
+                }
+            }
             answer => answer,
         }
     }
@@ -170,15 +172,23 @@ impl Images {
             }
             if platform.accepts(&found) {
                 let digest = image["digest"].as_str().unwrap_or_default();
-                return digest.parse().map_err(|cause| Error::new(Kind::Source, format!("{name}: damaged index")).because(cause));
+                return digest
+                    .parse()
+                    .map_err(|cause| Error::new(Kind::Source, format!("{name}: damaged index")).because(cause));
             }
             seen.push(found.to_string());
         }
-        Err(Error::new(Kind::Source, format!("{name}: no image for {platform}")).hint(format!("there is {}", seen.join(", "))))
+        Err(Error::new(Kind::Source, format!("{name}: no image for {platform}"))
+            .hint(format!("there is {}", seen.join(", "))))
     }
 
     /// Brings blobs that are missing, several at once. `progress` gets what, bytes so far and in all.
-    pub fn fetch(&self, blobs: &[BaseBlob], progress: &(dyn Fn(&str, u64, u64) + Sync), stop: &(dyn Fn() -> bool + Sync)) -> Result<()> {
+    pub fn fetch(
+        &self,
+        blobs: &[BaseBlob],
+        progress: &(dyn Fn(&str, u64, u64) + Sync),
+        stop: &(dyn Fn() -> bool + Sync),
+    ) -> Result<()> {
         let (next, failure) = (AtomicUsize::new(0), Mutex::new(None));
         std::thread::scope(|scope| {
             for _ in 0..AT_ONCE.min(blobs.len()) {
@@ -189,7 +199,8 @@ impl Images {
                             return;
                         }
                         let what = format!("{:.19}", blob.digest);
-                        let watch = Watch { progress: &|done| progress(&what, done, blob.size), stop: &|| stop() || failed() };
+                        let watch =
+                            Watch { progress: &|done| progress(&what, done, blob.size), stop: &|| stop() || failed() };
                         if let (Err(error), Ok(mut failure)) = (self.fetch_one(blob, &watch), failure.lock()) {
                             failure.get_or_insert(error);
                         }
@@ -209,7 +220,8 @@ impl Images {
             return layout::copy_blob(&self.store, place.as_ref(), &blob.digest);
         }
         let reference: Reference = origin.trim().parse().map_err(|_| {
-            Error::new(Kind::Source, format!("nobody knows where blob {} comes from", blob.digest)).hint("build with --pull")
+            Error::new(Kind::Source, format!("nobody knows where blob {} comes from", blob.digest))
+                .hint("build with --pull")
         })?;
         self.client.blob(&reference, &blob.digest, blob.size, &self.store, watch)
     }
@@ -240,25 +252,35 @@ pub(super) fn remember(store: &Store, path: &std::path::Path, bytes: &[u8]) {
 }
 
 fn unreachable(error: &Error) -> bool {
-    error.message().contains("cannot reach") || error.message().contains("the registry answers 5") || error.message().contains("connection broke")
+    error.message().contains("cannot reach")
+        || error.message().contains("the registry answers 5")
+        || error.message().contains("connection broke")
 }
 
 fn parse(bytes: &[u8], name: &Reference) -> Result<Value> {
-    serde_json::from_slice(bytes).map_err(|cause| Error::new(Kind::Source, format!("{name}: the manifest can't be read")).because(cause))
+    serde_json::from_slice(bytes)
+        .map_err(|cause| Error::new(Kind::Source, format!("{name}: the manifest can't be read")).because(cause))
 }
 
 /// The parts of an image's manifest. What is ambiguous is refused (CVE-2021-41190).
 fn parts(bytes: &[u8], name: &str) -> Result<Parts> {
     let bad = |why: &str| Error::new(Kind::Source, format!("{name}: {why}"));
-    let value: Value = serde_json::from_slice(bytes).map_err(|cause| bad("the manifest can't be read").because(cause))?;
+    let value: Value =
+        serde_json::from_slice(bytes).map_err(|cause| bad("the manifest can't be read").because(cause))?;
     if value["schemaVersion"] == 1 || value.get("fsLayers").is_some() {
-        return Err(bad("its manifest has the format of 2015 (schema 1)").hint("push the image again with a tool of today"));
+        return Err(
+            bad("its manifest has the format of 2015 (schema 1)").hint("push the image again with a tool of today")
+        );
     }
     if value.get("manifests").is_some() {
         return Err(bad("its manifest is an index and an image at once"));
     }
     let blob = |value: &Value| -> Result<BaseBlob> {
-        let digest = value["digest"].as_str().unwrap_or_default().parse().map_err(|cause| bad("damaged manifest").because(cause))?;
+        let digest = value["digest"]
+            .as_str()
+            .unwrap_or_default()
+            .parse()
+            .map_err(|cause| bad("damaged manifest").because(cause))?;
         let size = value["size"].as_u64().ok_or_else(|| bad("damaged manifest: a blob without a size"))?;
         Ok(BaseBlob { digest, size, media_type: value["mediaType"].as_str().unwrap_or_default().to_owned() })
     };
@@ -277,16 +299,20 @@ fn parts(bytes: &[u8], name: &str) -> Result<Parts> {
 /// A pinned image from its parts; each layer needs its diff id.
 pub(super) fn assemble(name: String, digest: Digest, config: Vec<u8>, blobs: Vec<BaseBlob>) -> Result<Pinned> {
     let bad = |why: &str| Error::new(Kind::Source, format!("{name}: {why}"));
-    let value: Value = serde_json::from_slice(&config).map_err(|cause| bad("the config can't be read").because(cause))?;
+    let value: Value =
+        serde_json::from_slice(&config).map_err(|cause| bad("the config can't be read").because(cause))?;
     let diff_ids = value["rootfs"]["diff_ids"].as_array().map(Vec::as_slice).unwrap_or_default();
     if diff_ids.len() != blobs.len() {
         return Err(bad(&format!("{} layers but {} diff ids", blobs.len(), diff_ids.len())));
     }
     let mut layers = Vec::new();
     for (diff_id, blob) in diff_ids.iter().zip(blobs) {
-        let diff_id = diff_id.as_str().unwrap_or_default().parse().map_err(|cause| bad("damaged config").because(cause))?;
-        let media_type = oci_layer_type(&blob.media_type).ok_or_else(|| bad(&format!("a layer is of the unknown type {}", blob.media_type)))?;
-        layers.push(BaseLayer { diff_id: DiffId(diff_id), blob: BaseBlob { media_type: media_type.to_owned(), ..blob } });
+        let diff_id =
+            diff_id.as_str().unwrap_or_default().parse().map_err(|cause| bad("damaged config").because(cause))?;
+        let media_type = oci_layer_type(&blob.media_type)
+            .ok_or_else(|| bad(&format!("a layer is of the unknown type {}", blob.media_type)))?;
+        layers
+            .push(BaseLayer { diff_id: DiffId(diff_id), blob: BaseBlob { media_type: media_type.to_owned(), ..blob } });
     }
     Ok(Pinned { name, digest, config, layers, stale: None })
 }

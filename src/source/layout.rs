@@ -16,12 +16,20 @@ use std::path::{Path, PathBuf};
 const DEEPEST: usize = 4;
 
 /// The image of a platform in a layout. `pick` finds it in an index.
-pub(super) fn resolve(store: &Store, place: &str, platform: &Platform, pick: impl Fn(&Value) -> Result<Digest>) -> Result<Pinned> {
+pub(super) fn resolve(
+    store: &Store,
+    place: &str,
+    platform: &Platform,
+    pick: impl Fn(&Value) -> Result<Digest>,
+) -> Result<Pinned> {
     let (path, wanted) = split(place)?;
     let bad = |why: &str| Error::new(Kind::Source, format!("oci-layout://{place}: {why}"));
-    let index: Value = serde_json::from_slice(&small_file(&path.join("index.json"))?).map_err(|cause| bad("index.json can't be read").because(cause))?;
+    let index: Value = serde_json::from_slice(&small_file(&path.join("index.json"))?)
+        .map_err(|cause| bad("index.json can't be read").because(cause))?;
     let listed = index["manifests"].as_array().cloned().unwrap_or_default();
-    let tag = |image: &Value| image["annotations"]["org.opencontainers.image.ref.name"].as_str().unwrap_or_default().to_owned();
+    let tag = |image: &Value| {
+        image["annotations"]["org.opencontainers.image.ref.name"].as_str().unwrap_or_default().to_owned()
+    };
     let fits = |image: &&Value| match &wanted {
         Wanted::Any => true,
         Wanted::Tag(name) => tag(image) == *name || tag(image).ends_with(&format!(":{name}")),
@@ -33,14 +41,19 @@ pub(super) fn resolve(store: &Store, place: &str, platform: &Platform, pick: imp
     }
     let image = match found.as_slice() {
         [one] => *one,
-        [] => return Err(bad("no such image in it").hint(format!("there is {}", listed.iter().map(&tag).collect::<Vec<_>>().join(", ")))),
+        [] => {
+            return Err(bad("no such image in it")
+                .hint(format!("there is {}", listed.iter().map(&tag).collect::<Vec<_>>().join(", "))));
+        }
         _ => return Err(bad("several images fit").hint("name one: `oci-layout://path:tag`")),
     };
-    let mut digest: Digest = image["digest"].as_str().unwrap_or_default().parse().map_err(|cause| bad("damaged index").because(cause))?;
+    let mut digest: Digest =
+        image["digest"].as_str().unwrap_or_default().parse().map_err(|cause| bad("damaged index").because(cause))?;
     for _ in 0..DEEPEST {
         copy_blob(store, &path, &digest)?;
         let bytes = store.read_blob(&digest, 4 << 20)?;
-        let value: Value = serde_json::from_slice(&bytes).map_err(|cause| bad("a manifest can't be read").because(cause))?;
+        let value: Value =
+            serde_json::from_slice(&bytes).map_err(|cause| bad("a manifest can't be read").because(cause))?;
         if value.get("manifests").is_some() {
             digest = pick(&value)?;
             continue;
@@ -73,12 +86,19 @@ fn split(place: &str) -> Result<(PathBuf, Wanted)> {
         return Ok((absolute(whole)?, Wanted::Any));
     }
     if let Some((path, digest)) = place.split_once('@') {
-        let digest = digest.parse().map_err(|cause| Error::new(Kind::Source, format!("oci-layout://{place}")).because(cause))?;
-        return Ok((absolute(Path::new(path.rsplit_once(':').map_or(path, |(path, _)| path)))?, Wanted::Digest(digest)));
+        let digest =
+            digest.parse().map_err(|cause| Error::new(Kind::Source, format!("oci-layout://{place}")).because(cause))?;
+        return Ok((
+            absolute(Path::new(path.rsplit_once(':').map_or(path, |(path, _)| path)))?,
+            Wanted::Digest(digest),
+        ));
     }
     match place.rsplit_once(':') {
-        Some((path, tag)) if Path::new(path).join("index.json").exists() => Ok((absolute(Path::new(path))?, Wanted::Tag(tag.to_owned()))),
-        _ => Err(Error::new(Kind::Source, format!("oci-layout://{place}: there is no OCI layout")).hint("a layout is a folder with an index.json")),
+        Some((path, tag)) if Path::new(path).join("index.json").exists() => {
+            Ok((absolute(Path::new(path))?, Wanted::Tag(tag.to_owned())))
+        }
+        _ => Err(Error::new(Kind::Source, format!("oci-layout://{place}: there is no OCI layout"))
+            .hint("a layout is a folder with an index.json")),
     }
 }
 

@@ -67,7 +67,10 @@ pub fn spawn(namespaces: Namespaces, child: &(dyn Fn() -> Failure + Sync)) -> Re
         None => Ok(pidfd),
         Some(failure) => {
             // It ended by itself and must be reaped.
-            let _ = rustix::process::waitid(rustix::process::WaitId::PidFd(pidfd_borrow(&pidfd)), rustix::process::WaitIdOptions::EXITED);
+            let _ = rustix::process::waitid(
+                rustix::process::WaitId::PidFd(pidfd_borrow(&pidfd)),
+                rustix::process::WaitIdOptions::EXITED,
+            );
             Err(failure)
         }
     }
@@ -165,9 +168,8 @@ pub fn make_readonly(mounted: rustix::fd::BorrowedFd<'_>, recursive: bool) -> Re
     let flags = libc::AT_EMPTY_PATH | if recursive { libc::AT_RECURSIVE } else { 0 };
     let fd = rustix::fd::AsRawFd::as_raw_fd(&mounted);
     // SAFETY: the structure is the kernel's first version of it, and its size is given.
-    let done = unsafe {
-        libc::syscall(libc::SYS_mount_setattr, fd, c"".as_ptr(), flags, &attr, size_of::<MountAttr>())
-    };
+    let done =
+        unsafe { libc::syscall(libc::SYS_mount_setattr, fd, c"".as_ptr(), flags, &attr, size_of::<MountAttr>()) };
     errno_of(done)
 }
 

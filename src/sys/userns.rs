@@ -38,7 +38,9 @@ pub fn enter() -> Result<Identity, String> {
         }
     };
     if !many {
-        let write = |file: &str, text: String| std::fs::write(format!("/proc/self/{file}"), text).map_err(|cause| format!("cannot write {file}: {cause}"));
+        let write = |file: &str, text: String| {
+            std::fs::write(format!("/proc/self/{file}"), text).map_err(|cause| format!("cannot write {file}: {cause}"))
+        };
         write("setgroups", "deny".to_owned())?;
         write("uid_map", format!("0 {uid} 1"))?;
         write("gid_map", format!("0 {gid} 1"))?;

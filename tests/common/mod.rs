@@ -92,8 +92,12 @@ impl Drop for Space {
 pub fn ran(log: &Path) -> Vec<String> {
     let text = std::fs::read_to_string(log).unwrap_or_default();
     let events = text.lines().map(|line| serde_json::from_str::<serde_json::Value>(line).unwrap());
-    let begun = events.filter(|event| event["event"] == "begin").map(|event| event["name"].as_str().unwrap().to_owned());
-    begun.filter(|name| name.starts_with('[') && !name.starts_with("[internal]")).map(|name| name.split_once("] ").unwrap().1.to_owned()).collect()
+    let begun =
+        events.filter(|event| event["event"] == "begin").map(|event| event["name"].as_str().unwrap().to_owned());
+    begun
+        .filter(|name| name.starts_with('[') && !name.starts_with("[internal]"))
+        .map(|name| name.split_once("] ").unwrap().1.to_owned())
+        .collect()
 }
 
 pub fn repository() -> &'static Path {
@@ -106,7 +110,9 @@ pub fn is_root() -> bool {
 
 /// Whether a program is installed; says so if it is not.
 pub fn have(program: &str) -> bool {
-    let found = std::env::split_paths(&std::env::var_os("PATH").unwrap_or_default()).chain(["/usr/sbin".into(), "/sbin".into()]).any(|dir| dir.join(program).is_file());
+    let found = std::env::split_paths(&std::env::var_os("PATH").unwrap_or_default())
+        .chain(["/usr/sbin".into(), "/sbin".into()])
+        .any(|dir| dir.join(program).is_file());
     if !found {
         eprintln!("SKIPPED in part: {program} is not installed");
     }
@@ -115,7 +121,12 @@ pub fn have(program: &str) -> bool {
 
 pub fn run(program: &str, args: &[&str]) -> Output {
     let output = Command::new(program).args(args).output().unwrap_or_else(|cause| panic!("{program}: {cause}"));
-    assert!(output.status.success(), "{program} {args:?}\n{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    assert!(
+        output.status.success(),
+        "{program} {args:?}\n{}{}",
+        String::from_utf8_lossy(&output.stdout),
+        String::from_utf8_lossy(&output.stderr)
+    );
     output
 }
 
@@ -127,7 +138,8 @@ pub fn registry() -> &'static (String, PathBuf) {
         let dir = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(format!("bases-{}", std::process::id()));
         let port = free_port();
         let script = repository().join("testdata/conformance/bases.sh");
-        let output = Command::new("bash").arg(script).arg(&dir).arg("--serve").env("PORT", port.to_string()).output().unwrap();
+        let output =
+            Command::new("bash").arg(script).arg(&dir).arg("--serve").env("PORT", port.to_string()).output().unwrap();
         assert!(output.status.success(), "bases.sh: {}", String::from_utf8_lossy(&output.stderr));
         end_with_us(&dir.join("registry.pid"), &dir);
         (format!("localhost:{port}"), dir)
@@ -138,7 +150,9 @@ pub fn registry() -> &'static (String, PathBuf) {
 fn end_with_us(pid_file: &Path, dir: &Path) {
     let script = format!(
         "while kill -0 {} 2>/dev/null; do sleep 0.5; done; kill $(cat {}); rm -rf {}",
-        std::process::id(), pid_file.display(), dir.display()
+        std::process::id(),
+        pid_file.display(),
+        dir.display()
     );
     let null = || std::process::Stdio::null();
     Command::new("setsid").args(["bash", "-c", &script]).stdin(null()).stdout(null()).stderr(null()).spawn().unwrap();
@@ -155,7 +169,12 @@ pub fn debian(name: &str) -> String {
         let dir = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join("debian");
         let script = repository().join("testdata/debian.sh");
         let output = Command::new("bash").arg(script).arg(&dir).output().unwrap();
-        assert!(output.status.success(), "debian.sh: {}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+        assert!(
+            output.status.success(),
+            "debian.sh: {}{}",
+            String::from_utf8_lossy(&output.stdout),
+            String::from_utf8_lossy(&output.stderr)
+        );
         dir.join("layout")
     });
     format!("{name}=oci-layout://{}:latest", layout.display())

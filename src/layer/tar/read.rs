@@ -147,7 +147,11 @@ impl<R: Read> Archive<R> {
         if block.iter().all(|byte| *byte == 0) {
             return Ok(None);
         }
-        let sum: u64 = block.iter().enumerate().map(|(at, byte)| if (148..156).contains(&at) { 32 } else { u64::from(*byte) }).sum();
+        let sum: u64 = block
+            .iter()
+            .enumerate()
+            .map(|(at, byte)| if (148..156).contains(&at) { 32 } else { u64::from(*byte) })
+            .sum();
         if numeric(&block[148..156])? != sum {
             return Err(bad("a header's checksum is wrong"));
         }
@@ -198,7 +202,9 @@ impl<R: Read> Archive<R> {
             uid: extension.uid.map_or_else(|| id(&block[108..116]), Ok)?,
             gid: extension.gid.map_or_else(|| id(&block[116..124]), Ok)?,
             size: stored,
-            mtime: extension.mtime.map_or_else(|| signed(&block[136..148]).map(|seconds| Time { seconds, nanos: 0 }), Ok)?,
+            mtime: extension
+                .mtime
+                .map_or_else(|| signed(&block[136..148]).map(|seconds| Time { seconds, nanos: 0 }), Ok)?,
             device: if matches!(kind, b'3' | b'4') { (id(&block[329..337])?, id(&block[337..345])?) } else { (0, 0) },
             xattrs: extension.xattrs,
             stored,
@@ -299,7 +305,8 @@ impl Extension {
         while !records.is_empty() {
             let digits = records.iter().take_while(|byte| byte.is_ascii_digit()).count();
             let length = std::str::from_utf8(&records[..digits]).ok().and_then(|digits| digits.parse::<usize>().ok());
-            let length = length.filter(|length| *length > digits + 1 && *length <= records.len() && records[digits] == b' ');
+            let length =
+                length.filter(|length| *length > digits + 1 && *length <= records.len() && records[digits] == b' ');
             let (record, rest) = records.split_at(length.ok_or_else(|| bad("a PAX record"))?);
             records = rest;
             let body = record[digits + 1..].strip_suffix(b"\n").ok_or_else(|| bad("a PAX record"))?;
@@ -324,7 +331,9 @@ impl Extension {
             b"mtime" => self.mtime = Some(time(value).ok_or_else(|| bad("a time in a PAX record"))?),
             b"GNU.sparse.major" => (self.sparse.major, self.sparse.given) = (Some(number()?), true),
             b"GNU.sparse.name" => self.sparse.name = Some(value.to_vec()),
-            b"GNU.sparse.size" | b"GNU.sparse.realsize" => (self.sparse.size, self.sparse.given) = (Some(number()?), true),
+            b"GNU.sparse.size" | b"GNU.sparse.realsize" => {
+                (self.sparse.size, self.sparse.given) = (Some(number()?), true)
+            }
             b"GNU.sparse.offset" | b"GNU.sparse.numbytes" => self.sparse.map.push(number()?),
             b"GNU.sparse.map" => {
                 let text = std::str::from_utf8(value).map_err(|_| bad("the map of a sparse file"))?;
@@ -332,7 +341,9 @@ impl Extension {
                 self.sparse.map = numbers.map_err(|_| bad("the map of a sparse file"))?;
             }
             _ => {
-                if let Some(name) = key.strip_prefix(b"SCHILY.xattr.").filter(|name| !name.is_empty() && name.len() < 256) {
+                if let Some(name) =
+                    key.strip_prefix(b"SCHILY.xattr.").filter(|name| !name.is_empty() && name.len() < 256)
+                {
                     self.xattrs.retain(|(known, _)| known.as_ref() != name);
                     self.xattrs.push((name.into(), value.into()));
                     self.xattrs.sort();
@@ -367,7 +378,10 @@ fn signed(field: &[u8]) -> Result<i64> {
         let negative = field[0] & 0x40 != 0;
         let mut value: i128 = i128::from(field[0] & 0x3f) - if negative { 0x40 } else { 0 };
         for byte in &field[1..] {
-            value = value.checked_mul(256).and_then(|value| value.checked_add(i128::from(*byte))).ok_or_else(|| bad("a number"))?;
+            value = value
+                .checked_mul(256)
+                .and_then(|value| value.checked_add(i128::from(*byte)))
+                .ok_or_else(|| bad("a number"))?;
         }
         return i64::try_from(value).map_err(|_| bad("a number out of range"));
     }

@@ -121,7 +121,8 @@ fn put_name(block: &mut [u8; BLOCK as usize], name: &[u8], records: &mut Records
         put(&mut block[0..100], name);
         return;
     }
-    let cut = (name.len().saturating_sub(101)..name.len().min(156)).find(|&at| at > 0 && name[at] == b'/' && at + 1 < name.len());
+    let cut = (name.len().saturating_sub(101)..name.len().min(156))
+        .find(|&at| at > 0 && name[at] == b'/' && at + 1 < name.len());
     match cut.filter(|_| name.is_ascii()) {
         Some(at) => {
             put(&mut block[345..500], &name[..at]);

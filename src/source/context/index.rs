@@ -36,7 +36,8 @@ pub(super) struct Stamp {
 
 impl Stamp {
     pub(super) fn of(stat: &rustix::fs::Statx) -> Stamp {
-        let nanos = |time: &rustix::fs::StatxTimestamp| i128::from(time.tv_sec) * 1_000_000_000 + i128::from(time.tv_nsec);
+        let nanos =
+            |time: &rustix::fs::StatxTimestamp| i128::from(time.tv_sec) * 1_000_000_000 + i128::from(time.tv_nsec);
         Stamp {
             device: u64::from(stat.stx_dev_major) << 32 | u64::from(stat.stx_dev_minor),
             inode: stat.stx_ino,
@@ -60,7 +61,13 @@ impl Stamp {
     fn read(row: &[u8]) -> Option<(Stamp, Digest)> {
         let u64_at = |at: usize| Some(u64::from_le_bytes(row.get(at..at + 8)?.try_into().ok()?));
         let i128_at = |at: usize| Some(i128::from_le_bytes(row.get(at..at + 16)?.try_into().ok()?));
-        let stamp = Stamp { device: u64_at(0)?, inode: u64_at(8)?, size: u64_at(16)?, mtime: i128_at(24)?, ctime: i128_at(40)? };
+        let stamp = Stamp {
+            device: u64_at(0)?,
+            inode: u64_at(8)?,
+            size: u64_at(16)?,
+            mtime: i128_at(24)?,
+            ctime: i128_at(40)?,
+        };
         Some((stamp, Digest(row.get(56..88)?.try_into().ok()?)))
     }
 }
@@ -94,7 +101,9 @@ impl Index {
         let (mut reader, mut hasher, mut size) = (open()?, Hasher::default(), 0);
         let mut buffer = vec![0; usize::try_from(stamp.size).unwrap_or(usize::MAX).clamp(1, 128 * 1024)];
         loop {
-            let count = reader.read(&mut buffer).map_err(|cause| Error::new(Kind::Dockerfile, "cannot read a file of the context").because(cause))?;
+            let count = reader
+                .read(&mut buffer)
+                .map_err(|cause| Error::new(Kind::Dockerfile, "cannot read a file of the context").because(cause))?;
             if count == 0 {
                 break;
             }
@@ -116,7 +125,8 @@ impl Index {
         }
         let mut bytes = MAGIC.to_vec();
         // What is old and was replaced has another stamp of the same inode.
-        let changed: std::collections::HashSet<(u64, u64)> = new.keys().map(|stamp| (stamp.device, stamp.inode)).collect();
+        let changed: std::collections::HashSet<(u64, u64)> =
+            new.keys().map(|stamp| (stamp.device, stamp.inode)).collect();
         let old = self.old.get_or_init(|| load(&self.path));
         let kept = old.iter().filter(|(stamp, _)| !changed.contains(&(stamp.device, stamp.inode)));
         for (stamp, digest) in kept.chain(&new) {
