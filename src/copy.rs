@@ -3,7 +3,7 @@
 //!
 //! Three steps, so that a key can be had before anything is written:
 //!
-//! 1. [`select`] walks and hashes what the sources mean. Its digest stands for them.
+//! 1. [`select()`] walks and hashes what the sources mean. Its digest stands for them.
 //! 2. [`facts`] plans the layer on top of its base. The digest stands for all that was looked up there: the resolved
 //!    destination, what stands there, the metadata of parents that the layer repeats, the ids behind names. (With
 //!    `--link` there is no base.) Archives are read here, to a temporary file: where their members go depends

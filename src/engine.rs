@@ -65,6 +65,9 @@ pub enum Secret {
     Value(Vec<u8>),
 }
 
+/// What missing mount points are known by: what they hold, and the metadata of the root.
+type StubsName = (stubs::Stubs, Option<(u32, u32, u32, Time)>);
+
 /// What was looked up once and is needed again.
 #[derive(Default)]
 pub struct Known {
@@ -73,7 +76,7 @@ pub struct Known {
     /// Selections of copies, made for the key and used again to run.
     selections: Mutex<HashMap<VertexId, Arc<Selection>>>,
     /// Directories of missing mount points, by what they hold.
-    stubs: Mutex<BTreeMap<(stubs::Stubs, Option<(u32, u32, u32, Time)>), PathBuf>>,
+    stubs: Mutex<BTreeMap<StubsName, PathBuf>>,
 }
 
 /// What stands behind an image's digest.

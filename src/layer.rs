@@ -156,11 +156,14 @@ pub enum Bytes {
 #[derive(Clone)]
 pub struct Layers(Arc<Inner>);
 
+/// Whose turn it is to derive something.
+type Turn = Arc<Mutex<()>>;
+
 struct Inner {
     store: Store,
     flavour: Flavour,
     trees: Mutex<HashMap<LayerId, Arc<Tree>>>,
-    busy: Mutex<HashMap<(LayerId, String), Arc<Mutex<()>>>>,
+    busy: Mutex<HashMap<(LayerId, String), Turn>>,
 }
 
 /// A RUN's directories before it has run. Dropped, they are gone.

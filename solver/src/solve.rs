@@ -235,19 +235,20 @@ impl<E: Engine, C: Cache<E::Output>> Solver<'_, E, C> {
             return Ok(Solved { output: self.engine.run(step)?, unsettled: false });
         };
         // Somebody else may have ended the same step between the first look and the lock.
-        if !step.fresh && !tainted {
-            if let Some(found) = self.find(Shelf::Written, &written) {
-                return cached(self.engine.reuse(step, &found, Found::Written));
-            }
+        if !step.fresh
+            && !tainted
+            && let Some(found) = self.find(Shelf::Written, &written)
+        {
+            return cached(self.engine.reuse(step, &found, Found::Written));
         }
         let known = !step.fresh && !self.cache.get(Shelf::Described, &self.described(step.id)).is_empty();
         let settled = if known { Some(self.settled(step)?) } else { None };
-        if let Some((key, _)) = &settled {
-            if let Some(found) = self.find(Shelf::Settled, key) {
-                let output = self.engine.reuse(step, &found, Found::Settled);
-                self.cache.put(Shelf::Written, &written, &output, &self.printed(step.id));
-                return cached(output);
-            }
+        if let Some((key, _)) = &settled
+            && let Some(found) = self.find(Shelf::Settled, key)
+        {
+            let output = self.engine.reuse(step, &found, Found::Settled);
+            self.cache.put(Shelf::Written, &written, &output, &self.printed(step.id));
+            return cached(output);
         }
         if let Ok(mut began) = began.lock() {
             *began = Some(Instant::now());

@@ -1,5 +1,7 @@
 //! The solver with toy ops: every test states the exact list of steps that ran.
 
+#![allow(clippy::unwrap_used, missing_docs)]
+
 use solver::memory::MemoryCache;
 use solver::{
     Cache, Describe, Engine, Event, Failure, Found, Graph, Key, Manifest, Observer, Role, Shelf, Step, Task, Vertex,

@@ -80,7 +80,7 @@ pub struct Build {
     /// What to build for; several make an index. RUN works for this machine's own only, for now.
     #[arg(long, value_name = "OS/ARCH", value_delimiter = ',')]
     pub platform: Vec<String>,
-    /// Another directory or image by name: NAME=DIR, NAME=docker-image://REF, NAME=oci-layout://PATH[:TAG] (may repeat).
+    /// Another directory or image by name: NAME=DIR, NAME=docker-image://REF, NAME=oci-layout://PATH:TAG (may repeat).
     #[arg(long, value_name = "NAME=SOURCE")]
     pub build_context: Vec<String>,
     /// A secret for the steps that ask for it: id=ID,src=FILE or id=ID,env=NAME (may repeat).

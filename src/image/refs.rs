@@ -85,10 +85,10 @@ impl Refs {
 
     /// What a name, or the beginning of an image id, stands for.
     pub fn get(&self, name: &str) -> Result<Option<Ref>> {
-        if let Ok(full) = normal(name) {
-            if let Some(found) = read(&self.path(&full)) {
-                return Ok(Some(found));
-            }
+        if let Ok(full) = normal(name)
+            && let Some(found) = read(&self.path(&full))
+        {
+            return Ok(Some(found));
         }
         let id = name.strip_prefix("sha256:").unwrap_or(name);
         if id.len() < 4 || !id.bytes().all(|byte| byte.is_ascii_hexdigit()) {

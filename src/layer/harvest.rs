@@ -1,7 +1,7 @@
 //! What a RUN left in its upper directory, as a tree: overlayfs's whiteouts and marks turned into the tree's own,
 //! hard links by inode, sockets left out. The directory is ours and no process lives in it any more.
 
-use super::tree::{Entry, Node, Time, Tree, child};
+use super::tree::{Entry, Node, Time, Tree, Xattrs, child};
 use crate::error::{At, Error, Kind, Result};
 use rustix::fs::{AtFlags, CWD, FileType, OFlags, Stat};
 use std::collections::HashMap;
@@ -81,8 +81,6 @@ impl Harvest<'_> {
         Ok(())
     }
 }
-
-type Xattrs = Vec<(Box<[u8]>, Box<[u8]>)>;
 
 /// Extended attributes that belong to the image.
 fn xattrs(path: &Path, opaque: &mut bool) -> Result<Xattrs> {

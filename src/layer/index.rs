@@ -12,6 +12,9 @@ const MOST_ENTRIES: usize = 20_000_000;
 /// Links followed on one name.
 const MOST_LINKS: usize = 255;
 
+/// The pieces of sparse files that an archive stores, as (offset, length), by path.
+pub type Sparse = BTreeMap<Vec<u8>, Vec<(u64, u64)>>;
+
 /// Entries in the making.
 #[derive(Default)]
 pub struct Builder {
@@ -20,11 +23,11 @@ pub struct Builder {
     opaque: Vec<Vec<u8>>,
     links: u32,
     /// The first entry of the archive may only be read once: pieces of sparse files by path.
-    pub sparse: BTreeMap<Vec<u8>, Vec<(u64, u64)>>,
+    pub sparse: Sparse,
 }
 
 /// Reads a plain tar into a tree with offsets. Sparse files come back with their pieces.
-pub fn index(reader: impl Read) -> Result<(Tree, BTreeMap<Vec<u8>, Vec<(u64, u64)>>)> {
+pub fn index(reader: impl Read) -> Result<(Tree, Sparse)> {
     let mut archive = Archive::new(reader);
     let mut builder = Builder::default();
     while let Some(member) = archive.next()? {

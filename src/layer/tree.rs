@@ -10,6 +10,9 @@ pub struct Tree {
     pub entries: Vec<Entry>,
 }
 
+/// Extended attributes: names with their values.
+pub type Xattrs = Vec<(Box<[u8]>, Box<[u8]>)>;
+
 /// One path of a layer.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Entry {
@@ -26,7 +29,7 @@ pub struct Entry {
     /// Modification time.
     pub mtime: Time,
     /// Sorted by name; overlay's own are not among them, file capabilities are in their rootful form (v2).
-    pub xattrs: Vec<(Box<[u8]>, Box<[u8]>)>,
+    pub xattrs: Xattrs,
     /// Entries of the same number are one inode. Only non-directories have it.
     pub link: Option<u32>,
 }

@@ -62,7 +62,7 @@ impl<'a> Resolver<'a> {
         Ok(Resolved::Image { name, digest, config: Box::new(config) })
     }
 
-    fn from_source(&self, name: &str, platform: &Platform) -> Result<Resolved> {
+    fn ask_source(&self, name: &str, platform: &Platform) -> Result<Resolved> {
         let number = self.known.lock().unwrap_or_else(PoisonError::into_inner).len() as u32;
         let (step, began) = (StepId(FIRST_STEP + number), Instant::now());
         self.observer
@@ -116,7 +116,7 @@ impl Resolve for Resolver<'_> {
             }
             Some(NamedContext::Image(image)) => self.image(image, platform).map(Some),
             Some(NamedContext::Layout(layout)) => {
-                self.once(layout, platform, || self.from_source(layout, platform)).map(Some)
+                self.once(layout, platform, || self.ask_source(layout, platform)).map(Some)
             }
         }
     }
@@ -124,7 +124,7 @@ impl Resolve for Resolver<'_> {
     fn image(&self, name: &str, platform: &Platform) -> Result<Resolved, ResolveError> {
         self.once(name, platform, || match self.built(name, platform).filter(|_| !self.request.pull) {
             Some(built) => Ok(built),
-            None => self.from_source(name, platform),
+            None => self.ask_source(name, platform),
         })
     }
 }

@@ -228,7 +228,7 @@ fn entry_of(
     let mtime = Time { seconds: stat.stx_mtime.tv_sec, nanos: stat.stx_mtime.tv_nsec };
     let linked = stat.stx_nlink > 1 && !matches!(node, Node::Dir { .. });
     // The number only has to be the same for the same inode; COPY numbers its groups anew.
-    let link = linked.then(|| (stat.stx_ino ^ (stat.stx_ino >> 32)) as u32);
+    let link = linked.then_some((stat.stx_ino ^ (stat.stx_ino >> 32)) as u32);
     let mode = u32::from(stat.stx_mode) & 0o7777;
     Ok(Some((Entry { path, node, mode, uid: 0, gid: 0, mtime, xattrs: Vec::new(), link }, stamp)))
 }
@@ -253,10 +253,11 @@ pub fn ignore_of(context: &Path, dockerfile: Option<&Path>) -> Result<Option<Ign
     let places = beside.into_iter().chain([context.join(".dockerignore")]);
     let Some(path) = places.into_iter().find(|path| path.is_file()) else { return Ok(None) };
     // A link that leads out of the context would let its author read other files by their effect.
-    if let (Ok(real), Ok(root)) = (path.canonicalize(), context.canonicalize()) {
-        if path.starts_with(context) && !real.starts_with(&root) {
-            return Err(Error::new(Kind::Dockerfile, format!("`{}` leads out of the context", path.display())));
-        }
+    if let (Ok(real), Ok(root)) = (path.canonicalize(), context.canonicalize())
+        && path.starts_with(context)
+        && !real.starts_with(&root)
+    {
+        return Err(Error::new(Kind::Dockerfile, format!("`{}` leads out of the context", path.display())));
     }
     let ignore = Ignore::parse(&read_text(&path)?).map_err(|error| {
         Error::new(Kind::Dockerfile, format!("{}:{}: {}", path.display(), error.line, error.message))

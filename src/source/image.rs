@@ -95,14 +95,14 @@ impl Images {
         }
         let reference: Reference = name.parse().map_err(|cause: String| Error::new(Kind::Source, cause))?;
         let pin = self.pin(&reference, platform);
-        if let (Some(pin), true) = (&pin, reference.digest.is_some()) {
-            if let Ok(pinned) = self.from_store(&reference, pin.manifest) {
-                return Ok(pinned);
-            }
+        if let (Some(pin), true) = (&pin, reference.digest.is_some())
+            && let Ok(pinned) = self.stored(&reference, pin.manifest)
+        {
+            return Ok(pinned);
         }
         match self.ask(&reference, platform, pin.as_ref()) {
             Err(error) if pull == Pull::Usual && unreachable(&error) => {
-                match pin.and_then(|pin| self.from_store(&reference, pin.manifest).ok()) {
+                match pin.and_then(|pin| self.stored(&reference, pin.manifest).ok()) {
                     Some(pinned) => Ok(Pinned { stale: Some(error.to_string()), ..pinned }),
                     None => Err(error),
                 }
@@ -114,10 +114,10 @@ impl Images {
     fn ask(&self, reference: &Reference, platform: &Platform, pin: Option<&Pin>) -> Result<Pinned> {
         if let (Some(pin), None) = (pin, reference.digest) {
             // One request says that nothing has changed.
-            if self.client.head(reference)? == Some(pin.top) {
-                if let Ok(pinned) = self.from_store(reference, pin.manifest) {
-                    return Ok(pinned);
-                }
+            if self.client.head(reference)? == Some(pin.top)
+                && let Ok(pinned) = self.stored(reference, pin.manifest)
+            {
+                return Ok(pinned);
             }
         }
         let top = self.client.manifest(reference)?;
@@ -141,11 +141,11 @@ impl Images {
         }
         let pin = Pin { name: reference.to_string(), top: top.digest, manifest };
         self.remember(&self.pin_path(reference, platform), &serde_json::to_vec(&pin).unwrap_or_default());
-        self.from_store(reference, manifest)
+        self.stored(reference, manifest)
     }
 
     /// An image whose manifest and config are in the store.
-    fn from_store(&self, reference: &Reference, manifest: Digest) -> Result<Pinned> {
+    fn stored(&self, reference: &Reference, manifest: Digest) -> Result<Pinned> {
         let parts = parts(&self.store.read_blob(&manifest, 4 << 20)?, &reference.to_string())?;
         let config = self.store.read_blob(&parts.config.0, LARGEST_CONFIG)?;
         let pinned = assemble(reference.to_string(), manifest, config, parts.layers)?;

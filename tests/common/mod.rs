@@ -1,6 +1,6 @@
 //! What the integration tests share: the binary with a store of its own, base images in a real registry, and ways to
 //! say what is missing instead of passing without a look.
-#![allow(dead_code, clippy::unwrap_used, clippy::print_stderr, missing_docs)]
+#![allow(dead_code, clippy::unwrap_used, clippy::print_stderr, clippy::zombie_processes, missing_docs)]
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};

@@ -2,7 +2,7 @@
 
 use super::{BLOCK, padding};
 use crate::error::{Error, Kind as ErrorKind, Result};
-use crate::layer::tree::Time;
+use crate::layer::tree::{Time, Xattrs};
 use std::io::Read;
 
 /// Extended headers larger than this are refused.
@@ -34,7 +34,7 @@ pub struct Member {
     /// Of devices.
     pub device: (u32, u32),
     /// Extended attributes, sorted.
-    pub xattrs: Vec<(Box<[u8]>, Box<[u8]>)>,
+    pub xattrs: Xattrs,
     /// Bytes stored in the archive.
     pub stored: u64,
     /// For sparse files: where the stored bytes belong, as (offset, length).
@@ -61,7 +61,7 @@ struct Extension {
     uid: Option<u32>,
     gid: Option<u32>,
     mtime: Option<Time>,
-    xattrs: Vec<(Box<[u8]>, Box<[u8]>)>,
+    xattrs: Xattrs,
     sparse: Sparse,
 }
 
