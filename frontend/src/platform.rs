@@ -23,8 +23,10 @@ impl Platform {
     pub fn parse(text: &str) -> Result<Platform, String> {
         let bad = || format!("{text:?}: cannot parse platform specifier");
         let parts: Vec<&str> = text.split('/').collect();
-        let valid =
-            |part: &&str| !part.is_empty() && part.chars().all(|c| c.is_ascii_alphanumeric() || "_.-".contains(c));
+        let valid = |part: &&str| {
+            let word = |c: char| c.is_ascii_alphanumeric() || c == '_';
+            part.starts_with(word) && part.chars().all(|c| word(c) || ".-".contains(c))
+        };
         if !parts.iter().all(valid) {
             return Err(bad());
         }
