@@ -6,7 +6,7 @@ mod common;
 use common::{Space, have, is_root, registry, run};
 use serde_json::Value;
 
-const DOCKERFILE: &str = "\nWORKDIR /data\nCOPY hello .\nRUN ln hello linked && ln -s hello link && mkfifo pipe && chmod 4755 hello && chown 5:6 link\nRUN rm /etc/hostname && mkdir -p /etc/new && echo x > /etc/new/f\nENV GREETING=hi\nUSER app\nCMD [\"/bin/cat\", \"/data/hello\"]\n";
+const DOCKERFILE: &str = "\nWORKDIR /data\nCOPY hello .\nRUN ln hello linked && ln -s hello link && mkfifo pipe && chmod 4755 hello && chown -h 5:6 link\nRUN rm /etc/hostname && mkdir -p /etc/new && echo x > /etc/new/f\nENV GREETING=hi\nUSER app\nCMD [\"/bin/cat\", \"/data/hello\"]\n";
 
 fn project(space: &Space) -> bool {
     if !have("docker-registry") || !have("busybox") {
