@@ -1,0 +1,143 @@
+//! What a RUN can see and do: capabilities, descriptors, network, processes, secrets, hostile root file systems.
+#![allow(clippy::unwrap_used, missing_docs)]
+
+mod common;
+
+use common::{Built, Space, have, registry};
+
+/// Runs commands in a fresh image and gives their output.
+fn output(space: &Space, lines: &str, flags: &[&str]) -> Option<Built> {
+    if !have("docker-registry") || !have("busybox") {
+        return None;
+    }
+    space.write("app/Dockerfile", &format!("FROM {}/busybox\n{lines}\n", registry().0));
+    Some(space.build(&[flags, &["app"]].concat()))
+}
+
+#[test]
+fn capabilities_are_dockers_and_nothing_is_inherited() {
+    let space = Space::new();
+    let Some(built) = output(
+        &space,
+        "RUN grep Cap /proc/self/status; ls /proc/self/fd | tr '\\n' ' '; cat /proc/1/comm; readlink /proc/self/fd/0",
+        &[],
+    ) else {
+        return;
+    };
+    assert!(built.ok, "{}", built.stderr);
+    for line in [
+        "CapInh:\t0000000000000000",
+        "CapBnd:\t00000000a80425fb",
+        "CapEff:\t00000000a80425fb",
+        "CapAmb:\t0000000000000000",
+    ] {
+        assert!(built.stderr.contains(line), "{line} in {}", built.stderr);
+    }
+    // Its three streams, and what ls itself opened.
+    assert!(built.stderr.contains(" 0 1 2 3 sh") && built.stderr.contains("/dev/null"), "{}", built.stderr);
+}
+
+#[test]
+fn no_network_is_loopback_alone_and_processes_left_behind_do_not_hold_the_step() {
+    let space = Space::new();
+    let Some(built) = output(
+        &space,
+        "RUN --network=none ls /sys/class/net | tr '\\n' '.'; cat /proc/net/dev | grep -c :; sleep 1000 & echo left",
+        &[],
+    ) else {
+        return;
+    };
+    assert!(built.ok && built.stderr.contains("left"), "{}", built.stderr);
+    assert!(built.stderr.contains(" lo.1\n"), "{}", built.stderr);
+    space.assert_whole();
+}
+
+#[test]
+fn proc_is_masked_and_read_only_where_dockers_is() {
+    let space = Space::new();
+    let lines = "RUN wc -c < /proc/kcore; ls /sys/firmware | wc -l; echo 1 > /proc/sys/kernel/panic || echo refused; touch /sys/x || echo refused too";
+    let Some(built) = output(&space, lines, &[]) else { return };
+    assert!(built.ok && built.stderr.contains("refused\n") && built.stderr.contains("refused too"), "{}", built.stderr);
+}
+
+#[test]
+fn a_working_directory_can_not_lead_out() {
+    let space = Space::new();
+    for number in 3..12 {
+        let lines = format!("WORKDIR /proc/self/fd/{number}\nRUN pwd && ls /work /root/.cargo");
+        let Some(built) = output(&space, &lines, &[]) else { return };
+        assert!(!built.ok, "WORKDIR /proc/self/fd/{number} was entered: {}", built.stderr);
+    }
+}
+
+#[test]
+fn links_in_an_image_do_not_lead_mounts_to_the_host() {
+    if !have("busybox") {
+        return;
+    }
+    let space = Space::new();
+    let sentinel = space.write("sentinel", "untouched\n");
+    let host = space.path("host");
+    std::fs::create_dir(&host).unwrap();
+    let busybox = common::run("sh", &["-c", "command -v busybox"]).stdout;
+    space.write("app/root/etc/empty", "");
+    std::fs::create_dir(space.path("app/root/bin")).unwrap();
+    std::fs::copy(String::from_utf8_lossy(&busybox).trim(), space.path("app/root/bin/busybox")).unwrap();
+    let link = |to: &str, name: &str| std::os::unix::fs::symlink(to, space.path("app/root").join(name)).unwrap();
+    link("busybox", "bin/sh");
+    link(sentinel.to_str().unwrap(), "etc/hosts");
+    link(&format!("../../../../../..{}", sentinel.display()), "etc/resolv.conf");
+    for name in ["proc", "sys", "dev"] {
+        link(host.to_str().unwrap(), name);
+    }
+    space.write("app/Dockerfile", "FROM scratch\nCOPY root /\nRUN echo changed > /etc/hosts; echo changed > /dev/null; /bin/busybox ls /proc/self >/dev/null; echo ran\n");
+    // Whether it runs or is refused: the host is not touched.
+    let built = space.build(&["app"]);
+    assert!(built.stderr.contains("ran") || !built.ok, "{}", built.stderr);
+    assert_eq!(std::fs::read_to_string(sentinel).unwrap(), "untouched\n");
+    assert_eq!(std::fs::read_dir(host).unwrap().count(), 0);
+    space.assert_whole();
+}
+
+#[test]
+fn a_secret_reaches_its_step_and_nothing_else() {
+    let space = Space::new();
+    let canary = "canary-6b1f0f4c";
+    let file = space.write("secret.txt", canary);
+    let flag = format!("--secret=id=s,src={}", file.display());
+    let lines = "RUN --mount=type=secret,id=s,env=S test \"$(cat /run/secrets/s 2>/dev/null)$S\" != '' && wc -c < /proc/self/environ && echo ${#S}\nRUN test ! -e /run/secrets/s && echo gone";
+    let Some(built) = output(&space, lines, &[&flag, "-o", "type=oci,dest=out.tar,compression=uncompressed"]) else {
+        return;
+    };
+    assert!(built.ok && built.stderr.contains(" 15\n") && built.stderr.contains("gone"), "{}", built.stderr);
+    assert!(!built.stderr.contains(canary) && !built.stdout.contains(canary));
+    std::fs::remove_file(file).unwrap();
+    let found =
+        std::process::Command::new("grep").args(["-rl", canary, space.dir.path().to_str().unwrap()]).output().unwrap();
+    assert_eq!(String::from_utf8_lossy(&found.stdout), "", "the secret is on disk");
+}
+
+#[test]
+fn what_needs_leave_does_not_begin_without_it() {
+    let space = Space::new();
+    let Some(refused) = output(&space, "RUN echo first\nRUN --security=insecure echo x", &[]) else { return };
+    assert!(
+        !refused.ok && refused.stderr.contains("security.insecure is not allowed") && refused.ran.is_empty(),
+        "{}",
+        refused.stderr
+    );
+    let refused = output(&space, "RUN --network=host echo x", &[]).unwrap();
+    assert!(!refused.ok && refused.stderr.contains("--allow network.host"), "{}", refused.stderr);
+    assert!(output(&space, "RUN --network=host echo x", &["--allow", "network.host"]).unwrap().ok);
+}
+
+#[test]
+fn a_failed_step_shows_its_place_its_last_lines_and_its_code() {
+    let space = Space::new();
+    let Some(built) = output(&space, "RUN seq 1 50; echo reason >&2; exit 3", &[]) else { return };
+    assert_eq!(built.code, Some(1));
+    for words in ["Dockerfile:2:1", "^^^^", "exit code: 3", "| reason", "| 50"] {
+        assert!(built.stderr.contains(words), "{words}:\n{}", built.stderr);
+    }
+    assert!(!built.stderr.contains("| 12\n"), "only the last lines are repeated");
+}
