@@ -30,6 +30,10 @@ pub struct Glob(Vec<Token>);
 impl Glob {
     /// Compiles a pattern; with `deep`, `**` crosses slashes.
     pub fn new(pattern: &str, deep: bool) -> Result<Glob, BadPattern> {
+        if let Some(end) = pattern.strip_prefix("**").filter(|end| deep && is_plain_end(end)) {
+            // moby/patternmatcher: such a pattern is compared with the end of the path.
+            return Ok(Glob(std::iter::once(Token::Deep).chain(end.chars().map(Token::Char)).collect()));
+        }
         let mut tokens = Vec::new();
         let mut chars = pattern.chars().peekable();
         while let Some(c) = chars.next() {
@@ -72,6 +76,11 @@ impl Glob {
     pub fn is_literal(&self) -> bool {
         self.0.iter().all(|token| matches!(token, Token::Char(_)))
     }
+}
+
+/// What may stand behind a leading `**` for it to mean "ends with": characters that mean themselves.
+fn is_plain_end(text: &str) -> bool {
+    !text.is_empty() && !text.starts_with('/') && !text.contains(['*', '?', '[', '\\'])
 }
 
 fn step(token: &Token, text: &[char], places: &[bool]) -> Vec<bool> {
@@ -159,6 +168,9 @@ mod tests {
         check("**/*.txt", "d/e/a.txt", true);
         check("**/*.txt", "a.txt", true);
         check("a/**", "a/b/c", true);
+        check("**.pyc", "a/b.pyc", true);
+        check("**.pyc", "b.pyc", true);
+        check("**.pyc", "b.py", false);
         check("a?c", "a/c", false);
         check("[a-c]x", "bx", true);
         check("[^a-c]x", "bx", false);
