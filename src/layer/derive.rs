@@ -3,7 +3,7 @@
 use super::index::index;
 use super::pack::{self, Compression};
 use super::tar::{padding, write};
-use super::tree::{Entry, Node, Tree};
+use super::tree::{Entry, Node, Tree, is_below};
 use super::unpack::Writer;
 use super::{Bytes, LayerId, LayerKind, Layers, compress, copy_all, damaged, encode};
 use crate::digest::{DiffId, Digest, Hasher};
@@ -285,25 +285,33 @@ pub(super) fn write_copy(folder: &Path, entries: Vec<(Entry, Bytes)>) -> Result<
     };
     let mut sorted: BTreeMap<usize, (Entry, Bytes)> = BTreeMap::new();
     let mut order: Vec<(Box<[u8]>, usize)> = Vec::with_capacity(entries.len());
-    for (at, (entry, bytes)) in entries.into_iter().enumerate() {
+    let mut bytes_of: HashMap<u32, Bytes> = HashMap::new();
+    for (at, (entry, mut bytes)) in entries.into_iter().enumerate() {
+        // Whichever name of a group was given the bytes: they belong to the one that is written first.
+        if let Some(link) = entry.link.filter(|_| !matches!(bytes, Bytes::None)) {
+            bytes_of.entry(link).or_insert(std::mem::replace(&mut bytes, Bytes::None));
+        }
         order.push((entry.path.clone(), at));
         sorted.insert(at, (entry, bytes));
     }
     order.sort_by(|one, two| super::tree::order(&one.0, &two.0).then(one.1.cmp(&two.1)));
     let mut done: Vec<Entry> = Vec::with_capacity(order.len());
     let mut first: HashMap<u32, usize> = HashMap::new();
-    let mut bytes_of: HashMap<u32, Bytes> = HashMap::new();
     for (place, (path, at)) in order.iter().enumerate() {
         if order.get(place + 1).is_some_and(|(next, _)| next == path) || path.is_empty() {
             continue;
         }
         let Some((mut entry, mut bytes)) = sorted.remove(at) else { continue };
+        if let Some(above) = done.last().filter(|above| !above.is_dir() && is_below(&entry.path, &above.path)) {
+            let what = format!("`{}` cannot be in `{}`, which is no directory", path_of(&entry), path_of(above));
+            return Err(Error::new(Kind::Dockerfile, what));
+        }
         if let Some(link) = entry.link {
             if let Some(&earlier) = first.get(&link) {
                 let header = write::header(&entry.path, &entry, write::Kind::Link(&done[earlier].path), None);
                 out.write(&header, &path_of(&entry))?;
-                entry.node = done[earlier].node.clone();
-                done.push(entry);
+                // One inode: what the archive says of the first name holds for all.
+                done.push(Entry { path: entry.path, ..done[earlier].clone() });
                 continue;
             }
             first.insert(link, done.len());
@@ -316,7 +324,7 @@ pub(super) fn write_copy(folder: &Path, entries: Vec<(Entry, Bytes)>) -> Result<
     }
     out.write(&write::END, "")?;
     out.file.flush().at("write", &path)?;
-    Ok((Tree { entries: done }, out.hasher.finish()))
+    Ok((Tree::new(done), out.hasher.finish()))
 }
 
 fn path_of(entry: &Entry) -> String {

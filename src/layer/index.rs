@@ -43,6 +43,11 @@ fn refuse(member: &Member, what: &str) -> Error {
         .hint("the archive is damaged or hostile; nothing of it was used")
 }
 
+/// Marks that overlayfs obeys: in an archive they could show any path of other layers.
+fn of_overlay(name: &[u8]) -> bool {
+    name.starts_with(b"trusted.overlay.") || name.starts_with(b"user.overlay.")
+}
+
 impl Builder {
     /// Takes the next entry of an archive.
     pub fn add(&mut self, member: &Member) -> Result<()> {
@@ -60,6 +65,9 @@ impl Builder {
         }
         if base.starts_with(b".wh.") {
             if !base.starts_with(b".wh..wh.") && base.len() > 4 {
+                if matches!(&base[4..], b"." | b"..") {
+                    return Err(refuse(member, "hides no name"));
+                }
                 self.whiteouts.push(child(parent(&path), &base[4..]).into());
             }
             return Ok(());
@@ -71,22 +79,25 @@ impl Builder {
             uid: member.uid,
             gid: member.gid,
             mtime: member.mtime,
-            xattrs: member.xattrs.clone(),
+            xattrs: member.xattrs.iter().filter(|(name, _)| !of_overlay(name)).cloned().collect(),
             link: None,
         };
         entry.node = match member.kind {
             b'0' => Node::File { size: member.size, digest: None, offset: Some(member.offset) },
             b'1' => return self.hard_link(member, path),
             b'2' => Node::Symlink { target: member.link.clone().into() },
+            // How overlayfs writes a whiteout: once unpacked it would be one.
+            b'3' if member.device == (0, 0) => {
+                self.whiteouts.push(path);
+                return Ok(());
+            }
             b'3' => Node::Char { major: member.device.0, minor: member.device.1 },
             b'4' => Node::Block { major: member.device.0, minor: member.device.1 },
             b'5' => Node::Dir { opaque: false },
             b'6' => Node::Fifo,
             _ => return Err(refuse(member, "is of an unknown type")),
         };
-        if let Some(pieces) = &member.pieces {
-            self.sparse.insert(path.clone(), pieces.clone());
-        }
+        self.set_pieces(&path, member.pieces.clone());
         self.put(path, entry);
         Ok(())
     }
@@ -103,13 +114,19 @@ impl Builder {
         });
         let mut linked = entry.clone();
         (linked.path, linked.link) = (path.clone().into(), Some(group));
-        if let Some(pieces) = self.sparse.get(&target).cloned() {
-            self.sparse.insert(path.clone(), pieces);
-        }
+        let pieces = self.sparse.get(&target).cloned();
+        self.set_pieces(&path, pieces);
         if path != target {
             self.put(path, linked);
         }
         Ok(())
+    }
+
+    fn set_pieces(&mut self, path: &[u8], pieces: Option<Vec<(u64, u64)>>) {
+        match pieces {
+            Some(pieces) => drop(self.sparse.insert(path.to_vec(), pieces)),
+            None => drop(self.sparse.remove(path)),
+        }
     }
 
     /// Replaces what stands at a path, unless both are directories.
@@ -175,9 +192,14 @@ impl Builder {
     /// The tree of all entries.
     pub fn finish(mut self) -> Tree {
         for path in std::mem::take(&mut self.opaque) {
-            self.hide_below(path);
+            if self.is_dir(&path) {
+                self.hide_below(path);
+            }
         }
         for path in std::mem::take(&mut self.whiteouts) {
+            if !self.is_dir(parent(&path)) {
+                continue;
+            }
             // What is hidden and brought again in the same layer is replaced.
             match self.entries.get(&path) {
                 Some(entry) if entry.is_dir() => self.hide_below(path),
@@ -189,13 +211,12 @@ impl Builder {
                 }
             }
         }
-        // A group of one is no group.
-        let mut count: BTreeMap<u32, usize> = BTreeMap::new();
-        self.entries.values().filter_map(|entry| entry.link).for_each(|link| *count.entry(link).or_default() += 1);
-        let single = |link: &u32| count.get(link) == Some(&1);
-        let mut entries: Vec<Entry> = self.entries.into_values().collect();
-        entries.iter_mut().filter(|entry| entry.link.as_ref().is_some_and(single)).for_each(|entry| entry.link = None);
-        Tree::new(entries)
+        Tree::new(self.entries.into_values().collect())
+    }
+
+    /// Whether a directory stands at a path: what hid something in one that was replaced later hides nothing.
+    fn is_dir(&self, path: &[u8]) -> bool {
+        path.is_empty() || self.entries.get(path).is_some_and(Entry::is_dir)
     }
 
     fn hide_below(&mut self, path: Vec<u8>) {

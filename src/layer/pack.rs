@@ -163,6 +163,8 @@ pub(super) fn pack(
             sender.send(last).map_err(|_| gone())?;
             Ok(hasher.finish())
         });
+        // Gone with this closure: when writing fails, the reader must not wait for somebody to take its chunks.
+        let receiver = receiver;
         let mut packer = Packer::new(how, to).map_err(failed)?;
         while let Ok(first) = receiver.recv() {
             let batch: Vec<Vec<u8>> = std::iter::once(first).chain(receiver.try_iter().take(width * 2)).collect();

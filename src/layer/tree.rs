@@ -2,6 +2,7 @@
 //! asked for, the digest of the content. Knows nothing of where the layer's bytes lie, but for the offset in its tar.
 
 use crate::digest::Digest;
+use std::collections::HashMap;
 
 /// All entries of one layer, sorted by path (bytes, `/` lowest, so that a directory stands right before what is in it).
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -86,12 +87,14 @@ pub struct Time {
 }
 
 impl Tree {
-    /// A tree of entries in any order; of several for one path the last one counts.
+    /// A tree of entries in any order; of several for one path the last one counts. Link groups are numbered from 1 in
+    /// the order of their first paths, so that equal trees are equal values; a group of one is none.
     pub fn new(mut entries: Vec<Entry>) -> Tree {
         entries.sort_by(|one, two| order(&one.path, &two.path));
         entries.reverse();
         entries.dedup_by(|one, two| one.path == two.path);
         entries.reverse();
+        number_links(&mut entries);
         Tree { entries }
     }
 
@@ -109,6 +112,26 @@ impl Tree {
         let start = self.entries.partition_point(|entry| order(&entry.path, dir).is_le());
         let count = self.entries[start..].partition_point(|entry| inside(&entry.path));
         &self.entries[start..start + count]
+    }
+}
+
+fn number_links(entries: &mut [Entry]) {
+    let mut groups: HashMap<u32, (usize, u32)> = HashMap::new();
+    for link in entries.iter().filter_map(|entry| entry.link) {
+        groups.entry(link).or_default().0 += 1;
+    }
+    let mut last = 0;
+    for entry in entries {
+        let Some((count, number)) = entry.link.and_then(|link| groups.get_mut(&link)) else { continue };
+        if *count == 1 {
+            entry.link = None;
+            continue;
+        }
+        if *number == 0 {
+            last += 1;
+            *number = last;
+        }
+        entry.link = Some(*number);
     }
 }
 

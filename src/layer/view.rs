@@ -14,13 +14,21 @@ pub struct View {
     layers: Layers,
     /// The topmost first.
     trees: Vec<(LayerId, Arc<Tree>)>,
+    /// Added to the numbers of each one's link groups, so that they are no other layer's.
+    groups: Vec<u32>,
 }
 
 impl View {
     /// A view of layers, the lowest first. The blobs of base layers must be in the store.
     pub fn new(layers: &Layers, ids: &[LayerId]) -> Result<View> {
-        let trees = ids.iter().rev().map(|id| Ok((id.clone(), layers.tree(id)?))).collect::<Result<_>>()?;
-        Ok(View { layers: layers.clone(), trees })
+        let trees: Vec<(LayerId, Arc<Tree>)> =
+            ids.iter().rev().map(|id| Ok((id.clone(), layers.tree(id)?))).collect::<Result<_>>()?;
+        let most = |tree: &Tree| tree.entries.iter().filter_map(|entry| entry.link).max().unwrap_or(0);
+        let mut groups = vec![0_u32; trees.len()];
+        for at in (1..trees.len()).rev() {
+            groups[at - 1] = groups[at].saturating_add(most(&trees[at].1));
+        }
+        Ok(View { layers: layers.clone(), trees, groups })
     }
 
     /// The layer that shows a path, and its entry there.
@@ -52,6 +60,12 @@ impl View {
         Ok(seen.into_values().collect())
     }
 
+    /// The link group of an entry, with a number that no other layer's group has.
+    fn group(&self, of: &LayerId, entry: &Entry) -> Option<u32> {
+        let at = self.trees.iter().position(|(id, _)| id == of)?;
+        Some(entry.link?.saturating_add(*self.groups.get(at)?))
+    }
+
     fn file(&self, path: &[u8]) -> Result<(&LayerId, &Entry)> {
         let found = self.find(path).filter(|(_, entry)| matches!(entry.node, Node::File { .. }));
         found.ok_or_else(|| {
@@ -77,7 +91,7 @@ fn hides(tree: &Tree, path: &[u8]) -> bool {
 
 impl Files for View {
     fn lookup(&self, path: &[u8]) -> Result<Option<Entry>> {
-        let found = self.find(path).map(|(_, entry)| entry.clone());
+        let found = self.find(path).map(|(id, entry)| Entry { link: self.group(id, entry), ..entry.clone() });
         Ok(found.or_else(|| path.is_empty().then(|| Entry::directory(b"", Time::default()))))
     }
 

@@ -11,6 +11,10 @@ const LARGEST_EXTENSION: u64 = 1 << 20;
 const LONGEST_NAME: usize = 4096;
 /// Pieces of a sparse file beyond this are refused.
 const MOST_PIECES: usize = 1 << 20;
+/// Sparse files larger than this are refused: a few bytes in an archive stand for any number of zeros to be read.
+const LARGEST_SPARSE: u64 = 1 << 40;
+/// Extended attributes of one entry beyond this are refused.
+const MOST_XATTRS: usize = 1024;
 
 /// One member of an archive.
 #[derive(Clone, Debug, Default)]
@@ -290,6 +294,9 @@ impl<R: Read> Archive<R> {
 
 fn check_pieces(member: &Member) -> Result<()> {
     let Some(pieces) = &member.pieces else { return Ok(()) };
+    if member.size > LARGEST_SPARSE {
+        return Err(bad(format!("a sparse file of {} bytes", member.size)));
+    }
     let (mut end, mut stored) = (0_u64, 0_u64);
     for (offset, length) in pieces {
         let next = offset.checked_add(*length).filter(|next| *offset >= end && *next <= member.size);
@@ -347,6 +354,9 @@ impl Extension {
                     self.xattrs.retain(|(known, _)| known.as_ref() != name);
                     self.xattrs.push((name.into(), value.into()));
                     self.xattrs.sort();
+                    if self.xattrs.len() > MOST_XATTRS {
+                        return Err(bad("too many extended attributes"));
+                    }
                 }
             }
         }
