@@ -64,6 +64,9 @@ pub struct RunConfig {
     /// STOPSIGNAL.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub stop_signal: String,
+    /// Set by CMD; Windows alone reads it. There because BuildKit's images have it.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub args_escaped: bool,
     /// HEALTHCHECK (Docker's own).
     #[serde(skip_serializing_if = "Option::is_none")]
     pub healthcheck: Option<Healthcheck>,
@@ -73,7 +76,7 @@ pub struct RunConfig {
     /// SHELL (Docker's own).
     #[serde(skip_serializing_if = "Option::is_none")]
     pub shell: Option<Vec<String>>,
-    /// Everything else (`StopTimeout`, `ArgsEscaped`, ...).
+    /// Everything else (`StopTimeout`, ...).
     #[serde(flatten)]
     pub other: Map<String, Value>,
 }

@@ -9,6 +9,9 @@ use std::fmt;
 /// Substitutions inside substitutions; more are an error.
 const DEEPEST: usize = 100;
 
+/// What expansion may add to a text, in bytes: `ENV A=$A$A`, some dozens of times, would fill any memory.
+const MOST_ADDED: usize = 1 << 20;
+
 /// Expands words against the values of names.
 #[derive(Clone, Copy)]
 pub struct Expander<'a> {
@@ -85,15 +88,17 @@ impl<'a> Expander<'a> {
     fn run(&self, word: &str) -> Result<(Expanded, Vec<String>), ExpandError> {
         let mut walk = Walk {
             with: self,
-            chars: word.chars().collect(),
+            // Go's text/scanner, which reads words for BuildKit, takes a byte order mark away.
+            chars: word.strip_prefix('\u{feff}').unwrap_or(word).chars().collect(),
             at: 0,
             depth: 0,
             raw_escapes: self.mode.raw_escapes,
+            most: word.len() + MOST_ADDED,
+            open: String::new(),
             names: Expanded::default(),
         };
-        let done = walk.until(None).map_err(|message| ExpandError { word: word.to_owned(), message })?;
-        let names = Expanded { text: done.text, ..walk.names };
-        Ok((names, done.words.done()))
+        let done = walk.until(None).map_err(|message| ExpandError { word: shortened(word), message })?;
+        Ok((Expanded { text: done.text, ..walk.names }, done.words))
     }
 }
 
@@ -103,42 +108,19 @@ struct Walk<'a> {
     at: usize,
     depth: usize,
     raw_escapes: bool,
+    /// The length at which a text is refused.
+    most: usize,
+    /// The word that has begun. As in BuildKit there is one for all levels: a substitution with a word in it
+    /// (`${a:-b}`) ends, and drops, what stood before it. Only EXPOSE asks for words.
+    open: String,
     names: Expanded,
 }
 
 #[derive(Default)]
 struct Part {
     text: String,
-    words: Words,
-}
-
-/// Cuts what comes at blanks.
-#[derive(Default)]
-struct Words {
-    all: Vec<String>,
-    open: Option<String>,
-}
-
-impl Words {
-    fn add(&mut self, text: &str) {
-        for c in text.chars() {
-            if c.is_whitespace() {
-                // An open word of nothing (from empty quotes) goes on.
-                if self.open.as_ref().is_some_and(|open| !open.is_empty()) {
-                    self.all.extend(self.open.take());
-                }
-            } else {
-                self.add_raw(c.encode_utf8(&mut [0; 4]));
-            }
-        }
-    }
-    fn add_raw(&mut self, text: &str) {
-        self.open.get_or_insert_default().push_str(text);
-    }
-    fn done(mut self) -> Vec<String> {
-        self.all.extend(self.open.filter(|open| !open.is_empty()));
-        self.all
-    }
+    words: Vec<String>,
+    in_word: bool,
 }
 
 impl Walk<'_> {
@@ -155,53 +137,80 @@ impl Walk<'_> {
     /// Up to a character that is taken too, or to the end.
     fn until(&mut self, stop: Option<char>) -> Result<Part, String> {
         let mut part = Part::default();
+        self.open.clear();
         while let Some(c) = self.peek() {
             if Some(c) == stop {
                 self.at += 1;
+                self.end_word(&mut part);
                 return Ok(part);
             }
             match c {
                 '$' => {
                     let value = self.dollar()?;
-                    part.words.add(&value);
-                    part.text.push_str(&value);
+                    self.add(&mut part, &value);
                 }
                 '\'' | '"' if !self.with.plain_quotes => {
                     let value = if c == '"' { self.double_quoted()? } else { self.single_quoted()? };
-                    part.words.add_raw(&value);
-                    part.text.push_str(&value);
+                    self.add_raw(&mut part, &value);
                 }
                 '<' => {
                     let value = self.less();
-                    part.words.add_raw(&value);
-                    part.text.push_str(&value);
+                    self.add_raw(&mut part, &value);
                 }
                 _ => self.plain(&mut part),
+            }
+            if part.text.len() > self.most {
+                return Err(too_long());
             }
         }
         match stop {
             Some(stop) => Err(format!("unexpected end of statement while looking for matching {stop}")),
-            None => Ok(part),
+            None => {
+                self.end_word(&mut part);
+                Ok(part)
+            }
+        }
+    }
+
+    /// Text in which blanks separate words.
+    fn add(&mut self, part: &mut Part, text: &str) {
+        part.text.push_str(text);
+        for c in text.chars() {
+            if !c.is_whitespace() {
+                self.open.push(c);
+                part.in_word = true;
+            } else if part.in_word && !self.open.is_empty() {
+                self.end_word(part);
+            }
+        }
+    }
+
+    /// Text that belongs to the word as it is.
+    fn add_raw(&mut self, part: &mut Part, text: &str) {
+        part.text.push_str(text);
+        self.open.push_str(text);
+        part.in_word = true;
+    }
+
+    fn end_word(&mut self, part: &mut Part) {
+        if !self.open.is_empty() {
+            part.words.push(std::mem::take(&mut self.open));
+            part.in_word = false;
         }
     }
 
     fn plain(&mut self, part: &mut Part) {
         let Some(c) = self.next() else { return };
-        let raw = |part: &mut Part, c: char| {
-            part.words.add_raw(c.encode_utf8(&mut [0; 4]));
-            part.text.push(c);
-        };
-        if c == self.with.escape {
-            if self.raw_escapes {
-                raw(part, c);
-            }
-            // An escape at the very end stands for nothing.
-            if let Some(c) = self.next() {
-                raw(part, c);
-            }
-        } else {
-            part.words.add(c.encode_utf8(&mut [0; 4]));
-            part.text.push(c);
+        let mut buffer = [0; 4];
+        if c != self.with.escape {
+            return self.add(part, c.encode_utf8(&mut buffer));
+        }
+        if self.raw_escapes {
+            self.add_raw(part, c.encode_utf8(&mut buffer));
+        }
+        // An escape at the very end stands for nothing.
+        if let Some(c) = self.next() {
+            self.add_raw(part, c.encode_utf8(&mut buffer));
         }
     }
 
@@ -248,7 +257,12 @@ impl Walk<'_> {
                     self.quote(&mut text);
                     return Ok(text);
                 }
-                Some('$') => text.push_str(&self.dollar()?),
+                Some('$') => {
+                    text.push_str(&self.dollar()?);
+                    if text.len() > self.most {
+                        return Err(too_long());
+                    }
+                }
                 Some(mut c) => {
                     self.at += 1;
                     if c == self.with.escape {
@@ -344,10 +358,6 @@ impl Walk<'_> {
         if value.is_none() && self.with.mode.keep_unset {
             return Ok(format!("${{{name}{colon}{modifier}{word}}}"));
         }
-        if modifier != '?' && value.is_none() {
-            // A default, or its absence, is as good as a value: nothing is missing.
-            self.names.undefined.pop();
-        }
         let empty = value.as_deref() == Some("");
         match (modifier, value.filter(|value| !empty_counts || !value.is_empty())) {
             ('-', None) => Ok(word),
@@ -362,9 +372,11 @@ impl Walk<'_> {
 
     fn trim(&mut self, name: &str, modifier: char) -> Result<String, String> {
         let word = self.word_until('}', true)?;
-        let Some(value) = self.value(name) else {
-            return Ok(self.or_kept(None, || format!("${{{name}{modifier}{word}}}")));
-        };
+        let value = self.value(name);
+        if value.is_none() && self.with.mode.keep_unset {
+            return Ok(format!("${{{name}{modifier}{word}}}"));
+        }
+        let value = value.unwrap_or_default();
         let (greedy, word) = word.strip_prefix(modifier).map_or((false, word.as_str()), |word| (true, word));
         pattern::trim(word, &value, modifier == '%', greedy)
     }
@@ -374,10 +386,11 @@ impl Walk<'_> {
         self.at += usize::from(all);
         let word = self.word_until('/', true)?;
         let with = self.word_until('}', true)?;
-        let Some(value) = self.value(name) else {
-            return Ok(self.or_kept(None, || format!("${{{name}/{word}/{with}}}")));
-        };
-        pattern::replace(&word, &value, &with, all)
+        let value = self.value(name);
+        if value.is_none() && self.with.mode.keep_unset {
+            return Ok(format!("${{{name}/{word}/{with}}}"));
+        }
+        pattern::replace(&word, &value.unwrap_or_default(), &with, all, self.most)
     }
 
     fn name(&mut self) -> String {
@@ -415,6 +428,19 @@ impl Walk<'_> {
             None if self.with.mode.keep_unset => kept(),
             value => value.unwrap_or_default(),
         }
+    }
+}
+
+fn too_long() -> String {
+    format!("the result is more than {MOST_ADDED} bytes longer than the text")
+}
+
+/// A word for a message: BuildKit quotes all of it, which may be a whole here-document.
+fn shortened(word: &str) -> String {
+    const SHOWN: usize = 1000;
+    match word.char_indices().nth(SHOWN) {
+        Some((at, _)) => format!("{}...", &word[..at]),
+        None => word.to_owned(),
     }
 }
 

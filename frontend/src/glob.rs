@@ -17,6 +17,8 @@ enum Token {
     Deep,
     /// `**` or `**/` before more: nothing, or anything that ends with a slash.
     DeepSlash,
+    /// The beginning of the text: what moby/patternmatcher makes of a `^` beside wildcards.
+    Start,
     Class {
         negated: bool,
         ranges: Vec<(char, char)>,
@@ -34,8 +36,17 @@ impl Glob {
             // moby/patternmatcher: such a pattern is compared with the end of the path.
             return Ok(Glob(std::iter::once(Token::Deep).chain(end.chars().map(Token::Char)).collect()));
         }
+        if let Some(end) = pattern.strip_prefix("**/").filter(|end| deep && is_plain_end(end)) {
+            return Ok(Glob(std::iter::once(Token::DeepSlash).chain(end.chars().map(Token::Char)).collect()));
+        }
         let mut tokens = Vec::new();
         let mut chars = pattern.chars().peekable();
+        // Without wildcards, but for `**` at its end, a pattern is compared as it is.
+        let plain = pattern.strip_suffix("**").filter(|_| deep).unwrap_or(pattern);
+        if !plain.contains(['*', '?', '[', ']', '\\']) {
+            let deep = (plain.len() < pattern.len()).then_some(Token::Deep);
+            return Ok(Glob(plain.chars().map(Token::Char).chain(deep).collect()));
+        }
         while let Some(c) = chars.next() {
             tokens.push(match c {
                 '*' if deep && chars.peek() == Some(&'*') => {
@@ -48,6 +59,7 @@ impl Glob {
                 '?' => Token::Any,
                 '\\' => Token::Char(chars.next().ok_or(BadPattern)?),
                 '[' => class(&mut chars)?,
+                '^' if deep => Token::Start,
                 c => Token::Char(c),
             });
         }
@@ -56,6 +68,11 @@ impl Glob {
 
     /// Whether the whole text matches.
     pub fn matches(&self, text: &str) -> bool {
+        if let Some(Token::Char(first)) = self.0.first()
+            && !text.starts_with(*first)
+        {
+            return false;
+        }
         // Every set of places that the tokens so far can end at: linear in text and pattern, whatever they are.
         let text: Vec<char> = text.chars().collect();
         let mut places = vec![false; text.len() + 1];
@@ -80,7 +97,7 @@ impl Glob {
 
 /// What may stand behind a leading `**` for it to mean "ends with": characters that mean themselves.
 fn is_plain_end(text: &str) -> bool {
-    !text.is_empty() && !text.starts_with('/') && !text.contains(['*', '?', '[', '\\'])
+    !text.is_empty() && !text.starts_with('/') && !text.contains(['*', '?', '[', ']', '\\'])
 }
 
 fn step(token: &Token, text: &[char], places: &[bool]) -> Vec<bool> {
@@ -103,6 +120,7 @@ fn step(token: &Token, text: &[char], places: &[bool]) -> Vec<bool> {
                 on |= place;
             }
         }
+        Token::Start => next[0] = places[0],
         Token::Char(_) | Token::Any | Token::Class { .. } => {
             for (at, c) in text.iter().enumerate().filter(|(at, _)| places[*at]) {
                 next[at + 1] = match token {
@@ -172,6 +190,10 @@ mod tests {
         check("**.pyc", "b.pyc", true);
         check("**.pyc", "b.py", false);
         check("a?c", "a/c", false);
+        check("**]", "[a]", false);
+        check("^a*", "ab", true);
+        check("a^*", "a^b", false);
+        check("a^", "a^", true);
         check("[a-c]x", "bx", true);
         check("[^a-c]x", "bx", false);
         check("[!a]", "!", true);

@@ -64,7 +64,15 @@ impl Ignore {
         }
         let text = clean(text);
         // A pattern for the root itself says nothing about what is in it.
-        let text = if text.len() > 1 { text.strip_prefix('/').unwrap_or(&text).to_owned() } else { text };
+        let text = if text.len() > 1 { text.strip_prefix('/').unwrap_or(&text).trim().to_owned() } else { text };
+        // Taken apart twice, as Docker does: a `!` behind a leading slash counts too.
+        let (exception, text) = match text.strip_prefix('!').filter(|_| !exception) {
+            Some(rest) => (true, rest.to_owned()),
+            None => (exception, text),
+        };
+        if exception && (text.is_empty() || text == "/") {
+            return Err("illegal exclusion pattern: \"!\"".to_owned());
+        }
         let glob = Glob::new(&text, true).map_err(|_| format!("syntax error in pattern `{line}`"))?;
         self.exceptions |= exception;
         self.rules.push(Rule { glob, exception, text });
@@ -81,22 +89,27 @@ impl Ignore {
         self.rules.iter().map(|rule| format!("{}{}", if rule.exception { "!" } else { "" }, rule.text))
     }
 
-    /// The verdict for a path alone, parents included. The path is clean and relative.
+    /// The verdict for a path alone: a rule holds for it if it matches the path or one of its parents. The path is clean
+    /// and relative.
     pub fn ignored(&self, path: &str) -> bool {
-        let parents: Vec<&str> = path.match_indices('/').map(|(at, _)| &path[..at]).collect();
-        let mut matched = Matched::default();
-        for parent in parents {
-            (_, matched) = self.enter(parent, &matched);
+        let ends = path.match_indices('/').map(|(at, _)| at).chain([path.len()]);
+        let paths: Vec<&str> = ends.map(|end| &path[..end]).collect();
+        let mut ignored = false;
+        for rule in self.rules.iter().filter(|rule| paths.iter().any(|path| rule.glob.matches(path))) {
+            ignored = !rule.exception;
         }
-        self.enter(path, &matched).0
+        ignored
     }
 
-    /// The verdict for a path whose parent was entered before, and what to hand down if it is a directory.
+    /// The verdict for a path whose parent was entered before, and what to hand down if it is a directory. As in
+    /// BuildKit's walk, a rule that can't change the verdict is not asked, so it is not handed down either: after
+    /// `a/b` and `!a`, the file `a/b` stays ignored.
     pub fn enter(&self, path: &str, parent: &Matched) -> (bool, Matched) {
         let mut ignored = false;
         let mut matched = Vec::with_capacity(self.rules.len());
         for (at, rule) in self.rules.iter().enumerate() {
-            let hit = parent.0.get(at).copied().unwrap_or(false) || rule.glob.matches(path);
+            let handed = parent.0.get(at).copied().unwrap_or(false);
+            let hit = handed || (rule.exception == ignored && rule.glob.matches(path));
             if hit {
                 ignored = !rule.exception;
             }

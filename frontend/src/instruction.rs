@@ -157,16 +157,34 @@ fn go_quote(text: &str) -> String {
             '\n' => quoted.push_str("\\n"),
             '\t' => quoted.push_str("\\t"),
             '\r' => quoted.push_str("\\r"),
-            c if (c as u32) < 0x20 || c as u32 == 0x7f => quoted.push_str(&format!("\\x{:02x}", c as u32)),
-            c => quoted.push(c),
+            '\u{7}' => quoted.push_str("\\a"),
+            '\u{8}' => quoted.push_str("\\b"),
+            '\u{b}' => quoted.push_str("\\v"),
+            '\u{c}' => quoted.push_str("\\f"),
+            c if c.is_ascii_control() => quoted.push_str(&format!("\\x{:02x}", c as u32)),
+            c if is_printable(c) => quoted.push(c),
+            c if c as u32 <= 0xffff => quoted.push_str(&format!("\\u{:04x}", c as u32)),
+            c => quoted.push_str(&format!("\\U{:08x}", c as u32)),
         }
     }
     quoted + "\""
 }
 
+/// Go's `strconv.IsPrint`: the standard library has nearly the same table behind `escape_debug`, which escapes marks that
+/// combine with the character before them too; of those the usual accents are let through.
+fn is_printable(c: char) -> bool {
+    matches!(c, ' '..='~' | '\u{300}'..='\u{36f}') || c.escape_debug().len() == 1
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn texts_are_quoted_as_go_quotes_them() {
+        assert_eq!(go_quote("a\u{1}\u{7f}\u{b}\"\\"), r#""a\x01\x7f\v\"\\""#);
+        assert_eq!(go_quote("ä€\u{301}\u{a0}\u{feff}\u{10ffff}"), "\"ä€\u{301}\\u00a0\\ufeff\\U0010ffff\"");
+    }
 
     #[test]
     fn the_table_and_the_syntax_know_the_same_instructions() {

@@ -103,7 +103,7 @@ impl Parser<'_> {
             if is_comment(bytes) {
                 continue;
             }
-            if bytes.iter().all(u8::is_ascii_whitespace) {
+            if String::from_utf8_lossy(bytes).trim().is_empty() {
                 empty = true;
                 continue;
             }
@@ -185,5 +185,5 @@ fn trim_end(bytes: &[u8], start: usize, end: usize) -> usize {
 }
 
 fn is_comment(line: &[u8]) -> bool {
-    line.trim_ascii_start().first() == Some(&b'#')
+    String::from_utf8_lossy(line).trim_start().starts_with('#')
 }

@@ -1,6 +1,6 @@
 //! ARG: a name that the user may give a value.
 
-use super::{Diagnostic, Line, Stage, at_least_one, error, flags};
+use super::{Diagnostic, Line, Stage, at_least_one, error};
 
 /// `ARG name[=default] ...`.
 #[derive(Clone, Debug)]
@@ -11,8 +11,8 @@ pub(crate) struct Arg {
 
 impl Arg {
     pub(super) fn parse(line: &Line) -> Result<Arg, Diagnostic> {
+        // BuildKit passes over flags of an ARG, whatever they are.
         at_least_one(line)?;
-        flags::none(line)?;
         let mut args = Vec::new();
         for word in &line.args {
             match word.text.split_once('=') {

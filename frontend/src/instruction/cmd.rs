@@ -22,6 +22,7 @@ impl Cmd {
         let words = self.command.resolve(stage);
         stage.history(format!("CMD {}", go_quoted(&words)), None);
         stage.config().cmd = Some(words);
+        stage.config().args_escaped = true;
         Ok(())
     }
 }

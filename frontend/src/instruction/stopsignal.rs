@@ -1,6 +1,6 @@
 //! STOPSIGNAL: how a container is asked to end.
 
-use super::{Diagnostic, Line, Stage, exactly_one, flags};
+use super::{Diagnostic, Line, Stage, exactly_one};
 
 /// `STOPSIGNAL SIGTERM` or a number.
 #[derive(Clone, Debug)]
@@ -18,7 +18,7 @@ const SIGNALS: &[&str] = &[
 impl Stopsignal {
     pub(super) fn parse(line: &Line) -> Result<Stopsignal, Diagnostic> {
         let signal = exactly_one(line)?;
-        flags::none(line)?;
+        // BuildKit passes over flags here.
         Ok(Stopsignal { signal })
     }
 

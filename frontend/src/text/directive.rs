@@ -10,12 +10,14 @@ pub(super) struct Reader {
     pub(super) directives: Directives,
     pub(super) escape: char,
     done: bool,
+    /// The first line is one for the kernel (`#!`).
+    script: bool,
     lines: usize,
 }
 
 impl Default for Reader {
     fn default() -> Self {
-        Reader { directives: Directives::default(), escape: '\\', done: false, lines: 0 }
+        Reader { directives: Directives::default(), escape: '\\', done: false, script: false, lines: 0 }
     }
 }
 
@@ -27,8 +29,10 @@ impl Reader {
             return Ok(());
         }
         let bytes = String::from_utf8_lossy(&file.bytes[line.clone()]).into_owned();
-        // A first line for the kernel is no directive and ends nothing.
+        // A first line for the kernel ends the directives for BuildKit's parser, which knows `escape`; what looks for
+        // `syntax` and `check` goes on behind it.
         if self.lines == 1 && bytes.starts_with("#!") {
+            self.script = true;
             return Ok(());
         }
         let Some((name, value)) = cut(&bytes) else {
@@ -45,6 +49,9 @@ impl Reader {
                 return Ok(());
             }
         };
+        if self.script && (name == "escape" || place.is_some()) {
+            return Ok(());
+        }
         if place.is_some() {
             let message = format!("only one {name} parser directive can be used");
             return Err(Diagnostic::error("directive-twice", message, Some(span)));

@@ -59,8 +59,12 @@ impl Joined {
 
     /// Without blanks at both ends.
     pub(super) fn trim(&self) -> Joined {
-        let start = self.text.len() - self.text.trim_start().len();
-        self.slice(start..start + self.text.trim().len())
+        self.trim_start().slice(0..self.text.trim().len())
+    }
+
+    /// Without blanks at the beginning.
+    pub(super) fn trim_start(&self) -> Joined {
+        self.slice(self.text.len() - self.text.trim_start().len()..self.text.len())
     }
 
     /// The place of a part of the text.

@@ -3,7 +3,7 @@
 
 use super::joined::{File, Joined};
 use crate::diagnostic::{Diagnostic, closest};
-use crate::line::{Flag, Line, Word};
+use crate::line::{Flag, Line, Span, Word};
 use std::ops::Range;
 
 /// How the arguments of an instruction are cut.
@@ -25,6 +25,8 @@ pub(super) enum Syntax {
     Check,
     /// Another instruction.
     Trigger,
+    /// Whatever it is, it is not looked at.
+    Nothing,
 }
 
 /// Every instruction with its syntax.
@@ -53,30 +55,43 @@ const BLANKS: [char; 5] = ['\t', '\u{b}', '\u{c}', '\r', ' '];
 
 /// Cuts a joined line.
 pub(super) fn line(file: &File<'_>, joined: &Joined, escape: char) -> Result<Line, Diagnostic> {
-    let joined = joined.trim();
-    let name_end = joined.text.find(BLANKS).unwrap_or(joined.text.len());
-    let name_span = joined.span(file, 0..name_end);
-    let written = joined.text[..name_end].to_owned();
-    let name = written.to_uppercase();
-    let Some((_, syntax)) = SYNTAX.iter().find(|(known, _)| *known == name) else {
-        let error =
-            Diagnostic::error("unknown-instruction", format!("unknown instruction: {written}"), Some(name_span));
-        let nearest = closest(&written, SYNTAX.iter().map(|(name, _)| *name));
-        return Err(match nearest {
-            Some(nearest) => error.label(format!("did you mean {nearest}?")),
-            None => {
-                error.help("a line that belongs to the instruction above needs a `\\` at the end of the line before")
-            }
-        });
-    };
+    let joined = &joined.trim_start();
+    let (name, written, name_span) = name(file, joined);
+    match SYNTAX.iter().find(|(known, _)| *known == name) {
+        Some((_, syntax)) => cut(file, joined, *syntax, escape),
+        None => Err(unknown(&written, escape, name_span)),
+    }
+}
+
+fn unknown(written: &str, escape: char, span: Span) -> Diagnostic {
+    let error = Diagnostic::error("unknown-instruction", format!("unknown instruction: {written}"), Some(span));
+    match closest(written, SYNTAX.iter().map(|(name, _)| *name)) {
+        Some(nearest) => error.label(format!("did you mean {nearest}?")),
+        None => error.help(format!(
+            "a line that belongs to the instruction above needs a `{escape}` at the end of the line before"
+        )),
+    }
+}
+
+/// The name of an instruction in upper case, as it is written, and its place.
+fn name(file: &File<'_>, joined: &Joined) -> (String, String, Span) {
+    let end = joined.text.find(BLANKS).unwrap_or(joined.text.len());
+    let written = joined.text[..end].to_owned();
+    (written.to_uppercase(), written, joined.span(file, 0..end))
+}
+
+fn cut(file: &File<'_>, joined: &Joined, syntax: Syntax, escape: char) -> Result<Line, Diagnostic> {
+    let (name, written, name_span) = name(file, joined);
+    let name_end = written.len();
     let after = joined.text[name_end..].trim_start_matches(BLANKS);
     let rest = joined.slice(joined.text.len() - after.len()..joined.text.len());
-    let (flags, args_at) = flags(file, &rest, escape);
-    let args = rest.slice(args_at..rest.text.len()).trim();
+    let trimmed = rest.slice(0..rest.text.trim_end().len());
+    let (flags, args_at) = flags(file, &trimmed, escape);
+    let args = trimmed.slice(args_at..trimmed.text.len()).trim();
     let mut line = Line {
         name,
         written,
-        span: joined.whole(file),
+        span: joined.trim().whole(file),
         name_span,
         flags,
         json: false,
@@ -85,7 +100,7 @@ pub(super) fn line(file: &File<'_>, joined: &Joined, escape: char) -> Result<Lin
         heredocs: Vec::new(),
         trigger: None,
     };
-    fill(file, &mut line, &args, *syntax, escape)?;
+    fill(file, &mut line, &args, syntax, escape)?;
     Ok(line)
 }
 
@@ -102,11 +117,21 @@ fn fill(file: &File<'_>, line: &mut Line, args: &Joined, syntax: Syntax, escape:
         },
         Syntax::Quoted => line.args = quoted(file, args, escape),
         Syntax::Pairs => line.args = pairs(file, line, args, escape)?,
+        Syntax::Nothing => {}
         Syntax::Trigger if args.text.is_empty() => {}
-        Syntax::Trigger => line.trigger = Some(Box::new(self::line(file, args, escape)?)),
+        Syntax::Trigger => line.trigger = Some(Box::new(trigger(file, args, escape)?)),
         Syntax::Check => check(file, line, args)?,
     }
     Ok(())
+}
+
+/// The instruction behind ONBUILD. As in BuildKit one of an unknown name is an error only where the trigger runs.
+fn trigger(file: &File<'_>, args: &Joined, escape: char) -> Result<Line, Diagnostic> {
+    let (name, ..) = name(file, args);
+    let known = SYNTAX.iter().find(|(known, _)| *known == name).map(|(_, syntax)| *syntax);
+    // What a trigger of a trigger says does not matter: it is refused.
+    let syntax = known.filter(|syntax| *syntax != Syntax::Trigger).unwrap_or(Syntax::Nothing);
+    cut(file, args, syntax, escape)
 }
 
 /// `CMD` in one word, the rest as CMD has it.
@@ -116,7 +141,8 @@ fn check(file: &File<'_>, line: &mut Line, args: &Joined) -> Result<(), Diagnost
         return Ok(());
     }
     line.args.push(Word { text: args.text[..end].to_owned(), span: args.span(file, 0..end) });
-    let rest = args.slice(end..args.text.len()).trim();
+    let command = args.text[end..].trim_start_matches(BLANKS);
+    let rest = args.slice(args.text.len() - command.len()..args.text.len());
     if rest.text.is_empty() {
         return Ok(());
     }
@@ -234,7 +260,7 @@ fn flags(file: &File<'_>, rest: &Joined, escape: char) -> (Vec<Flag>, usize) {
     let mut flags = Vec::new();
     let mut at = 0;
     loop {
-        at += rest.text[at..].len() - rest.text[at..].trim_start().len();
+        at += rest.text[at..].len() - rest.text[at..].trim_start_matches(BLANKS).len();
         if !rest.text[at..].starts_with("--") {
             return (flags, at);
         }
@@ -257,7 +283,7 @@ fn flag(text: &str, start: usize, escape: char) -> (String, usize) {
     let mut chars = text[start..].char_indices();
     while let Some((at, c)) = chars.next() {
         match quote {
-            None if c.is_whitespace() => return (word, start + at),
+            None if BLANKS.contains(&c) => return (word, start + at),
             None if c == '\'' || c == '"' => quote = Some(c),
             Some(open) if open == c => quote = None,
             _ if c == escape => word.extend(chars.next().map(|(_, next)| next)),
