@@ -58,7 +58,8 @@ fn run(cli: Cli, color: bool) -> Result<ExitCode> {
     match cli.command {
         Command::Build(args) => {
             drop(out);
-            let request = build.ok_or_else(|| Error::new(Kind::System, "BUG: a build without a request"))?;
+            let mut request = build.ok_or_else(|| Error::new(Kind::System, "BUG: a build without a request"))?;
+            request.color = color;
             return build_image(&args, &request, &layers, &identity, color);
         }
         Command::Images(args) => image::list::images(&store, args.quiet, args.format == "json", &mut out)?,

@@ -28,7 +28,7 @@ use std::time::{Instant, SystemTime};
 /// Builds what is asked for. The id of the image comes back.
 pub fn build(request: &BuildRequest, layers: &Layers, stop: &Stop, observer: &Arc<dyn Observer>) -> Result<String> {
     let mut build = Build::new(request, layers, stop, observer)?;
-    let document = text::parse(&request.dockerfile).map_err(|errors| picture::of_dockerfile(request, &errors))?;
+    let document = frontend::read(&request.dockerfile).map_err(|errors| picture::of_dockerfile(request, &errors))?;
     let mut images = Vec::new();
     for platform in &request.platforms {
         let resolver = Resolver::new(request, &build.machine, observer);

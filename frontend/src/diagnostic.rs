@@ -1,7 +1,7 @@
 //! What is wrong with a Dockerfile, where, and what to write instead; and its picture in the look of rustc.
 
 use crate::line::Span;
-use annotate_snippets::{AnnotationKind, Group, Level, Renderer, Snippet};
+use annotate_snippets::{AnnotationKind, Group, Level, Patch, Renderer, Snippet};
 use std::ops::Range;
 
 /// How bad it is.
@@ -30,13 +30,25 @@ pub struct Diagnostic {
     pub notes: Vec<String>,
     /// The way out.
     pub help: Option<String>,
+    /// What to write instead.
+    pub fix: Option<Fix>,
+}
+
+/// A rewrite of a part of the Dockerfile.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Fix {
+    /// What is replaced.
+    pub span: Span,
+    /// What is written in its place.
+    pub text: String,
 }
 
 impl Diagnostic {
     /// An error at a place.
     pub fn error(code: &'static str, message: impl Into<String>, span: Option<Span>) -> Diagnostic {
         let message = message.into();
-        Diagnostic { severity: Severity::Error, code, message, span, label: None, notes: Vec::new(), help: None }
+        let severity = Severity::Error;
+        Diagnostic { severity, code, message, span, label: None, notes: Vec::new(), help: None, fix: None }
     }
 
     /// A warning at a place.
@@ -62,6 +74,12 @@ impl Diagnostic {
         self
     }
 
+    /// Sets the rewrite, which is shown under the way out.
+    pub fn fix(mut self, span: Span, text: impl Into<String>) -> Diagnostic {
+        self.fix = Some(Fix { span, text: text.into() });
+        self
+    }
+
     /// The finding as text: code, file, line, caret, notes and help.
     pub fn render(&self, file: &str, source: &[u8], color: bool) -> String {
         let (text, map) = readable(source);
@@ -69,33 +87,59 @@ impl Diagnostic {
             Severity::Error => Level::ERROR,
             Severity::Warning => Level::WARNING,
         };
-        let mut group = Group::with_title(level.primary_title(&self.message).id(self.code));
+        let message = printable(&self.message);
+        let mut group = Group::with_title(level.primary_title(message).id(self.code));
         if let Some(span) = &self.span {
             let place = visible(&text, &map, &span.bytes);
             let mut annotation = AnnotationKind::Primary.span(place);
             if let Some(label) = &self.label {
-                annotation = annotation.label(label);
+                annotation = annotation.label(printable(label));
             }
             group = group.element(Snippet::source(&text).path(file).annotation(annotation));
         }
         for note in &self.notes {
-            group = group.element(Level::NOTE.message(note));
+            group = group.element(Level::NOTE.message(printable(note)));
         }
-        if let Some(help) = &self.help {
-            group = group.element(Level::HELP.message(help));
+        let mut groups = Vec::new();
+        match (&self.help, &self.fix) {
+            (Some(help), None) => group = group.element(Level::HELP.message(printable(help))),
+            (help, Some(fix)) => {
+                let title = help.as_deref().unwrap_or("write this instead");
+                let patch = Patch::new(visible(&text, &map, &fix.span.bytes), printable(&fix.text));
+                groups.push(
+                    Level::HELP
+                        .secondary_title(printable(title))
+                        .element(Snippet::source(&text).path(file).patch(patch)),
+                );
+            }
+            (None, None) => {}
         }
+        groups.insert(0, group);
         let renderer = if color { Renderer::styled() } else { Renderer::plain() };
-        renderer.render(&[group])
+        renderer.render(&groups)
     }
 }
 
-/// The source as text, and for every byte of the source its place there.
+/// What a terminal may be given: control characters, also those of the second block, which some obey, are shown as
+/// U+FFFD.
+fn printable(text: &str) -> String {
+    let safe = |c: char| if c.is_control() && !matches!(c, '\n' | '\t') { char::REPLACEMENT_CHARACTER } else { c };
+    text.chars().map(safe).collect()
+}
+
+/// The source as text that a terminal may be given, and for every byte of the source its place there.
 fn readable(source: &[u8]) -> (String, Vec<usize>) {
     let mut text = String::with_capacity(source.len());
     let mut map = Vec::with_capacity(source.len() + 1);
     for chunk in source.utf8_chunks() {
-        map.extend((0..chunk.valid().len()).map(|at| text.len() + at));
-        text.push_str(chunk.valid());
+        for c in chunk.valid().chars() {
+            map.extend(std::iter::repeat_n(text.len(), c.len_utf8()));
+            match c {
+                '\n' | '\t' | '\r' => text.push(c),
+                c if c.is_control() => text.push(char::REPLACEMENT_CHARACTER),
+                c => text.push(c),
+            }
+        }
         map.extend(chunk.invalid().iter().map(|_| text.len()));
         if !chunk.invalid().is_empty() {
             text.push(char::REPLACEMENT_CHARACTER);

@@ -5,6 +5,7 @@
 mod pattern;
 
 use std::fmt;
+use std::ops::Range;
 
 /// Substitutions inside substitutions; more are an error.
 const DEEPEST: usize = 100;
@@ -50,6 +51,28 @@ pub struct ExpandError {
     pub word: String,
     /// What is wrong with it.
     pub message: String,
+    /// The part of it that is wrong, in bytes.
+    pub part: Range<usize>,
+}
+
+impl ExpandError {
+    /// The way out, where there is one that fits them all.
+    pub fn help(&self) -> Option<&'static str> {
+        let says = |text: &str| self.message.contains(text);
+        if says("missing '}'") || says("(\u{fffd})") {
+            Some("close the substitution with `}`, or write `\\$` for a plain dollar sign")
+        } else if says("bad substitution") {
+            Some("a name comes first: `${name}`, `${name:-default}`")
+        } else if says("unsupported modifier") {
+            Some("known are `:-` `-` `:+` `+` `:?` `?` `#` `##` `%` `%%` `/` and `//`")
+        } else if says("not allowed to be") {
+            Some("give it a value: `--build-arg NAME=VALUE`, or a default where it is declared")
+        } else if says("matching single-quote") || says("matching double-quote") {
+            Some("close the quote, or write a backslash before it")
+        } else {
+            None
+        }
+    }
 }
 
 impl fmt::Display for ExpandError {
@@ -91,13 +114,17 @@ impl<'a> Expander<'a> {
             // Go's text/scanner, which reads words for BuildKit, takes a byte order mark away.
             chars: word.strip_prefix('\u{feff}').unwrap_or(word).chars().collect(),
             at: 0,
+            began: 0,
             depth: 0,
             raw_escapes: self.mode.raw_escapes,
             most: word.len() + MOST_ADDED,
             open: String::new(),
             names: Expanded::default(),
         };
-        let done = walk.until(None).map_err(|message| ExpandError { word: shortened(word), message })?;
+        let done = walk.until(None).map_err(|message| {
+            let bytes = |chars: usize| walk.chars[..chars].iter().map(|c| c.len_utf8()).sum::<usize>();
+            ExpandError { word: shortened(word), message, part: bytes(walk.began)..bytes(walk.at) }
+        })?;
         Ok((Expanded { text: done.text, ..walk.names }, done.words))
     }
 }
@@ -106,6 +133,8 @@ struct Walk<'a> {
     with: &'a Expander<'a>,
     chars: Vec<char>,
     at: usize,
+    /// Where the outermost substitution or quote at hand began.
+    began: usize,
     depth: usize,
     raw_escapes: bool,
     /// The length at which a text is refused.
@@ -143,6 +172,9 @@ impl Walk<'_> {
                 self.at += 1;
                 self.end_word(&mut part);
                 return Ok(part);
+            }
+            if stop.is_none() {
+                self.began = self.at;
             }
             match c {
                 '$' => {

@@ -96,9 +96,29 @@ fn error(line: &Line, code: &'static str, message: impl Into<String>) -> Diagnos
     Diagnostic::error(code, message, Some(line.span.clone()))
 }
 
+/// How an instruction is written.
+fn usage(name: &str) -> String {
+    let arguments = match name {
+        "ADD" | "COPY" => "source... destination",
+        "ARG" => "name[=default]",
+        "ENV" | "LABEL" => "name=value",
+        "EXPOSE" => "80",
+        "HEALTHCHECK" => "CMD command",
+        "MAINTAINER" => "name",
+        "ONBUILD" => "instruction",
+        "SHELL" => "[\"/bin/bash\", \"-c\"]",
+        "STOPSIGNAL" => "SIGTERM",
+        "USER" => "name[:group]",
+        "VOLUME" | "WORKDIR" => "/path",
+        _ => "command",
+    };
+    format!("write `{name} {arguments}`")
+}
+
 fn at_least_one(line: &Line) -> Result<(), Diagnostic> {
     if line.args.is_empty() {
-        return Err(error(line, "no-argument", format!("{} requires at least one argument", line.name)));
+        let error = error(line, "no-argument", format!("{} requires at least one argument", line.name));
+        return Err(error.help(usage(&line.name)));
     }
     Ok(())
 }
@@ -106,7 +126,10 @@ fn at_least_one(line: &Line) -> Result<(), Diagnostic> {
 fn exactly_one(line: &Line) -> Result<String, Diagnostic> {
     match line.args.as_slice() {
         [one] => Ok(one.text.clone()),
-        _ => Err(error(line, "one-argument", format!("{} requires exactly one argument", line.name))),
+        _ => {
+            let error = error(line, "one-argument", format!("{} requires exactly one argument", line.name));
+            Err(error.help(usage(&line.name)))
+        }
     }
 }
 
@@ -117,7 +140,10 @@ fn pairs(line: &Line) -> Result<Vec<(String, String)>, Diagnostic> {
     for triple in line.args.chunks(3) {
         match triple {
             [name, value, _] if !name.text.is_empty() => pairs.push((name.text.clone(), value.text.clone())),
-            _ => return Err(error(line, "blank-name", format!("{} names can not be blank", line.name))),
+            _ => {
+                let error = error(line, "blank-name", format!("{} names can not be blank", line.name));
+                return Err(error.help(usage(&line.name)));
+            }
         }
     }
     Ok(pairs)

@@ -1,7 +1,7 @@
 //! TEXT -> GRAPH: a Dockerfile becomes a plan. No files, no processes, no network: what stands behind a name is
 //! asked through [`resolve::Resolve`].
 //!
-//! [`text::parse`] cuts bytes into logical lines; `instruction` (THE TABLE) reads each by its own rules;
+//! [`read`] cuts bytes into logical lines; `instruction` (THE TABLE) reads each by its own rules;
 //! [`plan()`] lowers the stages that the target needs, each through the narrow surface of `stage`.
 
 pub mod config;
@@ -19,4 +19,4 @@ pub mod resolve;
 mod stage;
 pub mod text;
 
-pub use planner::plan;
+pub use planner::{plan, read};

@@ -7,15 +7,26 @@ use crate::diagnostic::{Diagnostic, closest};
 use crate::expand::Expander;
 use crate::instruction::from::From;
 use crate::instruction::{self, Instruction};
-use crate::line::{Document, Line, Span};
+use crate::line::{Document, Line};
 use crate::op::{Op, Source};
 use crate::plan::{Past, Plan, Request};
 use crate::platform::Platform;
 use crate::resolve::{Resolve, ResolveError, Resolved};
-use crate::stage::{Stage, State};
+use crate::stage::{Stage, State, not_expanded};
 use crate::text;
 use solver::{Graph, Vertex, VertexId};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
+
+/// Reads a Dockerfile: its lines, or everything that is wrong with them, in the order of the file.
+pub fn read(source: &[u8]) -> Result<Document, Vec<Diagnostic>> {
+    let (document, mut errors) = text::read(source);
+    if errors.is_empty() {
+        return Ok(document);
+    }
+    errors.extend(document.lines.iter().filter_map(|line| instruction::parse(line).err()));
+    errors.sort_by_key(|error| error.span.as_ref().map_or(0, |span| span.bytes.start));
+    Err(errors)
+}
 
 /// Makes the plan of a Dockerfile.
 pub fn plan(document: &Document, request: &Request, resolve: &dyn Resolve) -> Result<Plan, Vec<Diagnostic>> {
@@ -155,7 +166,7 @@ impl Planner<'_> {
             for (name, default) in &arg.args {
                 let value = match (self.request.build_args.get(name), default) {
                     (Some(given), _) => Some(given.clone()),
-                    (None, Some(default)) => Some(self.expand_global(default, &line.span)?),
+                    (None, Some(default)) => Some(self.expand_global(default, line)?),
                     (None, None) => None,
                 };
                 if let Some(value) = value {
@@ -169,19 +180,17 @@ impl Planner<'_> {
         Ok(())
     }
 
-    fn expand_global(&self, word: &str, span: &Span) -> Result<String, Diagnostic> {
+    fn expand_global(&self, word: &str, line: &Line) -> Result<String, Diagnostic> {
         let lookup = |name: &str| self.global(name);
         let expanded = Expander::new(self.escape, &lookup).word(word);
-        expanded
-            .map(|expanded| expanded.text)
-            .map_err(|error| Diagnostic::error("expansion", error.to_string(), Some(span.clone())))
+        expanded.map(|expanded| expanded.text).map_err(|error| not_expanded(line, word, &error))
     }
 
     /// Expands a FROM and finds the stage it stands on.
     fn define(&mut self, index: usize) -> Result<(), Diagnostic> {
         let definition = &self.stages[index];
         let (from, span) = (definition.from.clone(), definition.line.span.clone());
-        let base = self.expand_global(&from.base, &span)?;
+        let base = self.expand_global(&from.base, &definition.line)?;
         if base.is_empty() {
             let message = format!("base name ({}) should not be blank", from.base);
             return Err(Diagnostic::error("blank-base", message, Some(span))
@@ -190,7 +199,7 @@ impl Planner<'_> {
         let platform = match &from.platform {
             None => None,
             Some(written) => {
-                let text = self.expand_global(written, &span)?;
+                let text = self.expand_global(written, &definition.line)?;
                 if text.is_empty() {
                     let message = format!("empty platform value from expression {written}");
                     return Err(Diagnostic::error("platform", message, Some(span)));
@@ -290,9 +299,25 @@ impl Planner<'_> {
             None => Ok(()),
             Some(&index) => {
                 let message = format!("circular dependency detected on stage: {}", self.stage_name(index));
-                Err(Diagnostic::error("circular", message, Some(self.stages[index].line.span.clone())))
+                let error = Diagnostic::error("circular", message, Some(self.stages[index].line.span.clone()));
+                Err(error.note(self.circle(index, &open)).help("take the files from a stage before both"))
             }
         }
+    }
+
+    /// The way from a stage of a circle back to where it meets itself, in words.
+    fn circle(&self, start: usize, open: &BTreeMap<usize, usize>) -> String {
+        const MOST_SHOWN: usize = 10;
+        let (mut way, mut at) = (vec![self.stage_name(start)], start);
+        let mut seen = BTreeSet::from([start]);
+        while let Some(next) = self.needs(at).into_iter().find(|need| open.contains_key(need)) {
+            way.push(self.stage_name(next));
+            at = next;
+            if !seen.insert(next) || way.len() > MOST_SHOWN {
+                break;
+            }
+        }
+        format!("it needs {}", way[1..].join(", which needs "))
     }
 
     fn lower(&mut self, index: usize) -> Result<(), Diagnostic> {
@@ -426,7 +451,8 @@ impl Planner<'_> {
                     "cannot copy from stage {name:?}, it needs to be defined before current stage {:?}",
                     self.stage_name(index)
                 );
-                return Err(Diagnostic::error("later-stage", message, Some(line.span.clone())));
+                let error = Diagnostic::error("later-stage", message, Some(line.span.clone()));
+                return Err(error.help("move that stage up"));
             };
             return Ok(top.unwrap_or_else(|| self.empty()));
         }

@@ -109,6 +109,14 @@ impl Stage<'_, '_> {
         Diagnostic::error(code, message, Some(self.line.span.clone()))
     }
 
+    /// An error at a word of the instruction at hand.
+    pub(crate) fn error_at(&self, code: &'static str, word: &str, message: impl Into<String>) -> Diagnostic {
+        let args = self.line.args.iter().map(|arg| (arg.text.as_str(), &arg.span));
+        let flags = self.line.flags.iter().filter_map(|flag| Some((flag.value.as_deref()?, &flag.span)));
+        let place = args.chain(flags).find(|(text, _)| *text == word).map_or(&self.line.span, |(_, span)| span);
+        Diagnostic::error(code, message, Some(place.clone()))
+    }
+
     /// A warning at the instruction at hand.
     pub(crate) fn warn(&mut self, rule: &'static str, message: impl Into<String>) {
         self.planner.warn(Diagnostic::warning(rule, message, Some(self.line.span.clone())));
@@ -197,21 +205,22 @@ impl Stage<'_, '_> {
 
     /// A word with quotes resolved and variables replaced.
     pub(crate) fn expand(&mut self, word: &str) -> Result<String, Diagnostic> {
-        self.expander(|expander| expander.word(word).map(|expanded| (expanded.text, expanded.undefined)))
+        self.expander(word, |expander| expander.word(word).map(|expanded| (expanded.text, expanded.undefined)))
     }
 
     /// The body of a here-document with variables replaced.
     pub(crate) fn expand_heredoc(&mut self, text: &str) -> Result<String, Diagnostic> {
-        self.expander(|expander| expander.heredoc(text).map(|expanded| (expanded.text, expanded.undefined)))
+        self.expander(text, |expander| expander.heredoc(text).map(|expanded| (expanded.text, expanded.undefined)))
     }
 
     /// The words a word becomes.
     pub(crate) fn expand_words(&mut self, word: &str) -> Result<Vec<String>, Diagnostic> {
-        self.expander(|expander| expander.words(word).map(|words| (words, Vec::new())))
+        self.expander(word, |expander| expander.words(word).map(|words| (words, Vec::new())))
     }
 
     fn expander<T>(
         &mut self,
+        word: &str,
         run: impl FnOnce(&Expander<'_>) -> Result<(T, Vec<String>), crate::expand::ExpandError>,
     ) -> Result<T, Diagnostic> {
         let env = &self.state.env;
@@ -222,7 +231,7 @@ impl Stage<'_, '_> {
                 undefined.iter().for_each(|name| self.warn_of_undefined(name));
                 Ok(value)
             }
-            Err(error) => Err(self.error("expansion", error.to_string())),
+            Err(error) => Err(not_expanded(&self.line, word, &error)),
         }
     }
 
@@ -345,6 +354,25 @@ impl Stage<'_, '_> {
         let sources = vec![CopySource::Tree { input: 0, path: source.to_owned() }];
         let copy = op::Copy { link: true, sources, dest: "/".to_owned(), ..op::Copy::default() };
         Ok(self.push_internal(Op::Copy(copy), &[from]))
+    }
+}
+
+/// An error of a word that stands in a line: the caret is under the part that is wrong.
+pub(crate) fn not_expanded(line: &Line, word: &str, error: &crate::expand::ExpandError) -> Diagnostic {
+    let args = line.args.iter().map(|arg| (arg.text.as_str(), &arg.span));
+    let flags = line.flags.iter().filter_map(|flag| Some((flag.value.as_deref()?, &flag.span)));
+    // Flags hold the word in fields of a list, ARG behind a name.
+    let place = args.chain(flags).find(|(text, _)| text.contains(word)).map(|(text, span)| {
+        // As it is written, if it stands on one line without quotes that were taken away.
+        let at = text.find(word).unwrap_or(0) + error.part.start;
+        let start = (span.bytes.end.saturating_sub(text.len()) + at).max(span.bytes.start);
+        let end = (start + error.part.len().max(1)).min(span.bytes.end);
+        if span.lines.0 == span.lines.1 { Span { bytes: start.min(end)..end, ..span.clone() } } else { span.clone() }
+    });
+    let found = Diagnostic::error("expansion", error.to_string(), Some(place.unwrap_or_else(|| line.span.clone())));
+    match error.help() {
+        Some(help) => found.help(help),
+        None => found,
     }
 }
 

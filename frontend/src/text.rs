@@ -19,24 +19,33 @@ pub fn instruction_names() -> impl Iterator<Item = &'static str> {
     split::SYNTAX.iter().map(|(name, _)| *name)
 }
 
-/// Cuts a Dockerfile into lines. Everything that is wrong is reported, in the order of the file.
-pub fn parse(source: &[u8]) -> Result<Document, Vec<Diagnostic>> {
+/// More errors are not looked for.
+const MOST_ERRORS: usize = 100;
+
+/// Cuts a Dockerfile into lines: what could be read, and everything that is wrong, in the order of the file.
+pub fn read(source: &[u8]) -> (Document, Vec<Diagnostic>) {
     let file = File::new(source);
     let mut parser = Parser { file: &file, next: 0, reader: Reader::default(), errors: Vec::new(), empty: Vec::new() };
     let mut lines = Vec::new();
-    while let Some(line) = parser.line() {
+    while parser.errors.len() < MOST_ERRORS
+        && let Some(line) = parser.line()
+    {
         lines.extend(line);
     }
     if lines.is_empty() && parser.errors.is_empty() {
-        let error = Diagnostic::error("no-instructions", "file with no instructions", None);
+        let empty = source.trim_ascii().is_empty();
+        let message = if empty { "the Dockerfile cannot be empty" } else { "file with no instructions" };
+        let error = Diagnostic::error("no-instructions", message, None);
         parser.errors.push(error.help("a Dockerfile begins with `FROM image`"));
     }
-    if parser.errors.is_empty() {
-        let Reader { directives, escape, .. } = parser.reader;
-        Ok(Document { directives, escape, lines, empty_continuations: parser.empty })
-    } else {
-        Err(parser.errors)
-    }
+    let Parser { reader: Reader { directives, escape, .. }, errors, empty: empty_continuations, .. } = parser;
+    (Document { directives, escape, lines, empty_continuations }, errors)
+}
+
+/// Cuts a Dockerfile into lines that are all well formed.
+pub fn parse(source: &[u8]) -> Result<Document, Vec<Diagnostic>> {
+    let (document, errors) = read(source);
+    if errors.is_empty() { Ok(document) } else { Err(errors) }
 }
 
 /// Parses the text of an instruction that stands in an image's config (ONBUILD).

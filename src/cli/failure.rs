@@ -11,7 +11,9 @@ pub fn print(error: &Error, color: bool) {
         text.push_str(picture.trim_end());
         text.push('\n');
     }
-    text.push_str(&format!("{} {}\n", paint("1;31", "error:"), error.message()));
+    if !error.picture().is_some_and(|picture| picture.contains(error.message())) {
+        text.push_str(&format!("{} {}\n", paint("1;31", "error:"), error.message()));
+    }
     for cause in error.causes() {
         text.push_str(&format!("  caused by: {cause}\n"));
     }

@@ -15,6 +15,8 @@ use std::path::{Path, PathBuf};
 /// A build, as it is wished.
 #[derive(Debug)]
 pub struct BuildRequest {
+    /// Whether pictures of errors may be coloured.
+    pub color: bool,
     /// Its bytes.
     pub dockerfile: Vec<u8>,
     /// Its name for people, and where its ignore file may be.
@@ -149,6 +151,7 @@ impl BuildRequest {
             other => return Err(one_of("network mode", other, &["default", "none", "host"])),
         };
         Ok(BuildRequest {
+            color: false,
             dockerfile,
             dockerfile_path,
             context,

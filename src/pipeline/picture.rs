@@ -16,8 +16,11 @@ fn name(request: &BuildRequest) -> String {
 
 /// All that is wrong with a Dockerfile as one error.
 pub(super) fn of_dockerfile(request: &BuildRequest, errors: &[Diagnostic]) -> Error {
-    let shown: Vec<String> =
-        errors.iter().take(MOST_SHOWN).map(|error| error.render(&name(request), &request.dockerfile, false)).collect();
+    let shown: Vec<String> = errors
+        .iter()
+        .take(MOST_SHOWN)
+        .map(|error| error.render(&name(request), &request.dockerfile, request.color))
+        .collect();
     let message = match errors {
         [one] => one.message.clone(),
         several => format!(
@@ -48,7 +51,7 @@ pub(super) fn at_vertex(request: &BuildRequest, plan: &Plan, id: VertexId, error
     let at = |line: u32| starts.get(line as usize - 1).copied().unwrap_or(request.dockerfile.len());
     let span = Span { bytes: at(first.max(1))..at(last + 1).saturating_sub(1), lines: (first, last) };
     let diagnostic = Diagnostic::error("step", error.message(), Some(span));
-    let mut picture = diagnostic.render(&name(request), &request.dockerfile, false);
+    let mut picture = diagnostic.render(&name(request), &request.dockerfile, request.color);
     if let Some(tail) = error.picture() {
         let step = if vertex.name.is_empty() { "the step" } else { &vertex.name };
         let lines: String = tail.lines().map(|line| format!("  | {line}\n")).collect();

@@ -33,7 +33,8 @@ impl Add {
                 _ => Some("checksum can't be specified for multiple sources"),
             };
             if let Some(message) = message {
-                return Err(stage.error("checksum", message));
+                let error = stage.error_at("checksum", self.checksum.as_deref().unwrap_or(""), message);
+                return Err(error.help("write an ADD of its own for each URL that has a checksum"));
             }
         }
         self.common.lower(stage, &Origin::Context, false, self.unpack)

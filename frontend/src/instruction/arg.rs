@@ -16,7 +16,10 @@ impl Arg {
         let mut args = Vec::new();
         for word in &line.args {
             match word.text.split_once('=') {
-                Some(("", _)) => return Err(error(line, "blank-name", "ARG names can not be blank")),
+                Some(("", _)) => {
+                    let error = error(line, "blank-name", "ARG names can not be blank");
+                    return Err(error.help(super::usage(&line.name)));
+                }
                 Some((name, default)) => args.push((name.to_owned(), Some(default.to_owned()))),
                 None => args.push((word.text.clone(), None)),
             }

@@ -62,10 +62,12 @@ impl Common {
             let message = format!(
                 "{name} requires at least two arguments, but only one was provided. Destination could not be determined"
             );
-            return Err(error(line, "no-destination", message));
+            return Err(error(line, "no-destination", message).help(super::usage(&line.name)));
         };
         if text::heredoc_word(&dest.text).is_some() {
-            return Err(error(line, "heredoc", format!("{name} cannot accept a heredoc as a destination")));
+            let message = format!("{name} cannot accept a heredoc as a destination");
+            let error = Diagnostic::error("heredoc", message, Some(dest.span.clone()));
+            return Err(error.help(format!("the destination comes last: `{name} <<EOF /path`")));
         }
         let (mut paths, mut inline) = (Vec::new(), Vec::new());
         for source in sources {
@@ -96,7 +98,7 @@ impl Common {
     ) -> Result<(), Diagnostic> {
         let owner = self.chown.as_deref().map(|owner| stage.expand(owner)).transpose()?;
         let mode = self.chmod.as_deref().map(|mode| stage.expand(mode)).transpose()?;
-        mode.as_deref().map_or(Ok(()), |mode| check_mode(stage, mode))?;
+        mode.as_deref().map_or(Ok(()), |mode| self.check_mode(stage, mode))?;
         let mut message = self.name.to_owned();
         let flag = |name: &str, value: &Option<String>| {
             value.as_ref().map_or(String::new(), |value| format!(" --{name}={value}"))
@@ -146,21 +148,25 @@ impl Common {
     }
 }
 
+impl Common {
+    fn check_mode(&self, stage: &Stage<'_, '_>, mode: &str) -> Result<(), Diagnostic> {
+        let octal = !mode.is_empty() && mode.bytes().all(|byte| byte.is_ascii_digit());
+        let good =
+            if octal { u32::from_str_radix(mode, 8).is_ok_and(|mode| mode <= 0o7777) } else { is_symbolic(mode) };
+        if good {
+            return Ok(());
+        }
+        let message = format!("invalid chmod parameter: '{mode}'. it should be octal string and between 0 and 07777");
+        let error = stage.error_at("chmod", self.chmod.as_deref().unwrap_or(""), message);
+        Err(error.help("write `--chmod=755` or `--chmod=u=rwX,go=rX`"))
+    }
+}
+
 /// Absolute and clean, with a slash at the end where the user says that it is a directory.
 fn destination(workdir: &str, dest: &str) -> String {
     let path = join(workdir, dest);
     let directory = dest.ends_with('/') || matches!(dest, "" | ".") || dest.ends_with("/.");
     if directory && path != "/" { path + "/" } else { path }
-}
-
-fn check_mode(stage: &Stage<'_, '_>, mode: &str) -> Result<(), Diagnostic> {
-    let octal = !mode.is_empty() && mode.bytes().all(|byte| byte.is_ascii_digit());
-    let good = if octal { u32::from_str_radix(mode, 8).is_ok_and(|mode| mode <= 0o7777) } else { is_symbolic(mode) };
-    if good {
-        return Ok(());
-    }
-    let message = format!("invalid chmod parameter: '{mode}'. it should be octal string and between 0 and 07777");
-    Err(stage.error("chmod", message).help("write `--chmod=755` or `--chmod=u=rwX,go=rX`"))
 }
 
 /// chmod(1): clauses of who, operator and permissions.

@@ -34,7 +34,10 @@ impl Expose {
                     );
                     stage.warn("ExposeInvalidFormat", message);
                 }
-                all.extend(parse_port(&port).map_err(|message| stage.error("expose", message))?);
+                let ports = parse_port(&port).map_err(|message| {
+                    stage.error_at("expose", text, message).help("write `80`, `53/udp` or `8000-8010/tcp`")
+                });
+                all.extend(ports?);
             }
         }
         let ports = stage.config().exposed_ports.get_or_insert_default();

@@ -1,7 +1,7 @@
 //! The flags of an instruction: each known, given once unless it is a list, with a value of its kind.
 
 use crate::diagnostic::{Diagnostic, closest};
-use crate::line::{Flag, Line};
+use crate::line::{Flag, Line, Span};
 
 /// What a flag takes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -24,14 +24,7 @@ pub(super) fn check<'a>(line: &'a Line, known: &[(&str, Kind)]) -> Result<Flags<
     for (at, flag) in line.flags.iter().enumerate() {
         let wrong = |message: String| Err(Diagnostic::error("flag", message, Some(flag.span.clone())));
         let Some((_, kind)) = known.iter().find(|(name, _)| *name == flag.name) else {
-            let message = format!("unknown flag: --{} of {}", flag.name, line.name);
-            let error = Diagnostic::error("unknown-flag", message, Some(flag.span.clone()));
-            let names: Vec<String> = known.iter().map(|(name, _)| format!("--{name}")).collect();
-            return Err(match closest(&flag.name, known.iter().map(|(name, _)| *name)) {
-                Some(near) => error.label(format!("did you mean --{near}?")),
-                None if names.is_empty() => error.help(format!("{} has no flags", line.name)),
-                None => error.help(format!("{} has {}", line.name, names.join(", "))),
-            });
+            return Err(unknown(line, flag, known));
         };
         if *kind != Kind::List && line.flags[..at].iter().any(|other| other.name == flag.name) {
             return wrong(format!("duplicate flag specified: --{}", flag.name));
@@ -47,6 +40,20 @@ pub(super) fn check<'a>(line: &'a Line, known: &[(&str, Kind)]) -> Result<Flags<
     Ok(Flags { line })
 }
 
+fn unknown(line: &Line, flag: &Flag, known: &[(&str, Kind)]) -> Diagnostic {
+    let message = format!("unknown flag: --{} of {}", flag.name, line.name);
+    let error = Diagnostic::error("unknown-flag", message, Some(flag.span.clone()));
+    let names: Vec<String> = known.iter().map(|(name, _)| format!("--{name}")).collect();
+    match closest(&flag.name, known.iter().map(|(name, _)| *name)) {
+        Some(near) => {
+            let value = flag.value.as_ref().map_or(String::new(), |value| format!("={value}"));
+            error.label(format!("did you mean --{near}?")).fix(flag.span.clone(), format!("--{near}{value}"))
+        }
+        None if names.is_empty() => error.help(format!("{} has no flags", line.name)),
+        None => error.help(format!("{} has {}", line.name, names.join(", "))),
+    }
+}
+
 /// For instructions without flags.
 pub(super) fn none(line: &Line) -> Result<(), Diagnostic> {
     check(line, &[]).map(drop)
@@ -59,6 +66,11 @@ impl<'a> Flags<'a> {
 
     pub(super) fn text(&self, name: &'static str) -> Option<String> {
         self.all(name).next().and_then(|flag| flag.value.clone()).filter(|value| !value.is_empty())
+    }
+
+    /// The place of a flag that is there.
+    pub(super) fn span(&self, name: &'static str) -> Option<Span> {
+        self.all(name).next().map(|flag| flag.span.clone())
     }
 
     pub(super) fn texts(&self, name: &'static str) -> Vec<String> {

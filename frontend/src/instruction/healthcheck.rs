@@ -25,32 +25,37 @@ impl Healthcheck {
         let mut words: Vec<String> = line.args[1..].iter().map(|word| word.text.clone()).collect();
         if kind == "NONE" {
             if !words.is_empty() {
-                return Err(error(line, "healthcheck", "HEALTHCHECK NONE takes no arguments"));
+                let error = error(line, "healthcheck", "HEALTHCHECK NONE takes no arguments");
+                return Err(error.help("write `HEALTHCHECK CMD command` for a check"));
             }
             return Ok(Healthcheck { check: config::Healthcheck { test: Some(vec![kind]), ..Default::default() } });
         }
         let flags = flags::check(line, FLAGS)?;
         if kind != "CMD" {
-            return Err(error(line, "healthcheck", format!("Unknown type {kind:?} in HEALTHCHECK (try CMD)")));
+            let error = error(line, "healthcheck", format!("Unknown type {kind:?} in HEALTHCHECK (try CMD)"));
+            return Err(error.help("write `HEALTHCHECK CMD command` or `HEALTHCHECK NONE`"));
         }
         if words.is_empty() {
-            return Err(error(line, "healthcheck", "Missing command after HEALTHCHECK CMD"));
+            let error = error(line, "healthcheck", "Missing command after HEALTHCHECK CMD");
+            return Err(error.help("write the command, or `HEALTHCHECK NONE` to take a base's check away"));
         }
         words.insert(0, if line.json { "CMD" } else { "CMD-SHELL" }.to_owned());
+        let wrong = |flag, message: String| Diagnostic::error("healthcheck", message, flags.span(flag));
         let time = |name| match flags.text(name) {
             Some(text) => duration(&text)
                 .and_then(|time| at_least_a_millisecond(name, time))
-                .map_err(|m| error(line, "healthcheck", m)),
+                .map_err(|message| wrong(name, message).help("times have units: `30s`, `1m30s`, `500ms`")),
             None => Ok(0),
         };
         let retries = match flags.text("retries") {
             Some(text) => text
                 .parse::<i32>()
-                .map_err(|_| error(line, "healthcheck", format!("--retries is no number: {text}")))?,
+                .map_err(|_| wrong("retries", format!("--retries is no number: {text}")).help("write `--retries=3`"))?,
             None => 0,
         };
         if retries < 0 {
-            return Err(error(line, "healthcheck", format!("--retries cannot be negative ({retries})")));
+            let message = format!("--retries cannot be negative ({retries})");
+            return Err(wrong("retries", message).help("0 stands for the default of 3"));
         }
         let check = config::Healthcheck {
             test: Some(words),

@@ -25,7 +25,8 @@ impl Stopsignal {
     pub(super) fn lower(&self, stage: &mut Stage<'_, '_>) -> Result<(), Diagnostic> {
         let signal = stage.expand(&self.signal)?;
         if !is_signal(&signal) {
-            return Err(stage.error("stopsignal", format!("invalid signal: {signal}")));
+            let error = stage.error_at("stopsignal", &self.signal, format!("invalid signal: {signal}"));
+            return Err(error.help("write a name or a number: `SIGTERM`, `15`"));
         }
         stage.history(format!("STOPSIGNAL {signal}"), None);
         stage.config().stop_signal = signal;

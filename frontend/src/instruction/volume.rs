@@ -17,17 +17,17 @@ impl Volume {
         flags::none(line)?;
         let paths: Vec<String> = line.args.iter().map(|word| word.text.trim().to_owned()).collect();
         if paths.iter().any(String::is_empty) {
-            return Err(error(line, "volume", EMPTY));
+            return Err(error(line, "volume", EMPTY).help("name a path in the image"));
         }
         Ok(Volume { paths })
     }
 
     pub(super) fn lower(&self, stage: &mut Stage<'_, '_>) -> Result<(), Diagnostic> {
         let mut paths = Vec::new();
-        for path in &self.paths {
-            let path = stage.expand(path)?;
+        for written in &self.paths {
+            let path = stage.expand(written)?;
             if path.is_empty() {
-                return Err(stage.error("volume", EMPTY));
+                return Err(stage.error_at("volume", written, EMPTY).help("name a path in the image"));
             }
             stage.config().volumes.get_or_insert_default().insert(path.clone(), json!({}));
             paths.push(path);

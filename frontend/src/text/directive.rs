@@ -54,7 +54,7 @@ impl Reader {
         }
         if place.is_some() {
             let message = format!("only one {name} parser directive can be used");
-            return Err(Diagnostic::error("directive-twice", message, Some(span)));
+            return Err(Diagnostic::error("directive-twice", message, Some(span)).help("take one of them away"));
         }
         *place = Some(Word { text: value.clone(), span: span.clone() });
         if name == "escape" {
@@ -63,7 +63,8 @@ impl Reader {
                 "`" => '`',
                 _ => {
                     let message = format!("invalid escape token '{value}' does not match ` or \\");
-                    return Err(Diagnostic::error("escape-directive", message, Some(span)));
+                    let error = Diagnostic::error("escape-directive", message, Some(span));
+                    return Err(error.help("write `# escape=\\` or a backtick"));
                 }
             };
         }

@@ -64,9 +64,10 @@ pub(super) fn line(file: &File<'_>, joined: &Joined, escape: char) -> Result<Lin
 }
 
 fn unknown(written: &str, escape: char, span: Span) -> Diagnostic {
-    let error = Diagnostic::error("unknown-instruction", format!("unknown instruction: {written}"), Some(span));
+    let message = format!("unknown instruction: {written}");
+    let error = Diagnostic::error("unknown-instruction", message, Some(span.clone()));
     match closest(written, SYNTAX.iter().map(|(name, _)| *name)) {
-        Some(nearest) => error.label(format!("did you mean {nearest}?")),
+        Some(nearest) => error.label(format!("did you mean {nearest}?")).fix(span, nearest),
         None => error.help(format!(
             "a line that belongs to the instruction above needs a `{escape}` at the end of the line before"
         )),

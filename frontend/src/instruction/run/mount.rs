@@ -126,10 +126,26 @@ impl Mount {
             ("env", Some(value)) => to.env = Some(value.to_owned()),
             (key, Some(value)) => {
                 let error = self.error(format!("unexpected key '{key}' in '{key}={value}'"));
-                return Err(suggest(error, key, KEYS));
+                return Err(self.suggest(error, key, KEYS));
             }
         }
         Ok(())
+    }
+
+    /// Adds what was most likely meant in place of a word, as the flag with that.
+    fn suggest(&self, error: Diagnostic, word: &str, known: &[&str]) -> Diagnostic {
+        let Some(near) = closest(word, known.iter().copied()) else {
+            return error.help(format!("known are {}", known.join(", ")));
+        };
+        let field = |(key, value): &(String, Option<String>)| {
+            let key = if key == word { near } else { key };
+            match value {
+                Some(value) => format!("{key}={}", if value == word { near } else { value }),
+                None => key.to_owned(),
+            }
+        };
+        let fields: Vec<String> = self.fields.iter().map(field).collect();
+        error.label(format!("did you mean {near}?")).fix(self.span.clone(), format!("--mount={}", fields.join(",")))
     }
 
     fn one_of(&self, what: &str, value: &str, known: &[&str]) -> Result<String, Diagnostic> {
@@ -137,7 +153,7 @@ impl Mount {
         if known.contains(&lower.as_str()) {
             return Ok(lower);
         }
-        Err(suggest(self.error(format!("{what} {value:?}")), value, known))
+        Err(self.suggest(self.error(format!("{what} {value:?}")), value, known))
     }
 
     /// What does not go together.
@@ -180,7 +196,7 @@ impl Mount {
             _ => {}
         }
         let target = join(&stage.workdir(), &options.target);
-        if target == "/" || options.target.is_empty() {
+        if target == "/" {
             let help = "say where it is mounted: `target=/path`";
             return Err(self.error(format!("invalid mount target {:?}", options.target)).help(help));
         }
@@ -231,13 +247,6 @@ fn secret(options: &Options) -> op::Mount {
         gid: options.gid.unwrap_or(0),
     };
     op::Mount { target, kind }
-}
-
-fn suggest(error: Diagnostic, word: &str, known: &[&str]) -> Diagnostic {
-    match closest(word, known.iter().copied()) {
-        Some(near) => error.label(format!("did you mean {near}?")),
-        None => error.help(format!("known are {}", known.join(", "))),
-    }
 }
 
 /// Fields between commas; a field in double quotes may hold commas, `""` stands for a quote.

@@ -1,0 +1,4 @@
+FROM scratch
+ENV =x
+LABEL =x
+ARG =x

@@ -1,0 +1,3 @@
+FROM scratch
+RU[31mN x
+ENV a=b

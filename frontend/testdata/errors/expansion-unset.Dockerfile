@@ -1,0 +1,3 @@
+FROM scratch
+ARG VERSION
+COPY a /opt/${VERSION:?is needed}/

@@ -1,0 +1,2 @@
+FROM a b
+FROM a as b c

@@ -1,0 +1,3 @@
+FROM scratch AS a
+ARG B=a
+COPY --from=$B /x /y

@@ -1,0 +1,3 @@
+FROM busybox
+ARG IMAGE=x
+RUN --mount=from=$IMAGE,target=/x true

@@ -1,0 +1,3 @@
+FROM scratch
+RUN ÿþ echo
+RÿN x

@@ -1,0 +1,2 @@
+FROM onbuild-bad
+RUN true

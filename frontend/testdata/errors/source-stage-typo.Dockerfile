@@ -1,0 +1,3 @@
+FROM busybox AS build
+FROM scratch
+COPY --from=missing-build /x /y

@@ -1,0 +1,1 @@
+FROM missing:1.0

@@ -1,0 +1,4 @@
+# escape=`
+FROM scratch
+WORKDIR C:\\x
+  more

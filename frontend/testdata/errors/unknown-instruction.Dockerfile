@@ -1,0 +1,3 @@
+FROM scratch
+FORM busybox
+COPPY a /b

@@ -1,0 +1,2 @@
+FROM scratch
+LABEL 日本=語 名前
