@@ -17,7 +17,6 @@ use crate::source::image::Images;
 use frontend::op::{Network, Op, Security};
 use frontend::plan::{Plan, Request};
 use frontend::platform::Platform;
-use frontend::text;
 use resolver::Resolver;
 use serde_json::json;
 use solver::{Event, Failure, Observer, Outcome, StepId, Task, VertexId};
