@@ -3,7 +3,7 @@
 # format, lints and docs and runs every test, as root and again as an ordinary user.
 set -euo pipefail
 cd "$(dirname "$0")"
-packages=(busybox-static docker-registry docker.io skopeo umoci podman runc debootstrap uidmap zstd xz-utils bzip2 libcap2-bin attr procps python3 util-linux)
+packages=(busybox-static docker-registry docker.io skopeo umoci podman runc debootstrap uidmap zstd xz-utils bzip2 libcap2-bin attr procps python3 util-linux g++)
 if [ "$(id -u)" = 0 ]; then
   missing=(); for package in "${packages[@]}"; do dpkg -s "$package" >/dev/null 2>&1 || missing+=("$package"); done
   if [ ${#missing[@]} -gt 0 ]; then
@@ -17,6 +17,8 @@ RUSTDOCFLAGS="-D warnings" cargo doc --quiet --workspace --no-deps --document-pr
 if command -v cargo-deny >/dev/null; then cargo deny --offline check bans licenses sources; else echo "SKIPPED: cargo-deny is not installed"; fi
 echo "== all tests as $(id -un)"
 cargo test --workspace
+echo "== a minute of fuzzing for each target"
+fuzz/run.sh "${KILN_FUZZ_SECONDS:-60}"
 [ "$(id -u)" = 0 ] || exit 0
 
 # The integration tests again by a user with a range of ids, in a copy that the user may write to.

@@ -6,6 +6,7 @@
 mod directive;
 mod heredoc;
 mod joined;
+mod print;
 mod split;
 
 use crate::diagnostic::Diagnostic;
