@@ -9,6 +9,7 @@
 //! | exec | | content of its rootfs, its binds, a cache's `from` | `engine::step` -> `exec` |
 //! | mkdir | | content of its rootfs | `copy` |
 
+pub mod agent;
 mod caches;
 mod identity;
 mod step;
@@ -44,6 +45,8 @@ pub struct Machine {
     pub contexts: BTreeMap<String, Context>,
     /// The values of `--secret`, by id.
     pub secrets: BTreeMap<String, Secret>,
+    /// What `--ssh` gave, by id.
+    pub agents: BTreeMap<String, agent::Agent>,
     /// Ends everything that runs.
     pub stop: Stop,
     /// Who watches.

@@ -98,6 +98,11 @@ pub enum MountKind {
         /// In bytes.
         size: Option<u64>,
     },
+    /// A socket of the host.
+    Socket {
+        /// Where it is.
+        path: PathBuf,
+    },
     /// A file that is never on a disk.
     Bytes {
         /// What it holds.

@@ -1,6 +1,7 @@
 //! `kiln build`: a Dockerfile becomes an OCI image. See ARCHITECTURE.md for the map; `pipeline` is the build on one screen.
 
 mod cache;
+mod call;
 mod cli;
 mod copy;
 mod digest;
@@ -100,6 +101,13 @@ fn build_image(
     }
     let stop = exec::Stop::default();
     on_interrupt(&stop)?;
+    if request.asked.call != call::Call::Build {
+        let (answer, well) = pipeline::call(request, layers, &stop, &observer)?;
+        drop(observer);
+        let print = |cause| Error::new(Kind::Export, "cannot print the answer").because(cause);
+        std::io::stdout().write_all(answer.as_bytes()).map_err(print)?;
+        return Ok(if well { ExitCode::SUCCESS } else { ExitCode::FAILURE });
+    }
     let id = pipeline::build(request, layers, &stop, &observer)?;
     drop(observer);
     if request.quiet {

@@ -4,6 +4,7 @@ mod picture;
 mod resolver;
 
 use crate::cache::LocalCache;
+use crate::call::{Call, Findings};
 use crate::cli::request::{BuildRequest, NamedContext};
 use crate::engine::{Known, Machine};
 use crate::error::{At, Error, Kind, Result};
@@ -14,8 +15,9 @@ use crate::layer::Layers;
 use crate::layer::rootfs::Rootfs;
 use crate::source::context::{Context, ignore_of};
 use crate::source::image::Images;
+use frontend::diagnostic::Diagnostic;
 use frontend::op::{Network, Op, Security};
-use frontend::plan::{Plan, Request};
+use frontend::plan::{Checks, Plan, Request};
 use frontend::platform::Platform;
 use resolver::Resolver;
 use serde_json::json;
@@ -50,6 +52,41 @@ pub fn build(request: &BuildRequest, layers: &Layers, stop: &Stop, observer: &Ar
     Ok(images.first().map(|image| image.id.to_string()).unwrap_or_default())
 }
 
+/// Answers `--call`: the text to print, and whether all is well.
+pub fn call(
+    request: &BuildRequest,
+    layers: &Layers,
+    stop: &Stop,
+    observer: &Arc<dyn Observer>,
+) -> Result<(String, bool)> {
+    let build = Build::new(request, layers, stop, observer)?;
+    let file = picture::name(request);
+    let source = request.dockerfile.as_slice();
+    let answer = |warnings: &[Diagnostic], errors: &[Diagnostic]| {
+        let findings = Findings { file: &file, source, warnings, errors, color: request.color };
+        (request.asked.findings(&findings), warnings.is_empty() && errors.is_empty())
+    };
+    let document = match frontend::read(source) {
+        Err(errors) if request.asked.call == Call::Check => return Ok(answer(&[], &errors)),
+        other => other.map_err(|errors| picture::of_dockerfile(request, &errors))?,
+    };
+    if request.asked.call == Call::Targets {
+        return Ok((request.asked.targets(&frontend::outline::targets(&document), source), true));
+    }
+    if request.asked.call == Call::Describe {
+        return Ok((request.asked.describe(), true));
+    }
+    let platform = request.platforms.first().cloned().unwrap_or_else(Platform::host);
+    let resolver = Resolver::new(request, &build.machine, observer);
+    let (warnings, plan) = frontend::check(&document, &build.request_for(&platform), &resolver);
+    match plan {
+        Ok(_) if request.asked.call == Call::Check => Ok(answer(&warnings, &[])),
+        Err(errors) if request.asked.call == Call::Check => Ok(answer(&warnings, &errors)),
+        Ok(plan) => Ok((request.asked.outline(&plan.outline, source), true)),
+        Err(errors) => Err(picture::of_dockerfile(request, &errors)),
+    }
+}
+
 struct Build<'a> {
     request: &'a BuildRequest,
     machine: Machine,
@@ -80,6 +117,7 @@ impl<'a> Build<'a> {
             layers: layers.clone(),
             contexts,
             secrets: request.secrets.clone(),
+            agents: request.agents.clone(),
             stop: stop.clone(),
             observer: Arc::clone(observer),
             first_step: 0,
@@ -99,8 +137,22 @@ impl<'a> Build<'a> {
             labels: self.request.labels.clone(),
             network: self.request.network,
             hosts: self.request.hosts.clone(),
+            checks: self.checks(),
             several_platforms: self.request.platforms.len() > 1,
         }
+    }
+
+    /// What checks need to know of the context.
+    fn checks(&self) -> Checks {
+        let asked = self.request.asked.call == Call::Check;
+        let context = self.machine.contexts.get("context");
+        let ignore = context.and_then(|context| context.ignore().cloned());
+        let names = |path: &std::path::PathBuf| {
+            let entries = std::fs::read_dir(path).into_iter().flatten().flatten();
+            entries.map(|entry| entry.file_name().to_string_lossy().into_owned()).collect()
+        };
+        let top = self.request.context.as_ref().filter(|_| asked && ignore.is_none()).map(names);
+        Checks { asked, ignore, top: top.unwrap_or_default() }
     }
 
     fn event(&self, event: &Event) {

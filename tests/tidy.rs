@@ -15,7 +15,7 @@ const RUNGS: &[&[&str]] = &[
     &["image"],
     &["gc"],
     &["engine"],
-    &["export", "progress"],
+    &["export", "progress", "call"],
     &["cli"],
     &["pipeline"],
     &["main"],

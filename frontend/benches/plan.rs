@@ -31,6 +31,7 @@ fn plan(source: &str) -> Plan {
         labels: Vec::new(),
         network: Network::Default,
         hosts: Vec::new(),
+        checks: Default::default(),
         several_platforms: false,
     };
     let document = frontend::read(source.as_bytes()).unwrap();

@@ -175,6 +175,14 @@ pub fn closest<'a>(word: &str, candidates: impl IntoIterator<Item = &'a str>) ->
         .map(|(_, candidate)| candidate)
 }
 
+/// The name that was most likely meant, as BuildKit finds it: fewer than three letters apart, case counts.
+pub(crate) fn closest_name<'a>(word: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+    const FAR: usize = 3;
+    let near = |candidate: &&str| candidate.len().abs_diff(word.len()) < 4 * FAR && *candidate != word;
+    let scored = candidates.into_iter().filter(near).map(|candidate| (distance(word, candidate), candidate));
+    scored.filter(|(distance, _)| *distance < FAR).min_by_key(|(distance, _)| *distance).map(|(_, candidate)| candidate)
+}
+
 /// Insertions, deletions, replacements and swaps of neighbours between two words.
 fn distance(one: &str, two: &str) -> usize {
     let (one, two): (Vec<char>, Vec<char>) = (one.chars().collect(), two.chars().collect());

@@ -4,6 +4,7 @@
 //! [`read`] cuts bytes into logical lines; `instruction` (THE TABLE) reads each by its own rules;
 //! [`plan()`] lowers the stages that the target needs, each through the narrow surface of `stage`.
 
+pub mod check;
 pub mod config;
 pub mod diagnostic;
 pub mod expand;
@@ -12,11 +13,13 @@ pub mod ignore;
 mod instruction;
 pub mod line;
 pub mod op;
+pub mod outline;
 pub mod plan;
 mod planner;
 pub mod platform;
+mod reference;
 pub mod resolve;
 mod stage;
 pub mod text;
 
-pub use planner::{plan, read};
+pub use planner::{check, plan, read};

@@ -32,6 +32,8 @@ pub struct Line {
     pub rest: String,
     /// In the order in which they begin.
     pub heredocs: Vec<Heredoc>,
+    /// The comments since the line before, without `#`; an empty comment drops those above it.
+    pub comments: Vec<String>,
     /// The instruction behind ONBUILD.
     pub trigger: Option<Box<Line>>,
 }

@@ -158,6 +158,19 @@ pub enum MountKind {
         /// Group of the file.
         gid: u32,
     },
+    /// The socket of an ssh agent of the user.
+    Ssh {
+        /// Its name on the command line.
+        id: String,
+        /// Whether a step without it fails.
+        required: bool,
+        /// Mode of the socket.
+        mode: u32,
+        /// Owner of the socket.
+        uid: u32,
+        /// Group of the socket.
+        gid: u32,
+    },
 }
 
 /// Who may use a cache mount at the same time.
@@ -369,6 +382,14 @@ impl Describe for Mount {
                 to.text("type", "secret");
                 to.text("id", id);
                 to.text("env", env.as_deref().unwrap_or(""));
+                to.flag("required", *required);
+                to.number("mode", u64::from(*mode));
+                to.number("uid", u64::from(*uid));
+                to.number("gid", u64::from(*gid));
+            }
+            MountKind::Ssh { id, required, mode, uid, gid } => {
+                to.text("type", "ssh");
+                to.text("id", id);
                 to.flag("required", *required);
                 to.number("mode", u64::from(*mode));
                 to.number("uid", u64::from(*uid));

@@ -2,7 +2,9 @@
 
 use crate::config::ImageConfig;
 use crate::diagnostic::Diagnostic;
+use crate::ignore::Ignore;
 use crate::op::Op;
+use crate::outline::Outline;
 use crate::platform::Platform;
 use solver::{Graph, VertexId};
 use std::collections::BTreeMap;
@@ -24,8 +26,21 @@ pub struct Request {
     pub network: crate::op::Network,
     /// `--add-host`.
     pub hosts: Vec<(String, String)>,
+    /// What checks need to know.
+    pub checks: Checks,
     /// More than one platform is being built (names of vertices then carry the platform).
     pub several_platforms: bool,
+}
+
+/// What checks need to know beside the Dockerfile.
+#[derive(Clone, Debug, Default)]
+pub struct Checks {
+    /// kiln's own rules speak too, and all stages are looked at.
+    pub asked: bool,
+    /// The rules of the context's ignore file.
+    pub ignore: Option<Ignore>,
+    /// The names at the top of a context that has no ignore file.
+    pub top: Vec<String>,
 }
 
 /// A Dockerfile made ready for the solver.
@@ -41,6 +56,8 @@ pub struct Plan {
     pub history: Vec<Past>,
     /// The platform of the target.
     pub platform: Platform,
+    /// What the target takes.
+    pub outline: Outline,
     /// What is suspicious but no error.
     pub warnings: Vec<Diagnostic>,
 }

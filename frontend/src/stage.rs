@@ -1,11 +1,13 @@
 //! One stage while it is lowered: the narrow surface through which instructions act, and the state that a stage
 //! hands on to those that stand on it.
 
+use crate::check::Fact;
 use crate::config::{History, ImageConfig, RunConfig};
-use crate::diagnostic::{Diagnostic, closest};
+use crate::diagnostic::{Diagnostic, closest_name};
 use crate::expand::Expander;
 use crate::line::{Line, Span};
 use crate::op::{self, CopySource, Input, Network, Op};
+use crate::outline;
 use crate::plan::Past;
 use crate::planner::Planner;
 use solver::{Vertex, VertexId};
@@ -100,7 +102,7 @@ pub(crate) struct Stage<'p, 'a> {
     /// It came from a base's ONBUILD.
     pub(crate) triggered: bool,
     /// Where instructions that count once were seen.
-    pub(crate) had: BTreeMap<&'static str, Span>,
+    pub(crate) had: BTreeMap<&'static str, Line>,
 }
 
 impl Stage<'_, '_> {
@@ -117,51 +119,64 @@ impl Stage<'_, '_> {
         Diagnostic::error(code, message, Some(place.clone()))
     }
 
-    /// A warning at the instruction at hand.
-    pub(crate) fn warn(&mut self, rule: &'static str, message: impl Into<String>) {
-        self.planner.warn(Diagnostic::warning(rule, message, Some(self.line.span.clone())));
+    /// Tells the checks about the instruction at hand.
+    pub(crate) fn tell(&mut self, fact: &Fact<'_>) {
+        self.planner.checker.tell(fact, Some(&self.line));
     }
 
-    /// Notes that an instruction was seen.
-    pub(crate) fn mark(&mut self, name: &'static str) {
-        self.had.insert(name, self.line.span.clone());
-        self.state.workdir_set |= name == "WORKDIR";
+    /// Tells the checks where the stage's paths count from; now they count from here.
+    pub(crate) fn tell_of_workdir(&mut self, path: &str) {
+        let based = std::mem::replace(&mut self.state.workdir_set, true);
+        self.tell(&Fact::Workdir { path, based });
     }
 
-    /// Whether the stage has had an instruction (of WORKDIR: or a stage below it).
+    /// A pair of ENV or LABEL; `legacy` without `=`.
+    pub(crate) fn tell_of_pair(&mut self, name: &str, legacy: bool) {
+        let line = &self.line;
+        self.planner.checker.tell(&Fact::Pair { instruction: &line.written, name, legacy }, Some(line));
+    }
+
+    /// What a RUN asks the user or the machine for.
+    pub(crate) fn keep_need(&mut self, mount: &op::Mount) {
+        let seen = &mut self.planner.seen[self.index];
+        let (list, name, required) = match &mount.kind {
+            op::MountKind::Secret { id, required, .. } => (&mut seen.secrets, id, *required),
+            op::MountKind::Ssh { id, required, .. } => (&mut seen.ssh, id, *required),
+            op::MountKind::Cache { id, .. } => (&mut seen.caches, id, false),
+            _ => return,
+        };
+        list.push(outline::Need { name: name.clone(), required, lines: self.line.span.lines });
+    }
+
+    /// Whether the stage has had such an instruction.
     pub(crate) fn has_had(&self, name: &str) -> bool {
-        self.had.contains_key(name) || (name == "WORKDIR" && self.state.workdir_set)
+        self.had.contains_key(name)
     }
 
-    /// Only the last of these has an effect.
-    pub(crate) fn warn_if_repeated(&mut self, name: &'static str) {
-        if self.has_had(name) {
-            let message = format!(
-                "Multiple {name} instructions should not be used in the same stage because only the last one will be used"
-            );
-            self.warn("MultipleInstructionsDisallowed", message);
+    /// Only the last of these has an effect: the one before is told of.
+    pub(crate) fn tell_if_repeated(&mut self, name: &'static str) {
+        if let Some(before) = self.had.insert(name, self.line.clone()) {
+            self.planner.checker.tell(&Fact::Repeated { instruction: &self.line.written }, Some(&before));
         }
-        self.mark(name);
     }
 
     /// A text is run by a shell, which does not pass signals on.
-    pub(crate) fn warn_of_shell_form(&mut self, name: &str) {
-        if self.state.image.config.shell.is_none() {
-            let message =
-                format!("JSON arguments recommended for {name} to prevent unintended behavior related to OS signals");
-            self.warn("JSONArgsRecommended", message);
+    pub(crate) fn tell_of_shell_form(&mut self) {
+        if self.state.image.config.shell.as_ref().is_none_or(Vec::is_empty) {
+            self.planner.checker.tell(&Fact::ShellForm { instruction: &self.line.written }, Some(&self.line));
         }
     }
 
-    /// What looks like a secret stays in the image for everyone to read.
-    pub(crate) fn warn_of_secret(&mut self, instruction: &str, name: &str) {
-        const WORDS: &[&str] =
-            &["apikey", "auth", "credential", "credentials", "key", "password", "pword", "passwd", "secret", "token"];
-        let lower = name.to_lowercase();
-        let parts = || lower.split('_');
-        if parts().any(|part| WORDS.contains(&part)) && !parts().any(|part| part == "public") {
-            let message = format!("Do not use ARG or ENV instructions for sensitive data ({instruction} {name:?})");
-            self.warn("SecretsUsedInArgOrEnv", message);
+    /// A path is copied from the context.
+    pub(crate) fn tell_of_copied(&mut self, path: &str) {
+        let request = self.planner.request;
+        let line = Some(&self.line);
+        if let Some(ignore) = &request.checks.ignore {
+            let fact = Fact::Copied { instruction: &self.line.name, path, ignore };
+            self.planner.checker.tell(&fact, line);
+        }
+        if matches!(path, "." | "./" | "/") && !request.checks.top.is_empty() {
+            self.planner.checker.tell(&Fact::NoIgnoreFile { names: &request.checks.top }, line);
         }
     }
 
@@ -185,8 +200,16 @@ impl Stage<'_, '_> {
         State::set(&mut self.state.env, name, value);
     }
 
-    /// An ARG: seen by later steps, not by the image.
-    pub(crate) fn declare(&mut self, name: &str, value: Option<String>) {
+    /// An ARG: seen by later steps, not by the image; `taken` from before the first FROM.
+    pub(crate) fn declare(&mut self, name: &str, value: Option<String>, taken: bool) {
+        let seen = &mut self.planner.seen[self.index];
+        if taken {
+            seen.globals.insert(name.to_owned());
+        } else {
+            let description = outline::description(&self.line.comments, name);
+            let (name, value, lines) = (name.to_owned(), value.clone(), self.line.span.lines);
+            seen.args.push(outline::Arg { name, value, description, lines });
+        }
         if let Some(value) = &value {
             State::set(&mut self.state.env, name, value);
         }
@@ -239,9 +262,8 @@ impl Stage<'_, '_> {
         if self.state.args.iter().any(|(known, _)| known == name) || self.triggered {
             return;
         }
-        let near = closest(name, self.state.env.iter().map(|(known, _)| known.as_str()));
-        let hint = near.map(|near| format!(" (did you mean ${near}?)")).unwrap_or_default();
-        self.warn("UndefinedVar", format!("Usage of undefined variable '${name}'{hint}"));
+        let near = closest_name(name, self.state.env.iter().map(|(known, _)| known.as_str()));
+        self.planner.checker.tell(&Fact::Undefined { name, near }, Some(&self.line));
     }
 
     /// The shell's words before a text.

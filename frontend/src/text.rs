@@ -20,13 +20,23 @@ pub fn instruction_names() -> impl Iterator<Item = &'static str> {
     split::SYNTAX.iter().map(|(name, _)| *name)
 }
 
+/// Of more comments above an instruction the later ones are dropped.
+const MOST_COMMENTS: usize = 1000;
+
 /// More errors are not looked for.
 const MOST_ERRORS: usize = 100;
 
 /// Cuts a Dockerfile into lines: what could be read, and everything that is wrong, in the order of the file.
 pub fn read(source: &[u8]) -> (Document, Vec<Diagnostic>) {
     let file = File::new(source);
-    let mut parser = Parser { file: &file, next: 0, reader: Reader::default(), errors: Vec::new(), empty: Vec::new() };
+    let mut parser = Parser {
+        file: &file,
+        next: 0,
+        reader: Reader::default(),
+        errors: Vec::new(),
+        empty: Vec::new(),
+        comments: Vec::new(),
+    };
     let mut lines = Vec::new();
     while parser.errors.len() < MOST_ERRORS
         && let Some(line) = parser.line()
@@ -74,6 +84,7 @@ struct Parser<'a> {
     reader: Reader,
     errors: Vec<Diagnostic>,
     empty: Vec<crate::line::Span>,
+    comments: Vec<String>,
 }
 
 impl Parser<'_> {
@@ -94,8 +105,10 @@ impl Parser<'_> {
     fn line(&mut self) -> Option<Option<Line>> {
         let first = self.physical()?;
         let text = left_trimmed(self.file.bytes, first.clone());
-        if let Err(error) = self.reader.read(self.file, text.clone()) {
-            self.errors.push(error);
+        match self.reader.read(self.file, text.clone()) {
+            Ok(false) => self.comment(first),
+            Ok(true) => {}
+            Err(error) => self.errors.push(error),
         }
         let (begin, text) =
             (text.start, if is_comment(&self.file.bytes[text.clone()]) { text.start..text.start } else { text });
@@ -130,6 +143,7 @@ impl Parser<'_> {
         match (split, bodies) {
             (Ok(mut line), Ok(heredocs)) => {
                 line.heredocs = heredocs;
+                line.comments = std::mem::take(&mut self.comments);
                 let last = self.file.line(self.next.saturating_sub(1)).map_or(end, |line| line.end);
                 line.span = self.file.span(begin..trim_end(self.file.bytes, begin, last.max(end)));
                 line.span.lines.1 = self.next as u32;
@@ -139,6 +153,21 @@ impl Parser<'_> {
                 self.errors.push(error);
                 Some(None)
             }
+        }
+    }
+
+    /// Keeps a comment for the instruction below it.
+    fn comment(&mut self, line: Range<usize>) {
+        let bytes = &self.file.bytes[line];
+        if !is_comment(bytes) {
+            return;
+        }
+        // BuildKit takes the first character away, `#` or not.
+        let text = String::from_utf8_lossy(bytes.get(1..).unwrap_or_default()).trim().to_owned();
+        if text.is_empty() {
+            self.comments.clear();
+        } else if self.comments.len() < MOST_COMMENTS {
+            self.comments.push(text);
         }
     }
 

@@ -48,6 +48,7 @@ fn errors(name: &str, source: &[u8]) -> Vec<Diagnostic> {
         labels: Vec::new(),
         network: Network::Default,
         hosts: Vec::new(),
+        checks: Default::default(),
         several_platforms: false,
     };
     let plan = frontend::read(source).and_then(|document| frontend::plan(&document, &request, &Images));

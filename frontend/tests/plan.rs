@@ -93,6 +93,7 @@ fn request(args: &Value, env: &Value, platform: &str) -> Request {
         labels: labels.map(|label| label.split_once('=').unwrap()).map(|(k, v)| (k.to_owned(), v.to_owned())).collect(),
         network: Network::Default,
         hosts: Vec::new(),
+        checks: Default::default(),
         several_platforms: args["platform"].as_str().is_some_and(|platform| platform.contains(',')),
     }
 }

@@ -9,6 +9,7 @@ use serde_json::Value;
 fn bare(line: &Line) -> Line {
     let mut line = line.clone();
     (line.span, line.name_span, line.rest) = (Span::default(), Span::default(), String::new());
+    line.comments.clear();
     line.args.iter_mut().for_each(|word| word.span = Span::default());
     line.flags.iter_mut().for_each(|flag| flag.span = Span::default());
     line.trigger = line.trigger.as_deref().map(|trigger| Box::new(bare(trigger)));

@@ -28,6 +28,7 @@ pub fn plan(source: &[u8], config: ImageConfig) {
         labels: Vec::new(),
         network: Network::Default,
         hosts: Vec::new(),
+        checks: Default::default(),
         several_platforms: false,
     };
     let plan = frontend::read(source).and_then(|document| frontend::plan(&document, &request, &Images(config)));

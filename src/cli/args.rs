@@ -86,9 +86,20 @@ pub struct Build {
     /// A secret for the steps that ask for it: id=ID,src=FILE or id=ID,env=NAME (may repeat).
     #[arg(long, value_name = "id=ID,...")]
     pub secret: Vec<String>,
+    /// An ssh agent for the steps that ask for it: `default` is that of $SSH_AUTH_SOCK; ID=SOCKET, ID=KEYFILE,KEYFILE
+    /// (may repeat).
+    #[arg(long, value_name = "default|ID[=PATH]")]
+    pub ssh: Vec<String>,
     /// Allow what is refused otherwise: network.host, security.insecure (may repeat).
     #[arg(long, value_name = "WHAT", value_delimiter = ',')]
     pub allow: Vec<String>,
+    /// What to give instead of an image: build, check, outline, targets, subrequests.describe; check as text, json, sarif
+    /// or github, the others as text or json.
+    #[arg(long, value_name = "CALL[,format=FORMAT]", conflicts_with = "check")]
+    pub call: Option<String>,
+    /// Look for what is suspicious, build nothing: the same as --call=check. The exit code is 1 when there is something.
+    #[arg(long)]
+    pub check: bool,
     /// Run every step again.
     #[arg(long)]
     pub no_cache: bool,
@@ -156,10 +167,6 @@ pub struct Later {
     #[arg(long, hide = true)]
     cache_to: Vec<String>,
     #[arg(long, hide = true)]
-    call: Option<String>,
-    #[arg(long, hide = true)]
-    check: bool,
-    #[arg(long, hide = true)]
     cgroup_parent: Option<String>,
     #[arg(long, hide = true)]
     policy: Vec<String>,
@@ -167,8 +174,6 @@ pub struct Later {
     resource: Vec<String>,
     #[arg(long, hide = true)]
     shm_size: Option<String>,
-    #[arg(long, hide = true)]
-    ssh: Vec<String>,
     #[arg(long, hide = true)]
     ulimit: Vec<String>,
     #[arg(long, hide = true)]
@@ -180,20 +185,17 @@ pub struct Later {
 impl Later {
     /// The first of them that was used.
     pub fn used(&self) -> Option<&'static str> {
-        let given: [(&'static str, bool); 16] = [
+        let given: [(&'static str, bool); 13] = [
             ("--push", self.push),
             ("--annotation", !self.annotation.is_empty()),
             ("--attest", !self.attest.is_empty()),
             ("--builder", self.builder.is_some()),
             ("--cache-from", !self.cache_from.is_empty()),
             ("--cache-to", !self.cache_to.is_empty()),
-            ("--call", self.call.is_some()),
-            ("--check", self.check),
             ("--cgroup-parent", self.cgroup_parent.is_some()),
             ("--policy", !self.policy.is_empty()),
             ("--resource", !self.resource.is_empty()),
             ("--shm-size", self.shm_size.is_some()),
-            ("--ssh", !self.ssh.is_empty()),
             ("--ulimit", !self.ulimit.is_empty()),
             ("--squash", self.squash),
             ("--memory", self.memory.is_some()),

@@ -1,7 +1,9 @@
 //! What a command line means: plain data, with everything from the environment resolved.
 
 use super::args;
+use crate::call::Asked;
 use crate::engine::Secret;
+use crate::engine::agent::{Agent, is_socket};
 use crate::error::{At, Error, Kind, Result};
 use crate::export::Wanted;
 use crate::registry::Settings;
@@ -37,6 +39,10 @@ pub struct BuildRequest {
     pub contexts: BTreeMap<String, NamedContext>,
     /// By id.
     pub secrets: BTreeMap<String, Secret>,
+    /// `--ssh`, by id.
+    pub agents: BTreeMap<String, Agent>,
+    /// `--call`.
+    pub asked: Asked,
     /// `--allow`.
     pub allow: Allow,
     /// `--no-cache`.
@@ -173,6 +179,12 @@ impl BuildRequest {
                 .collect(),
             platforms: platforms(&args.platform)?,
             contexts: args.build_context.iter().map(|text| named_context(text)).collect::<Result<_>>()?,
+            agents: args.ssh.iter().map(|text| agent(text, env)).collect::<Result<_>>()?,
+            asked: match &args.call {
+                Some(call) => Asked::parse(call)?,
+                None if args.check => Asked::parse("check")?,
+                None => Asked::default(),
+            },
             secrets: args.secret.iter().map(|text| secret(text, env)).collect::<Result<_>>()?,
             allow,
             no_cache: args.no_cache,
@@ -308,6 +320,38 @@ fn secret(text: &str, env: &Environment<'_>) -> Result<(String, Secret)> {
         }
     };
     Ok((id, secret))
+}
+
+/// `default`, `id=path,path`, with `raw=true` if wished.
+fn agent(text: &str, env: &Environment<'_>) -> Result<(String, Agent)> {
+    let (id, rest) = text.split_once('=').unwrap_or((text, ""));
+    if id.is_empty() {
+        return Err(usage(format!("--ssh {text}: there is no id")).hint("write `--ssh default` or `--ssh ID=PATH`"));
+    }
+    let mut agent = Agent { paths: Vec::new(), raw: false };
+    for field in rest.split(',').filter(|field| !field.is_empty()) {
+        match field.strip_prefix("raw=") {
+            Some("true") => agent.raw = true,
+            Some("false") => agent.raw = false,
+            Some(other) => return Err(one_of("value of raw", other, &["true", "false"])),
+            None => agent.paths.push(field.into()),
+        }
+    }
+    if agent.paths.is_empty() {
+        let socket = (env.get)("SSH_AUTH_SOCK").filter(|path| !path.is_empty()).ok_or_else(|| {
+            usage(format!("--ssh {id}: SSH_AUTH_SOCK is not set"))
+                .hint("start an agent (`eval $(ssh-agent)`, `ssh-add`), or write `--ssh ID=KEYFILE`")
+        })?;
+        agent.paths.push(socket.into());
+    }
+    if let Some(missing) = agent.paths.iter().find(|path| !path.exists()) {
+        return Err(usage(format!("--ssh {id}: there is no `{}`", missing.display())));
+    }
+    let sockets = agent.paths.iter().filter(|path| is_socket(path)).count();
+    if sockets > 1 || (sockets == 1 && agent.paths.len() > 1) || (agent.raw && sockets != 1) {
+        return Err(usage(format!("--ssh {id}: one socket, or key files")));
+    }
+    Ok((id.to_owned(), agent))
 }
 
 fn host(text: &str) -> Result<(String, String)> {

@@ -1,5 +1,6 @@
 //! One RUN: from the op to what `exec` needs, and from what it left behind to a layer.
 
+use super::agent::Forward;
 use super::caches::{Held, Wanted};
 use super::identity::{self, Identity};
 use super::stubs::{Stubs, Want};
@@ -66,7 +67,7 @@ impl Machine {
         };
         let began = now();
         let exit = exec::run(&spec, &mut output, &self.stop)?;
-        drop(mounts.held);
+        drop((mounts.held, mounts.forwards));
         if self.stop.is_stopped() {
             return Err(Error::new(Kind::Interrupted, "stopped"));
         }
@@ -141,6 +142,15 @@ impl Machine {
                     }
                     (MountKind::Bytes { data, mode: *mode, uid: *uid, gid: *gid }, Want::File)
                 }
+                op::MountKind::Ssh { id, required, mode, uid, gid } => {
+                    let Some(forward) = self.forward(id, *required)? else { continue };
+                    let socket = forward.socket();
+                    std::os::unix::fs::chown(&socket, Some(*uid), Some(*gid)).at("change the owner of", &socket)?;
+                    let mode = std::os::unix::fs::PermissionsExt::from_mode(*mode);
+                    std::fs::set_permissions(&socket, mode).at("change the mode of", &socket)?;
+                    mounts.forwards.push(forward);
+                    (MountKind::Socket { path: socket }, Want::File)
+                }
             };
             stubs.need(view, mount.target.as_bytes(), want)?;
             mounts.list.push(Mount { target: mount.target.clone().into_bytes(), kind });
@@ -160,6 +170,15 @@ impl Machine {
         }
         wanted.sort_by(|(_, one), (_, two)| one.id.cmp(two.id));
         wanted.iter().map(|(at, wanted)| Ok((*at, self.hold_cache(wanted, self.step_of(step.id))?))).collect()
+    }
+
+    fn forward(&self, id: &str, required: bool) -> Result<Option<Forward>> {
+        match self.agents.get(id) {
+            Some(agent) => Forward::begin(&self.store, agent).map(Some),
+            None if required => Err(Error::new(Kind::Step, format!("ssh agent {id}: not found"))
+                .hint(format!("give it with `--ssh {id}` (the agent of $SSH_AUTH_SOCK) or `--ssh {id}=KEYFILE`"))),
+            None => Ok(None),
+        }
     }
 
     fn secret(&self, id: &str, required: bool) -> Result<Option<Vec<u8>>> {
@@ -195,6 +214,8 @@ struct Mounts {
     /// Secrets that are variables.
     env: Vec<Vec<u8>>,
     held: Vec<Held>,
+    /// Answered until the step ends.
+    forwards: Vec<Forward>,
 }
 
 fn kind_of(view: &View, source: &str) -> Result<Want> {

@@ -10,8 +10,10 @@ use solver::VertexId;
 /// More findings are counted, not shown.
 const MOST_SHOWN: usize = 20;
 
-fn name(request: &BuildRequest) -> String {
-    request.dockerfile_path.as_ref().map_or_else(|| "Dockerfile".to_owned(), |path| path.display().to_string())
+pub(super) fn name(request: &BuildRequest) -> String {
+    let path =
+        request.dockerfile_path.as_ref().map_or_else(|| "Dockerfile".to_owned(), |path| path.display().to_string());
+    path.strip_prefix("./").map_or(path.clone(), str::to_owned)
 }
 
 /// All that is wrong with a Dockerfile as one error.

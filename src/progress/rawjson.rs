@@ -2,6 +2,7 @@
 
 use crate::digest::Digest;
 use crate::image::rfc3339;
+use base64::Engine as _;
 use serde_json::{Value, json};
 use solver::{Event, Observer, Outcome, StepId, Stream};
 use std::collections::HashMap;
@@ -29,18 +30,8 @@ fn digest(step: StepId) -> String {
     Digest::of(format!("step {}", step.0).as_bytes()).to_string()
 }
 
-/// RFC 4648, with padding.
 fn base64(bytes: &[u8]) -> String {
-    const DIGITS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-    let mut text = String::with_capacity(bytes.len().div_ceil(3) * 4);
-    for group in bytes.chunks(3) {
-        let bits = group.iter().fold(0_u32, |bits, byte| bits << 8 | u32::from(*byte)) << (8 * (3 - group.len()));
-        for place in 0..4 {
-            let digit = DIGITS[(bits >> (18 - 6 * place) & 63) as usize];
-            text.push(if place <= group.len() { char::from(digit) } else { '=' });
-        }
-    }
-    text
+    base64::engine::general_purpose::STANDARD.encode(bytes)
 }
 
 impl RawJson {
@@ -107,6 +98,5 @@ mod tests {
         let bytes = b"ab\n".to_vec();
         let line = view.line(at, &Event::Output { step: StepId(1), stream: Stream::Err, bytes }).expect("a line");
         assert_eq!((&line["logs"][0]["data"], &line["logs"][0]["stream"]), (&json!("YWIK"), &json!(2)));
-        assert_eq!([base64(b""), base64(b"a"), base64(b"ab")], ["", "YQ==", "YWI="]);
     }
 }

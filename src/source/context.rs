@@ -55,6 +55,11 @@ struct Item {
 }
 
 impl Context {
+    /// Its ignore patterns, if it has any.
+    pub fn ignore(&self) -> Option<&Ignore> {
+        self.0.ignore.as_ref()
+    }
+
     /// A directory with its ignore patterns. Nothing is read yet.
     pub fn open(path: &Path, ignore: Option<Ignore>, store: &Store) -> Result<Context> {
         let missing = |cause: std::io::Error| {

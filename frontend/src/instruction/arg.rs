@@ -1,6 +1,7 @@
 //! ARG: a name that the user may give a value.
 
 use super::{Diagnostic, Line, Stage, at_least_one, error};
+use crate::check::Fact;
 
 /// `ARG name[=default] ...`.
 #[derive(Clone, Debug)]
@@ -30,14 +31,15 @@ impl Arg {
     pub(super) fn lower(&self, stage: &mut Stage<'_, '_>) -> Result<(), Diagnostic> {
         let mut words = vec!["ARG".to_owned()];
         for (name, default) in &self.args {
-            stage.warn_of_secret("ARG", name);
-            let value = match (stage.build_arg(name), default) {
-                (Some(given), _) => Some(given),
-                (None, Some(default)) => Some(stage.expand(default)?),
-                (None, None) => stage.global_arg(name),
+            stage.tell(&Fact::Declared { name });
+            let global = stage.global_arg(name);
+            let (value, taken) = match (stage.build_arg(name), default) {
+                (Some(given), _) => (Some(given), false),
+                (None, Some(default)) => (Some(stage.expand(default)?), false),
+                (None, None) => (global.clone(), global.is_some()),
             };
             words.push(value.as_ref().map_or(name.clone(), |value| format!("{name}={value}")));
-            stage.declare(name, value);
+            stage.declare(name, value, taken);
         }
         stage.history(words.join(" "), None);
         Ok(())

@@ -16,9 +16,9 @@ impl Cmd {
 
     pub(super) fn lower(&self, stage: &mut Stage<'_, '_>) -> Result<(), Diagnostic> {
         if self.command.shell {
-            stage.warn_of_shell_form("CMD");
+            stage.tell_of_shell_form();
         }
-        stage.warn_if_repeated("CMD");
+        stage.tell_if_repeated("CMD");
         let words = self.command.resolve(stage);
         stage.history(format!("CMD {}", go_quoted(&words)), None);
         stage.config().cmd = Some(words);

@@ -112,6 +112,9 @@ impl Common {
             let path = stage.expand(&word.text)?;
             message.push_str(&format!(" {path}"));
             refuse_remote(stage, self.name, word, &path)?;
+            if matches!(origin, Origin::Context) {
+                stage.tell_of_copied(&path);
+            }
             paths.push(path);
         }
         let mut inline = Vec::new();

@@ -16,9 +16,9 @@ impl Entrypoint {
 
     pub(super) fn lower(&self, stage: &mut Stage<'_, '_>) -> Result<(), Diagnostic> {
         if self.command.shell {
-            stage.warn_of_shell_form("ENTRYPOINT");
+            stage.tell_of_shell_form();
         }
-        stage.warn_if_repeated("ENTRYPOINT");
+        stage.tell_if_repeated("ENTRYPOINT");
         let empty = self.command.words.is_empty();
         let words = if empty && !self.command.shell { Vec::new() } else { self.command.resolve(stage) };
         stage.history(format!("ENTRYPOINT {}", go_quoted(&words)), None);

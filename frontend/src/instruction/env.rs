@@ -16,12 +16,6 @@ impl Env {
     }
 
     pub(super) fn lower(&self, stage: &mut Stage<'_, '_>) -> Result<(), Diagnostic> {
-        if self.legacy {
-            stage.warn(
-                "LegacyKeyValueFormat",
-                "\"ENV key=value\" should be used instead of legacy \"ENV key value\" format",
-            );
-        }
         // All of a line is expanded with the values from before it.
         let expand = |stage: &mut Stage<'_, '_>, (name, value): &(String, String)| {
             Ok((stage.expand(name)?, stage.expand(value)?))
@@ -30,7 +24,7 @@ impl Env {
             self.pairs.iter().map(|pair| expand(stage, pair)).collect::<Result<_, _>>()?;
         let mut message = String::from("ENV");
         for (name, value) in pairs {
-            stage.warn_of_secret("ENV", &name);
+            stage.tell_of_pair(&name, self.legacy);
             message.push_str(&format!(" {name}={value}"));
             stage.set_env(&name, &value);
         }

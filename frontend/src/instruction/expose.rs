@@ -1,6 +1,7 @@
 //! EXPOSE: ports that a container listens on.
 
 use super::{Diagnostic, Line, Stage, at_least_one, flags};
+use crate::check::Fact;
 use serde_json::json;
 
 /// `EXPOSE 80 8000-8010/udp`.
@@ -22,18 +23,7 @@ impl Expose {
         let mut all = Vec::new();
         for text in &self.ports {
             for port in stage.expand_words(text)? {
-                if port.split_once('/').is_some_and(|(_, proto)| proto != proto.to_lowercase()) {
-                    stage.warn(
-                        "ExposeProtoCasing",
-                        format!("Defined protocol '{port}' in EXPOSE instruction should be lowercase"),
-                    );
-                }
-                if port.contains(':') {
-                    let message = format!(
-                        "EXPOSE instruction should not define an IP address or host-port mapping, found '{port}'"
-                    );
-                    stage.warn("ExposeInvalidFormat", message);
-                }
+                stage.tell(&Fact::Port { text: &port });
                 let ports = parse_port(&port).map_err(|message| {
                     stage.error_at("expose", text, message).help("write `80`, `53/udp` or `8000-8010/tcp`")
                 });

@@ -11,8 +11,6 @@ pub(crate) struct From {
     /// In lower case.
     pub(crate) name: Option<String>,
     /// As written.
-    pub(crate) written_name: Option<String>,
-    /// As written.
     pub(crate) platform: Option<String>,
 }
 
@@ -33,8 +31,7 @@ impl From {
                 format!("invalid name for build stage: {name:?}, name can't start with a number or contain symbols");
             return Err(Diagnostic::error("stage-name", message, line.args.last().map(|word| word.span.clone())));
         }
-        let written_name = name.map(str::to_owned);
-        Ok(From { base: (*base).to_owned(), name: name.map(str::to_lowercase), written_name, platform })
+        Ok(From { base: (*base).to_owned(), name: name.map(str::to_lowercase), platform })
     }
 
     /// Stages are begun by the plan; a FROM inside one can't be.

@@ -69,7 +69,7 @@ impl Healthcheck {
     }
 
     pub(super) fn lower(&self, stage: &mut Stage<'_, '_>) -> Result<(), Diagnostic> {
-        stage.warn_if_repeated("HEALTHCHECK");
+        stage.tell_if_repeated("HEALTHCHECK");
         let check = &self.check;
         let message = format!(
             "HEALTHCHECK {{Test:[{}] Interval:{} Timeout:{} StartPeriod:{} StartInterval:{} Retries:{}}}",

@@ -16,8 +16,6 @@ impl Maintainer {
     }
 
     pub(super) fn lower(&self, stage: &mut Stage<'_, '_>) -> Result<(), Diagnostic> {
-        let message = "Maintainer instruction is deprecated in favor of using label";
-        stage.warn("MaintainerDeprecated", message);
         stage.set_author(&self.name);
         stage.history(format!("MAINTAINER {}", self.name), None);
         Ok(())

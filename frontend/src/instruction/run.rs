@@ -69,15 +69,22 @@ impl Run {
             inputs.push(input);
         }
         for mount in &self.mounts {
-            mounts.push(mount.lower(stage, &mut |vertex| {
+            let lowered = mount.lower(stage, &mut |vertex| {
                 inputs.push(vertex);
                 first + inputs.len() - 1
-            })?);
+            })?;
+            stage.keep_need(&lowered);
+            mounts.push(lowered);
+        }
+        let mut env = stage.run_env();
+        let socket = agents(&mut mounts);
+        if !env.iter().any(|(name, _)| name == "SSH_AUTH_SOCK") {
+            env.extend(socket.map(|path| ("SSH_AUTH_SOCK".to_owned(), path)));
         }
         let exec = op::Exec {
             base: None,
             args,
-            env: stage.run_env(),
+            env,
             proxy: stage.proxy(),
             cwd: stage.workdir(),
             user: stage.config().user.clone(),
@@ -123,6 +130,19 @@ impl Run {
             None => self.written.clone(),
         }
     }
+}
+
+/// Gives ssh sockets their places: where the first is.
+fn agents(mounts: &mut [op::Mount]) -> Option<String> {
+    let sockets = mounts.iter_mut().filter(|mount| matches!(mount.kind, MountKind::Ssh { .. }));
+    let mut first = None;
+    for (at, mount) in sockets.enumerate() {
+        if mount.target.is_empty() {
+            mount.target = format!("/run/buildkit/ssh_agent.{at}");
+        }
+        first.get_or_insert_with(|| mount.target.clone());
+    }
+    first
 }
 
 impl Stage<'_, '_> {

@@ -19,11 +19,7 @@ impl Workdir {
 
     pub(super) fn lower(&self, stage: &mut Stage<'_, '_>) -> Result<(), Diagnostic> {
         let path = stage.expand(&self.path)?;
-        if !path.starts_with('/') && !stage.has_had("WORKDIR") {
-            let message = format!("Relative workdir {path:?} can have unexpected results if the base image changes");
-            stage.warn("WorkdirRelativePath", message);
-        }
-        stage.mark("WORKDIR");
+        stage.tell_of_workdir(&path);
         // An absolute path stays as it is written, as BuildKit has it.
         let dir = if path.starts_with('/') { path.clone() } else { join(&stage.workdir(), &path) };
         stage.config().working_dir.clone_from(&dir);

@@ -22,22 +22,22 @@ impl Default for Reader {
 }
 
 impl Reader {
-    /// Looks at a line of the file without its leading blanks.
-    pub(super) fn read(&mut self, file: &File<'_>, line: Range<usize>) -> Result<(), Diagnostic> {
+    /// Looks at a line of the file without its leading blanks: whether it is a directive.
+    pub(super) fn read(&mut self, file: &File<'_>, line: Range<usize>) -> Result<bool, Diagnostic> {
         self.lines += 1;
         if self.done {
-            return Ok(());
+            return Ok(false);
         }
         let bytes = String::from_utf8_lossy(&file.bytes[line.clone()]).into_owned();
         // A first line for the kernel ends the directives for BuildKit's parser, which knows `escape`; what looks for
         // `syntax` and `check` goes on behind it.
         if self.lines == 1 && bytes.starts_with("#!") {
             self.script = true;
-            return Ok(());
+            return Ok(false);
         }
         let Some((name, value)) = cut(&bytes) else {
             self.done = true;
-            return Ok(());
+            return Ok(false);
         };
         let span = file.span(line);
         let place = match name.as_str() {
@@ -46,11 +46,11 @@ impl Reader {
             "check" => &mut self.directives.check,
             _ => {
                 self.done = true;
-                return Ok(());
+                return Ok(false);
             }
         };
         if self.script && (name == "escape" || place.is_some()) {
-            return Ok(());
+            return Ok(true);
         }
         if place.is_some() {
             let message = format!("only one {name} parser directive can be used");
@@ -68,7 +68,7 @@ impl Reader {
                 }
             };
         }
-        Ok(())
+        Ok(true)
     }
 }
 

@@ -99,6 +99,7 @@ fn cut(file: &File<'_>, joined: &Joined, syntax: Syntax, escape: char) -> Result
         args: Vec::new(),
         rest: rest.text.clone(),
         heredocs: Vec::new(),
+        comments: Vec::new(),
         trigger: None,
     };
     fill(file, &mut line, &args, syntax, escape)?;

@@ -169,6 +169,9 @@ impl Mount {
         if options.sharing.is_some() && kind != "cache" {
             return refuse(format!("invalid cache sharing set for {kind} mount"));
         }
+        if kind == "ssh" && !options.source.is_empty() {
+            return refuse("ssh does not support source".to_owned());
+        }
         if kind == "secret" {
             if self.from.is_some() {
                 return refuse("secret mount should not have a from".to_owned());
@@ -192,7 +195,7 @@ impl Mount {
         let options = self.options(&mut |value| stage.expand(value))?;
         match options.kind.as_str() {
             "secret" => return Ok(secret(&options)),
-            "ssh" => return Err(self.error("RUN --mount=type=ssh is not there yet")),
+            "ssh" => return Ok(ssh(&options)),
             _ => {}
         }
         let target = join(&stage.workdir(), &options.target);
@@ -227,6 +230,20 @@ impl Mount {
         };
         Ok(op::Mount { target, kind })
     }
+}
+
+/// Where it is mounted when nothing is said, is for the whole RUN to number: `ssh_agent.0`, `ssh_agent.1`.
+fn ssh(options: &Options) -> op::Mount {
+    let target = if options.target.is_empty() { String::new() } else { join("/", &options.target) };
+    let id = if options.id.is_empty() { "default".to_owned() } else { options.id.clone() };
+    let kind = MountKind::Ssh {
+        id,
+        required: options.required,
+        mode: options.mode.unwrap_or(0o600),
+        uid: options.uid.unwrap_or(0),
+        gid: options.gid.unwrap_or(0),
+    };
+    op::Mount { target, kind }
 }
 
 fn secret(options: &Options) -> op::Mount {

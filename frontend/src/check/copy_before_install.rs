@@ -1,0 +1,82 @@
+//! `COPY . .` above `npm ci`: every edit of any file installs everything again.
+
+use super::shell_words::commands;
+use super::{Fact, Report, Rule};
+use crate::line::Line;
+
+pub(super) const RULE: Rule = Rule {
+    name: "CopyBeforeInstall",
+    summary: "Only what an install step reads should be copied before it",
+    experimental: false,
+    own: true,
+    find,
+};
+
+/// What installs, by its first words, and what it reads.
+const INSTALLS: &[(&[&str], &str)] = &[
+    (&["npm", "ci"], "package.json package-lock.json ./"),
+    (&["npm", "install"], "package.json package-lock.json ./"),
+    (&["npm", "i"], "package.json package-lock.json ./"),
+    (&["yarn", "install"], "package.json yarn.lock ./"),
+    (&["yarn"], "package.json yarn.lock ./"),
+    (&["pnpm", "install"], "package.json pnpm-lock.yaml ./"),
+    (&["pip", "install", "-r"], "requirements.txt ./"),
+    (&["pip3", "install", "-r"], "requirements.txt ./"),
+    (&["poetry", "install"], "pyproject.toml poetry.lock ./"),
+    (&["uv", "sync"], "pyproject.toml uv.lock ./"),
+    (&["bundle", "install"], "Gemfile Gemfile.lock ./"),
+    (&["composer", "install"], "composer.json composer.lock ./"),
+    (&["go", "mod", "download"], "go.mod go.sum ./"),
+    (&["cargo", "fetch"], "Cargo.toml Cargo.lock ./"),
+    (&["apt-get", "install"], ""),
+    (&["apk", "add"], ""),
+    (&["dnf", "install"], ""),
+];
+
+fn find(fact: &Fact<'_>, report: &mut Report<'_>) {
+    let Fact::File(file) = fact else { return };
+    let mut whole: Option<&Line> = None;
+    for line in &file.lines {
+        match line.name.as_str() {
+            "FROM" => whole = None,
+            "COPY" | "ADD" if takes_everything(line) => whole = whole.or(Some(line)),
+            "RUN" => {
+                let Some(copy) = whole else { continue };
+                let Some((words, reads)) = install(line) else { continue };
+                report.at(copy, format!("Every change in the context runs `{}` again", words.join(" ")), |found| {
+                    found.note(format!("that is line {}", line.span.lines.0)).help(match *reads {
+                        "" => format!("move line {} above this one", line.span.lines.0),
+                        reads => format!("before it copy only what it reads: `COPY {reads}`, and the rest after it"),
+                    })
+                });
+                whole = None;
+            }
+            _ => {}
+        }
+    }
+}
+
+fn takes_everything(line: &Line) -> bool {
+    let from = line.flags.iter().any(|flag| flag.name == "from");
+    let source = line.args.first().map(|word| word.text.as_str());
+    !from && line.args.len() == 2 && matches!(source, Some("." | "./" | "/" | "*" | "./*"))
+}
+
+fn install(line: &Line) -> Option<&'static (&'static [&'static str], &'static str)> {
+    let commands = commands(line);
+    let begins = |words: &[&str]| {
+        commands.iter().any(|command| {
+            let mut own = command.words.iter().map(String::as_str).filter(|word| *word != "sudo");
+            match words {
+                // Flags may stand between: `apt-get -y install`. A tool alone must stand alone.
+                [tool] => own.next() == Some(tool) && own.next().is_none(),
+                [tool, rest @ ..] => {
+                    let own: Vec<&str> = own.collect();
+                    own.first() == Some(tool) && rest.iter().all(|word| own.contains(word))
+                }
+                [] => false,
+            }
+        })
+    };
+    INSTALLS.iter().find(|(words, _)| begins(words))
+}

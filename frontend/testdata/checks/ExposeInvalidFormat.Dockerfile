@@ -1,0 +1,2 @@
+FROM busybox:1.36
+EXPOSE 127.0.0.1:80:80

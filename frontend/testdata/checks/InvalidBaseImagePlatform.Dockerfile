@@ -1,0 +1,1 @@
+FROM only-arm64:1

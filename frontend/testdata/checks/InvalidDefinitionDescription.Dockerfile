@@ -1,0 +1,3 @@
+# check=experimental=InvalidDefinitionDescription
+# the one that builds
+FROM busybox:1.36 AS build

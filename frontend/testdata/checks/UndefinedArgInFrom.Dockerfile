@@ -1,0 +1,2 @@
+ARG VARIANT=slim
+FROM debian:12-${VARIENT}

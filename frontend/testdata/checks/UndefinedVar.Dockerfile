@@ -1,0 +1,3 @@
+FROM busybox:1.36
+ARG VERSION=1
+COPY app-$VERSIN.tar /

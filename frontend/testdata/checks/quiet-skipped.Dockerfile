@@ -1,0 +1,3 @@
+FROM debian:12
+# check=skip=AptListsKept
+RUN apt-get update

@@ -1,0 +1,5 @@
+FROM debian:12 AS latest
+FROM latest
+FROM scratch
+ARG A=b
+FROM $A

@@ -1,0 +1,2 @@
+# check=skp=UndefinedVar
+FROM busybox
