@@ -1,3 +1,5 @@
+//! Hostile archives as trees: names, marks, sizes, bounds.
+
 #![allow(clippy::unwrap_used)]
 use super::*;
 
