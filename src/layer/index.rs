@@ -9,6 +9,8 @@ use std::io::Read;
 
 /// Entries of one layer beyond this are refused.
 const MOST_ENTRIES: usize = 20_000_000;
+/// Paths longer than this are refused (PATH_MAX): links of a layer could put long ones together.
+const LONGEST_PATH: usize = 4096;
 /// Links followed on one name.
 const MOST_LINKS: usize = 255;
 
@@ -55,7 +57,7 @@ impl Builder {
         if path.is_empty() {
             return Ok(());
         }
-        if self.entries.len() + self.whiteouts.len() >= MOST_ENTRIES {
+        if self.entries.len() + self.whiteouts.len() + self.opaque.len() >= MOST_ENTRIES {
             return Err(refuse(member, "is one too many"));
         }
         let base = name(&path).to_vec();
@@ -164,6 +166,9 @@ impl Builder {
                 _ => {}
             }
             let next: Vec<u8> = child(&at, &part).into();
+            if next.len() > LONGEST_PATH {
+                return Err(refuse(member, "has a path that no file system holds"));
+            }
             let last = todo.iter().all(|rest| rest.is_empty() || rest == b".");
             match self.entries.get(&next).map(|entry| &entry.node) {
                 _ if last => at = next,
@@ -224,3 +229,6 @@ impl Builder {
         entry.node = Node::Dir { opaque: true };
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -53,11 +53,10 @@ pub struct Archive<R> {
     at: u64,
     left: u64,
     pad: u64,
-    global: Extension,
 }
 
 /// What extended headers say about the next member.
-#[derive(Clone, Default)]
+#[derive(Default)]
 struct Extension {
     path: Option<Vec<u8>>,
     link: Option<Vec<u8>>,
@@ -69,7 +68,7 @@ struct Extension {
     sparse: Sparse,
 }
 
-#[derive(Clone, Default)]
+#[derive(Default)]
 struct Sparse {
     major: Option<u64>,
     size: Option<u64>,
@@ -85,12 +84,12 @@ fn bad(what: impl Into<String>) -> Error {
 impl<R: Read> Archive<R> {
     /// Begins at the reader's place.
     pub fn new(reader: R) -> Archive<R> {
-        Archive { reader, at: 0, left: 0, pad: 0, global: Extension::default() }
+        Archive { reader, at: 0, left: 0, pad: 0 }
     }
 
     /// The next member; none at the end.
     pub fn next(&mut self) -> Result<Option<Member>> {
-        let mut extension = self.global.clone();
+        let mut extension = Extension::default();
         loop {
             self.skip()?;
             let Some(block) = self.block()? else { return Ok(None) };
@@ -103,9 +102,9 @@ impl<R: Read> Archive<R> {
                 }
                 b'x' => extension.read(&self.extension(size)?)?,
                 b'g' => {
+                    // For all that follows; left out, as by BuildKit and containerd.
                     let records = self.extension(size)?;
-                    self.global.read(&records)?;
-                    extension = self.global.clone();
+                    Extension::default().read(&records)?;
                 }
                 _ => return self.member(&block, extension).map(Some),
             }
@@ -193,8 +192,11 @@ impl<R: Read> Archive<R> {
             kind => kind,
         };
         let stored = extension.size.map_or_else(|| numeric(&block[124..136]), Ok)?;
-        let stored = if kind == b'0' { stored } else { 0 };
-        if stored > i64::MAX as u64 / 2 {
+        // What is no link, device or directory by its flag has bytes behind it, even if we make nothing of them:
+        // whoever took them for headers would see other members than everybody else.
+        let behind = if matches!(block[156], b'1'..=b'6') { 0 } else { stored };
+        let stored = if kind == b'0' { behind } else { 0 };
+        if behind > i64::MAX as u64 / 2 {
             return Err(bad("an impossible size"));
         }
         let id = |field: &[u8]| numeric(field).and_then(|id| u32::try_from(id).map_err(|_| bad("an impossible owner")));
@@ -215,7 +217,7 @@ impl<R: Read> Archive<R> {
             pieces: None,
             offset: 0,
         };
-        (self.left, self.pad) = (stored, padding(stored));
+        (self.left, self.pad) = (behind, padding(behind));
         if block[156] == b'S' {
             self.old_sparse(block, &mut member)?;
         } else if extension.sparse.given {
@@ -354,7 +356,8 @@ impl Extension {
                     self.xattrs.retain(|(known, _)| known.as_ref() != name);
                     self.xattrs.push((name.into(), value.into()));
                     self.xattrs.sort();
-                    if self.xattrs.len() > MOST_XATTRS {
+                    let bytes: usize = self.xattrs.iter().map(|(name, value)| name.len() + value.len()).sum();
+                    if self.xattrs.len() > MOST_XATTRS || bytes as u64 > LARGEST_EXTENSION {
                         return Err(bad("too many extended attributes"));
                     }
                 }
