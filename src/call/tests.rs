@@ -1,3 +1,5 @@
+//! Every format of every answer, from findings made by hand.
+
 use super::*;
 use frontend::line::Span;
 
