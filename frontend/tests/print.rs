@@ -35,6 +35,11 @@ fn recorded_dockerfiles_print_to_themselves() {
 }
 
 #[test]
+fn flags_keep_their_blanks() {
+    check(b"FROM x\nRUN --mount='a \"b ' '\"\nCOPY --from=a\\  b /c\n");
+}
+
+#[test]
 fn random_dockerfiles_print_to_themselves() {
     const PIECES: &[&str] = &[
         "FROM x\n",

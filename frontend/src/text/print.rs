@@ -3,7 +3,7 @@
 
 use super::split::{SYNTAX, Syntax};
 use crate::line::{Document, Flag, Heredoc, Line};
-use std::fmt::{self, Display, Formatter, Write as _};
+use std::fmt::{self, Display, Formatter};
 
 impl Display for Document {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
@@ -69,16 +69,19 @@ fn list(words: &[&str]) -> String {
     serde_json::Value::from(words.to_vec()).to_string()
 }
 
-/// With an escape before everything that would mean something.
+/// With an escape before everything that would mean something, and blanks in quotes: an escaped one at the end of the line
+/// would be trimmed away.
 fn flag(out: &mut String, flag: &Flag, escape: char) {
-    let mut text = format!("--{}", flag.name);
-    if let Some(value) = &flag.value {
-        let _never_fails = write!(text, "={value}");
-    }
+    let value = flag.value.as_ref().map_or(String::new(), |value| format!("={value}"));
+    let text = format!("{}{value}", flag.name);
+    let quote = if text.contains(char::is_whitespace) { "\"" } else { "" };
+    out.push_str("--");
+    out.push_str(quote);
     for c in text.chars() {
-        if c.is_whitespace() || matches!(c, '\'' | '"') || c == escape {
+        if matches!(c, '\'' | '"') || c == escape {
             out.push(escape);
         }
         out.push(c);
     }
+    out.push_str(quote);
 }
