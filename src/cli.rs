@@ -3,4 +3,5 @@
 
 pub mod args;
 pub mod failure;
+pub mod operand;
 pub mod request;

@@ -42,7 +42,7 @@ pub struct Machine {
     /// Brings base images.
     pub images: Images,
     /// The directories of the user, by name.
-    pub contexts: BTreeMap<String, Context>,
+    pub contexts: Mutex<BTreeMap<String, Context>>,
     /// The values of `--secret`, by id.
     pub secrets: BTreeMap<String, Secret>,
     /// What `--ssh` gave, by id.
@@ -91,6 +91,13 @@ enum Base {
     Built(Rootfs),
 }
 
+/// The sources of a copy, by the number of the input.
+type Views = HashMap<usize, Box<dyn Files>>;
+
+fn source(views: &Views, input: usize) -> Result<&dyn Files> {
+    views.get(&input).map(|files| &**files).ok_or_else(|| bug("no such source"))
+}
+
 impl Known {
     /// Vertices of the next graph are others.
     pub fn forget_selections(&self) {
@@ -99,6 +106,21 @@ impl Known {
 }
 
 impl Machine {
+    /// A directory of the user, or one that was fetched.
+    pub fn context(&self, name: &str) -> Option<Context> {
+        lock(&self.contexts).get(name).cloned()
+    }
+
+    /// Remembers the digests of files for the next build.
+    pub fn save_contexts(&self) {
+        lock(&self.contexts).values().for_each(Context::save);
+    }
+
+    /// Makes a directory known to the ops that name it.
+    pub fn add_context(&self, name: &str, context: Context) {
+        lock(&self.contexts).insert(name.to_owned(), context);
+    }
+
     /// Makes an image known to the ops that name its digest.
     pub fn add_image(&self, digest: &str, pinned: Pinned) {
         lock(&self.known.images).insert(digest.to_owned(), Base::Pinned(Arc::new(pinned)));
@@ -158,34 +180,29 @@ impl Machine {
         self.first_step.saturating_add(id.index() as u32)
     }
 
-    /// The sources of a copy that are rootfses, to look things up in.
-    fn source_views(&self, graph: &Graph<Op>, id: VertexId, inputs: &[Option<Rootfs>]) -> Result<HashMap<usize, View>> {
+    /// The sources of a copy, to look things up in.
+    fn source_views(&self, graph: &Graph<Op>, id: VertexId, inputs: &[Option<Rootfs>]) -> Result<Views> {
         let Op::Copy(copy) = &graph.get(id).op else { return Err(bug("only a copy has sources")) };
         let mut views = HashMap::new();
         for source in &copy.sources {
-            let (CopySource::Path { input, .. } | CopySource::Tree { input, .. }) = source else { continue };
-            if self.context_of(graph, id, *input)?.is_none() && !views.contains_key(input) {
-                let rootfs = inputs.get(*input).and_then(Option::as_ref).ok_or_else(|| bug("a source is not done"))?;
-                views.insert(*input, self.view(rootfs, self.step_of(id))?);
+            let (CopySource::Path { input, .. } | CopySource::Raw { input, .. } | CopySource::Tree { input, .. }) =
+                source
+            else {
+                continue;
+            };
+            if views.contains_key(input) {
+                continue;
             }
+            let files: Box<dyn Files> = match self.context_of(graph, id, *input)? {
+                Some(context) => Box::new(context),
+                None => {
+                    let rootfs = inputs.get(*input).and_then(Option::as_ref);
+                    Box::new(self.view(rootfs.ok_or_else(|| bug("a source is not done"))?, self.step_of(id))?)
+                }
+            };
+            views.insert(*input, files);
         }
         Ok(views)
-    }
-
-    fn files<'a>(
-        &'a self,
-        graph: &Graph<Op>,
-        id: VertexId,
-        views: &'a HashMap<usize, View>,
-        input: usize,
-    ) -> Result<&'a dyn Files> {
-        match views.get(&input) {
-            Some(view) => Ok(view),
-            None => self
-                .context_of(graph, id, input)?
-                .map(|context| context as &dyn Files)
-                .ok_or_else(|| bug("no such source")),
-        }
     }
 
     /// What a copy takes from its sources. It is made once: for the key of a copy from a context before it runs.
@@ -195,16 +212,16 @@ impl Machine {
         }
         let Op::Copy(copy) = &graph.get(id).op else { return Err(bug("only a copy selects")) };
         let views = self.source_views(graph, id, inputs)?;
-        let selection = Arc::new(copy::select(copy, &|input| self.files(graph, id, &views, input))?);
+        let selection = Arc::new(copy::select(copy, &|input| source(&views, input))?);
         lock(&self.known.selections).insert(id, Arc::clone(&selection));
         Ok(selection)
     }
 
     /// The context behind an input, if it is one.
-    fn context_of(&self, graph: &Graph<Op>, id: VertexId, input: usize) -> Result<Option<&Context>> {
+    fn context_of(&self, graph: &Graph<Op>, id: VertexId, input: usize) -> Result<Option<Context>> {
         let source = graph.get(id).inputs.get(input).ok_or_else(|| bug("an op names an input that is not there"))?;
         match &graph.get(*source).op {
-            Op::Source(Source::Context { name }) => match self.contexts.get(name) {
+            Op::Source(Source::Context { name }) => match self.context(name) {
                 Some(context) => Ok(Some(context)),
                 None => Err(Error::new(Kind::Dockerfile, format!("there is no build context `{name}`"))),
             },
@@ -217,7 +234,7 @@ impl Machine {
         let base = self.target(step, copy)?;
         let base = base.as_ref().map(|view| view as &dyn Files);
         let views = self.source_views(step.graph, step.id, step.inputs)?;
-        let files = |input| self.files(step.graph, step.id, &views, input);
+        let files = |input| source(&views, input);
         let facts = copy::facts(copy, &selection, &files, base, &self.store)?;
         let entries = copy::entries(copy, facts, &files, base, now())?;
         self.layers.publish_tar(entries)
@@ -277,7 +294,7 @@ impl Engine for Machine {
                 to.text("selection", &selection.digest().to_string());
                 let base = self.target(at, copy)?;
                 let views = self.source_views(at.graph, at.id, at.inputs)?;
-                let files = |input| self.files(at.graph, at.id, &views, input);
+                let files = |input| source(&views, input);
                 let base = base.as_ref().map(|view| view as &dyn Files);
                 let facts = copy::facts(copy, &selection, &files, base, &self.store)?;
                 to.text("target", &facts.digest().to_string());

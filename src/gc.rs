@@ -12,6 +12,7 @@ use crate::cache::{self, RecordFile};
 use crate::error::{At, Error, Kind, Result};
 use crate::image::refs::{self, Ref};
 use crate::layer::{LayerId, remove};
+use crate::source::fetched;
 use crate::store::STORE_VERSION;
 use std::collections::HashSet;
 use std::fs::{self, File};
@@ -53,6 +54,11 @@ pub fn prune(root: &Path, keep: u64, now: i64, out: &mut dyn Write) -> Result<()
         let name = file.file_name().unwrap_or_default().to_string_lossy().into_owned();
         if !live.blobs.contains(&name) {
             freed += take(&file)?;
+        }
+    }
+    for (folder, used) in fetched::all(root) {
+        if used.saturating_add(keep as i64) <= now {
+            freed += take(&folder)?;
         }
     }
     // Nobody else is here: whatever is temporary was left behind.

@@ -61,7 +61,7 @@ fn run(cli: Cli, color: bool) -> Result<ExitCode> {
             drop(out);
             let mut request = build.ok_or_else(|| Error::new(Kind::System, "BUG: a build without a request"))?;
             request.color = color;
-            return build_image(&args, &request, &layers, &identity, color);
+            return build_image(&args, request, &layers, &identity, color);
         }
         Command::Images(args) => image::list::images(&store, args.quiet, args.format == "json", &mut out)?,
         Command::Inspect { image } => image::list::inspect(&store, &image, &mut out)?,
@@ -85,7 +85,7 @@ fn run(cli: Cli, color: bool) -> Result<ExitCode> {
 
 fn build_image(
     args: &args::Build,
-    request: &BuildRequest,
+    mut request: BuildRequest,
     layers: &Layers,
     identity: &Identity,
     color: bool,
@@ -101,6 +101,8 @@ fn build_image(
     }
     let stop = exec::Stop::default();
     on_interrupt(&stop)?;
+    cli::operand::bring(&mut request, layers.store(), &*observer)?;
+    let request = &request;
     if request.asked.call != call::Call::Build {
         let (answer, well) = pipeline::call(request, layers, &stop, &observer)?;
         drop(observer);

@@ -16,6 +16,7 @@ use crate::layer::rootfs::Rootfs;
 use crate::source::context::{Context, ignore_of};
 use crate::source::image::Images;
 use frontend::diagnostic::Diagnostic;
+use frontend::line::Document;
 use frontend::op::{Network, Op, Security};
 use frontend::plan::{Checks, Plan, Request};
 use frontend::platform::Platform;
@@ -30,6 +31,7 @@ use std::time::{Instant, SystemTime};
 pub fn build(request: &BuildRequest, layers: &Layers, stop: &Stop, observer: &Arc<dyn Observer>) -> Result<String> {
     let mut build = Build::new(request, layers, stop, observer)?;
     let document = frontend::read(&request.dockerfile).map_err(|errors| picture::of_dockerfile(request, &errors))?;
+    build.tell_of_syntax(&document);
     let mut images = Vec::new();
     for platform in &request.platforms {
         let resolver = Resolver::new(request, &build.machine, observer);
@@ -47,7 +49,7 @@ pub fn build(request: &BuildRequest, layers: &Layers, stop: &Stop, observer: &Ar
             layers,
         )?);
     }
-    build.machine.contexts.values().for_each(Context::save);
+    build.machine.save_contexts();
     build.export(&images)?;
     Ok(images.first().map(|image| image.id.to_string()).unwrap_or_default())
 }
@@ -115,7 +117,7 @@ impl<'a> Build<'a> {
         let machine = Machine {
             images: Images::new(store.clone(), &request.settings),
             layers: layers.clone(),
-            contexts,
+            contexts: contexts.into(),
             secrets: request.secrets.clone(),
             agents: request.agents.clone(),
             stop: stop.clone(),
@@ -145,7 +147,7 @@ impl<'a> Build<'a> {
     /// What checks need to know of the context.
     fn checks(&self) -> Checks {
         let asked = self.request.asked.call == Call::Check;
-        let context = self.machine.contexts.get("context");
+        let context = self.machine.context("context");
         let ignore = context.and_then(|context| context.ignore().cloned());
         let names = |path: &std::path::PathBuf| {
             let entries = std::fs::read_dir(path).into_iter().flatten().flatten();
@@ -157,6 +159,19 @@ impl<'a> Build<'a> {
 
     fn event(&self, event: &Event) {
         self.observer.event(SystemTime::now(), event);
+    }
+
+    /// Says once when the Dockerfile asks for a frontend that does more than kiln does itself.
+    fn tell_of_syntax(&self, document: &Document) {
+        let given = self.request.build_args.get("BUILDKIT_SYNTAX");
+        let written = document.directives.syntax.as_ref().map(|word| &word.text);
+        if let Some(syntax) = given.or(written).filter(|syntax| !frontend::syntax::is_known(syntax)) {
+            let text = format!(
+                "`syntax={syntax}` is not fetched: kiln reads the Dockerfile itself, as frontend {} does",
+                frontend::syntax::VERSION
+            );
+            self.event(&Event::Warning { text });
+        }
     }
 
     fn warn(&self, plan: &Plan) {

@@ -158,6 +158,12 @@ fn member(chars: &mut std::iter::Peekable<std::str::Chars<'_>>) -> Result<char, 
     }
 }
 
+/// A name as a pattern that matches it alone.
+pub(crate) fn escaped(name: &str) -> String {
+    let special = |c: char| matches!(c, '*' | '?' | '[' | '\\');
+    name.chars().flat_map(|c| special(c).then_some('\\').into_iter().chain([c])).collect()
+}
+
 /// Whether a path has wildcards at all.
 pub fn has_wildcards(path: &str) -> bool {
     let mut chars = path.chars();

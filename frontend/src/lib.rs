@@ -18,8 +18,10 @@ pub mod plan;
 mod planner;
 pub mod platform;
 mod reference;
+pub mod remote;
 pub mod resolve;
 mod stage;
+pub mod syntax;
 pub mod text;
 
 pub use planner::{check, plan, read};

@@ -218,6 +218,13 @@ pub enum CopySource {
         /// As written and expanded; relative paths start at the root of the input.
         path: String,
     },
+    /// The same, but never unpacked: what ADD fetched.
+    Raw {
+        /// Where it is looked up.
+        input: Input,
+        /// As for `Path`.
+        path: String,
+    },
     /// A path with all that is on the way to it, links followed and kept: what a mount of it needs.
     Tree {
         /// Where it is looked up.
@@ -426,6 +433,10 @@ impl Describe for Copy {
                 CopySource::Path { input: from, path } => {
                     input(to, "from", Some(*from));
                     to.text("path", path);
+                }
+                CopySource::Raw { input: from, path } => {
+                    input(to, "from", Some(*from));
+                    to.text("raw", path);
                 }
                 CopySource::Tree { input: from, path } => {
                     input(to, "from", Some(*from));

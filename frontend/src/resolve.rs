@@ -2,6 +2,7 @@
 
 use crate::config::ImageConfig;
 use crate::platform::Platform;
+use crate::remote::Remote;
 
 /// What stands behind a name.
 #[derive(Clone, Debug)]
@@ -35,6 +36,14 @@ pub struct ResolveError {
 pub trait Resolve {
     /// A context or image that `--build-context` gave under this name, if it did. `name` is as the Dockerfile has it.
     fn named(&self, name: &str, platform: &Platform) -> Result<Option<Resolved>, ResolveError>;
+    /// Brings what lies elsewhere: a directory as if `--build-context` had given it.
+    fn remote(&self, remote: &Remote) -> Result<Resolved, ResolveError> {
+        let message = match remote {
+            Remote::Http(http) => format!("{}: nobody is there to fetch it", http.url),
+            Remote::Git(git) => format!("{}: nobody is there to fetch it", git.url),
+        };
+        Err(ResolveError { message, hint: None })
+    }
     /// The image of this name, from wherever images come.
     fn image(&self, name: &str, platform: &Platform) -> Result<Resolved, ResolveError>;
 }

@@ -5,11 +5,12 @@ use crate::check::Fact;
 use crate::config::{History, ImageConfig, RunConfig};
 use crate::diagnostic::{Diagnostic, closest_name};
 use crate::expand::Expander;
-use crate::line::{Line, Span};
+use crate::line::{Line, Span, Word};
 use crate::op::{self, CopySource, Input, Network, Op};
 use crate::outline;
 use crate::plan::Past;
 use crate::planner::Planner;
+use crate::remote::Remote;
 use solver::{Vertex, VertexId};
 use std::collections::BTreeMap;
 
@@ -365,6 +366,11 @@ impl Stage<'_, '_> {
                 self.planner.named(name, index, &line)
             }
         }
+    }
+
+    /// What lies elsewhere, as a directory.
+    pub(crate) fn remote(&mut self, remote: &Remote, word: &Word) -> Result<VertexId, Diagnostic> {
+        self.planner.remote(remote, &word.span)
     }
 
     /// What can be mounted: of a directory of the user, a layer with the part that is asked for.

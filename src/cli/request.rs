@@ -1,6 +1,7 @@
 //! What a command line means: plain data, with everything from the environment resolved.
 
 use super::args;
+use super::operand::{self, Coming, Inputs};
 use crate::call::Asked;
 use crate::engine::Secret;
 use crate::engine::agent::{Agent, is_socket};
@@ -10,8 +11,8 @@ use crate::registry::Settings;
 use frontend::diagnostic::closest;
 use frontend::op::Network;
 use frontend::platform::Platform;
+use frontend::remote::Remote;
 use std::collections::BTreeMap;
-use std::io::Read;
 use std::path::{Path, PathBuf};
 
 /// A build, as it is wished.
@@ -25,6 +26,12 @@ pub struct BuildRequest {
     pub dockerfile_path: Option<PathBuf>,
     /// The context; none when only a Dockerfile came.
     pub context: Option<PathBuf>,
+    /// A context that has yet to come.
+    pub coming: Option<Coming>,
+    /// Where it came to.
+    pub fetched: Option<PathBuf>,
+    /// SOURCE_DATE_EPOCH=context: the time is the context's.
+    pub epoch_of_context: bool,
     /// `-t`.
     pub names: Vec<String>,
     /// With what the environment gave.
@@ -78,6 +85,8 @@ pub enum NamedContext {
     Image(String),
     /// `oci-layout://...`.
     Layout(String),
+    /// A repository, or a tarball behind a URL.
+    Remote(Remote),
 }
 
 /// What a build may do beyond the usual.
@@ -128,7 +137,7 @@ impl BuildRequest {
                 );
             }
         }
-        let (dockerfile, dockerfile_path, context) = inputs(args)?;
+        let Inputs { dockerfile, dockerfile_path, context, coming } = operand::inputs(args)?;
         let mut build_args = BTreeMap::new();
         for text in &args.build_arg {
             match text.split_once('=') {
@@ -139,7 +148,8 @@ impl BuildRequest {
         if let Some(epoch) = (env.get)("SOURCE_DATE_EPOCH").filter(|epoch| !epoch.is_empty()) {
             build_args.entry("SOURCE_DATE_EPOCH".to_owned()).or_insert(epoch);
         }
-        let epoch = build_args.get("SOURCE_DATE_EPOCH").filter(|text| !text.is_empty());
+        let epoch_of_context = build_args.get("SOURCE_DATE_EPOCH").is_some_and(|text| text == "context");
+        let epoch = build_args.get("SOURCE_DATE_EPOCH").filter(|text| !text.is_empty() && !epoch_of_context);
         let epoch = epoch
             .map(|text| {
                 text.parse::<i64>().map_err(|_| usage(format!("SOURCE_DATE_EPOCH={text} is no number of seconds")))
@@ -161,6 +171,9 @@ impl BuildRequest {
             dockerfile,
             dockerfile_path,
             context,
+            coming,
+            fetched: None,
+            epoch_of_context,
             names: args
                 .tag
                 .iter()
@@ -206,49 +219,6 @@ impl BuildRequest {
     }
 }
 
-/// The Dockerfile and the context.
-fn inputs(args: &args::Build) -> Result<(Vec<u8>, Option<PathBuf>, Option<PathBuf>)> {
-    let stdin = || {
-        let mut bytes = Vec::new();
-        std::io::stdin().take(16 << 20).read_to_end(&mut bytes).at("read", "standard input")?;
-        // The first bytes of archives: a context, which is not there yet.
-        if bytes.starts_with(&[0x1f, 0x8b]) || crate::layer::compress::begins_tar(&bytes) {
-            return Err(
-                usage("a context from standard input is not there yet").hint("unpack it and give its directory")
-            );
-        }
-        Ok(bytes)
-    };
-    if args.context == "-" {
-        if args.file.is_some() {
-            return Err(usage("with `-` as the context there is no --file: the Dockerfile comes from standard input"));
-        }
-        return Ok((stdin()?, None, None));
-    }
-    if args.context.contains("://") || args.context.starts_with("git@") {
-        return Err(usage(format!("the context `{}` is remote, which is not there yet", args.context))
-            .hint("clone or unpack it and give its directory"));
-    }
-    let context = PathBuf::from(&args.context);
-    match args.file.as_deref() {
-        Some("-") => Ok((stdin()?, None, Some(context))),
-        Some(path) => Ok((dockerfile(Path::new(path))?, Some(path.into()), Some(context))),
-        None => {
-            let path = context.join("Dockerfile");
-            Ok((dockerfile(&path)?, Some(path), Some(context)))
-        }
-    }
-}
-
-fn dockerfile(path: &Path) -> Result<Vec<u8>> {
-    if !path.exists() {
-        let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
-        return Err(usage(format!("there is no Dockerfile `{}`", path.display()))
-            .hint(format!("make a file `{name}`, or name another with -f")));
-    }
-    crate::source::context::read_text(path)
-}
-
 fn platforms(texts: &[String]) -> Result<Vec<Platform>> {
     if texts.is_empty() {
         return Ok(vec![Platform::host()]);
@@ -282,8 +252,8 @@ fn named_context(text: &str) -> Result<(String, NamedContext)> {
         NamedContext::Image(image.to_owned())
     } else if source.starts_with("oci-layout://") {
         NamedContext::Layout(source.to_owned())
-    } else if source.contains("://") {
-        return Err(usage(format!("--build-context {name}: `{source}` is remote, which is not there yet")));
+    } else if let Some(remote) = operand::named(source)? {
+        NamedContext::Remote(remote)
     } else {
         NamedContext::Dir(source.into())
     };

@@ -35,12 +35,13 @@ pub fn select(op: &Copy, sources: Sources<'_, '_>) -> Result<Selection> {
     for (number, source) in op.sources.iter().enumerate() {
         match source {
             CopySource::Inline { .. } => picked.push(Picked::Inline(number)),
-            CopySource::Path { input, path } => {
+            CopySource::Path { input, path } | CopySource::Raw { input, path } => {
                 let files = sources(*input)?;
+                let unpack = op.unpack != Unpack::Never && matches!(source, CopySource::Path { .. });
                 for mut taken in pick(op, files, path, exclude.as_ref())? {
                     taken.input = *input;
                     hash(files, &mut taken.items)?;
-                    taken.archive = op.unpack != Unpack::Never && is_tar(files, taken.root());
+                    taken.archive = unpack && is_tar(files, taken.root());
                     picked.push(Picked::Path(taken));
                 }
             }

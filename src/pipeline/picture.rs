@@ -11,6 +11,11 @@ use solver::VertexId;
 const MOST_SHOWN: usize = 20;
 
 pub(super) fn name(request: &BuildRequest) -> String {
+    if let (Some(folder), Some(path)) = (&request.fetched, &request.dockerfile_path)
+        && let Ok(inside) = path.strip_prefix(folder)
+    {
+        return inside.display().to_string();
+    }
     let path =
         request.dockerfile_path.as_ref().map_or_else(|| "Dockerfile".to_owned(), |path| path.display().to_string());
     path.strip_prefix("./").map_or(path.clone(), str::to_owned)

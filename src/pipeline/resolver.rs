@@ -1,16 +1,22 @@
 //! What stands behind a name in a Dockerfile: a named context, an image built here, a registry, in this order.
 
+use crate::cli::operand;
 use crate::cli::request::{BuildRequest, NamedContext};
 use crate::engine::Machine;
-use crate::error::{Error, Result};
+use crate::error::{At as _, Error, Result};
 use crate::image::Refs;
 use crate::layer::rootfs::Rootfs;
+use crate::source::archive;
+use crate::source::context::{Context, ignore_of};
+use crate::source::http::{Fetched, Fetcher};
 use crate::source::image::{Pinned, Pull};
 use frontend::config::ImageConfig;
 use frontend::platform::Platform;
+use frontend::remote::Remote;
 use frontend::resolve::{Resolve, ResolveError, Resolved};
 use solver::{Event, Observer, Outcome, StepId};
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Instant, SystemTime};
 
@@ -20,6 +26,7 @@ pub(super) struct Resolver<'a> {
     machine: &'a Machine,
     observer: &'a Arc<dyn Observer>,
     known: Mutex<HashMap<(String, Platform), Resolved>>,
+    fetched: AtomicU32,
 }
 
 /// Steps beside the graph count from here.
@@ -31,7 +38,7 @@ impl<'a> Resolver<'a> {
         machine: &'a Machine,
         observer: &'a Arc<dyn Observer>,
     ) -> Resolver<'a> {
-        Resolver { request, machine, observer, known: Mutex::default() }
+        Resolver { request, machine, observer, known: Mutex::default(), fetched: AtomicU32::new(0) }
     }
 
     fn once(
@@ -72,6 +79,63 @@ impl<'a> Resolver<'a> {
         let outcome = result.as_ref().map_or_else(|error| Outcome::Failed(error.to_string()), |_| Outcome::Done);
         self.observer.event(SystemTime::now(), &Event::End { step, outcome, took: began.elapsed() });
         self.pinned(result?)
+    }
+
+    /// What `--build-context` named elsewhere: a repository, or a tarball, as a directory.
+    fn context_of(&self, name: &str, remote: &Remote) -> Result<Resolved, ResolveError> {
+        self.once_fetched(name, remote, |remote| {
+            let folder = match remote {
+                Remote::Git(git) => self.git(git)?,
+                Remote::Http(http) => {
+                    let fetched = self.http(http)?;
+                    let path = fetched.folder.join(&fetched.name);
+                    let folder = self.machine.store.temp("context");
+                    let file = std::fs::File::open(&path).at("open", &path)?;
+                    archive::unpack(Box::new(file), &folder)?;
+                    folder
+                }
+            };
+            Context::open(&folder, ignore_of(&folder, None)?, &self.machine.store)
+        })
+    }
+
+    /// Opens a directory once, and tells that it is being brought.
+    fn once_fetched(
+        &self,
+        name: &str,
+        remote: &Remote,
+        open: impl FnOnce(&Remote) -> Result<Context>,
+    ) -> Result<Resolved, ResolveError> {
+        if self.machine.context(name).is_none() {
+            let number = self.fetched.fetch_add(1, Ordering::Relaxed);
+            let (step, began) = (StepId(FIRST_STEP - 2 - number), Instant::now());
+            let shown = match remote {
+                Remote::Http(http) => http.url.clone(),
+                Remote::Git(git) => format!("{}#{}", git.url, git.reference),
+            };
+            self.observer.event(SystemTime::now(), &Event::Begin { step, name: format!("[internal] load {shown}") });
+            let opened = open(remote);
+            let outcome = opened.as_ref().map_or_else(|error| Outcome::Failed(error.to_string()), |_| Outcome::Done);
+            self.observer.event(SystemTime::now(), &Event::End { step, outcome, took: began.elapsed() });
+            self.machine.add_context(name, opened.map_err(|error| refusal(&error))?);
+        }
+        Ok(Resolved::Context { name: name.to_owned() })
+    }
+
+    fn git(&self, git: &frontend::remote::Git) -> Result<std::path::PathBuf> {
+        let mut git = git.clone();
+        // For all repositories where nothing else is said.
+        let keep = self.request.build_args.get("BUILDKIT_CONTEXT_KEEP_GIT_DIR").is_some_and(|value| value == "1");
+        git.keep_git_dir = git.keep_git_dir.or(keep.then_some(true));
+        let store = &self.machine.store;
+        operand::fetch_git(&git, &self.request.secrets, &self.request.agents, store).map(|checkout| checkout.folder)
+    }
+
+    fn http(&self, http: &frontend::remote::Http) -> Result<Fetched> {
+        let secret = |id: &str| operand::secret_text(&self.request.secrets, id);
+        let stop = || self.machine.stop.is_stopped();
+        let (store, settings) = (&self.machine.store, &self.request.settings);
+        Fetcher { store, settings, secret: &secret, progress: &|_, _| {}, stop: &stop }.fetch(http)
     }
 
     /// An image of the store by this name, for this platform.
@@ -115,10 +179,25 @@ impl Resolve for Resolver<'_> {
                 Ok(name.map(|name| Resolved::Context { name: name.clone() }))
             }
             Some(NamedContext::Image(image)) => self.image(image, platform).map(Some),
+            Some(NamedContext::Remote(remote)) => self.context_of(name, remote).map(Some),
             Some(NamedContext::Layout(layout)) => {
                 self.once(layout, platform, || self.ask_source(layout, platform)).map(Some)
             }
         }
+    }
+
+    fn remote(&self, remote: &Remote) -> Result<Resolved, ResolveError> {
+        let name = match remote {
+            Remote::Http(http) => format!("{}#{}", http.url, http.checksum.as_deref().unwrap_or("")),
+            Remote::Git(git) => format!("{git:?}"),
+        };
+        self.once_fetched(&name, remote, |remote| {
+            let folder = match remote {
+                Remote::Git(git) => self.git(git)?,
+                Remote::Http(http) => self.http(http)?.folder,
+            };
+            Context::open(&folder, None, &self.machine.store)
+        })
     }
 
     fn image(&self, name: &str, platform: &Platform) -> Result<Resolved, ResolveError> {

@@ -248,6 +248,24 @@ pub fn read_text(path: &Path) -> Result<Vec<u8>> {
     Ok(bytes)
 }
 
+/// Reads a text of a context that came from elsewhere: links are followed beneath the folder alone.
+pub fn read_beneath(folder: &Path, name: &Path) -> Result<Vec<u8>> {
+    let root = File::open(folder).at("open", folder)?;
+    let resolve = ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS;
+    let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK;
+    let file = rustix::fs::openat2(&root, name, flags, Mode::empty(), resolve).map_err(|cause| {
+        Error::new(Kind::Usage, format!("the context has no file `{}`", name.display()))
+            .because(cause)
+            .hint("name the Dockerfile with -f")
+    })?;
+    let mut bytes = Vec::new();
+    File::from(file).take(LARGEST_TEXT + 1).read_to_end(&mut bytes).at("read", name)?;
+    if bytes.len() as u64 > LARGEST_TEXT {
+        return Err(Error::new(Kind::Usage, format!("`{}` is larger than {LARGEST_TEXT} bytes", name.display())));
+    }
+    Ok(bytes)
+}
+
 /// The patterns of a context: `<Dockerfile>.dockerignore` beside the Dockerfile, else `.dockerignore` in the context.
 pub fn ignore_of(context: &Path, dockerfile: Option<&Path>) -> Result<Option<Ignore>> {
     let beside = dockerfile.map(|path| {

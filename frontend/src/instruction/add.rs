@@ -3,14 +3,14 @@
 use super::copy::{Common, FLAGS};
 use super::flags::{self, Kind};
 use super::{Diagnostic, Line, Stage};
-use crate::op::Unpack;
+use crate::remote;
 use crate::stage::Origin;
 
 /// `ADD [flags] source... destination`.
 #[derive(Clone, Debug)]
 pub(crate) struct Add {
     checksum: Option<String>,
-    unpack: Unpack,
+    unpack: Option<bool>,
     common: Common,
 }
 
@@ -18,17 +18,16 @@ impl Add {
     pub(super) fn parse(line: &Line) -> Result<Add, Diagnostic> {
         let own = [("keep-git-dir", Kind::Switch), ("checksum", Kind::Text), ("unpack", Kind::Switch)];
         let flags = flags::check(line, &[FLAGS, &own].concat())?;
-        let unpack = match flags.switch("unpack") {
-            Some(false) => Unpack::Never,
-            Some(true) | None => Unpack::Archives,
-        };
-        Ok(Add { checksum: flags.text("checksum"), unpack, common: Common::parse("ADD", line, &flags)? })
+        let mut common = Common::parse("ADD", line, &flags)?;
+        (common.checksum, common.keep_git_dir) = (flags.text("checksum"), flags.switch("keep-git-dir"));
+        Ok(Add { checksum: flags.text("checksum"), unpack: flags.switch("unpack"), common })
     }
 
     pub(super) fn lower(&self, stage: &mut Stage<'_, '_>) -> Result<(), Diagnostic> {
         if self.checksum.is_some() {
+            let remote = |text: &str| remote::http(text).is_some() || matches!(remote::git(text), Ok(Some(_)) | Err(_));
             let message = match self.common.sources.as_slice() {
-                [source] if source.text.contains("://") || source.text.contains('$') => None,
+                [source] if remote(&stage.expand(&source.text)?) => None,
                 [_] => Some("checksum requires HTTP(S) or Git sources"),
                 _ => Some("checksum can't be specified for multiple sources"),
             };

@@ -4,8 +4,10 @@ use super::flags::{self, Flags, Kind};
 use super::{Diagnostic, Line, Stage, error};
 use crate::line::{Heredoc, Word};
 use crate::op::{self, CopySource, Op, Unpack};
+use crate::remote::{self, Remote};
 use crate::stage::{Origin, join};
 use crate::text;
+use solver::VertexId;
 
 /// `COPY [flags] source... destination`.
 #[derive(Clone, Debug)]
@@ -28,6 +30,9 @@ pub(super) struct Common {
     chmod: Option<String>,
     link: bool,
     exclude: Vec<String>,
+    /// `--checksum` and `--keep-git-dir` of ADD.
+    pub(super) checksum: Option<String>,
+    pub(super) keep_git_dir: Option<bool>,
 }
 
 pub(super) const FLAGS: &[(&str, Kind)] =
@@ -52,7 +57,7 @@ impl Copy {
             Some(from) => Origin::Named(from.clone()),
             None => Origin::Context,
         };
-        self.common.lower(stage, &origin, self.parents, Unpack::Never)
+        self.common.lower(stage, &origin, self.parents, None)
     }
 }
 
@@ -86,6 +91,8 @@ impl Common {
             chmod: flags.text("chmod"),
             link: flags.switch("link") == Some(true),
             exclude: flags.texts("exclude"),
+            checksum: None,
+            keep_git_dir: None,
         })
     }
 
@@ -94,8 +101,9 @@ impl Common {
         stage: &mut Stage<'_, '_>,
         origin: &Origin,
         parents: bool,
-        unpack: Unpack,
+        unpack: Option<bool>,
     ) -> Result<(), Diagnostic> {
+        let plain = if self.name == "ADD" { Unpack::Archives } else { Unpack::Never };
         let owner = self.chown.as_deref().map(|owner| stage.expand(owner)).transpose()?;
         let mode = self.chmod.as_deref().map(|mode| stage.expand(mode)).transpose()?;
         mode.as_deref().map_or(Ok(()), |mode| self.check_mode(stage, mode))?;
@@ -107,15 +115,28 @@ impl Common {
         message.push_str(&flag("chown", &owner));
         message.push_str(&flag("chmod", &mode));
 
-        let mut paths = Vec::new();
+        let (mut sources, mut inputs) = (Vec::new(), Vec::new());
+        // Inputs stand behind the rootfs, if there is one.
+        let (first, mut here) = (usize::from(stage.top().is_some()), None);
         for word in &self.sources {
             let path = stage.expand(&word.text)?;
             message.push_str(&format!(" {path}"));
-            refuse_remote(stage, self.name, word, &path)?;
-            if matches!(origin, Origin::Context) {
-                stage.tell_of_copied(&path);
+            match self.elsewhere(stage, word, &path)? {
+                Some(remote) => sources.push(self.fetched(stage, word, remote, unpack, &mut inputs)?),
+                None => {
+                    if matches!(origin, Origin::Context) {
+                        stage.tell_of_copied(&path);
+                    }
+                    let input = match here {
+                        Some(input) => input,
+                        None => {
+                            inputs.push(stage.origin(origin)?);
+                            *here.insert(first + inputs.len() - 1)
+                        }
+                    };
+                    sources.push(CopySource::Path { input, path });
+                }
             }
-            paths.push(path);
         }
         let mut inline = Vec::new();
         for heredoc in &self.inline {
@@ -128,20 +149,15 @@ impl Common {
         message.push_str(&format!(" {dest}"));
         let target = destination(&stage.workdir(), &dest);
 
-        let mut inputs = Vec::new();
-        if !paths.is_empty() {
-            inputs.push(stage.origin(origin)?);
-        }
         // A mode that depends on what is there can't be set on a layer that is made for itself, says BuildKit.
         let link = self.link && mode.is_none();
         let vertex = stage.push(
             &format!("{} {}", self.name, self.written),
             |base| {
-                let input = usize::from(base.is_some());
-                let paths = paths.into_iter().map(|path| CopySource::Path { input, path });
                 let inline =
                     inline.into_iter().map(|(name, data)| CopySource::Inline { name, data: data.into_bytes() });
-                let (sources, exclude) = (paths.chain(inline).collect(), self.exclude.clone());
+                let (sources, exclude) = (sources.into_iter().chain(inline).collect(), self.exclude.clone());
+                let unpack = if unpack == Some(false) { Unpack::Never } else { plain };
                 Op::Copy(op::Copy { base, link, sources, dest: target, owner, mode, parents, exclude, unpack })
             },
             &inputs,
@@ -186,16 +202,61 @@ fn is_symbolic(mode: &str) -> bool {
     })
 }
 
-fn refuse_remote(stage: &Stage<'_, '_>, name: &str, word: &Word, path: &str) -> Result<(), Diagnostic> {
-    let http = path.starts_with("http://") || path.starts_with("https://");
-    let git = path.starts_with("git://") || path.starts_with("git@") || path.starts_with("ssh://");
-    if !http && !git {
-        return Ok(());
+impl Common {
+    /// The URL or repository that a source names.
+    fn elsewhere(&self, stage: &Stage<'_, '_>, word: &Word, path: &str) -> Result<Option<Remote>, Diagnostic> {
+        let wrong = |message: String| Diagnostic { span: Some(word.span.clone()), ..stage.error("remote", message) };
+        let found = match remote::git(path).map_err(&wrong)? {
+            Some(git) => Some(Remote::Git(git)),
+            None => remote::http(path).map(Remote::Http),
+        };
+        match &found {
+            Some(remote) if self.name == "COPY" => {
+                let what = if matches!(remote, Remote::Git(_)) { "git ref" } else { "URL" };
+                let error = stage.error("copy-remote", format!("source can't be a {what} for COPY")).help("use ADD");
+                Err(Diagnostic { span: Some(word.span.clone()), ..error })
+            }
+            _ => Ok(found),
+        }
     }
-    let what = if git { "git ref" } else { "URL" };
-    let error = match name {
-        "COPY" => stage.error("copy-remote", format!("source can't be a {what} for COPY")).help("use ADD"),
-        _ => stage.error("not-yet", format!("ADD of a {what} is not there yet")).help("fetch it in a RUN step"),
-    };
-    Err(Diagnostic { span: Some(word.span.clone()), ..error })
+
+    /// Has a source fetched: it becomes one more input.
+    fn fetched(
+        &self,
+        stage: &mut Stage<'_, '_>,
+        word: &Word,
+        remote: Remote,
+        unpack: Option<bool>,
+        inputs: &mut Vec<VertexId>,
+    ) -> Result<CopySource, Diagnostic> {
+        let wrong =
+            |message: &str| Diagnostic { span: Some(word.span.clone()), ..Diagnostic::error("remote", message, None) };
+        let (remote, path) = match remote {
+            Remote::Http(mut http) => {
+                http.checksum = self.checksum.clone();
+                let path = format!("/{}", crate::glob::escaped(&http.file_name()));
+                (Remote::Http(http), path)
+            }
+            Remote::Git(mut git) => {
+                match (self.keep_git_dir, git.keep_git_dir) {
+                    (Some(one), Some(other)) if one != other => {
+                        return Err(wrong("inconsistent keep-git-dir configuration"));
+                    }
+                    (one, other) => git.keep_git_dir = other.or(one),
+                }
+                match (&self.checksum, &git.checksum) {
+                    (Some(one), Some(other)) if one != other => {
+                        return Err(wrong(&format!("checksum mismatch {one:?} != {other:?}")));
+                    }
+                    (one, other) => git.checksum = other.clone().or_else(|| one.clone()),
+                }
+                (Remote::Git(git), "/".to_owned())
+            }
+        };
+        // Of a repository all is copied; a file is unpacked only when that is asked for.
+        let archive = matches!(remote, Remote::Http(_)) && unpack == Some(true);
+        inputs.push(stage.remote(&remote, word)?);
+        let input = usize::from(stage.top().is_some()) + inputs.len() - 1;
+        Ok(if archive { CopySource::Path { input, path } } else { CopySource::Raw { input, path } })
+    }
 }

@@ -4,11 +4,12 @@ use super::Planner;
 use crate::check::Fact;
 use crate::config::ImageConfig;
 use crate::diagnostic::{Diagnostic, closest};
-use crate::line::Line;
+use crate::line::{Line, Span};
 use crate::op::{Op, Source};
 use crate::plan::Past;
 use crate::platform::Platform;
 use crate::reference::is_reference;
+use crate::remote::Remote;
 use crate::resolve::{ResolveError, Resolved};
 use crate::stage::State;
 use solver::{Vertex, VertexId};
@@ -111,6 +112,23 @@ impl Planner<'_> {
             self.graph.push(Vertex { op, inputs: Vec::new(), name: String::new(), stage: String::new(), lines: None });
         self.sources.insert(key, id);
         id
+    }
+
+    /// The directory that holds what lies elsewhere.
+    pub(crate) fn remote(&mut self, remote: &Remote, place: &Span) -> Result<VertexId, Diagnostic> {
+        let refused = |error: ResolveError| {
+            let found = Diagnostic::error("remote", error.message, Some(place.clone()));
+            match error.hint {
+                Some(hint) => found.help(hint),
+                None => found,
+            }
+        };
+        match self.resolve.remote(remote).map_err(refused)? {
+            Resolved::Context { name } => Ok(self.context(&name)),
+            Resolved::Image { name, .. } => {
+                Err(Diagnostic::error("remote", format!("{name} is an image"), Some(place.clone())))
+            }
+        }
     }
 
     /// What `--from=name` or `from=name` means in a stage.

@@ -1,0 +1,224 @@
+//! The context that a build is given: a directory; `-` for standard input, which is a Dockerfile or a tar, told apart by
+//! the first bytes as docker does; a git repository; a URL of a tarball or of a Dockerfile.
+
+use super::args;
+use super::request::BuildRequest;
+use crate::engine::Secret;
+use crate::engine::agent::is_socket;
+use crate::error::{At as _, Error, Kind, Result};
+use crate::layer::compress::{Format, begins_tar, format_of};
+use crate::source::{archive, context, git, http};
+use crate::store::Store;
+use frontend::remote::{self, Remote};
+use solver::{Event, Observer, Outcome, StepId};
+use std::collections::BTreeMap;
+use std::io::{Cursor, Read};
+use std::path::{Path, PathBuf};
+use std::time::{Instant, SystemTime};
+
+/// A context that is not here yet.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Coming {
+    /// A tar on standard input, of which these bytes have been read.
+    Archive(Vec<u8>),
+    /// Something elsewhere.
+    Remote(Remote),
+}
+
+/// What the operand and `--file` mean.
+#[derive(Debug, Default)]
+pub struct Inputs {
+    pub(super) dockerfile: Vec<u8>,
+    pub(super) dockerfile_path: Option<PathBuf>,
+    pub(super) context: Option<PathBuf>,
+    pub(super) coming: Option<Coming>,
+}
+
+/// Larger Dockerfiles are refused.
+const LARGEST_DOCKERFILE: u64 = 16 << 20;
+/// What a tar is told by.
+const HEAD: u64 = 1024;
+/// The step in the stream of events.
+const STEP: StepId = StepId((1 << 30) - 1);
+
+fn usage(message: impl Into<String>) -> Error {
+    Error::new(Kind::Usage, message)
+}
+
+/// Reads what is at hand.
+pub(super) fn inputs(args: &args::Build) -> Result<Inputs> {
+    let file = args.file.as_deref();
+    if args.context == "-" {
+        if file == Some("-") {
+            return Err(usage("the context and the Dockerfile can't both come from standard input"));
+        }
+        let head = read(std::io::stdin().take(HEAD))?;
+        if is_archive(&head) {
+            let dockerfile_path = file.map(PathBuf::from);
+            return Ok(Inputs { dockerfile_path, coming: Some(Coming::Archive(head)), ..Inputs::default() });
+        }
+        if file.is_some() {
+            return Err(usage("with a Dockerfile on standard input there is no --file")
+                .hint("give a tar on standard input, or a directory"));
+        }
+        let dockerfile = read(Cursor::new(head).chain(std::io::stdin()).take(LARGEST_DOCKERFILE))?;
+        return Ok(Inputs { dockerfile, ..Inputs::default() });
+    }
+    if let Some(remote) = named(&args.context)? {
+        let mut inputs = Inputs { coming: Some(Coming::Remote(remote)), ..Inputs::default() };
+        match file {
+            Some("-") => inputs.dockerfile = read(std::io::stdin().take(LARGEST_DOCKERFILE))?,
+            file => inputs.dockerfile_path = file.map(PathBuf::from),
+        }
+        return Ok(inputs);
+    }
+    let context = PathBuf::from(&args.context);
+    if file == Some("-") {
+        let dockerfile = read(std::io::stdin().take(LARGEST_DOCKERFILE))?;
+        return Ok(Inputs { dockerfile, context: Some(context), ..Inputs::default() });
+    }
+    let path = file.map_or_else(|| context.join("Dockerfile"), PathBuf::from);
+    if !path.exists() {
+        let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        return Err(usage(format!("there is no Dockerfile `{}`", path.display()))
+            .hint(format!("make a file `{name}`, or name another with -f")));
+    }
+    let dockerfile = context::read_text(&path)?;
+    Ok(Inputs { dockerfile, dockerfile_path: Some(path), context: Some(context), coming: None })
+}
+
+/// What lies elsewhere, by its name.
+pub(super) fn named(text: &str) -> Result<Option<Remote>> {
+    // Docker takes this for a repository too, unless there is such a directory.
+    let whole = match text.strip_prefix("github.com/") {
+        Some(_) if !Path::new(text).exists() => {
+            let (path, rest) = text.find(['#', '?']).map_or((text, ""), |at| text.split_at(at));
+            format!("https://{}.git{rest}", path.trim_end_matches(".git"))
+        }
+        _ => text.to_owned(),
+    };
+    match remote::git(&whole).map_err(|cause| usage(format!("{text}: {cause}")))? {
+        Some(git) => Ok(Some(Remote::Git(git))),
+        None => match remote::http(&whole) {
+            Some(http) => Ok(Some(Remote::Http(http))),
+            None if whole.contains("://") => Err(usage(format!("`{text}`: unknown protocol"))
+                .hint("known are http, https, git, ssh; a directory needs no protocol")),
+            None => Ok(None),
+        },
+    }
+}
+
+fn read(mut from: impl Read) -> Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    from.read_to_end(&mut bytes).at("read", "standard input")?;
+    Ok(bytes)
+}
+
+/// Compressed, or a tar.
+fn is_archive(head: &[u8]) -> bool {
+    format_of(head) != Format::Plain || begins_tar(head)
+}
+
+/// Brings the context that has yet to come.
+pub fn bring(request: &mut BuildRequest, store: &Store, observer: &dyn Observer) -> Result<()> {
+    let Some(coming) = request.coming.take() else {
+        return match request.epoch_of_context {
+            true => Err(usage("SOURCE_DATE_EPOCH=context: a directory has no time of its own")
+                .hint("give a repository, a URL or a tar as context, or a number of seconds")),
+            false => Ok(()),
+        };
+    };
+    let name = match &coming {
+        Coming::Archive(_) => "[internal] load build context from standard input".to_owned(),
+        Coming::Remote(Remote::Git(git)) => format!("[internal] load git source {}", git.url),
+        Coming::Remote(Remote::Http(http)) => format!("[internal] load remote build context {}", http.url),
+    };
+    let began = Instant::now();
+    observer.event(SystemTime::now(), &Event::Begin { step: STEP, name });
+    let brought = bring_it(request, coming, store);
+    let outcome = brought.as_ref().map_or_else(|error| Outcome::Failed(error.to_string()), |()| Outcome::Done);
+    observer.event(SystemTime::now(), &Event::End { step: STEP, outcome, took: began.elapsed() });
+    brought
+}
+
+fn bring_it(request: &mut BuildRequest, coming: Coming, store: &Store) -> Result<()> {
+    let (folder, time) = match coming {
+        Coming::Archive(head) => {
+            let folder = store.temp("context");
+            let time = archive::unpack(Box::new(Cursor::new(head).chain(std::io::stdin())), &folder)?;
+            (folder, time)
+        }
+        Coming::Remote(Remote::Git(git)) => {
+            let checkout = fetch_git(&git, &request.secrets, &request.agents, store)?;
+            (checkout.folder, checkout.time)
+        }
+        Coming::Remote(Remote::Http(http)) => match fetch_http(&http, request, store)? {
+            (Brought::Dockerfile(bytes), time) => {
+                request.dockerfile = bytes;
+                return set_epoch(request, time);
+            }
+            (Brought::Folder(folder), time) => (folder, time),
+        },
+    };
+    if request.dockerfile.is_empty() {
+        let name = request.dockerfile_path.take().unwrap_or_else(|| "Dockerfile".into());
+        request.dockerfile = context::read_beneath(&folder, &name)?;
+        request.dockerfile_path = Some(folder.join(name));
+    }
+    request.fetched = Some(folder.clone());
+    request.context = Some(folder);
+    set_epoch(request, time)
+}
+
+fn set_epoch(request: &mut BuildRequest, time: Option<i64>) -> Result<()> {
+    if request.epoch_of_context {
+        let time = time.ok_or_else(|| usage("SOURCE_DATE_EPOCH=context: this context has no time"))?;
+        request.epoch = Some(time);
+        request.build_args.insert("SOURCE_DATE_EPOCH".to_owned(), time.to_string());
+        request.outputs.iter_mut().for_each(|output| output.now = time);
+    }
+    Ok(())
+}
+
+/// A secret as text.
+pub fn secret_text(secrets: &BTreeMap<String, Secret>, id: &str) -> Option<String> {
+    match secrets.get(id)? {
+        Secret::Value(value) => String::from_utf8(value.clone()).ok(),
+        Secret::File(path) => context::read_text(path).ok().and_then(|bytes| String::from_utf8(bytes).ok()),
+    }
+}
+
+/// Brings a commit with the user's credentials.
+pub fn fetch_git(
+    git: &remote::Git,
+    secrets: &BTreeMap<String, Secret>,
+    agents: &BTreeMap<String, crate::engine::agent::Agent>,
+    store: &Store,
+) -> Result<git::Checkout> {
+    let secret = |id: &str| secret_text(secrets, id);
+    let agent = agents.get("default").and_then(|agent| agent.paths.iter().find(|path| is_socket(path)).cloned());
+    git::Fetcher { store, secret: &secret, agent }.fetch(git)
+}
+
+enum Brought {
+    Folder(PathBuf),
+    Dockerfile(Vec<u8>),
+}
+
+fn fetch_http(http: &remote::Http, request: &BuildRequest, store: &Store) -> Result<(Brought, Option<i64>)> {
+    let secret = |id: &str| secret_text(&request.secrets, id);
+    let (settings, progress, stop) = (&request.settings, &|_, _| {}, &|| false);
+    let fetched = http::Fetcher { store, settings, secret: &secret, progress, stop }.fetch(http)?;
+    let path = fetched.folder.join(&fetched.name);
+    let mut file = std::fs::File::open(&path).at("open", &path)?;
+    let mut head = Vec::new();
+    (&mut file).take(HEAD).read_to_end(&mut head).at("read", &path)?;
+    if !is_archive(&head) {
+        let mut bytes = head;
+        file.take(LARGEST_DOCKERFILE).read_to_end(&mut bytes).at("read", &path)?;
+        return Ok((Brought::Dockerfile(bytes), fetched.modified));
+    }
+    let folder = store.temp("context");
+    let newest = archive::unpack(Box::new(Cursor::new(head).chain(file)), &folder)?;
+    Ok((Brought::Folder(folder), fetched.modified.or(newest)))
+}

@@ -1,0 +1,58 @@
+//! What was fetched from elsewhere, kept for the next build.
+//!
+//! ```text
+//! <root>/sources-v1/
+//!   http/<sha256 of the URL>/record.json        what the server said of it, and the digest of what came
+//!                            <digest>/<name>    the file alone in its folder
+//!   git/<sha256 of repository, commit and options>/   the files of one commit
+//! ```
+//!
+//! A folder is made under a temporary name and renamed: what has a name is whole. Its own time says when it was used last.
+//! GC rule: what no build used for as long as `kiln prune` keeps is removed; a build copies, so nothing else refers here.
+
+use crate::digest::Digest;
+use crate::error::{At as _, Result};
+use crate::store::Store;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::time::{SystemTime, UNIX_EPOCH};
+
+/// The folder of one kind of source.
+fn folder(root: &Path, kind: &str) -> PathBuf {
+    root.join("sources-v1").join(kind)
+}
+
+/// Where something is kept, or would be.
+pub(super) fn place(store: &Store, kind: &str, name: &str) -> Result<PathBuf> {
+    let folder = folder(store.root(), kind);
+    fs::create_dir_all(&folder).at("make", &folder)?;
+    Ok(folder.join(Digest::of(name.as_bytes()).hex()))
+}
+
+/// Notes that it was used now.
+pub(super) fn touch(path: &Path) {
+    // Losing the time costs a download, later.
+    let _ = fs::File::open(path).and_then(|folder| folder.set_modified(SystemTime::now()));
+}
+
+/// Gives a finished folder its name, unless somebody was faster.
+pub(super) fn publish(made: &Path, place: &Path) -> Result<()> {
+    if place.exists() {
+        return fs::remove_dir_all(made).at("remove", made);
+    }
+    match fs::rename(made, place) {
+        Err(_) if place.exists() => fs::remove_dir_all(made).at("remove", made),
+        done => done.at("publish", place),
+    }
+}
+
+/// What is kept, each with the time of its last use in seconds.
+pub fn all(root: &Path) -> Vec<(PathBuf, i64)> {
+    let entries = ["http", "git"].into_iter().flat_map(|kind| fs::read_dir(folder(root, kind)).into_iter().flatten());
+    let used = |path: PathBuf| {
+        let time = fs::metadata(&path).and_then(|metadata| metadata.modified()).ok()?;
+        let since = time.duration_since(UNIX_EPOCH).unwrap_or_default();
+        Some((path, i64::try_from(since.as_secs()).unwrap_or(i64::MAX)))
+    };
+    entries.flatten().filter_map(|entry| used(entry.path())).collect()
+}
