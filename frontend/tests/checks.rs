@@ -28,6 +28,22 @@ impl Resolve for Images {
 }
 
 fn findings(source: &[u8], asked: bool, args: &[(&str, &str)]) -> (Vec<Diagnostic>, bool) {
+    let ignore = Ignore::parse(b"*.log\n").ok();
+    findings_in(source, asked, args, ignore, vec![".git".to_owned(), "src".to_owned(), "node_modules".to_owned()])
+}
+
+/// All stages, without a context.
+fn lint_as_recorded(source: &[u8]) -> (Vec<Diagnostic>, bool) {
+    findings_in(source, true, &[], None, Vec::new())
+}
+
+fn findings_in(
+    source: &[u8],
+    asked: bool,
+    args: &[(&str, &str)],
+    ignore: Option<Ignore>,
+    top: Vec<String>,
+) -> (Vec<Diagnostic>, bool) {
     let platform = Platform { os: "linux".to_owned(), architecture: "amd64".to_owned(), variant: None };
     let request = Request {
         target: None,
@@ -37,11 +53,7 @@ fn findings(source: &[u8], asked: bool, args: &[(&str, &str)]) -> (Vec<Diagnosti
         labels: Vec::new(),
         network: Network::Default,
         hosts: Vec::new(),
-        checks: Checks {
-            asked,
-            ignore: Ignore::parse(b"*.log\n").ok(),
-            top: vec![".git".to_owned(), "src".to_owned(), "node_modules".to_owned()],
-        },
+        checks: Checks { asked, ignore, top },
         several_platforms: false,
     };
     let (found, plan) = frontend::check(&frontend::read(source).unwrap(), &request, &Images);
@@ -131,4 +143,29 @@ fn the_table_and_its_documentation_agree() {
     assert_eq!(url.as_deref(), Some("https://docs.docker.com/go/dockerfile/rule/json-args-recommended/"));
     let url = Rule::named("UndefinedArgInFrom").and_then(Rule::url);
     assert_eq!(url.as_deref(), Some("https://docs.docker.com/go/dockerfile/rule/undefined-arg-in-from/"));
+}
+
+/// `testdata/vectors/lint.json`: four hundred Dockerfiles and what BuildKit's linter (frontend 1.26) says of them.
+#[test]
+fn buildkits_rules_find_what_buildkit_finds() {
+    let path = folder().join("../../../testdata/vectors/lint.json");
+    let rows: Vec<serde_json::Value> = serde_json::from_slice(&std::fs::read(path).unwrap()).unwrap();
+    assert_eq!(rows.len(), 400);
+    let mut wrong = Vec::new();
+    for row in &rows {
+        let source = row["dockerfile"].as_str().unwrap();
+        let (found, well) = lint_as_recorded(source.as_bytes());
+        assert!(well, "{source}");
+        let mut found: Vec<_> = found
+            .iter()
+            .filter(|found| Rule::named(found.code).is_some_and(|rule| !rule.own))
+            .map(|found| serde_json::json!([found.code, found.message, found.span.as_ref().unwrap().lines.0]))
+            .collect();
+        found.sort_by_key(ToString::to_string);
+        found.dedup();
+        if row["warnings"] != serde_json::json!(found) {
+            wrong.push(format!("{source}\nwanted {}\nfound  {}", row["warnings"], serde_json::json!(found)));
+        }
+    }
+    assert!(wrong.is_empty(), "{} differ:\n{}", wrong.len(), wrong.join("\n\n"));
 }

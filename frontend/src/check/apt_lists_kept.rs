@@ -1,6 +1,6 @@
 //! `apt-get update` leaves 20 to 50 MB of lists; a later RUN that deletes them frees nothing.
 
-use super::shell_words::{Command, commands};
+use super::shell_words::{Command, commands, kept};
 use super::{Fact, Report, Rule};
 
 pub(super) const RULE: Rule = Rule {
@@ -15,7 +15,7 @@ const LISTS: &str = "/var/lib/apt";
 
 fn find(fact: &Fact<'_>, report: &mut Report<'_>) {
     let Fact::File(file) = fact else { return };
-    for line in file.lines.iter().filter(|line| line.name == "RUN") {
+    for line in kept(file).into_iter().filter(|line| line.name == "RUN") {
         let commands = commands(line);
         let says =
             |command: &Command, wanted: &[&str]| wanted.iter().all(|word| command.words.iter().any(|w| w == word));

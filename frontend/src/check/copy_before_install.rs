@@ -44,7 +44,7 @@ fn find(fact: &Fact<'_>, report: &mut Report<'_>) {
                 let Some(copy) = whole else { continue };
                 let Some((words, reads)) = install(line) else { continue };
                 report.at(copy, format!("Every change in the context runs `{}` again", words.join(" ")), |found| {
-                    found.note(format!("that is line {}", line.span.lines.0)).help(match *reads {
+                    found.note(format!("that is line {}", line.span.lines.0)).help(match reads {
                         "" => format!("move line {} above this one", line.span.lines.0),
                         reads => format!("before it copy only what it reads: `COPY {reads}`, and the rest after it"),
                     })
@@ -62,21 +62,21 @@ fn takes_everything(line: &Line) -> bool {
     !from && line.args.len() == 2 && matches!(source, Some("." | "./" | "/" | "*" | "./*"))
 }
 
-fn install(line: &Line) -> Option<&'static (&'static [&'static str], &'static str)> {
+/// The words of an install command, and what it reads; nothing if it names what it installs.
+fn install(line: &Line) -> Option<(&'static [&'static str], &'static str)> {
     let commands = commands(line);
-    let begins = |words: &[&str]| {
-        commands.iter().any(|command| {
-            let mut own = command.words.iter().map(String::as_str).filter(|word| *word != "sudo");
-            match words {
+    INSTALLS.iter().find_map(|(words, reads)| {
+        let command = commands.iter().find_map(|command| {
+            let own: Vec<&str> = command.words.iter().map(String::as_str).filter(|word| *word != "sudo").collect();
+            let begins = match words {
                 // Flags may stand between: `apt-get -y install`. A tool alone must stand alone.
-                [tool] => own.next() == Some(tool) && own.next().is_none(),
-                [tool, rest @ ..] => {
-                    let own: Vec<&str> = own.collect();
-                    own.first() == Some(tool) && rest.iter().all(|word| own.contains(word))
-                }
+                [tool] => own == [*tool],
+                [tool, rest @ ..] => own.first() == Some(tool) && rest.iter().all(|word| own.contains(word)),
                 [] => false,
-            }
-        })
-    };
-    INSTALLS.iter().find(|(words, _)| begins(words))
+            };
+            begins.then_some(own)
+        })?;
+        let named = command.iter().filter(|word| !word.starts_with('-')).count() > words.len();
+        Some((*words, if named && !words.contains(&"-r") { "" } else { *reads }))
+    })
 }

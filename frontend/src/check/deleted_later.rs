@@ -1,6 +1,6 @@
 //! A file that one layer brings and a later one deletes stays in the image, and in every pull.
 
-use super::shell_words::{Command, commands};
+use super::shell_words::{Command, commands, kept};
 use super::{Fact, Report, Rule};
 use crate::line::Line;
 
@@ -15,9 +15,8 @@ pub(super) const RULE: Rule = Rule {
 fn find(fact: &Fact<'_>, report: &mut Report<'_>) {
     let Fact::File(file) = fact else { return };
     let mut brought: Vec<(String, &Line)> = Vec::new();
-    for line in &file.lines {
+    for line in kept(file) {
         match line.name.as_str() {
-            "FROM" => brought.clear(),
             "COPY" | "ADD" => brought.extend(targets(line).into_iter().map(|path| (path, line))),
             "RUN" => {
                 for path in commands(line).iter().flat_map(deleted) {
@@ -40,6 +39,11 @@ fn targets(line: &Line) -> Vec<String> {
     let Some((dest, sources)) = words.split_last().filter(|(dest, _)| dest.starts_with('/')) else {
         return Vec::new();
     };
+    // An archive that ADD unpacks is not there under its name.
+    let archive = |source: &str| line.name == "ADD" && (source.contains(".t") || source.ends_with(".gz"));
+    if sources.iter().any(|source| archive(source)) {
+        return Vec::new();
+    }
     let name = |source: &&str| source.trim_end_matches('/').rsplit('/').next().unwrap_or("").to_owned();
     if dest.ends_with('/') {
         sources.iter().map(|source| format!("{dest}{}", name(source))).collect()

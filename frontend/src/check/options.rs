@@ -52,14 +52,20 @@ impl Options {
             name.trim().eq_ignore_ascii_case("check").then(|| value.trim().split(' ').next().unwrap_or("").to_owned())
         };
         if let Some(Ok(more)) = comments.iter().find_map(check).map(|text| Options::parse(&text)) {
-            options.skip.extend(more.skip);
-            options.experimental.extend(more.experimental);
+            for (list, more) in [(&mut options.skip, more.skip), (&mut options.experimental, more.experimental)] {
+                if more == [ALL] {
+                    *list = more;
+                } else if *list != [ALL] {
+                    list.extend(more);
+                }
+            }
         }
         options
     }
 
     pub(super) fn allows(&self, rule: &Rule) -> bool {
-        let named = |list: &[String]| list.iter().any(|name| name == rule.name || name == ALL);
+        // As in BuildKit `all` stands for all only where it stands alone.
+        let named = |list: &[String]| list.iter().any(|name| name == rule.name) || list == [ALL];
         if rule.experimental { named(&self.experimental) } else { (self.own || !rule.own) && !named(&self.skip) }
     }
 

@@ -11,22 +11,21 @@ pub(super) const RULE: Rule = Rule {
     find,
 };
 
-/// How tokens begin that are known by their form.
-const TOKENS: &[(&str, &str)] = &[
-    ("ghp_", "a GitHub token"),
-    ("gho_", "a GitHub token"),
-    ("ghs_", "a GitHub token"),
-    ("github_pat_", "a GitHub token"),
-    ("glpat-", "a GitLab token"),
-    ("npm_", "an npm token"),
-    ("AKIA", "an AWS access key"),
-    ("ASIA", "an AWS access key"),
-    ("xoxb-", "a Slack token"),
-    ("xoxp-", "a Slack token"),
-    ("sk_live_", "a Stripe key"),
-    ("-----BEGIN", "a private key"),
+/// How tokens begin that are known by their form, how many letters and digits follow at least, and whether small letters
+/// may be among them.
+const TOKENS: &[(&str, usize, bool, &str)] = &[
+    ("ghp_", 36, true, "a GitHub token"),
+    ("gho_", 36, true, "a GitHub token"),
+    ("ghs_", 36, true, "a GitHub token"),
+    ("github_pat_", 50, true, "a GitHub token"),
+    ("glpat-", 20, true, "a GitLab token"),
+    ("npm_", 36, true, "an npm token"),
+    ("AKIA", 16, false, "an AWS access key"),
+    ("ASIA", 16, false, "an AWS access key"),
+    ("xoxb-", 20, true, "a Slack token"),
+    ("xoxp-", 20, true, "a Slack token"),
+    ("sk_live_", 24, true, "a Stripe key"),
 ];
-const SHORTEST: usize = 16;
 
 /// Files that hold secrets by custom.
 const FILES: &[&str] = &[".env", ".npmrc", ".netrc", ".pypirc", "id_rsa", "id_ed25519", "id_ecdsa", ".git-credentials"];
@@ -56,6 +55,16 @@ fn find(fact: &Fact<'_>, report: &mut Report<'_>) {
 
 fn token(text: &str) -> Option<&'static str> {
     let text = text.split_once('=').map_or(text, |(_, value)| value).trim_matches(['"', '\'']);
-    let known = TOKENS.iter().find(|(begin, _)| text.starts_with(begin) && text.len() >= SHORTEST);
-    known.map(|(_, what)| *what)
+    if text.starts_with("-----BEGIN") && text.contains("PRIVATE") {
+        return Some("a private key");
+    }
+    let fits = |(begin, length, small, _): &&(&str, usize, bool, &str)| {
+        let Some(rest) = text.strip_prefix(begin) else { return false };
+        // Tokens are drawn at random: a name or a word has no digits in it.
+        let drawn = |c: char| c.is_ascii_digit() || c.is_ascii_uppercase() || (*small && c.is_ascii_lowercase());
+        rest.len() >= *length
+            && rest.chars().all(|c| drawn(c) || (*small && matches!(c, '_' | '-')))
+            && rest.contains(|c: char| c.is_ascii_digit())
+    };
+    TOKENS.iter().find(fits).map(|(.., what)| *what)
 }

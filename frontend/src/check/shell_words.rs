@@ -1,7 +1,8 @@
 //! RUN's commands as kiln's own rules look at them: split at `;`, `&&`, `||`, `|` and line ends, words without quotes.
 //! No shell: what it cannot tell apart it leaves together.
 
-use crate::line::Line;
+use crate::line::{Document, Line};
+use std::collections::HashMap;
 
 /// A simple command and what stands behind it.
 pub(super) struct Command {
@@ -51,4 +52,27 @@ fn take(words: &mut Vec<String>, word: &mut String) {
     if !word.is_empty() {
         words.push(std::mem::take(word));
     }
+}
+
+/// The lines of the stages whose layers the last stage has: what others leave behind is in no image.
+pub(super) fn kept(file: &Document) -> Vec<&Line> {
+    let mut stages: Vec<Vec<&Line>> = Vec::new();
+    let (mut names, mut bases) = (HashMap::new(), Vec::new());
+    for line in &file.lines {
+        if line.name == "FROM" {
+            let word = |at: usize| line.args.get(at).map(|word| word.text.to_lowercase());
+            bases.push(word(0).and_then(|base| names.get(&base).copied()));
+            names.extend(word(2).map(|name| (name, stages.len())));
+            stages.push(Vec::new());
+        }
+        if let Some(stage) = stages.last_mut() {
+            stage.push(line);
+        }
+    }
+    let (mut at, mut kept) = (stages.len().checked_sub(1), Vec::new());
+    while let Some(stage) = at {
+        kept.push(stage);
+        at = bases.get(stage).copied().flatten();
+    }
+    kept.into_iter().rev().flat_map(|stage| std::mem::take(&mut stages[stage])).collect()
 }
