@@ -1,0 +1,99 @@
+//! What the language asks of the machine, and answers instead of images: ssh agents, checks, outlines, frontends.
+#![allow(clippy::unwrap_used, missing_docs)]
+
+mod common;
+
+use common::{Space, have, registry};
+use std::os::unix::net::UnixListener;
+use std::process::{Command, Stdio};
+
+#[test]
+fn checks_and_outlines_are_answers_with_an_exit_code() {
+    let space = Space::new();
+    space.write("app/.git/HEAD", "");
+    space.write("app/Dockerfile", "ARG V=1\n# app the one\nFROM scratch AS app\nARG V\nCOPY . /\nCMD echo $V\n");
+    let answer = |args: &[&str]| {
+        let output = space.kiln(&[&["build", "app"], args].concat()).output().unwrap();
+        (output.status.code(), String::from_utf8(output.stdout).unwrap())
+    };
+    let (code, text) = answer(&["--check"]);
+    assert_eq!(code, Some(1));
+    assert!(text.starts_with("Check complete, 2 warnings have been found!"), "{text}");
+    assert!(text.contains("MissingIgnoreFile") && text.contains("app/Dockerfile:6:1"), "{text}");
+    let (code, text) = answer(&["--call=check,format=sarif"]);
+    let sarif: serde_json::Value = serde_json::from_str(&text).unwrap();
+    assert_eq!((code, sarif["runs"][0]["results"].as_array().unwrap().len()), (Some(1), 2));
+    let (code, text) = answer(&["--call=outline"]);
+    assert_eq!(code, Some(0));
+    assert!(text.contains("TARGET:") && text.contains("V           1"), "{text}");
+    assert!(answer(&["--call=targets"]).1.contains("app (default)   the one"));
+    space.write("app/Dockerfile", "FROM scratch\nLABEL a=b\n");
+    assert_eq!(answer(&["--check"]), (Some(0), "Check complete, no warnings found.\n".to_owned()));
+    space.write("app/Dockerfile", "FROM scratch\nLABLE a=b\n");
+    let (code, text) = answer(&["--check"]);
+    assert!(code == Some(1) && text.contains("error[unknown-instruction]") && text.contains("LABEL"), "{text}");
+    // The other rules, and the Dockerfile's own choice.
+    space.write("app/Dockerfile", "# check=error=true\nFROM scratch\nCMD a\n");
+    let failed = space.build(&["app"]);
+    assert!(failed.code == Some(1) && failed.stderr.contains("lint violation found for rules: JSONArgsRecommended"));
+}
+
+#[test]
+fn a_frontend_that_knows_more_is_named_once() {
+    let space = Space::new();
+    space.write("app/Dockerfile", "# syntax=docker/dockerfile:1\nFROM scratch\nLABEL a=b\n");
+    assert!(!space.built(&["app"]).stderr.contains("syntax="));
+    let labs = ["--build-arg", "BUILDKIT_SYNTAX=docker/dockerfile:1-labs", "app"];
+    assert_eq!(space.built(&labs).stderr.matches("syntax=docker/dockerfile:1-labs").count(), 1);
+}
+
+#[test]
+fn an_ssh_agent_reaches_the_step_that_asks_and_no_other() {
+    if !have("docker-registry") || !have("busybox") {
+        return;
+    }
+    let space = Space::new();
+    let base = format!("FROM {}/busybox\n", registry().0);
+    let listener = UnixListener::bind(space.path("agent")).unwrap();
+    // An agent that knows no keys.
+    std::thread::spawn(move || {
+        use std::io::{Read as _, Write as _};
+        for stream in listener.incoming() {
+            let mut stream = stream.unwrap();
+            let mut request = [0; 5];
+            while stream.read_exact(&mut request).is_ok() {
+                stream.write_all(&[0, 0, 0, 5, 12, 0, 0, 0, 0]).unwrap();
+            }
+        }
+    });
+    space.write("app/Dockerfile", &format!("{base}RUN --mount=type=ssh,mode=0666,uid=7 stat -c '%a %u %F' $SSH_AUTH_SOCK\nRUN echo no=$SSH_AUTH_SOCK; find / -xdev -name 'ssh_agent*'\n"));
+    let agent = format!("default={}", space.path("agent").display());
+    let built = space.built(&["--ssh", &agent, "app"]);
+    assert!(built.stderr.contains("666 7 socket") && built.stderr.contains("no=\n"), "{}", built.stderr);
+    assert!(!built.stderr.contains("/ssh_agent.0\n"), "the mount point is in the layer: {}", built.stderr);
+
+    space.write("app/Dockerfile", &format!("{base}RUN --mount=type=ssh,required=true true\n"));
+    let failed = space.build(&["app"]);
+    assert!(failed.stderr.contains("ssh agent default: not found") && failed.stderr.contains("--ssh default"));
+    let failed = space.build(&["--ssh", "default=/nowhere", "app"]);
+    assert!(failed.code == Some(2), "{}", failed.stderr);
+    space.assert_whole();
+}
+
+#[test]
+fn key_files_are_held_by_an_agent_for_the_build() {
+    if !have("ssh-agent") || !have("ssh-keygen") || !have("ssh-add") || !have("docker-registry") {
+        return;
+    }
+    let space = Space::new();
+    let key = space.path("key");
+    let made = Command::new("ssh-keygen").args(["-q", "-t", "ed25519", "-N", "", "-f"]).arg(&key).status().unwrap();
+    assert!(made.success());
+    // What a client sends to ask for the keys, and how many it is told of.
+    let ask = "printf '\\\\000\\\\000\\\\000\\\\001\\\\013' | nc local:$SSH_AUTH_SOCK -w 1 | od -An -tu1 | head -n 1";
+    space.write("app/Dockerfile", &format!("FROM {}/busybox\nRUN --mount=type=ssh {ask}\n", registry().0));
+    let built = space.build(&["--ssh", &format!("default={}", key.display()), "app"]);
+    assert!(built.ok, "{}", built.stderr);
+    let left = Command::new("pgrep").args(["-f", "ssh-agent -D -a"]).stdout(Stdio::null()).status().unwrap();
+    assert!(!left.success(), "an agent is left behind");
+}
