@@ -13,6 +13,9 @@ const DEEPEST: usize = 100;
 /// What expansion may add to a text, in bytes: `ENV A=$A$A`, some dozens of times, would fill any memory.
 const MOST_ADDED: usize = 1 << 20;
 
+/// What is made at all levels together, and may be thrown away again.
+const MOST_WORK: usize = 8 << 20;
+
 /// Expands words against the values of names.
 #[derive(Clone, Copy)]
 pub struct Expander<'a> {
@@ -117,6 +120,7 @@ impl<'a> Expander<'a> {
             began: 0,
             depth: 0,
             raw_escapes: self.mode.raw_escapes,
+            spent: 0,
             most: word.len() + MOST_ADDED,
             open: String::new(),
             names: Expanded::default(),
@@ -137,6 +141,8 @@ struct Walk<'a> {
     began: usize,
     depth: usize,
     raw_escapes: bool,
+    /// Bytes handled so far, at all levels.
+    spent: usize,
     /// The length at which a text is refused.
     most: usize,
     /// The word that has begun. As in BuildKit there is one for all levels: a substitution with a word in it
@@ -191,7 +197,7 @@ impl Walk<'_> {
                 }
                 _ => self.plain(&mut part),
             }
-            if part.text.len() > self.most {
+            if part.text.len() > self.most || self.spent > MOST_WORK {
                 return Err(too_long());
             }
         }
@@ -207,6 +213,7 @@ impl Walk<'_> {
     /// Text in which blanks separate words.
     fn add(&mut self, part: &mut Part, text: &str) {
         part.text.push_str(text);
+        self.spent += text.len();
         for c in text.chars() {
             if !c.is_whitespace() {
                 self.open.push(c);
@@ -220,6 +227,7 @@ impl Walk<'_> {
     /// Text that belongs to the word as it is.
     fn add_raw(&mut self, part: &mut Part, text: &str) {
         part.text.push_str(text);
+        self.spent += text.len();
         self.open.push_str(text);
         part.in_word = true;
     }

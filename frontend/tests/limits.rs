@@ -27,6 +27,9 @@ fn the_result_of_an_expansion_is_bounded() {
     for word in ["$a".repeat(20), format!("\"{}\"", "$a".repeat(20)), format!("${{a//x/{}}}", "y".repeat(50))] {
         assert!(expand(&word, &value).unwrap_err().contains("longer than the text"));
     }
+    // What is thrown away again counts too.
+    let thrown = format!("${{b:+{}}}", "$a".repeat(9)).repeat(100);
+    assert!(expand(&thrown, &value).unwrap_err().contains("longer than the text"));
     assert_eq!(expand("$a$a", &value).unwrap().len(), 200_000);
     let doubling = "FROM scratch\nENV A=0123456789\n".to_owned() + &"ENV A=$A$A\n".repeat(64);
     assert!(text::parse(doubling.as_bytes()).is_ok());
