@@ -12,6 +12,6 @@ for target in "${targets[@]}"; do
   mkdir -p "corpus/$target" artifacts
   seeds=(); [ "$target" = parser ] && seeds=(../frontend/testdata/errors)
   target/x86_64-unknown-linux-gnu/release/$target -max_total_time="$seconds" -timeout=10 -rss_limit_mb=2048 -max_len=4096 \
-    -artifact_prefix=artifacts/ -print_final_stats=1 -verbosity=0 "corpus/$target" "${seeds[@]}" 2>&1 | grep -E 'ERROR|panicked|number_of_executed|new_units|Test unit' || true
+    -artifact_prefix=artifacts/ -print_final_stats=1 -report_slow_units=100 -verbosity=0 "corpus/$target" "${seeds[@]}" 2>&1 | grep -E 'ERROR|panicked|number_of_executed|new_units|Test unit' || true
   ! ls artifacts/* >/dev/null 2>&1 || { ls artifacts; exit 1; }
 done
