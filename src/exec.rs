@@ -7,6 +7,7 @@
 mod child;
 mod mounts;
 mod plan;
+mod seccomp;
 #[cfg(test)]
 mod tests;
 

@@ -84,6 +84,10 @@ fn prepare(plan: &Plan) -> Step {
         return Err(Errno::NOENT).doing("enter the working directory", 0);
     }
     spawn::join_new_keyring();
+    if !plan.insecure && !plan.filter.is_empty() {
+        // Before the privileges go: without them a filter needs no_new_privs, which would take sudo away.
+        spawn::install_filter(plan.filter).doing("limit its system calls", 0)?;
+    }
     privileges(plan)?;
     rustix::process::umask(Mode::from(0o022));
     spawn::reset_signals();

@@ -1,7 +1,7 @@
 //! A [`Spec`] as strings for the kernel, made before the child exists: the child must not allocate.
 
 use super::mounts::{FIXED, MASKED};
-use super::{Mount, MountKind, Network, Spec};
+use super::{Mount, MountKind, Network, Spec, seccomp};
 use crate::error::{Error, Kind, Result};
 use crate::sys::spawn::{Failure, Pointers, pointers};
 use rustix::fd::OwnedFd;
@@ -21,6 +21,8 @@ pub(super) struct Plan {
     pub(super) hostname: Vec<u8>,
     pub(super) network_none: bool,
     pub(super) insecure: bool,
+    /// The system calls it may make.
+    pub(super) filter: &'static [crate::sys::spawn::Instruction],
     pub(super) hosts: Vec<u8>,
     pub(super) resolv: Vec<u8>,
     pub(super) cwd: CString,
@@ -99,6 +101,7 @@ impl Plan {
             hostname: spec.hostname.clone().into_bytes(),
             network_none: spec.network == Network::None,
             insecure: spec.insecure,
+            filter: &seccomp::FILTER,
             hosts: spec.hosts.clone(),
             resolv: spec.resolv.clone(),
             cwd: string(&spec.cwd)?,
