@@ -11,6 +11,7 @@
 
 pub mod agent;
 mod caches;
+mod device;
 mod identity;
 mod step;
 mod stubs;

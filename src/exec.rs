@@ -99,8 +99,8 @@ pub enum MountKind {
         /// In bytes.
         size: Option<u64>,
     },
-    /// A socket of the host.
-    Socket {
+    /// A socket, device or file of the host.
+    Node {
         /// Where it is.
         path: PathBuf,
     },

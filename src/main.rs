@@ -51,6 +51,12 @@ fn run(cli: Cli, color: bool) -> Result<ExitCode> {
         Command::Build(args) => Some(BuildRequest::of(args, &env, now())?),
         _ => None,
     };
+    // What kiln holds, secrets among it, must not come into a core file.
+    let no_cores = rustix::process::Rlimit {
+        current: Some(0),
+        maximum: rustix::process::getrlimit(rustix::process::Resource::Core).maximum,
+    };
+    let _ = rustix::process::setrlimit(rustix::process::Resource::Core, no_cores);
     // Nothing may have started a thread before this.
     let identity = sys::userns::enter().map_err(|cause| Error::new(Kind::System, cause))?;
     let store = Store::open(&root)?;

@@ -199,6 +199,9 @@ impl<'a> Build<'a> {
             } else if exec.security == Security::Insecure && !self.request.allow.security_insecure {
                 Error::new(Kind::Dockerfile, "security.insecure is not allowed")
                     .hint("add `--allow security.insecure` if you trust this Dockerfile")
+            } else if let Some(device) = self.refused_device(exec) {
+                Error::new(Kind::Dockerfile, format!("device {device} is not allowed"))
+                    .hint(format!("add `--allow device={device}` if you trust this Dockerfile"))
             } else if !Platform::host().accepts(&plan.platform) && plan.platform.os == platform.os {
                 Error::new(Kind::Dockerfile, format!("RUN for {} needs a machine of that kind: this is {}", plan.platform, Platform::host()))
                     .hint("other platforms work without RUN, or with `FROM --platform=$BUILDPLATFORM` for the stages that have it")
@@ -208,6 +211,11 @@ impl<'a> Build<'a> {
             return Err(picture::at_vertex(self.request, plan, id, error));
         }
         Ok(())
+    }
+
+    fn refused_device<'e>(&self, exec: &'e frontend::op::Exec) -> Option<&'e str> {
+        let allowed = |name: &str| self.request.allow.devices.iter().any(|known| known.is_empty() || known == name);
+        exec.devices.iter().map(|device| device.name.as_str()).find(|name| !allowed(name))
     }
 
     fn solve(&mut self, plan: &Plan) -> Result<Rootfs> {

@@ -97,3 +97,30 @@ fn key_files_are_held_by_an_agent_for_the_build() {
     let left = Command::new("pgrep").args(["-f", "ssh-agent -D -a"]).stdout(Stdio::null()).status().unwrap();
     assert!(!left.success(), "an agent is left behind");
 }
+
+#[test]
+fn a_device_reaches_the_step_that_asks_when_it_is_allowed() {
+    if !common::is_root() || !have("docker-registry") || !have("busybox") {
+        common::skipped("root, to write /etc/cdi");
+        return;
+    }
+    let space = Space::new();
+    let (kind, path) = (format!("kiln-{}.test/zero", std::process::id()), "/etc/cdi");
+    let file = std::path::PathBuf::from(format!("{path}/kiln-{}.json", std::process::id()));
+    std::fs::create_dir_all(path).unwrap();
+    let spec = format!(
+        r#"{{"cdiVersion": "0.6.0", "kind": "{kind}", "devices": [{{"name": "z", "containerEdits": {{
+            "env": ["FROM_CDI=yes"], "deviceNodes": [{{"path": "/dev/kilnzero", "hostPath": "/dev/zero"}}]}}}}]}}"#
+    );
+    std::fs::write(&file, spec).unwrap();
+    let run = format!("RUN --device={kind}=z echo $FROM_CDI $(head -c 3 /dev/kilnzero | wc -c)");
+    space.write("app/Dockerfile", &format!("FROM {}/busybox\n{run}\nRUN ls /dev\n", registry().0));
+    let refused = space.build(&["app"]);
+    let built = space.build(&["--allow", "device", "app"]);
+    std::fs::remove_file(&file).unwrap();
+    assert!(refused.stderr.contains("is not allowed") && refused.ran.is_empty(), "{}", refused.stderr);
+    assert!(built.ok && built.stderr.contains(" yes 3\n"), "{}", built.stderr);
+    assert!(!built.stderr.contains("kilnzero\n"), "the other step has no such device: {}", built.stderr);
+    space.write("app/Dockerfile", &format!("FROM {}/busybox\nRUN --device=a.com/b=c,required true\n", registry().0));
+    assert!(space.build(&["--allow", "device=a.com/b=c", "app"]).stderr.contains("device a.com/b=c is not there"));
+}

@@ -68,12 +68,23 @@ pub struct Exec {
     pub network: Network,
     /// `--security`.
     pub security: Security,
+    /// `--device`.
+    pub devices: Vec<Device>,
     /// `--add-host`: name and address.
     pub hosts: Vec<(String, String)>,
     /// The container's host name; `buildkitsandbox` unless BUILDKIT_SANDBOX_HOSTNAME says otherwise.
     pub hostname: String,
     /// In the order in which they are mounted.
     pub mounts: Vec<Mount>,
+}
+
+/// A device of the host, by its CDI name.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Device {
+    /// `vendor.com/class=name`.
+    pub name: String,
+    /// Whether a step without it fails.
+    pub required: bool,
 }
 
 /// What a RUN sees of the network.
@@ -319,7 +330,7 @@ fn pairs(to: &mut dyn Manifest, name: &'static str, pairs: &[(String, String)]) 
 
 impl Describe for Exec {
     fn describe(&self, to: &mut dyn Manifest) {
-        let Exec { base, args, env, proxy: _, cwd, user, network, security, hosts, hostname, mounts } = self;
+        let Exec { base, args, env, proxy: _, cwd, user, network, security, devices, hosts, hostname, mounts } = self;
         to.text("op", "exec");
         input(to, "base", *base);
         to.texts("args", args);
@@ -341,6 +352,10 @@ impl Describe for Exec {
                 Security::Insecure => "insecure",
             },
         );
+        for device in devices {
+            to.text("device", &device.name);
+            to.flag("required", device.required);
+        }
         pairs(to, "hosts", hosts);
         to.text("hostname", hostname);
         to.open("mounts");

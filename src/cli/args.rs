@@ -90,7 +90,7 @@ pub struct Build {
     /// (may repeat).
     #[arg(long, value_name = "default|ID[=PATH]")]
     pub ssh: Vec<String>,
-    /// Allow what is refused otherwise: network.host, security.insecure (may repeat).
+    /// Allow what is refused otherwise: network.host, security.insecure, device, device=NAME (may repeat).
     #[arg(long, value_name = "WHAT", value_delimiter = ',')]
     pub allow: Vec<String>,
     /// What to give instead of an image: build, check, outline, targets, subrequests.describe; check as text, json, sarif

@@ -90,12 +90,14 @@ pub enum NamedContext {
 }
 
 /// What a build may do beyond the usual.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Allow {
     /// `network.host`.
     pub network_host: bool,
     /// `security.insecure`.
     pub security_insecure: bool,
+    /// `device=NAME`; an empty name for `device`, which allows all.
+    pub devices: Vec<String>,
 }
 
 /// The environment, read once.
@@ -240,7 +242,11 @@ fn allowed(words: &[String]) -> Result<Allow> {
         match word.as_str() {
             "network.host" => allow.network_host = true,
             "security.insecure" => allow.security_insecure = true,
-            other => return Err(one_of("entitlement", other, &["network.host", "security.insecure"])),
+            "device" => allow.devices.push(String::new()),
+            other => match other.strip_prefix("device=") {
+                Some(name) if !name.is_empty() => allow.devices.push(name.to_owned()),
+                _ => return Err(one_of("entitlement", other, &["network.host", "security.insecure", "device"])),
+            },
         }
     }
     Ok(allow)

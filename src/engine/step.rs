@@ -2,6 +2,7 @@
 
 use super::agent::Forward;
 use super::caches::{Held, Wanted};
+use super::device;
 use super::identity::{self, Identity};
 use super::stubs::{Stubs, Want};
 use super::{Machine, Secret, bug, lock, now};
@@ -149,11 +150,23 @@ impl Machine {
                     let mode = std::os::unix::fs::PermissionsExt::from_mode(*mode);
                     std::fs::set_permissions(&socket, mode).at("change the mode of", &socket)?;
                     mounts.forwards.push(forward);
-                    (MountKind::Socket { path: socket }, Want::File)
+                    (MountKind::Node { path: socket }, Want::File)
                 }
             };
             stubs.need(view, mount.target.as_bytes(), want)?;
             mounts.list.push(Mount { target: mount.target.clone().into_bytes(), kind });
+        }
+        for device in &exec.devices {
+            let Some(added) = device::find(device)? else { continue };
+            mounts.env.extend(added.env.into_iter().map(String::into_bytes));
+            let nodes = added.nodes.into_iter().map(|(path, to)| (to, MountKind::Node { path }, Want::File));
+            let folders = added.folders.into_iter().map(|(path, to, readonly)| {
+                (to, MountKind::Dir { path, source: b"/".to_vec(), readonly }, Want::Directory)
+            });
+            for (to, kind, want) in nodes.chain(folders) {
+                stubs.need(view, to.as_bytes(), want)?;
+                mounts.list.push(Mount { target: to.into_bytes(), kind });
+            }
         }
         mounts.held = held.into_iter().map(|(_, held)| held).collect();
         Ok(mounts)

@@ -341,11 +341,11 @@ fn mount(target: &Target, at: usize, stage: BorrowedFd<'_>, root: BorrowedFd<'_>
             let place = beneath(dir.as_fd(), source).doing("find the source of a mount for", at)?;
             clone_of(place.as_fd()).doing(doing, at)?
         }
-        What::Socket { path } => {
+        What::Node { path } => {
             let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-            let socket =
+            let node =
                 rustix::fs::openat(CWD, &**path, flags, Mode::empty()).doing("find the source of a mount for", at)?;
-            clone_of(socket.as_fd()).doing(doing, at)?
+            clone_of(node.as_fd()).doing(doing, at)?
         }
         What::Layers { overlay: layers, source, writable } => {
             let names = writable.then_some((&**upper, &**work));
@@ -380,7 +380,7 @@ fn make_place(target: &Target, root: BorrowedFd<'_>) -> Result<OwnedFd, Errno> {
             found => found?,
         };
     }
-    if matches!(target.what, What::Bytes { .. } | What::Socket { .. }) {
+    if matches!(target.what, What::Bytes { .. } | What::Node { .. }) {
         let flags = OFlags::CREATE | OFlags::EXCL | OFlags::WRONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         drop(rustix::fs::openat(&dir, &*target.name, flags, Mode::from(0o644))?);
     } else {

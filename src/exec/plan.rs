@@ -66,7 +66,7 @@ pub(super) struct Target {
 pub(super) enum What {
     Layers { overlay: Overlay, source: CString, writable: bool },
     Dir { path: CString, source: CString },
-    Socket { path: CString },
+    Node { path: CString },
     Tmpfs { size: Option<CString> },
     Bytes { data: Vec<u8>, mode: u32, uid: Uid, gid: Gid },
 }
@@ -187,7 +187,7 @@ impl Target {
             MountKind::Dir { path: dir, source, readonly } => {
                 (What::Dir { path: path(dir)?, source: relative(source)? }, *readonly)
             }
-            MountKind::Socket { path: socket } => (What::Socket { path: path(socket)? }, false),
+            MountKind::Node { path: node } => (What::Node { path: path(node)? }, false),
             MountKind::Tmpfs { size } => {
                 let size = size.map(|size| string(size.to_string().as_bytes())).transpose()?;
                 (What::Tmpfs { size }, false)

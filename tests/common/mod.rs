@@ -119,6 +119,11 @@ pub fn have(program: &str) -> bool {
     found
 }
 
+/// Says what a test that passes without a look would have needed.
+pub fn skipped(what: &str) {
+    eprintln!("SKIPPED: this needs {what}");
+}
+
 pub fn run(program: &str, args: &[&str]) -> Output {
     let output = Command::new(program).args(args).output().unwrap_or_else(|cause| panic!("{program}: {cause}"));
     assert!(

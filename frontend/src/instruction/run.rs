@@ -1,5 +1,6 @@
 //! RUN: a command in the stage's rootfs.
 
+mod device;
 pub(super) mod mount;
 
 use super::flags::{self, Kind};
@@ -18,6 +19,7 @@ pub(crate) struct Run {
     pub(super) mounts: Vec<Mount>,
     network: Option<Network>,
     security: Security,
+    devices: Vec<op::Device>,
     written: String,
 }
 
@@ -41,16 +43,30 @@ impl Run {
             Some("insecure") => Security::Insecure,
             Some(other) => return Err(wrong("security mode", other).help("use `sandbox` or `insecure`")),
         };
-        if flags.all("device").next().is_some() {
-            return Err(error(line, "not-yet", "RUN --device is not there yet"));
-        }
+        let devices: Vec<op::Device> = flags.all("device").map(device::parse).collect::<Result<_, _>>()?;
         let mounts = flags.all("mount").map(Mount::parse).collect::<Result<_, _>>()?;
         let command = Command::of(line);
         if command.words.is_empty() && !line.json {
             // BuildKit runs an empty text; so does an empty script of a here-document.
-            return Ok(Run { command, files: Vec::new(), mounts, network, security, written: line.rest.clone() });
+            return Ok(Run {
+                command,
+                files: Vec::new(),
+                mounts,
+                network,
+                security,
+                devices,
+                written: line.rest.clone(),
+            });
         }
-        Ok(Run { command, files: line.heredocs.clone(), mounts, network, security, written: line.rest.clone() })
+        Ok(Run {
+            command,
+            files: line.heredocs.clone(),
+            mounts,
+            network,
+            security,
+            devices,
+            written: line.rest.clone(),
+        })
     }
 
     pub(super) fn lower(&self, stage: &mut Stage<'_, '_>) -> Result<(), Diagnostic> {
@@ -90,6 +106,7 @@ impl Run {
             user: stage.config().user.clone(),
             network: self.network.unwrap_or(stage.network()),
             security: self.security,
+            devices: self.devices.clone(),
             hosts: stage.hosts(),
             hostname: stage.hostname(),
             mounts,

@@ -267,7 +267,7 @@ fn secret(options: &Options) -> op::Mount {
 }
 
 /// Fields between commas; a field in double quotes may hold commas, `""` stands for a quote.
-fn csv(text: &str) -> Result<Vec<String>, String> {
+pub(super) fn csv(text: &str) -> Result<Vec<String>, String> {
     let mut fields = Vec::new();
     let mut rest = text;
     loop {
@@ -305,7 +305,7 @@ fn csv(text: &str) -> Result<Vec<String>, String> {
 }
 
 /// Go's `strconv.ParseBool`.
-fn go_bool(text: &str) -> Option<bool> {
+pub(super) fn go_bool(text: &str) -> Option<bool> {
     match text {
         "1" | "t" | "T" | "true" | "TRUE" | "True" => Some(true),
         "0" | "f" | "F" | "false" | "FALSE" | "False" => Some(false),
