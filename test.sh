@@ -3,7 +3,7 @@
 # format, lints and docs and runs every test, as root and again as an ordinary user.
 set -euo pipefail
 cd "$(dirname "$0")"
-packages=(busybox-static docker-registry docker.io skopeo umoci podman runc debootstrap uidmap zstd xz-utils bzip2 libcap2-bin attr procps python3 util-linux g++)
+packages=(busybox-static docker-registry docker.io skopeo umoci podman runc debootstrap uidmap zstd xz-utils bzip2 libcap2-bin attr procps python3 util-linux g++ git openssh-client)
 if [ "$(id -u)" = 0 ]; then
   missing=(); for package in "${packages[@]}"; do dpkg -s "$package" >/dev/null 2>&1 || missing+=("$package"); done
   if [ ${#missing[@]} -gt 0 ]; then
@@ -32,12 +32,12 @@ work=$(mktemp -d /var/tmp/kiln-user.XXXXXX); trap 'rm -rf "$work"' EXIT
 mkdir -p "$work/target/debug" "$work/target/tmp"
 cp -r Cargo.toml src tests testdata examples "$work/"
 cp target/debug/kiln "$work/target/debug/kiln"
-for name in conformance readers resilience; do
+for name in conformance readers resilience sources language security isolation; do
   cp "$(ls -t target/debug/deps/$name-* | grep -v '\.d$' | head -n 1)" "$work/$name"
 done
 chown -R $user "$work"; chmod 755 "$work"
 status=0
-for name in conformance readers resilience; do
+for name in conformance readers resilience sources language security isolation; do
   echo "== $name as $user"
   # The tests name the program and their data by absolute path: the copy stands there for them alone.
   unshare -m --propagation private bash -c "mount --bind '$work' '$PWD' && cd '$PWD' && exec setpriv --reuid=$user --regid=$user --init-groups env HOME=/home/$user ./$name" || status=1

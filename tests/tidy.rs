@@ -136,3 +136,23 @@ fn sources_of_cases(root: &Path) -> String {
     }
     all
 }
+
+#[test]
+fn the_tests_that_the_security_page_names_are_there() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let page = std::fs::read_to_string(root.join("docs/security.md")).unwrap();
+    let (mut seen, mut open) = (0, 0);
+    for row in page.lines().filter(|line| line.starts_with("| S")) {
+        let cell = row.trim_end_matches('|').rsplit('|').next().unwrap().trim();
+        if cell == "open" {
+            open += 1;
+            continue;
+        }
+        let (file, name) = cell.trim_start_matches('`').split_once('`').unwrap();
+        let text = std::fs::read_to_string(root.join(file)).unwrap_or_else(|_| panic!("{row}: no file {file}"));
+        let name = name.trim();
+        assert!(name.is_empty() || text.contains(&format!("fn {name}(")), "{row}: no test {name}");
+        seen += 1;
+    }
+    assert!(seen >= 28 && open <= 1, "{seen} rows, {open} open");
+}
