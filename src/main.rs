@@ -5,6 +5,7 @@ mod call;
 mod cli;
 mod copy;
 mod digest;
+mod doctor;
 mod engine;
 mod error;
 mod exec;
@@ -80,6 +81,11 @@ fn run(cli: Cli, color: bool) -> Result<ExitCode> {
             let keep = if args.all { 0 } else { request::age(args.keep.as_deref().unwrap_or("7d"))? };
             drop((layers, store));
             gc::prune(&root, keep, now(), &mut out)?;
+        }
+        Command::Doctor { json } => {
+            let (text, able) = doctor::examine(&identity, &store, json);
+            out.write_all(text.as_bytes()).map_err(|cause| Error::new(Kind::Export, "cannot print").because(cause))?;
+            return Ok(if able { ExitCode::SUCCESS } else { ExitCode::from(Kind::System.exit_code()) });
         }
         Command::Fsck { repair } => {
             let sound = gc::fsck(&layers, repair, &mut out)?;

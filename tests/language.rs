@@ -124,3 +124,20 @@ fn a_device_reaches_the_step_that_asks_when_it_is_allowed() {
     space.write("app/Dockerfile", &format!("FROM {}/busybox\nRUN --device=a.com/b=c,required true\n", registry().0));
     assert!(space.build(&["--allow", "device=a.com/b=c", "app"]).stderr.contains("device a.com/b=c is not there"));
 }
+
+#[test]
+fn the_doctor_says_what_the_machine_gives() {
+    let space = Space::new();
+    let output = space.kiln(&["doctor"]).output().unwrap();
+    let text = String::from_utf8(output.stdout).unwrap();
+    assert!(
+        output.status.success() && text.contains("ok   containers") && text.contains("kiln can build here"),
+        "{text}"
+    );
+    let output = space.kiln(&["doctor", "--json"]).output().unwrap();
+    let json: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(json["able"], true);
+    // A store where overlayfs can't write.
+    let command = space.kiln(&["doctor"]).env("KILN_ROOT", "/proc/kiln").output().unwrap();
+    assert!(!command.status.success());
+}

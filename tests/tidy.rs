@@ -13,7 +13,7 @@ const RUNGS: &[&[&str]] = &[
     &["cache"],
     &["source", "copy"],
     &["image"],
-    &["gc"],
+    &["gc", "doctor"],
     &["engine"],
     &["export", "progress", "call"],
     &["cli"],

@@ -49,6 +49,12 @@ pub enum Command {
     Save(Save),
     /// Free what no image and no recent build needs.
     Prune(Prune),
+    /// Say what this machine lets kiln do, what is missing, and what would lift it.
+    Doctor {
+        /// As JSON.
+        #[arg(long)]
+        json: bool,
+    },
     /// Check everything in the store, byte by byte.
     Fsck {
         /// Remove what is damaged: it is built or pulled again when it is needed.

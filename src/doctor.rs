@@ -1,0 +1,206 @@
+//! `kiln doctor`: what this machine lets kiln do, what is missing, why, and what would lift it. Everything is tried, not
+//! guessed, where it can be. Changes nothing but a folder of its own, which it removes.
+
+use crate::error::{Error, Result};
+use crate::exec::{self, Exit, Network, Spec, Stop};
+use crate::store::Store;
+use crate::sys::userns::Identity;
+use serde_json::json;
+use std::path::Path;
+
+/// What came out of one question.
+struct Answer {
+    what: &'static str,
+    good: bool,
+    found: String,
+    /// What would lift it.
+    lift: Option<String>,
+}
+
+/// The oldest kernel whose overlayfs takes its layers one by one (`lowerdir+`).
+const KERNEL: (u32, u32) = (6, 8);
+
+/// Asks everything. The text to print, and whether steps can run.
+pub fn examine(identity: &Identity, store: &Store, as_json: bool) -> (String, bool) {
+    let container = container(identity, store);
+    let able = container.good;
+    let answers =
+        [kernel(), who(identity), container, filter(), network(), cgroups(), emulation(), tools(), room(store)];
+    if as_json {
+        let rows = answers.iter().map(
+            |answer| json!({"what": answer.what, "good": answer.good, "found": answer.found, "lift": answer.lift}),
+        );
+        return (format!("{:#}\n", json!({"able": able, "answers": rows.collect::<Vec<_>>()})), able);
+    }
+    let mut text = String::new();
+    for Answer { what, good, found, lift } in &answers {
+        text.push_str(&format!("{} {what:<12} {found}\n", if *good { "ok  " } else { "lack" }));
+        if let Some(lift) = lift {
+            text.push_str(&format!("                  {lift}\n"));
+        }
+    }
+    text.push_str(if able { "\nkiln can build here.\n" } else { "\nRUN can't work here; builds without it do.\n" });
+    (text, able)
+}
+
+fn answer(what: &'static str, good: bool, found: impl Into<String>, lift: Option<&str>) -> Answer {
+    Answer { what, good, found: found.into(), lift: lift.filter(|_| !good).map(str::to_owned) }
+}
+
+fn kernel() -> Answer {
+    let release = rustix::system::uname().release().to_string_lossy().into_owned();
+    let mut parts = release.split(['.', '-']).map(|part| part.parse::<u32>().unwrap_or(0));
+    let version = (parts.next().unwrap_or(0), parts.next().unwrap_or(0));
+    answer(
+        "kernel",
+        version >= KERNEL,
+        format!("Linux {release}"),
+        Some("RUN needs 6.8 or newer: overlayfs's `lowerdir+`"),
+    )
+}
+
+fn who(identity: &Identity) -> Answer {
+    match (identity.rootless, identity.single_id) {
+        (false, _) => answer("user", true, "root", None),
+        (true, false) => {
+            answer("user", true, format!("a user namespace with a range of ids ({})", identity.mapping), None)
+        }
+        (true, true) => answer(
+            "user",
+            false,
+            "a user namespace with one id: files of others in an image are yours while steps run",
+            Some("a line for you in /etc/subuid and /etc/subgid, and newuidmap (package uidmap)"),
+        ),
+    }
+}
+
+/// A container with nothing in it: all goes well until its program is not found.
+fn container(identity: &Identity, store: &Store) -> Answer {
+    let tried = trial(identity, store);
+    let lift = tried.as_ref().err().map(|error| {
+        let why = error.to_string();
+        if why.contains("overlay") {
+            "the store must lie on a file system that overlayfs can write to: set KILN_ROOT to a folder on ext4, xfs, btrfs or tmpfs"
+        } else {
+            "allow user namespaces and mounts: kernel.unprivileged_userns_clone=1, kernel.apparmor_restrict_unprivileged_userns=0, \
+             user.max_user_namespaces above 0; in a container, seccomp and AppArmor unconfined, or run as root"
+        }
+    });
+    match tried {
+        Ok(()) => answer("containers", true, "namespaces, overlayfs and mounts work", None),
+        Err(error) => answer("containers", false, error.to_string(), lift),
+    }
+}
+
+fn trial(identity: &Identity, store: &Store) -> Result<()> {
+    use crate::error::At as _;
+    let folder = store.temp("doctor");
+    let inside = |name: &str| folder.join(name);
+    for name in ["lower/proc", "lower/sys", "lower/dev", "lower/etc", "upper", "work", "stage"] {
+        std::fs::create_dir_all(inside(name)).at("make", inside(name))?;
+    }
+    for name in ["lower/etc/hosts", "lower/etc/resolv.conf"] {
+        std::fs::write(inside(name), "").at("write", inside(name))?;
+    }
+    let spec = Spec {
+        stubs: None,
+        lowers: vec![inside("lower")],
+        upper: inside("upper"),
+        work: inside("work"),
+        stage: inside("stage"),
+        mounts: Vec::new(),
+        args: vec![b"/nothing".to_vec()],
+        env: Vec::new(),
+        cwd: b"/".to_vec(),
+        uid: 0,
+        gid: 0,
+        groups: Vec::new(),
+        network: Network::None,
+        insecure: false,
+        hostname: "doctor".to_owned(),
+        hosts: Vec::new(),
+        resolv: Vec::new(),
+        userxattr: identity.rootless,
+    };
+    let ended: Result<Exit, Error> = exec::run(&spec, &mut |_, _| {}, &Stop::default());
+    let _ = std::fs::remove_dir_all(&folder);
+    match ended {
+        Err(error) if error.message().contains("/nothing") => Ok(()),
+        Err(error) => Err(error),
+        Ok(_) => Ok(()),
+    }
+}
+
+fn filter() -> Answer {
+    let known = matches!(std::env::consts::ARCH, "x86_64" | "aarch64");
+    let found = if known { "Docker's system call profile is applied" } else { "no profile for this architecture" };
+    answer("seccomp", known, found, Some("none: system calls of steps are not limited here"))
+}
+
+fn network() -> Answer {
+    answer(
+        "network",
+        false,
+        "RUN has the host's network",
+        Some("give --network=none where a step needs none; a network of its own is not there yet"),
+    )
+}
+
+fn cgroups() -> Answer {
+    let found =
+        match (Path::new("/sys/fs/cgroup/cgroup.controllers").exists(), Path::new("/sys/fs/cgroup/memory").exists()) {
+            (true, _) => "version 2",
+            (false, true) => "version 1",
+            (false, false) => "none",
+        };
+    answer(
+        "limits",
+        false,
+        format!("cgroups: {found}; kiln sets no limits yet"),
+        Some("run kiln itself in a cgroup with limits: all steps are in it"),
+    )
+}
+
+fn emulation() -> Answer {
+    let folder = Path::new("/proc/sys/fs/binfmt_misc");
+    let names = std::fs::read_dir(folder).into_iter().flatten().flatten();
+    let names = names.filter_map(|entry| entry.file_name().to_str()?.strip_prefix("qemu-").map(str::to_owned));
+    let names: Vec<String> = names.collect();
+    let found = if names.is_empty() {
+        "none: RUN for this machine's own architecture alone".to_owned()
+    } else {
+        names.join(", ")
+    };
+    answer("emulation", !names.is_empty(), found, Some("not there yet: kiln refuses RUN for other architectures"))
+}
+
+fn tools() -> Answer {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let have = |tool: &&&str| std::env::split_paths(&path).any(|dir| dir.join(tool).is_file());
+    let missing: Vec<&str> = ["git", "ssh-agent", "newuidmap"].iter().filter(|tool| !have(tool)).copied().collect();
+    let found = if missing.is_empty() {
+        "git, ssh-agent, newuidmap".to_owned()
+    } else {
+        format!("without {}", missing.join(", "))
+    };
+    answer(
+        "tools",
+        missing.is_empty(),
+        found,
+        Some("packages git (repositories), openssh-client (--ssh with key files), uidmap (ordinary users)"),
+    )
+}
+
+fn room(store: &Store) -> Answer {
+    let root = store.root();
+    match rustix::fs::statvfs(root) {
+        Ok(stat) => {
+            let free = stat.f_bavail.saturating_mul(stat.f_frsize);
+            let found = format!("{} has {:.1} GB free", root.display(), free as f64 / 1e9);
+            answer("store", free > 1_000_000_000, found, Some("`kiln prune` frees what no image needs"))
+        }
+        Err(cause) => {
+            answer("store", false, format!("{}: {cause}", root.display()), Some("set KILN_ROOT to another folder"))
+        }
+    }
+}
