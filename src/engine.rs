@@ -138,8 +138,11 @@ impl Machine {
         match base {
             Some(Base::Built(rootfs)) => Ok(rootfs),
             Some(Base::Pinned(pinned)) => {
-                let register = |layer: &crate::source::image::BaseLayer| self.layers.base(layer.diff_id, &layer.blob);
-                Ok(Rootfs { layers: pinned.layers.iter().map(register).collect::<Result<_>>()? })
+                let mut rootfs = Rootfs::default();
+                for layer in &pinned.layers {
+                    rootfs.layers.push(self.layers.base(layer.diff_id, &layer.blob, rootfs.top())?);
+                }
+                Ok(rootfs)
             }
             None => Err(Error::new(Kind::Source, format!("image {digest} was never resolved"))),
         }

@@ -15,13 +15,14 @@
 //! Everything is written under a temporary name and renamed; a layer is published by renaming its whole folder.
 //! What can be derived can be lost. GC rule: a layer lives while a ref or a cache record names it.
 
+mod base;
 mod chunk;
 pub mod compress;
 mod derive;
 mod encode;
 pub mod files;
 mod harvest;
-pub mod index;
+mod index;
 mod pack;
 pub mod rootfs;
 pub mod tar;
@@ -32,7 +33,7 @@ pub mod view;
 pub use derive::PackedBlob;
 pub use pack::Compression;
 
-use crate::digest::{DiffId, Digest};
+use crate::digest::Digest;
 use crate::error::{At, Error, Kind, Result};
 use crate::store::Store;
 use files::Opener;
@@ -40,12 +41,12 @@ use serde::{Deserialize, Serialize};
 use std::collections::HashMap;
 use std::fmt;
 use std::fs::{self, File};
-use std::io::{Read, Write};
+use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tree::{Entry, Node, Time, Tree};
 
-/// The name of a layer: of a base its diff id, of others a random number, in hex.
+/// The name of a layer: of a base its chain id (OCI image specification, config.md), of others a random number, in hex.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct LayerId(String);
@@ -117,6 +118,9 @@ pub struct Record {
     /// The compressed blob of a base.
     #[serde(default)]
     pub blob: Option<BaseBlob>,
+    /// Of a base: the layer that it stands on, and that what its archive leaves out comes from.
+    #[serde(default)]
+    below: Option<LayerId>,
 }
 
 /// What made a layer.
@@ -281,7 +285,8 @@ impl Layers {
             }
         }
         let ends = [window.0, window.1].map(|time| (time.seconds, time.nanos));
-        let record = Record { kind: LayerKind::Run, created: window.1.seconds, window: Some(ends), blob: None };
+        let record =
+            Record { kind: LayerKind::Run, created: window.1.seconds, window: Some(ends), blob: None, below: None };
         self.publish(&draft.folder, tree, &record)
     }
 
@@ -291,7 +296,8 @@ impl Layers {
         fs::create_dir(&folder).at("make", &folder)?;
         let result = derive::write_copy(&folder, entries).and_then(|(tree, diff_id)| {
             derive::put_text(&folder.join("diff-id"), &diff_id.to_string())?;
-            let record = Record { kind: LayerKind::Copy, created: seconds_now(), window: None, blob: None };
+            let record =
+                Record { kind: LayerKind::Copy, created: seconds_now(), window: None, blob: None, below: None };
             self.publish(&folder, tree, &record)
         });
         if result.is_err() {
@@ -307,22 +313,6 @@ impl Layers {
         write("record", &json(record)?)?;
         fs::rename(folder, self.folder(&id)).at("publish", self.folder(&id))?;
         self.guard(&self.0.trees).insert(id.clone(), Arc::new(tree));
-        Ok(id)
-    }
-
-    /// Makes a layer of a base image known. Its blob may still be missing.
-    pub fn base(&self, diff_id: DiffId, blob: &BaseBlob) -> Result<LayerId> {
-        let id = LayerId(diff_id.0.hex());
-        let folder = self.folder(&id);
-        if folder.join("record").exists() {
-            return Ok(id);
-        }
-        let record = Record { kind: LayerKind::Base, created: seconds_now(), window: None, blob: Some(blob.clone()) };
-        fs::create_dir_all(&folder).at("make", &folder)?;
-        derive::put_text(&folder.join("diff-id"), &diff_id.to_string())?;
-        let temp = self.0.store.temp("record");
-        fs::write(&temp, json(&record)?).at("write", &temp)?;
-        fs::rename(&temp, folder.join("record")).at("publish", &folder)?;
         Ok(id)
     }
 
@@ -439,19 +429,4 @@ fn damaged(id: &LayerId, what: &str) -> Error {
 fn seconds_now() -> i64 {
     let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
     i64::try_from(since.as_secs()).unwrap_or(i64::MAX)
-}
-
-/// Writes all of a reader to a writer.
-fn copy_all(from: &mut dyn Read, to: &mut dyn Write) -> std::io::Result<u64> {
-    let mut buffer = vec![0; 256 * 1024];
-    let mut total = 0;
-    loop {
-        match from.read(&mut buffer)? {
-            0 => return Ok(total),
-            count => {
-                to.write_all(&buffer[..count])?;
-                total += count as u64;
-            }
-        }
-    }
 }

@@ -1,17 +1,16 @@
 //! What a layer's forms are made into: digests, dirs, blobs. Each is made once and remembered in the layer's folder.
 
-use super::index::index;
 use super::pack::{self, Compression};
 use super::tar::{padding, write};
 use super::tree::{Entry, Node, Tree, is_below};
 use super::unpack::Writer;
-use super::{Bytes, LayerId, LayerKind, Layers, compress, copy_all, damaged, encode};
+use super::{Bytes, LayerId, LayerKind, Layers, damaged, encode};
 use crate::digest::{DiffId, Digest, Hasher};
 use crate::error::{At, Error, Kind, Result};
 use rayon::prelude::*;
 use std::collections::{BTreeMap, HashMap};
 use std::fs::{self, File};
-use std::io::{BufWriter, Read, Seek as _, SeekFrom, Write};
+use std::io::{BufWriter, Read, Write};
 use std::path::Path;
 
 /// Time before a RUN's begin that still counts as in it: file times come from a coarser clock (up to a tick behind).
@@ -99,12 +98,17 @@ impl Layers {
     /// The blob in the store, made now if need be. A base keeps its own, unless `force` asks for another compression.
     pub fn blob(&self, id: &LayerId, how: Compression, force: bool, clamp: Option<i64>) -> Result<PackedBlob> {
         let record = self.record(id)?;
-        if let Some(blob) = record.blob.filter(|blob| !force || blob.media_type == how.media_type()) {
+        if let Some(blob) = record.blob.as_ref().filter(|blob| !force || blob.media_type == how.media_type()) {
             if !self.store().has(&blob.digest) {
                 return Err(Error::new(Kind::Store, format!("blob {} is not in the store", blob.digest)));
             }
             let diff_id = self.diff_id(id, None)?;
-            return Ok(PackedBlob { digest: blob.digest, size: blob.size, media_type: blob.media_type, diff_id });
+            return Ok(PackedBlob {
+                digest: blob.digest,
+                size: blob.size,
+                media_type: blob.media_type.clone(),
+                diff_id,
+            });
         }
         let clamp = self.clamp_of(id, clamp)?;
         let name = named(&format!("blob-{}", how.label()), clamp);
@@ -119,7 +123,14 @@ impl Layers {
                 return Ok(known);
             }
             let mut writer = BufWriter::with_capacity(1 << 20, self.store().blob()?);
-            let diff_id = pack::pack(&*self.tree(id)?, &|entry| self.open(id, entry), clamp, how, &mut writer)?;
+            let diff_id = match record.kind {
+                // Its tar stays as it came, byte for byte: else it would be another layer.
+                LayerKind::Base => pack::pack(&|out| self.read_plain(id, out), how, &mut writer)?,
+                _ => {
+                    let (tree, open) = (self.tree(id)?, |entry: &Entry| self.open(id, entry));
+                    pack::pack(&|out| pack::write_tar(&tree, &open, clamp, out), how, &mut writer)?
+                }
+            };
             let writer =
                 writer.into_inner().map_err(|cause| Error::new(Kind::Store, "cannot write a blob").because(cause))?;
             let blob = writer.complete()?;
@@ -152,35 +163,6 @@ impl Layers {
         })
     }
 
-    /// The tree of a base, from its blob, whose plain bytes are checked on the way.
-    pub(super) fn index_base(&self, id: &LayerId) -> Result<Tree> {
-        let mut plain = Checked { inner: self.plain(id)?, hasher: Hasher::default() };
-        let (tree, _) = index(&mut plain)?;
-        copy_all(&mut plain, &mut std::io::sink()).at("read the blob of", self.folder(id))?;
-        self.check(id, plain.hasher.finish())?;
-        self.keep_tree(id, &tree)?;
-        Ok(tree)
-    }
-
-    fn plain(&self, id: &LayerId) -> Result<Box<dyn Read + Send>> {
-        let blob = self.record(id)?.blob.ok_or_else(|| damaged(id, "has neither tree nor blob"))?;
-        Ok(compress::decompressor(Box::new(self.store().open_blob(&blob.digest)?))?.0)
-    }
-
-    fn check(&self, id: &LayerId, got: Digest) -> Result<()> {
-        if self.diff_id(id, None)?.0 == got {
-            return Ok(());
-        }
-        Err(Error::new(Kind::Source, format!("base layer {id}: its content has the digest {got}"))
-            .hint("the image is damaged or was tampered with; nothing of the layer was used"))
-    }
-
-    fn keep_tree(&self, id: &LayerId, tree: &Tree) -> Result<()> {
-        let temp = self.store().temp("tree");
-        fs::write(&temp, encode::encode(tree)).at("write", &temp)?;
-        fs::rename(&temp, self.folder(id).join("tree")).at("write", self.folder(id))
-    }
-
     /// Unpacks a layer for this identity, under a temporary name first.
     pub(super) fn make_dir(&self, id: &LayerId, dir: &Path) -> Result<()> {
         let new = self.store().temp("dir");
@@ -189,7 +171,7 @@ impl Layers {
         let tar = self.folder(id).join("tar");
         let made = if tar.exists() {
             let tree = self.tree(id)?;
-            self.write_dir(&new, &tree, &File::open(&tar).at("open", &tar)?, &BTreeMap::new())
+            self.write_copy_dir(&new, &tree, &File::open(&tar).at("open", &tar)?)
         } else if self.record(id)?.blob.is_some() {
             self.unpack_base(id, &new)
         } else {
@@ -198,23 +180,6 @@ impl Layers {
         made.and_then(|()| fs::rename(&new, dir).at("publish", dir)).inspect_err(|_| {
             let _ = super::remove(&new);
         })
-    }
-
-    fn unpack_base(&self, id: &LayerId, new: &Path) -> Result<()> {
-        let temp = self.store().temp("tar");
-        let mut file = File::options().read(true).write(true).create_new(true).open(&temp).at("make", &temp)?;
-        // It has no name from here on: a kill leaves nothing.
-        fs::remove_file(&temp).at("remove", &temp)?;
-        let mut plain = Checked { inner: self.plain(id)?, hasher: Hasher::default() };
-        copy_all(&mut plain, &mut file).at("unpack", self.folder(id))?;
-        self.check(id, plain.hasher.finish())?;
-        file.seek(SeekFrom::Start(0)).at("read", &temp)?;
-        let (tree, sparse) = index(std::io::BufReader::with_capacity(1 << 20, &file))?;
-        self.write_dir(new, &tree, &file, &sparse)?;
-        if !self.folder(id).join("tree").exists() {
-            self.keep_tree(id, &tree)?;
-        }
-        Ok(())
     }
 
     /// A RUN's layer that was made by another identity: from that one's directory.
@@ -228,24 +193,18 @@ impl Layers {
         Writer { dir: new, flavour: self.flavour(), open: &mut open }.write(&*self.tree(id)?)
     }
 
-    fn write_dir(
-        &self,
-        new: &Path,
-        tree: &Tree,
-        tar: &File,
-        sparse: &BTreeMap<Vec<u8>, Vec<(u64, u64)>>,
-    ) -> Result<()> {
-        let mut open = |entry: &Entry| -> Result<Box<dyn Read + Send>> {
-            let Node::File { size, offset, .. } = entry.node else { return Ok(Box::new(std::io::empty())) };
-            let tar = tar.try_clone().at("read", new)?;
-            let at = offset.ok_or_else(|| Error::new(Kind::Store, "a file of a tar has no place in it"))?;
-            match sparse.get(entry.path.as_ref()) {
-                None => Ok(Box::new(At512 { tar, at, left: size })),
-                Some(pieces) => Ok(Box::new(Sparse { tar, at, pieces: pieces.clone(), next: 0, position: 0, size })),
-            }
-        };
+    fn write_copy_dir(&self, new: &Path, tree: &Tree, tar: &File) -> Result<()> {
+        let mut open = |entry: &Entry| part_of(tar, entry);
         Writer { dir: new, flavour: self.flavour(), open: &mut open }.write(tree)
     }
+}
+
+/// The bytes of a file that lie in one stretch of a plain tar.
+pub(super) fn part_of(tar: &File, entry: &Entry) -> Result<Box<dyn Read + Send>> {
+    let Node::File { size, offset, .. } = entry.node else { return Ok(Box::new(std::io::empty())) };
+    let at = offset.ok_or_else(|| Error::new(Kind::Store, "a file of a tar has no place in it"))?;
+    let tar = tar.try_clone().at("read", Path::new("a layer's tar"))?;
+    Ok(Box::new(Stretch { tar, at, left: size }))
 }
 
 /// `name`, or `name@clamp`.
@@ -379,64 +338,18 @@ impl Out {
     }
 }
 
-/// Hashes what is read through it.
-struct Checked {
-    inner: Box<dyn Read + Send>,
-    hasher: Hasher,
-}
-
-impl Read for Checked {
-    fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
-        let count = self.inner.read(buffer)?;
-        self.hasher.update(&buffer[..count]);
-        Ok(count)
-    }
-}
-
 /// A part of a tar, read by place: clones of a file share their position.
-struct At512 {
+struct Stretch {
     tar: File,
     at: u64,
     left: u64,
 }
 
-impl Read for At512 {
+impl Read for Stretch {
     fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
         let want = usize::try_from(self.left).unwrap_or(usize::MAX).min(buffer.len());
         let count = std::os::unix::fs::FileExt::read_at(&self.tar, &mut buffer[..want], self.at)?;
         (self.at, self.left) = (self.at + count as u64, self.left - count as u64);
-        Ok(count)
-    }
-}
-
-/// A sparse file: its stored pieces with zeros between.
-struct Sparse {
-    tar: File,
-    at: u64,
-    pieces: Vec<(u64, u64)>,
-    next: usize,
-    position: u64,
-    size: u64,
-}
-
-impl Read for Sparse {
-    fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
-        while self.pieces.get(self.next).is_some_and(|(offset, length)| self.position >= offset + length) {
-            self.next += 1;
-        }
-        let (start, end) =
-            self.pieces.get(self.next).map_or((self.size, self.size), |(offset, length)| (*offset, offset + length));
-        let limit = if self.position < start { start } else { end };
-        let want = usize::try_from(limit - self.position).unwrap_or(usize::MAX).min(buffer.len());
-        let count = if self.position < start {
-            buffer[..want].fill(0);
-            want
-        } else {
-            let got = std::os::unix::fs::FileExt::read_at(&self.tar, &mut buffer[..want], self.at)?;
-            self.at += got as u64;
-            got
-        };
-        self.position += count as u64;
         Ok(count)
     }
 }

@@ -1,47 +1,85 @@
 //! A layer's tar as a tree: what its entries amount to after one another, with all names made safe. Entries that lead
 //! out of the root are errors; links of the layer itself are followed beneath its root, as containerd does it.
+//!
+//! What an archive leaves out comes from the layers below: a directory that is only implied by what is in it keeps
+//! the metadata that it has there, and a file that a hard link names is brought up from there with its parents.
 
 use super::tar::read::{Archive, Member};
-use super::tree::{Entry, Node, Time, Tree, child, name, parent};
+use super::tree::{Entry, Node, Time, Tree, child, name, parent, show};
 use crate::error::{Error, Kind, Result};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::Read;
+use std::sync::Arc;
 
 /// Entries of one layer beyond this are refused.
-const MOST_ENTRIES: usize = 20_000_000;
+const MOST_ENTRIES: usize = 5_000_000;
+/// Bytes of paths, links, attributes and maps of sparse files of one layer beyond this are refused: one long name
+/// implies thousands of directories with names of their own.
+const MOST_TEXT: usize = 512 << 20;
 /// Paths longer than this are refused (PATH_MAX): links of a layer could put long ones together.
 const LONGEST_PATH: usize = 4096;
 /// Links followed on one name.
 const MOST_LINKS: usize = 255;
 
-/// The pieces of sparse files that an archive stores, as (offset, length), by path.
-pub type Sparse = BTreeMap<Vec<u8>, Vec<(u64, u64)>>;
-
-/// Entries in the making.
-#[derive(Default)]
-pub struct Builder {
-    entries: BTreeMap<Vec<u8>, Entry>,
-    whiteouts: Vec<Vec<u8>>,
-    opaque: Vec<Vec<u8>>,
-    links: u32,
-    /// The first entry of the archive may only be read once: pieces of sparse files by path.
-    pub sparse: Sparse,
+/// Where the bytes of a file come from that are not one stretch of the archive.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Source {
+    /// A sparse file: where its stored bytes belong, as (offset, length).
+    Pieces(Arc<[(u64, u64)]>),
+    /// This file of the layers below.
+    Below(Box<[u8]>),
 }
 
-/// Reads a plain tar into a tree with offsets. Sparse files come back with their pieces.
-pub fn index(reader: impl Read) -> Result<(Tree, Sparse)> {
+/// What an archive amounts to.
+#[derive(Debug)]
+pub(super) struct Indexed {
+    /// Its entries, files with their place in the archive.
+    pub tree: Tree,
+    /// Files that need more than that, by path.
+    pub sources: BTreeMap<Vec<u8>, Source>,
+}
+
+/// Looks a path up in the layers below.
+pub(super) type Below<'a> = dyn FnMut(&[u8]) -> Result<Option<Entry>> + 'a;
+
+/// Entries in the making.
+struct Builder<'a> {
+    below: &'a mut Below<'a>,
+    entries: BTreeMap<Vec<u8>, Entry>,
+    whiteouts: BTreeSet<Vec<u8>>,
+    opaque: BTreeSet<Vec<u8>>,
+    sources: BTreeMap<Vec<u8>, Source>,
+    links: u32,
+    /// Bytes of text so far, of all entries that ever were.
+    text: usize,
+    most_text: usize,
+}
+
+/// Reads a plain tar into a tree with offsets.
+pub(super) fn index<'a>(reader: impl Read, below: &'a mut Below<'a>) -> Result<Indexed> {
+    index_within(reader, below, MOST_TEXT)
+}
+
+fn index_within<'a>(reader: impl Read, below: &'a mut Below<'a>, most_text: usize) -> Result<Indexed> {
     let mut archive = Archive::new(reader);
-    let mut builder = Builder::default();
+    let mut builder = Builder {
+        below,
+        entries: BTreeMap::new(),
+        whiteouts: BTreeSet::new(),
+        opaque: BTreeSet::new(),
+        sources: BTreeMap::new(),
+        links: 0,
+        text: 0,
+        most_text,
+    };
     while let Some(member) = archive.next()? {
         builder.add(&member)?;
     }
-    let sparse = std::mem::take(&mut builder.sparse);
-    Ok((builder.finish(), sparse))
+    Ok(builder.finish())
 }
 
 fn refuse(member: &Member, what: &str) -> Error {
-    let path = String::from_utf8_lossy(&member.path).into_owned();
-    Error::new(Kind::Source, format!("tar entry `{path}` {what}"))
+    Error::new(Kind::Source, format!("tar entry `{}` {what}", show(&member.path)))
         .hint("the archive is damaged or hostile; nothing of it was used")
 }
 
@@ -50,19 +88,17 @@ fn of_overlay(name: &[u8]) -> bool {
     name.starts_with(b"trusted.overlay.") || name.starts_with(b"user.overlay.")
 }
 
-impl Builder {
-    /// Takes the next entry of an archive.
-    pub fn add(&mut self, member: &Member) -> Result<()> {
+impl Builder<'_> {
+    /// Takes the next entry of the archive.
+    fn add(&mut self, member: &Member) -> Result<()> {
         let path = self.place(member, &member.path, true)?;
         if path.is_empty() {
             return Ok(());
         }
-        if self.entries.len() + self.whiteouts.len() + self.opaque.len() >= MOST_ENTRIES {
-            return Err(refuse(member, "is one too many"));
-        }
+        self.count(member, &path)?;
         let base = name(&path).to_vec();
         if base == b".wh..wh..opq" {
-            self.opaque.push(parent(&path).to_vec());
+            self.opaque.insert(parent(&path).to_vec());
             return Ok(());
         }
         if base.starts_with(b".wh.") {
@@ -70,7 +106,7 @@ impl Builder {
                 if matches!(&base[4..], b"." | b"..") {
                     return Err(refuse(member, "hides no name"));
                 }
-                self.whiteouts.push(child(parent(&path), &base[4..]).into());
+                self.whiteouts.insert(child(parent(&path), &base[4..]).into());
             }
             return Ok(());
         }
@@ -90,7 +126,7 @@ impl Builder {
             b'2' => Node::Symlink { target: member.link.clone().into() },
             // How overlayfs writes a whiteout: once unpacked it would be one.
             b'3' if member.device == (0, 0) => {
-                self.whiteouts.push(path);
+                self.whiteouts.insert(path);
                 return Ok(());
             }
             b'3' => Node::Char { major: member.device.0, minor: member.device.1 },
@@ -99,16 +135,40 @@ impl Builder {
             b'6' => Node::Fifo,
             _ => return Err(refuse(member, "is of an unknown type")),
         };
-        self.set_pieces(&path, member.pieces.clone());
-        self.put(path, entry);
+        let pieces = member.pieces.as_ref().filter(|_| member.kind == b'0');
+        self.put(path.clone(), entry);
+        if let Some(pieces) = pieces {
+            self.sources.insert(path, Source::Pieces(pieces.as_slice().into()));
+        }
+        Ok(())
+    }
+
+    /// Counts what an entry takes in memory: of all entries that ever were, so that no order of them gets around it.
+    fn count(&mut self, member: &Member, path: &[u8]) -> Result<()> {
+        let attributes: usize = member.xattrs.iter().map(|(name, value)| name.len() + value.len()).sum();
+        let map = member.pieces.as_ref().map_or(0, |pieces| pieces.len() * 16);
+        self.count_text(member, path.len() + member.link.len() + attributes + map)
+    }
+
+    fn count_text(&mut self, member: &Member, bytes: usize) -> Result<()> {
+        self.text = self.text.saturating_add(bytes);
+        if self.text > self.most_text {
+            return Err(refuse(member, "is too much: the layer's names and attributes are larger than any real one's"));
+        }
+        if self.entries.len() + self.whiteouts.len() + self.opaque.len() >= MOST_ENTRIES {
+            return Err(refuse(member, "is one too many"));
+        }
         Ok(())
     }
 
     fn hard_link(&mut self, member: &Member, path: Vec<u8>) -> Result<()> {
         let target = self.place(member, &member.link, false)?;
+        if !self.entries.contains_key(&target) {
+            self.bring_up(member, &target)?;
+        }
         let links = &mut self.links;
         let Some(entry) = self.entries.get_mut(&target).filter(|entry| !entry.is_dir()) else {
-            return Err(refuse(member, "is a hard link to a file that is not in the archive"));
+            return Err(refuse(member, &format!("is a hard link to `{}`, which is no file", show(&target))));
         };
         let group = *entry.link.get_or_insert_with(|| {
             *links += 1;
@@ -116,19 +176,58 @@ impl Builder {
         });
         let mut linked = entry.clone();
         (linked.path, linked.link) = (path.clone().into(), Some(group));
-        let pieces = self.sparse.get(&target).cloned();
-        self.set_pieces(&path, pieces);
+        let attributes = linked.xattrs.iter().map(|(name, value)| name.len() + value.len()).sum();
+        self.count_text(member, attributes)?;
+        let source = self.sources.get(&target).cloned();
         if path != target {
-            self.put(path, linked);
+            self.put(path.clone(), linked);
+            source.map(|source| self.sources.insert(path, source));
         }
         Ok(())
     }
 
-    fn set_pieces(&mut self, path: &[u8], pieces: Option<Vec<(u64, u64)>>) {
-        match pieces {
-            Some(pieces) => drop(self.sparse.insert(path.to_vec(), pieces)),
-            None => drop(self.sparse.remove(path)),
+    /// Makes a file of the layers below one of this layer, as overlayfs does when it gets one more name.
+    fn bring_up(&mut self, member: &Member, target: &[u8]) -> Result<()> {
+        let missing = || refuse(member, &format!("is a hard link to `{}`, which does not exist", show(target)));
+        let found = self.lower(target)?.filter(|found| !found.is_dir()).ok_or_else(missing)?;
+        let ends = (0..target.len()).filter(|&at| target[at] == b'/');
+        for dir in ends.map(|end| &target[..end]) {
+            if !self.entries.contains_key(dir) {
+                self.count_text(member, dir.len())?;
+                let dir = self.implied(dir)?;
+                self.entries.insert(dir.path.to_vec(), dir);
+            }
         }
+        let mut entry = Entry { path: target.into(), link: None, ..found };
+        if let Node::File { offset, .. } = &mut entry.node {
+            *offset = None;
+            self.sources.insert(target.to_vec(), Source::Below(target.into()));
+        }
+        self.entries.insert(target.to_vec(), entry);
+        Ok(())
+    }
+
+    /// What the layers below show at a path, if this one lets it through so far.
+    fn lower(&mut self, path: &[u8]) -> Result<Option<Entry>> {
+        if self.whiteouts.contains(path) || self.opaque.contains(b"".as_slice()) {
+            return Ok(None);
+        }
+        let mut dir = path;
+        while !dir.is_empty() {
+            dir = parent(dir);
+            let replaced = self.entries.get(dir).is_some_and(|entry| !entry.is_dir());
+            if replaced || self.whiteouts.contains(dir) || self.opaque.contains(dir) {
+                return Ok(None);
+            }
+        }
+        (self.below)(path)
+    }
+
+    /// A directory that the archive has no entry for: it stays as it is below, or belongs to root.
+    fn implied(&mut self, path: &[u8]) -> Result<Entry> {
+        let below = self.lower(path)?.filter(Entry::is_dir);
+        let node = Node::Dir { opaque: false };
+        Ok(below.map_or_else(|| Entry::directory(path, Time::default()), |below| Entry { node, ..below }))
     }
 
     /// Replaces what stands at a path, unless both are directories.
@@ -138,8 +237,12 @@ impl Builder {
             let prefix = [path.as_slice(), b"/"].concat();
             let inside = self.entries.range(prefix.clone()..).take_while(|(path, _)| path.starts_with(&prefix));
             let gone: Vec<Vec<u8>> = inside.map(|(path, _)| path.clone()).collect();
-            gone.iter().for_each(|path| drop(self.entries.remove(path)));
+            for path in gone {
+                self.entries.remove(&path);
+                self.sources.remove(&path);
+            }
         }
+        self.sources.remove(&path);
         self.entries.insert(path, entry);
     }
 
@@ -185,7 +288,9 @@ impl Builder {
                 Some(Node::Dir { .. }) => at = next,
                 other => {
                     if make && (other.is_none() || todo.iter().any(|rest| !rest.is_empty())) {
-                        self.put(next.clone(), Entry::directory(&next, Time::default()));
+                        self.count_text(member, next.len())?;
+                        let dir = self.implied(&next)?;
+                        self.put(next.clone(), dir);
                     }
                     at = next;
                 }
@@ -195,7 +300,7 @@ impl Builder {
     }
 
     /// The tree of all entries.
-    pub fn finish(mut self) -> Tree {
+    fn finish(mut self) -> Indexed {
         for path in std::mem::take(&mut self.opaque) {
             if self.is_dir(&path) {
                 self.hide_below(path);
@@ -216,7 +321,7 @@ impl Builder {
                 }
             }
         }
-        Tree::new(self.entries.into_values().collect())
+        Indexed { tree: Tree::new(self.entries.into_values().collect()), sources: self.sources }
     }
 
     /// Whether a directory stands at a path: what hid something in one that was replaced later hides nothing.
@@ -231,4 +336,4 @@ impl Builder {
 }
 
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;

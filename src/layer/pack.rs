@@ -55,12 +55,7 @@ impl Compression {
 pub(super) type Open<'a> = dyn Fn(&Entry) -> Result<Box<dyn Read + Send>> + Sync + 'a;
 
 /// Writes the tar of a tree. With `clamp`, no time is later than that.
-pub(super) fn write_tar(
-    tree: &Tree,
-    open: &Open<'_>,
-    clamp: Option<i64>,
-    out: &mut dyn FnMut(&[u8]) -> Result<()>,
-) -> Result<()> {
+pub(super) fn write_tar(tree: &Tree, open: &Open<'_>, clamp: Option<i64>, out: &mut Take<'_>) -> Result<()> {
     let mut first: HashMap<u32, &[u8]> = HashMap::new();
     let mut buffer = vec![0; 256 * 1024];
     for entry in tree.entries.iter().filter(|entry| !entry.path.is_empty()) {
@@ -93,13 +88,7 @@ pub(super) fn write_tar(
     out(&write::END)
 }
 
-fn content(
-    entry: &Entry,
-    size: u64,
-    open: &Open<'_>,
-    buffer: &mut [u8],
-    out: &mut dyn FnMut(&[u8]) -> Result<()>,
-) -> Result<()> {
+fn content(entry: &Entry, size: u64, open: &Open<'_>, buffer: &mut [u8], out: &mut Take<'_>) -> Result<()> {
     let path = || String::from_utf8_lossy(&entry.path).into_owned();
     let mut left = size;
     if size > 0 {
@@ -130,18 +119,20 @@ pub(super) fn diff_id(tree: &Tree, open: &Open<'_>, clamp: Option<i64>) -> Resul
     Ok(hasher.finish())
 }
 
-/// Packs a tree into a writer; gives the digest of the plain tar. Memory: a few chunks, whatever the layer's size.
+/// Takes the bytes of a plain tar.
+pub(super) type Take<'a> = dyn FnMut(&[u8]) -> Result<()> + 'a;
+
+/// Packs a plain tar, which `tar` gives piece by piece, into a writer; gives the tar's digest. Memory: a few chunks,
+/// whatever the layer's size.
 pub(super) fn pack(
-    tree: &Tree,
-    open: &Open<'_>,
-    clamp: Option<i64>,
+    tar: &(dyn Fn(&mut Take<'_>) -> Result<()> + Sync),
     how: Compression,
     to: &mut dyn Write,
 ) -> Result<Digest> {
     let failed = |cause: std::io::Error| Error::new(Kind::Store, "cannot write a blob").because(cause);
     if how == Compression::None {
         let mut hasher = Hasher::default();
-        write_tar(tree, open, clamp, &mut |bytes| {
+        tar(&mut |bytes| {
             hasher.update(bytes);
             to.write_all(bytes).map_err(failed)
         })?;
@@ -154,7 +145,7 @@ pub(super) fn pack(
             let (mut hasher, mut chunker) = (Hasher::default(), Chunker::default());
             let gone = || Error::new(Kind::Store, "cannot write a blob");
             let mut closed = false;
-            write_tar(tree, open, clamp, &mut |bytes| {
+            tar(&mut |bytes| {
                 hasher.update(bytes);
                 chunker.push(bytes, &mut |chunk| closed |= sender.send(chunk).is_err());
                 if closed { Err(gone()) } else { Ok(()) }

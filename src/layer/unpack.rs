@@ -5,7 +5,7 @@
 
 use super::Flavour;
 use super::files::Files;
-use super::tree::{Entry, Node, Tree, child};
+use super::tree::{Entry, Node, Tree, child, show};
 use crate::error::{At, Result};
 use rustix::fs::{AtFlags, CWD, FileType, Gid, Mode, Timespec, Timestamps, Uid, XattrFlags};
 use std::collections::HashMap;
@@ -77,28 +77,37 @@ impl Writer<'_> {
             }
         }
         self.flavour.set_owner(&path, entry.uid, entry.gid)?;
-        metadata(&path, entry)?;
+        self.metadata(&path, entry)?;
         if let Some(link) = entry.link {
             links.insert(link, path);
         }
         Ok(())
     }
-}
 
-/// Mode, extended attributes and time; after the owner, which takes setuid away.
-fn metadata(path: &Path, entry: &Entry) -> Result<()> {
-    if !matches!(entry.node, Node::Symlink { .. }) {
-        rustix::fs::chmodat(CWD, path, Mode::from(entry.mode), AtFlags::empty()).at("set the mode of", path)?;
-    }
-    for (name, value) in &entry.xattrs {
-        let name = OsStr::from_bytes(name);
-        let set = rustix::fs::lsetxattr(path, name, value, XattrFlags::empty());
-        // trusted.* and security.* other than capabilities can't be set in a user namespace: they live in the tree.
-        if set.is_err() && !name.as_bytes().starts_with(b"trusted.") && !name.as_bytes().starts_with(b"security.") {
-            continue;
+    /// Mode, extended attributes and time; after the owner, which takes setuid away.
+    fn metadata(&self, path: &Path, entry: &Entry) -> Result<()> {
+        if !matches!(entry.node, Node::Symlink { .. }) {
+            rustix::fs::chmodat(CWD, path, Mode::from(entry.mode), AtFlags::empty()).at("set the mode of", path)?;
         }
+        for (name, value) in &entry.xattrs {
+            let set = rustix::fs::lsetxattr(path, OsStr::from_bytes(name), value, XattrFlags::empty());
+            if self.must_be_set(name, entry) {
+                let what = format!("set the attribute `{}` of", show(name));
+                set.at(&what, path)?;
+            }
+        }
+        if entry.is_dir() { Ok(()) } else { set_time(path, entry) }
     }
-    if entry.is_dir() { Ok(()) } else { set_time(path, entry) }
+
+    /// Whether an attribute is lost if it can't be set. The others live in the tree alone: labels and lists of this
+    /// machine's policy, what a user namespace may not set, and user.* where the kernel has none (xattr(7)).
+    fn must_be_set(&self, name: &[u8], entry: &Entry) -> bool {
+        let plain = matches!(entry.node, Node::File { .. } | Node::Dir { .. });
+        let root = *self.flavour == Flavour::Root;
+        (name.starts_with(b"user.") && plain)
+            || (name == b"security.capability" && root && matches!(entry.node, Node::File { .. }))
+            || (name.starts_with(b"trusted.") && root)
+    }
 }
 
 fn set_time(path: &Path, entry: &Entry) -> Result<()> {

@@ -4,9 +4,9 @@
 use super::*;
 
 /// One member as an attacker writes it: name, type flag, link, content.
-struct Raw<'a>(&'a str, u8, &'a str, &'a [u8]);
+pub(in crate::layer) struct Raw<'a>(pub &'a str, pub u8, pub &'a str, pub &'a [u8]);
 
-fn tar(members: &[Raw<'_>]) -> Vec<u8> {
+pub(in crate::layer) fn tar(members: &[Raw<'_>]) -> Vec<u8> {
     let mut tar = Vec::new();
     for Raw(path, kind, link, bytes) in members {
         let mut block = vec![0; 512];
@@ -27,18 +27,22 @@ fn tar(members: &[Raw<'_>]) -> Vec<u8> {
 }
 
 fn read(members: &[Raw<'_>]) -> Result<Tree> {
-    index(&tar(members)[..]).map(|(tree, _)| tree)
+    read_bytes(&tar(members))
 }
 
-fn file<'a>(path: &'a str, bytes: &'a [u8]) -> Raw<'a> {
+fn read_bytes(bytes: &[u8]) -> Result<Tree> {
+    index(bytes, &mut |_| Ok(None)).map(|indexed| indexed.tree)
+}
+
+pub(in crate::layer) fn file<'a>(path: &'a str, bytes: &'a [u8]) -> Raw<'a> {
     Raw(path, b'0', "", bytes)
 }
 
-fn dir(path: &str) -> Raw<'_> {
+pub(in crate::layer) fn dir(path: &str) -> Raw<'_> {
     Raw(path, b'5', "", b"")
 }
 
-fn record(key: &str, value: &str) -> Vec<u8> {
+pub(in crate::layer) fn record(key: &str, value: &str) -> Vec<u8> {
     let rest = key.len() + value.len() + 3;
     let length = (rest..).find(|length| rest + length.to_string().len() == *length).unwrap();
     format!("{length} {key}={value}\n").into_bytes()
@@ -110,7 +114,7 @@ fn content_is_never_taken_for_headers() {
     }
     // The size of the record counts, not that of the block.
     let bytes = [tar(&[Raw("p", b'x', "", &size), file("outer", b"")]), hidden].concat();
-    assert_eq!(paths(&index(&bytes[..]).unwrap().0), ["outer"]);
+    assert_eq!(paths(&read_bytes(&bytes).unwrap()), ["outer"]);
 }
 
 #[test]
@@ -141,7 +145,7 @@ fn links_do_not_put_together_a_path_that_is_too_long() {
 fn cut_archives_are_errors_and_damaged_ones_do_not_panic() {
     let whole = tar(&[dir("d"), file("d/f", &[7; 700]), Raw("h", b'1', "d/f", b"")]);
     for at in (1..whole.len()).filter(|at| at % 512 != 0) {
-        assert!(index(&whole[..at]).is_err(), "cut at {at}");
+        assert!(read_bytes(&whole[..at]).is_err(), "cut at {at}");
     }
     let mut state = 1_u64;
     let mut random = |below: usize| {
@@ -159,6 +163,76 @@ fn cut_archives_are_errors_and_damaged_ones_do_not_panic() {
             let sum: u32 = block.iter().map(|byte| u32::from(*byte)).sum();
             block[148..155].copy_from_slice(format!("{sum:06o}\0").as_bytes());
         }
-        let _ = index(&bytes[..]);
+        let _ = read_bytes(&bytes);
     }
+}
+
+/// Reads on top of directories and files of these names, which belong to user 7.
+fn read_on(below: &[Raw<'_>], members: &[Raw<'_>]) -> Result<Indexed> {
+    let below = read(below).unwrap();
+    let lower = |entry: &Entry| Entry { uid: 7, mode: 0o1777, ..entry.clone() };
+    index(&tar(members)[..], &mut |path| Ok(below.get(path).map(lower)))
+}
+
+#[test]
+fn what_is_only_implied_stays_as_it_is_below() {
+    let below = [dir("a"), dir("a/b"), file("f", b"")];
+    let tree = read_on(&below, &[file("a/b/c/x", b""), file("f/x", b"")]).unwrap().tree;
+    let owner = |path: &str| tree.get(path.as_bytes()).map(|entry| (entry.uid, entry.mode));
+    assert_eq!((owner("a"), owner("a/b")), (Some((7, 0o1777)), Some((7, 0o1777))));
+    assert_eq!((owner("a/b/c"), owner("f")), (Some((0, 0o755)), Some((0, 0o755))), "no directory below");
+    let tree = read_on(&below, &[dir("a"), file("a/x", b"")]).unwrap().tree;
+    assert_eq!(tree.get(b"a").unwrap().uid, 0, "the archive says it");
+    let tree = read_on(&below, &[file(".wh.a", b""), file("a/x", b"")]).unwrap().tree;
+    assert_eq!(tree.get(b"a").map(|entry| (entry.uid, &entry.node)), Some((0, &Node::Dir { opaque: true })));
+}
+
+#[test]
+fn a_hard_link_brings_a_file_of_the_layers_below_up() {
+    let below = [dir("a"), file("a/f", b"text"), Raw("a/l", b'2', "f", b"")];
+    let indexed = read_on(&below, &[Raw("b/h", b'1', "/a/f", b""), Raw("b/i", b'1', "b/h", b"")]).unwrap();
+    assert_eq!(paths(&indexed.tree), ["a", "a/f", "b", "b/h", "b/i"]);
+    let entry = |path: &str| indexed.tree.get(path.as_bytes()).unwrap();
+    for path in ["a/f", "b/h", "b/i"] {
+        assert_eq!((entry(path).link, entry(path).uid), (Some(1), 7), "{path}");
+        assert_eq!(entry(path).node, Node::File { size: 4, digest: None, offset: None });
+        assert_eq!(indexed.sources[path.as_bytes()], Source::Below(b"a/f"[..].into()));
+    }
+    assert_eq!(entry("a").uid, 7);
+    let indexed = read_on(&below, &[Raw("h", b'1', "a/f", b""), file("a/f", b"new")]).unwrap();
+    assert_eq!(indexed.sources.len(), 1, "only the old name needs the bytes below");
+    assert_eq!(indexed.tree.get(b"h").unwrap().link, None);
+    let indexed = read_on(&below, &[Raw("h", b'1', "a/l", b"")]).unwrap();
+    assert_eq!(indexed.tree.get(b"h").unwrap().node, Node::Symlink { target: b"f"[..].into() });
+}
+
+#[test]
+fn a_hard_link_to_what_is_not_there_is_refused() {
+    let below = [dir("a"), file("a/f", b"text")];
+    for before in [file("a/.wh.f", b""), file(".wh.a", b""), file("a/.wh..wh..opq", b""), file("a", b"")] {
+        let name = before.0;
+        assert!(read_on(&below, &[before, Raw("h", b'1', "a/f", b"")]).is_err(), "{name}");
+    }
+    for target in ["a", "", "/", "gone", "a/f/x", "a/../..", "../a/f"] {
+        assert!(read_on(&below, &[Raw("h", b'1', target, b"")]).is_err(), "{target}");
+    }
+}
+
+#[test]
+fn names_that_imply_many_directories_are_bounded_together() {
+    let long = record("path", &"x/".repeat(2000));
+    let members = |count: usize| {
+        let one = tar(&[Raw("p", b'x', "", &long), dir("d")]);
+        // Each has other parents.
+        (0..count).flat_map(|at| [tar(&[Raw("r", b'2', &format!("{at}"), b"")]), one.clone()].concat()).collect()
+    };
+    let read = |tar: Vec<u8>, most| index_within(&tar[..], &mut |_| Ok(None), most);
+    assert!(read(members(1), 5 << 20).is_ok());
+    let error = read(members(1), 3 << 20).unwrap_err().to_string();
+    assert!(error.contains("names and attributes"), "{error}");
+    let value = record("SCHILY.xattr.user.a", &"x".repeat(100_000));
+    let mut linked = tar(&[Raw("p", b'x', "", &value), file("f", b"")]);
+    linked.extend((0..20).flat_map(|at| tar(&[Raw(&format!("l{at}"), b'1', "f", b"")])));
+    assert!(read(linked.clone(), 3 << 20).is_ok());
+    assert!(read(linked, 1 << 20).is_err(), "each link has the attributes once more");
 }

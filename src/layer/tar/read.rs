@@ -13,6 +13,10 @@ const LONGEST_NAME: usize = 4096;
 const MOST_PIECES: usize = 1 << 20;
 /// Sparse files larger than this are refused: a few bytes in an archive stand for any number of zeros to be read.
 const LARGEST_SPARSE: u64 = 1 << 40;
+/// Digits of 2^64.
+const MOST_DIGITS: usize = 20;
+/// Extended headers of one member beyond this are refused.
+const MOST_EXTENSIONS: usize = 64;
 /// Extended attributes of one entry beyond this are refused.
 const MOST_XATTRS: usize = 1024;
 
@@ -90,7 +94,7 @@ impl<R: Read> Archive<R> {
     /// The next member; none at the end.
     pub fn next(&mut self) -> Result<Option<Member>> {
         let mut extension = Extension::default();
-        loop {
+        for _ in 0..=MOST_EXTENSIONS {
             self.skip()?;
             let Some(block) = self.block()? else { return Ok(None) };
             let size = numeric(&block[124..136])?;
@@ -109,6 +113,7 @@ impl<R: Read> Archive<R> {
                 _ => return self.member(&block, extension).map(Some),
             }
         }
+        Err(bad(format!("more than {MOST_EXTENSIONS} extended headers before a member")))
     }
 
     /// The stored bytes of the member at hand.
@@ -135,8 +140,28 @@ impl<R: Read> Archive<R> {
         Ok(())
     }
 
-    /// The next header block; none at two empty blocks or the end.
+    /// The next header block; none at two empty blocks or the end. After one empty block nothing else may come: some
+    /// readers would go on there.
     fn block(&mut self) -> Result<Option<[u8; BLOCK as usize]>> {
+        let Some(block) = self.any_block()? else { return Ok(None) };
+        if block.iter().all(|byte| *byte == 0) {
+            return match self.any_block()? {
+                Some(next) if next.iter().any(|byte| *byte != 0) => Err(bad("a header after an empty block")),
+                _ => Ok(None),
+            };
+        }
+        let sum: u64 = block
+            .iter()
+            .enumerate()
+            .map(|(at, byte)| if (148..156).contains(&at) { 32 } else { u64::from(*byte) })
+            .sum();
+        if numeric(&block[148..156])? != sum {
+            return Err(bad("a header's checksum is wrong"));
+        }
+        Ok(Some(block))
+    }
+
+    fn any_block(&mut self) -> Result<Option<[u8; BLOCK as usize]>> {
         let mut block = [0; BLOCK as usize];
         let mut got = 0;
         while got < block.len() {
@@ -147,17 +172,6 @@ impl<R: Read> Archive<R> {
             }
         }
         self.at += BLOCK;
-        if block.iter().all(|byte| *byte == 0) {
-            return Ok(None);
-        }
-        let sum: u64 = block
-            .iter()
-            .enumerate()
-            .map(|(at, byte)| if (148..156).contains(&at) { 32 } else { u64::from(*byte) })
-            .sum();
-        if numeric(&block[148..156])? != sum {
-            return Err(bad("a header's checksum is wrong"));
-        }
         Ok(Some(block))
     }
 
@@ -199,7 +213,7 @@ impl<R: Read> Archive<R> {
         if behind > i64::MAX as u64 / 2 {
             return Err(bad("an impossible size"));
         }
-        let id = |field: &[u8]| numeric(field).and_then(|id| u32::try_from(id).map_err(|_| bad("an impossible owner")));
+        let id = |field: &[u8]| numeric(field).and_then(owner);
         let mut member = Member {
             path,
             link,
@@ -211,7 +225,11 @@ impl<R: Read> Archive<R> {
             mtime: extension
                 .mtime
                 .map_or_else(|| signed(&block[136..148]).map(|seconds| Time { seconds, nanos: 0 }), Ok)?,
-            device: if matches!(kind, b'3' | b'4') { (id(&block[329..337])?, id(&block[337..345])?) } else { (0, 0) },
+            device: if matches!(kind, b'3' | b'4') {
+                (device(&block[329..337])?, device(&block[337..345])?)
+            } else {
+                (0, 0)
+            },
             xattrs: extension.xattrs,
             stored,
             pieces: None,
@@ -243,8 +261,12 @@ impl<R: Read> Archive<R> {
             let mut next = [0; BLOCK as usize];
             self.reader.read_exact(&mut next).map_err(|cause| bad("cannot read").because(cause))?;
             self.at += BLOCK;
+            let before = pieces.len();
             add(&next[..504], &mut pieces)?;
             more = next[504] == 1;
+            if pieces.len() == before && more {
+                return Err(bad("the map of a sparse file goes on without pieces"));
+            }
             if pieces.len() > MOST_PIECES {
                 return Err(bad("too many pieces of a sparse file"));
             }
@@ -280,7 +302,8 @@ impl<R: Read> Archive<R> {
     /// A number on a line of its own.
     fn line(&mut self) -> Result<u64> {
         let mut value: u64 = 0;
-        loop {
+        // More digits than any number has are zeros, and could go on for ever.
+        for _ in 0..=MOST_DIGITS {
             let mut byte = [0];
             match (self.read(&mut byte)?, byte[0]) {
                 (1, b'\n') => return Ok(value),
@@ -291,6 +314,7 @@ impl<R: Read> Archive<R> {
                 _ => return Err(bad("the map of a sparse file")),
             }
         }
+        Err(bad("a number of too many digits in the map of a sparse file"))
     }
 }
 
@@ -330,7 +354,7 @@ impl Extension {
             let text = std::str::from_utf8(value).ok();
             text.and_then(|text| text.parse::<u64>().ok()).ok_or_else(|| bad("a number in a PAX record"))
         };
-        let id = || number().and_then(|id| u32::try_from(id).map_err(|_| bad("an impossible owner")));
+        let id = || number().and_then(owner);
         match key {
             b"path" => self.path = Some(value.to_vec()),
             b"linkpath" => self.link = Some(value.to_vec()),
@@ -385,6 +409,15 @@ fn text(field: &[u8]) -> &[u8] {
     &field[..field.iter().position(|byte| *byte == 0).unwrap_or(field.len())]
 }
 
+/// A user or group. The largest number means "as it is" to chown(2).
+fn owner(id: u64) -> Result<u32> {
+    u32::try_from(id).ok().filter(|id| *id != u32::MAX).ok_or_else(|| bad(format!("an impossible owner: {id}")))
+}
+
+fn device(field: &[u8]) -> Result<u32> {
+    u32::try_from(numeric(field)?).map_err(|_| bad("an impossible device"))
+}
+
 /// Octal digits, or GNU's base 256 where the first bit is set.
 fn signed(field: &[u8]) -> Result<i64> {
     if field[0] & 0x80 != 0 {
@@ -409,3 +442,6 @@ fn signed(field: &[u8]) -> Result<i64> {
 fn numeric(field: &[u8]) -> Result<u64> {
     u64::try_from(signed(field)?).map_err(|_| bad("a negative number"))
 }
+
+#[cfg(test)]
+mod tests;
