@@ -14,7 +14,7 @@ use crate::error::{At, Error, Kind, Result};
 use crate::layer::compress::decompressor;
 use crate::layer::files::{Files, Opener, Stream, resolve};
 use crate::layer::tar::read::{Archive, Member};
-use crate::layer::tree::{Entry, Node, is_below, show, split};
+use crate::layer::tree::{Entry, LONGEST_PATH, Node, is_below, show, split};
 use crate::store::Store;
 use std::fs::{self, File};
 use std::io::{Read, Seek, SeekFrom, Write};
@@ -69,8 +69,13 @@ fn place(dest: &[u8], name: &[u8], plan: &mut Plan<'_>) -> Result<Box<[u8]>> {
     let (dir, last) = split(name).unwrap_or((b"", name));
     let dir = resolve(&Below { plan, dest }, dir)?.path;
     let dir = moved(dest, &dir);
+    let path = moved(&dir, last);
+    if path.len() > LONGEST_PATH {
+        let what = format!("malformed archive: it holds a path of more than {LONGEST_PATH} bytes");
+        return Err(Error::new(Kind::Dockerfile, what));
+    }
     plan.make_dirs(&dir, 0o755, None)?;
-    Ok(moved(&dir, last))
+    Ok(path)
 }
 
 fn put(
@@ -87,6 +92,10 @@ fn put(
     let (node, content) = match member.kind {
         b'5' => (Node::Dir { opaque: false }, Content::None),
         b'2' => (Node::Symlink { target: member.link.clone().into() }, Content::None),
+        b'3' if member.device == (0, 0) => {
+            let what = "malformed archive: a character device 0:0 hides files, as overlayfs has it";
+            return Err(Error::new(Kind::Dockerfile, what));
+        }
         b'3' => (Node::Char { major, minor }, Content::None),
         b'4' => (Node::Block { major, minor }, Content::None),
         b'6' => (Node::Fifo, Content::None),
@@ -173,7 +182,7 @@ impl Spool {
         Ok(Spool { file: Arc::new(file), end: 0, buffer: vec![0; BUFFER] })
     }
 
-    /// Takes the bytes of the current member; holes stay holes.
+    /// Takes the bytes of the current member; holes stay holes, and zeros become some.
     fn take(&mut self, member: &Member, reader: &mut Archive<Stream>) -> Result<Content> {
         let failed = |cause| Error::new(Kind::System, "cannot write the archive's files to the store").because(cause);
         let offset = self.end;
@@ -192,7 +201,11 @@ impl Spool {
                 if count == 0 {
                     return Err(Error::new(Kind::Dockerfile, "malformed archive: it ends within a file"));
                 }
-                file.write_all(&self.buffer[..count]).map_err(failed)?;
+                match self.buffer[..count].iter().all(|byte| *byte == 0) {
+                    true => file.seek(SeekFrom::Current(count as i64)).map(drop),
+                    false => file.write_all(&self.buffer[..count]),
+                }
+                .map_err(failed)?;
                 left -= count as u64;
             }
         }

@@ -1,16 +1,13 @@
 //! What a RUN left in its upper directory, as a tree: overlayfs's whiteouts and marks turned into the tree's own,
 //! hard links by inode, sockets left out. The directory is ours and no process lives in it any more.
 
-use super::tree::{Entry, Node, Time, Tree, Xattrs, child};
+use super::tree::{Entry, LONGEST_PATH, Node, Time, Tree, Xattrs, child};
 use crate::error::{At, Error, Kind, Result};
 use rustix::fs::{AtFlags, CWD, FileType, OFlags, Stat};
 use std::collections::HashMap;
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::Path;
-
-/// Deeper trees are refused: no tool could read them back by path.
-const LONGEST_PATH: usize = 4096;
 
 /// The tree of a directory, without digests.
 pub(super) fn harvest(dir: &Path) -> Result<Tree> {
@@ -30,9 +27,6 @@ struct Harvest<'a> {
 
 impl Harvest<'_> {
     fn directory(&mut self, path: &[u8]) -> Result<()> {
-        if path.len() > LONGEST_PATH {
-            return Err(Error::new(Kind::Step, format!("the step made a path of more than {LONGEST_PATH} bytes")));
-        }
         let at = self.dir.join(OsStr::from_bytes(path));
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let fd = rustix::fs::openat(CWD, &at, flags, rustix::fs::Mode::empty()).at("read", &at)?;
@@ -49,6 +43,9 @@ impl Harvest<'_> {
     }
 
     fn entry(&mut self, path: Box<[u8]>, stat: &Stat) -> Result<()> {
+        if path.len() > LONGEST_PATH {
+            return Err(Error::new(Kind::Step, format!("the step made a path of more than {LONGEST_PATH} bytes")));
+        }
         let at = self.dir.join(OsStr::from_bytes(&path));
         let device = (rustix::fs::major(stat.st_rdev), rustix::fs::minor(stat.st_rdev));
         let kind = FileType::from_raw_mode(stat.st_mode);

@@ -5,7 +5,7 @@
 //! the metadata that it has there, and a file that a hard link names is brought up from there with its parents.
 
 use super::tar::read::{Archive, Member};
-use super::tree::{Entry, Node, Time, Tree, child, name, parent, show};
+use super::tree::{Entry, LONGEST_PATH, Node, Time, Tree, child, name, parent, show};
 use crate::error::{Error, Kind, Result};
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::Read;
@@ -16,8 +16,6 @@ const MOST_ENTRIES: usize = 5_000_000;
 /// Bytes of paths, links, attributes and maps of sparse files of one layer beyond this are refused: one long name
 /// implies thousands of directories with names of their own.
 const MOST_TEXT: usize = 512 << 20;
-/// Paths longer than this are refused (PATH_MAX): links of a layer could put long ones together.
-const LONGEST_PATH: usize = 4096;
 /// Links followed on one name.
 const MOST_LINKS: usize = 255;
 
@@ -83,11 +81,6 @@ fn refuse(member: &Member, what: &str) -> Error {
         .hint("the archive is damaged or hostile; nothing of it was used")
 }
 
-/// Marks that overlayfs obeys: in an archive they could show any path of other layers.
-fn of_overlay(name: &[u8]) -> bool {
-    name.starts_with(b"trusted.overlay.") || name.starts_with(b"user.overlay.")
-}
-
 impl Builder<'_> {
     /// Takes the next entry of the archive.
     fn add(&mut self, member: &Member) -> Result<()> {
@@ -117,7 +110,7 @@ impl Builder<'_> {
             uid: member.uid,
             gid: member.gid,
             mtime: member.mtime,
-            xattrs: member.xattrs.iter().filter(|(name, _)| !of_overlay(name)).cloned().collect(),
+            xattrs: member.xattrs.clone(),
             link: None,
         };
         entry.node = match member.kind {

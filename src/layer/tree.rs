@@ -4,6 +4,10 @@
 use crate::digest::Digest;
 use std::collections::HashMap;
 
+/// Longer paths are refused: below a store, whose own path comes before them, no system call takes more than PATH_MAX
+/// (4096).
+pub const LONGEST_PATH: usize = 3072;
+
 /// All entries of one layer, sorted by path (bytes, `/` lowest, so that a directory stands right before what is in it).
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Tree {

@@ -11,8 +11,9 @@ const LARGEST_EXTENSION: u64 = 1 << 20;
 const LONGEST_NAME: usize = 4096;
 /// Pieces of a sparse file beyond this are refused.
 const MOST_PIECES: usize = 1 << 20;
-/// Sparse files larger than this are refused: a few bytes in an archive stand for any number of zeros to be read.
-const LARGEST_SPARSE: u64 = 1 << 40;
+/// Sparse files of one archive that are together larger than this are refused: a few bytes stand for any number of
+/// zeros, which are read, hashed and written into layers as such.
+const LARGEST_SPARSE: u64 = 16 << 30;
 /// Digits of 2^64.
 const MOST_DIGITS: usize = 20;
 /// Extended headers of one member beyond this are refused.
@@ -41,7 +42,7 @@ pub struct Member {
     pub mtime: Time,
     /// Of devices.
     pub device: (u32, u32),
-    /// Extended attributes, sorted.
+    /// Extended attributes, sorted; overlayfs's own are left out.
     pub xattrs: Xattrs,
     /// Bytes stored in the archive.
     pub stored: u64,
@@ -57,6 +58,8 @@ pub struct Archive<R> {
     at: u64,
     left: u64,
     pad: u64,
+    /// The size of all sparse files so far.
+    sparse: u64,
 }
 
 /// What extended headers say about the next member.
@@ -88,7 +91,7 @@ fn bad(what: impl Into<String>) -> Error {
 impl<R: Read> Archive<R> {
     /// Begins at the reader's place.
     pub fn new(reader: R) -> Archive<R> {
-        Archive { reader, at: 0, left: 0, pad: 0 }
+        Archive { reader, at: 0, left: 0, pad: 0, sparse: 0 }
     }
 
     /// The next member; none at the end.
@@ -243,6 +246,12 @@ impl<R: Read> Archive<R> {
         }
         member.offset = self.at;
         check_pieces(&member)?;
+        if member.pieces.is_some() {
+            self.sparse = self.sparse.saturating_add(member.size);
+            if self.sparse > LARGEST_SPARSE {
+                return Err(bad(format!("sparse files of more than {LARGEST_SPARSE} bytes")));
+            }
+        }
         Ok(member)
     }
 
@@ -320,9 +329,6 @@ impl<R: Read> Archive<R> {
 
 fn check_pieces(member: &Member) -> Result<()> {
     let Some(pieces) = &member.pieces else { return Ok(()) };
-    if member.size > LARGEST_SPARSE {
-        return Err(bad(format!("a sparse file of {} bytes", member.size)));
-    }
     let (mut end, mut stored) = (0_u64, 0_u64);
     for (offset, length) in pieces {
         let next = offset.checked_add(*length).filter(|next| *offset >= end && *next <= member.size);
@@ -374,9 +380,8 @@ impl Extension {
                 self.sparse.map = numbers.map_err(|_| bad("the map of a sparse file"))?;
             }
             _ => {
-                if let Some(name) =
-                    key.strip_prefix(b"SCHILY.xattr.").filter(|name| !name.is_empty() && name.len() < 256)
-                {
+                let name = key.strip_prefix(b"SCHILY.xattr.");
+                if let Some(name) = name.filter(|name| !name.is_empty() && name.len() < 256 && !of_overlay(name)) {
                     self.xattrs.retain(|(known, _)| known.as_ref() != name);
                     self.xattrs.push((name.into(), value.into()));
                     self.xattrs.sort();
@@ -389,6 +394,11 @@ impl Extension {
         }
         if self.sparse.map.len() > 2 * MOST_PIECES { Err(bad("too many pieces of a sparse file")) } else { Ok(()) }
     }
+}
+
+/// Marks that overlayfs obeys: in an archive they could show any path of other layers.
+fn of_overlay(name: &[u8]) -> bool {
+    name.starts_with(b"trusted.overlay.") || name.starts_with(b"user.overlay.")
 }
 
 /// Seconds with an optional fraction.

@@ -137,6 +137,11 @@ fn the_map_of_a_sparse_file_ends() {
         assert!(pieces(map, size).is_err(), "{map} {size}");
     }
     assert!(pieces("18446744073709551615,2,0,2", "9").is_err());
+    // Of many files each may be small enough.
+    let records = [record("GNU.sparse.map", "0,4"), record("GNU.sparse.size", "1073741824")].concat();
+    let one = tar(&[Raw("p", b'x', "", &records), file("f", b"1234")]);
+    assert!(read(&one.repeat(16)).is_ok());
+    refused(&one.repeat(17), "sparse files of more than");
 }
 
 /// What a program prints; none if it is not here.
