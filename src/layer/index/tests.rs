@@ -220,15 +220,10 @@ fn a_hard_link_to_what_is_not_there_is_refused() {
 
 #[test]
 fn names_that_imply_many_directories_are_bounded_together() {
-    let long = record("path", &"x/".repeat(2000));
-    let members = |count: usize| {
-        let one = tar(&[Raw("p", b'x', "", &long), dir("d")]);
-        // Each has other parents.
-        (0..count).flat_map(|at| [tar(&[Raw("r", b'2', &format!("{at}"), b"")]), one.clone()].concat()).collect()
-    };
+    let long = tar(&[Raw("p", b'x', "", &record("path", &"x/".repeat(1400))), dir("d")]);
     let read = |tar: Vec<u8>, most| index_within(&tar[..], &mut |_| Ok(None), most);
-    assert!(read(members(1), 5 << 20).is_ok());
-    let error = read(members(1), 3 << 20).unwrap_err().to_string();
+    assert!(long.len() < 5000 && read(long.clone(), 3 << 20).is_ok());
+    let error = read(long, 1 << 20).unwrap_err().to_string();
     assert!(error.contains("names and attributes"), "{error}");
     let value = record("SCHILY.xattr.user.a", &"x".repeat(100_000));
     let mut linked = tar(&[Raw("p", b'x', "", &value), file("f", b"")]);
