@@ -5,4 +5,5 @@ pub mod args;
 pub mod failure;
 pub mod login;
 pub mod operand;
+pub mod output;
 pub mod request;

@@ -1,7 +1,8 @@
 //! Who we are to a registry: its challenge becomes the value of an `Authorization` header (RFC 9110, section 11; the
 //! token specification of distribution, and its OAuth2 form for identity tokens).
 
-use super::transport::{Answer, Ask, Body, bounded, send};
+use super::reference::is_local;
+use super::transport::{Answer, Ask, Body, bounded, host_of, send};
 use super::{Credential, Reference};
 use crate::error::{Error, Kind, Result};
 use base64::Engine as _;
@@ -38,7 +39,7 @@ pub(super) fn authorize(
         Challenge::Basic => None,
     });
     if let Some((realm, service)) = bearer {
-        if !realm.starts_with("https://") && !(realm.starts_with("http://") && name.is_local()) {
+        if !may_be_asked(realm, name) {
             return Err(denied(name, "the registry asks for a token from nowhere"));
         }
         let token = match credential {
@@ -53,6 +54,12 @@ pub(super) fn authorize(
         }
         _ => Err(denied(name, "the registry asks for a user and a password")),
     }
+}
+
+/// A token server gets the password: over an encrypted connection, or within this machine.
+fn may_be_asked(realm: &str, name: &Reference) -> bool {
+    let within = name.is_local() && is_local(&host_of(realm));
+    realm.starts_with("https://") || (within && realm.starts_with("http://"))
 }
 
 fn basic(user: &str, password: &str) -> String {
@@ -183,6 +190,19 @@ mod tests {
         assert_eq!(challenge("bearer realm=https://a/t"), bearer("https://a/t", None));
         assert_eq!(challenge("Basic realm=\"x\""), Some(Challenge::Basic));
         assert_eq!((challenge("Negotiate"), challenge("")), (None, None));
+    }
+
+    #[test]
+    fn a_password_goes_unencrypted_to_this_machine_alone() {
+        let (local, far) = ("localhost:5000/a", "r.example/a");
+        let asked = |realm: &str, name: &str| may_be_asked(realm, &name.parse().expect("a name"));
+        assert!(asked("https://t.example/t", far) && asked("https://t.example/t", local));
+        assert!(asked("http://127.0.0.1:1/t", local) && !asked("http://127.0.0.1:1/t", far));
+        for realm in
+            ["http://t.example/t", "http://localhost@t.example/", "http://localhost.t.example/", "ftp://localhost/", ""]
+        {
+            assert!(!asked(realm, local), "{realm}");
+        }
     }
 
     #[test]
