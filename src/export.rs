@@ -140,7 +140,7 @@ pub const EXPORTERS: &[Row] = &[
 pub fn help() -> String {
     EXPORTERS
         .iter()
-        .map(|row| format!("  type={:<8}{} ({})\n", row.name, row.help, row.attributes.join(", ")))
+        .map(|row| format!("  type={:<9}{} ({})\n", row.name, row.help, row.attributes.join(", ")))
         .collect()
 }
 
