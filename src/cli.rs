@@ -1,7 +1,9 @@
-//! The command line: what was typed (`args`), what it means (`request`), and how an error is printed (`failure`).
-//! The environment is read here and nowhere below.
+//! The command line: what was typed (`args`), what it means (`request`), who one is to registries (`login`), and how an
+//! error is printed (`failure`). The environment is read here and nowhere below.
 
 pub mod args;
 pub mod failure;
+pub mod login;
 pub mod operand;
+pub mod output;
 pub mod request;

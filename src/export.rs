@@ -5,10 +5,13 @@ mod layout;
 mod named;
 mod output;
 mod plain;
+pub mod registry;
 
 use crate::error::{Error, Kind, Result};
+use crate::image::manifest::{Flavor, Packing};
 use crate::image::{Image, Refs};
 use crate::layer::{Compression, Layers};
+use crate::registry::Settings;
 use frontend::diagnostic::closest;
 use oci_spec::image::Descriptor;
 use std::collections::BTreeMap;
@@ -17,12 +20,24 @@ use std::path::PathBuf;
 /// Takes images somewhere.
 pub trait Exporter {
     /// Does it. Blobs of bases that are missing were fetched before, if [`Exporter::needs_bytes`] said so.
-    fn export(&self, images: &[Image], layers: &Layers) -> Result<Exported>;
+    fn export(&self, images: &[Image], layers: &Layers, watch: &Watch<'_>) -> Result<Exported>;
     /// Whether the bytes of all layers must be there.
     fn needs_bytes(&self) -> bool;
     /// For people: `exporting to OCI image format`.
     fn title(&self) -> &'static str;
 }
+
+/// What goes on during an export.
+#[derive(Clone, Copy)]
+pub struct Watch<'a> {
+    /// Told of a transfer: what, bytes so far and in all.
+    pub progress: &'a (dyn Fn(&str, u64, u64) + Sync),
+    /// Whether to give up.
+    pub stop: &'a (dyn Fn() -> bool + Sync),
+}
+
+/// Nobody looks, nothing stops it.
+pub const UNWATCHED: Watch<'static> = Watch { progress: &|_, _, _| {}, stop: &|| false };
 
 /// What came out, for `--metadata-file`.
 #[derive(Clone, Debug, Default)]
@@ -55,6 +70,8 @@ pub struct Wanted {
     pub names: Vec<String>,
     /// Seconds since 1970: now, or SOURCE_DATE_EPOCH.
     pub now: i64,
+    /// How registries are reached.
+    pub settings: Settings,
 }
 
 const PACKING: [&str; 4] = ["compression", "compression-level", "force-compression", "oci-mediatypes"];
@@ -87,10 +104,11 @@ pub const EXPORTERS: &[Row] = &[
     },
     Row {
         name: "image",
-        help: "the store, under a name",
+        help: "the store, under a name, and with push=true a registry too",
         attributes: &[
             "name",
             "push",
+            "push-by-digest",
             "store",
             "unpack",
             PACKING[0],
@@ -101,13 +119,28 @@ pub const EXPORTERS: &[Row] = &[
         ],
         make: named::image,
     },
+    Row {
+        name: "registry",
+        help: "a registry: what --push means",
+        attributes: &[
+            "name",
+            "push",
+            "push-by-digest",
+            PACKING[0],
+            PACKING[1],
+            PACKING[2],
+            PACKING[3],
+            "rewrite-timestamp",
+        ],
+        make: registry::registry,
+    },
 ];
 
 /// The rows for people: what follows `kiln build --help`.
 pub fn help() -> String {
     EXPORTERS
         .iter()
-        .map(|row| format!("  type={:<8}{} ({})\n", row.name, row.help, row.attributes.join(", ")))
+        .map(|row| format!("  type={:<9}{} ({})\n", row.name, row.help, row.attributes.join(", ")))
         .collect()
 }
 
@@ -119,10 +152,6 @@ pub fn exporter(wanted: &Wanted) -> Result<Box<dyn Exporter>> {
     })?;
     if let Some(key) = wanted.attributes.keys().find(|key| !row.attributes.contains(&key.as_str())) {
         return Err(unknown(&format!("attribute of type={}", row.name), key, row.attributes));
-    }
-    if wanted.attributes.get("push").is_some_and(|push| push != "false") {
-        return Err(Error::new(Kind::Usage, "push=true is not there yet")
-            .hint("export with type=oci and push with `skopeo copy`"));
     }
     (row.make)(wanted)
 }
@@ -157,6 +186,16 @@ impl Wanted {
             _ => Err(Error::new(Kind::Usage, format!("type={} needs dest=", self.kind))
                 .hint("a path, or `-` for standard output")),
         }
+    }
+
+    /// How blobs are made; `oci` if nothing is said of the media types.
+    fn packing(&self, oci: bool) -> Result<Packing> {
+        self.flag("rewrite-timestamp", true)?;
+        Ok(Packing {
+            compression: self.compression()?,
+            force: self.flag("force-compression", false)?,
+            flavor: if self.flag("oci-mediatypes", oci)? { Flavor::Oci } else { Flavor::Docker },
+        })
     }
 
     fn compression(&self) -> Result<Compression> {
@@ -203,8 +242,8 @@ pub fn save(layers: &Layers, name: &str, dest: &str, format: &str, now: i64) -> 
         }
     }
     let attributes = BTreeMap::from([("dest".to_owned(), dest.to_owned())]);
-    let wanted = Wanted { kind: format.to_owned(), attributes, names: vec![entry.name], now };
-    exporter(&wanted)?.export(&images, layers).map(drop)
+    let wanted = Wanted { kind: format.to_owned(), attributes, names: vec![entry.name], now, ..Wanted::default() };
+    exporter(&wanted)?.export(&images, layers, &UNWATCHED).map(drop)
 }
 
 #[cfg(test)]

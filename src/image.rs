@@ -7,6 +7,7 @@
 
 pub mod list;
 pub mod manifest;
+pub mod pull;
 pub mod refs;
 
 pub use refs::Refs;

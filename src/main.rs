@@ -23,8 +23,10 @@ mod sys;
 use clap::Parser as _;
 use cli::args::{self, Cli, Command};
 use cli::failure;
+use cli::login;
 use cli::request::{self, BuildRequest, Environment};
 use error::{Error, Kind, Result};
+use frontend::platform::Platform;
 use layer::{Flavour, Layers};
 use std::io::{IsTerminal as _, Write as _};
 use std::process::ExitCode;
@@ -58,6 +60,11 @@ fn run(cli: Cli, color: bool) -> Result<ExitCode> {
         maximum: rustix::process::getrlimit(rustix::process::Resource::Core).maximum,
     };
     let _ = rustix::process::setrlimit(rustix::process::Resource::Core, no_cores);
+    match &cli.command {
+        Command::Login(args) => return login::login(args, &env).map(|()| ExitCode::SUCCESS),
+        Command::Logout { registry } => return login::logout(registry, &env).map(|()| ExitCode::SUCCESS),
+        _ => {}
+    }
     // Nothing may have started a thread before this.
     let identity = sys::userns::enter().map_err(|cause| Error::new(Kind::System, cause))?;
     let store = Store::open(&root)?;
@@ -77,6 +84,20 @@ fn run(cli: Cli, color: bool) -> Result<ExitCode> {
             drop(out);
             export::save(&layers, &args.image, &args.output, &args.format, now())?;
         }
+        Command::Pull { name, platform, quiet } => {
+            let platform = platform.as_deref().map_or(Ok(Platform::host()), Platform::parse);
+            let platform = platform.map_err(|cause| Error::new(Kind::Usage, cause))?;
+            let pulled = image::pull::pull(&layers, &name, &platform, &login::settings(&env), now())?;
+            if !quiet {
+                print(&mut out, &pulled)?;
+            }
+        }
+        Command::Push(args) => {
+            let pushed = login::push(&args, &layers, &env)?;
+            print(&mut out, &pushed)?;
+        }
+        // These were done above: they need no store.
+        Command::Login(_) | Command::Logout { .. } => {}
         Command::Prune(args) => {
             let keep = if args.all { 0 } else { request::age(args.keep.as_deref().unwrap_or("7d"))? };
             drop((layers, store));
@@ -93,6 +114,10 @@ fn run(cli: Cli, color: bool) -> Result<ExitCode> {
         }
     }
     Ok(ExitCode::SUCCESS)
+}
+
+fn print(out: &mut impl std::io::Write, text: &str) -> Result<()> {
+    writeln!(out, "{text}").map_err(|cause| Error::new(Kind::Export, "cannot print the result").because(cause))
 }
 
 fn build_image(

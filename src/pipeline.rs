@@ -253,7 +253,11 @@ impl<'a> Build<'a> {
             self.next_step += 1;
             self.event(&Event::Begin { step, name: exporter.title().to_owned() });
             let result = if exporter.needs_bytes() { self.machine.fetch_all(images, step.0) } else { Ok(()) };
-            let result = result.and_then(|()| exporter.export(images, &self.machine.layers));
+            let progress = |what: &str, done: u64, total: u64| {
+                self.event(&Event::Transfer { step, what: what.to_owned(), done, total: Some(total) });
+            };
+            let watch = export::Watch { progress: &progress, stop: &|| self.machine.stop.is_stopped() };
+            let result = result.and_then(|()| exporter.export(images, &self.machine.layers, &watch));
             let outcome = result.as_ref().map_or_else(|error| Outcome::Failed(error.to_string()), |_| Outcome::Done);
             self.event(&Event::End { step, outcome, took: began.elapsed() });
             let made = result?;

@@ -1,8 +1,14 @@
-//! The distribution protocol, as far as an anonymous reader needs it (OCI distribution specification). Knows nothing of
-//! images, layers or the cache.
+//! The distribution protocol (OCI distribution specification): pulling, pushing, and who one is to a registry.
+//! Knows nothing of images, layers or the cache.
 
+mod auth;
 pub mod client;
+mod helper;
+pub mod login;
+pub mod push;
 pub mod reference;
+mod transport;
 
 pub use client::{Client, Settings};
+pub use login::{Credential, Logins};
 pub use reference::Reference;

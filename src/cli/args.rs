@@ -16,8 +16,12 @@ const EXIT_CODES: &str = "Exit codes: 0 done; 1 the build failed (Dockerfile, st
 3 the store is damaged; 4 the system refuses something; 130 interrupted.
 
 Environment: KILN_ROOT is the store's folder (else $XDG_DATA_HOME/kiln, ~/.local/share/kiln, or /var/lib/kiln for root); \
-SOURCE_DATE_EPOCH is the latest time that an image may hold; HTTP_PROXY, HTTPS_PROXY, NO_PROXY; NO_COLOR; \
+SOURCE_DATE_EPOCH is the latest time that an image may hold; \
+DOCKER_CONFIG is the folder of Docker's config.json, with the logins (else ~/.docker); HTTP_PROXY, HTTPS_PROXY, NO_PROXY; NO_COLOR; \
 KILN_EVENT_LOG appends every event to a file.";
+
+const LOGIN: &str = "The credential is tried first. It is kept by the helper that Docker's config.json names (credHelpers, \
+credsStore), else in that file itself, which only you can read: $DOCKER_CONFIG/config.json, or ~/.docker/config.json.";
 
 /// What can be written behind `--output` and `--progress`.
 fn tables() -> String {
@@ -47,6 +51,28 @@ pub enum Command {
     },
     /// Write images as a tarball.
     Save(Save),
+    /// Bring an image of a registry into the store, under its name.
+    Pull {
+        /// The image.
+        name: String,
+        /// Which of several images [default: this machine's].
+        #[arg(long, value_name = "OS/ARCH")]
+        platform: Option<String>,
+        /// Print nothing.
+        #[arg(short, long)]
+        quiet: bool,
+    },
+    /// Push an image of the store to a registry; the digest of what stands there is printed.
+    Push(Push),
+    /// Keep who you are to a registry, for `docker` and `kiln` alike.
+    #[command(after_help = LOGIN)]
+    Login(Login),
+    /// Forget who you are to a registry.
+    Logout {
+        /// Host and port of the registry.
+        #[arg(default_value = "docker.io")]
+        registry: String,
+    },
     /// Free what no image and no recent build needs.
     Prune(Prune),
     /// Say what this machine lets kiln do, what is missing, and what would lift it.
@@ -133,10 +159,13 @@ pub struct Build {
     /// Write what came out to a file, as JSON.
     #[arg(long, value_name = "PATH")]
     pub metadata_file: Option<PathBuf>,
-    /// Where the image goes: type=oci|docker|local|tar|image,dest=PATH,...; DIR is type=local; `-` is a tarball on
+    /// Where the image goes: type=oci|docker|local|tar|image|registry,dest=PATH,...; DIR is type=local; `-` is a tarball on
     /// standard output (may repeat).
     #[arg(short, long, value_name = "type=TYPE,...")]
     pub output: Vec<String>,
+    /// Push the image under its names: the same as --output=type=registry.
+    #[arg(long)]
+    pub push: bool,
     /// Keep the image in the store: what kiln does anyway.
     #[arg(long)]
     pub load: bool,
@@ -160,8 +189,6 @@ pub struct Build {
 /// Flags that are known but not there yet.
 #[derive(Debug, Default, Args)]
 pub struct Later {
-    #[arg(long, hide = true)]
-    push: bool,
     #[arg(long, hide = true)]
     annotation: Vec<String>,
     #[arg(long, hide = true)]
@@ -191,8 +218,7 @@ pub struct Later {
 impl Later {
     /// The first of them that was used.
     pub fn used(&self) -> Option<&'static str> {
-        let given: [(&'static str, bool); 13] = [
-            ("--push", self.push),
+        let given: [(&'static str, bool); 12] = [
             ("--annotation", !self.annotation.is_empty()),
             ("--attest", !self.attest.is_empty()),
             ("--builder", self.builder.is_some()),
@@ -232,6 +258,41 @@ pub struct Save {
     /// docker or oci.
     #[arg(long, default_value = "docker", value_parser = ["docker", "oci"])]
     pub format: String,
+}
+
+/// `kiln push`.
+#[derive(Debug, Args)]
+pub struct Push {
+    /// A name, or the beginning of an image id.
+    pub image: String,
+    /// The name to push to [default: the image's own].
+    pub dest: Option<String>,
+    /// gzip, zstd or uncompressed, for layers that no registry gave.
+    #[arg(long, value_name = "HOW", default_value = "gzip")]
+    pub compression: String,
+    /// oci or docker: whose media types the manifest has.
+    #[arg(long, default_value = "oci", value_parser = ["docker", "oci"])]
+    pub format: String,
+    /// Print nothing but the digest.
+    #[arg(short, long)]
+    pub quiet: bool,
+}
+
+/// `kiln login`.
+#[derive(Debug, Args)]
+pub struct Login {
+    /// Host and port of the registry.
+    #[arg(default_value = "docker.io")]
+    pub registry: String,
+    /// The user.
+    #[arg(short, long, value_name = "NAME")]
+    pub username: Option<String>,
+    /// The password; other processes can see it here, so --password-stdin is better.
+    #[arg(short, long, value_name = "PASSWORD", conflicts_with = "password_stdin")]
+    pub password: Option<String>,
+    /// Read the password from standard input.
+    #[arg(long)]
+    pub password_stdin: bool,
 }
 
 /// `kiln prune`.

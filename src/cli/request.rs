@@ -207,16 +207,12 @@ impl BuildRequest {
             pull: args.pull.unwrap_or(false),
             network,
             hosts: args.add_host.iter().map(|text| host(text)).collect::<Result<_>>()?,
-            outputs: args
-                .output
-                .iter()
-                .map(|text| output(text, &args.tag, epoch.unwrap_or(now)))
-                .collect::<Result<_>>()?,
+            outputs: super::output::outputs(args, epoch.unwrap_or(now), &super::login::settings(env))?,
             iidfile: args.iidfile.clone(),
             metadata_file: args.metadata_file.clone(),
             quiet: args.quiet || args.progress == "quiet",
             epoch,
-            settings: Settings { proxy: ureq::Proxy::try_from_env() },
+            settings: super::login::settings(env),
         })
     }
 }
@@ -346,30 +342,6 @@ fn host(text: &str) -> Result<(String, String)> {
     Ok((name.to_owned(), address.to_owned()))
 }
 
-/// `type=oci,dest=x`, a directory, or `-`.
-fn output(text: &str, names: &[String], now: i64) -> Result<Wanted> {
-    let mut wanted = Wanted { names: names.to_vec(), now, ..Wanted::default() };
-    if !text.contains('=') {
-        wanted.kind = if text == "-" { "tar" } else { "local" }.to_owned();
-        wanted.attributes.insert("dest".to_owned(), text.to_owned());
-        return Ok(wanted);
-    }
-    for field in text.split(',') {
-        let (key, value) = field.split_once('=').unwrap_or((field, "true"));
-        match key.trim() {
-            "type" => wanted.kind = value.to_owned(),
-            // A field without a key goes on with the one before: `name=a,b`.
-            key => drop(wanted.attributes.insert(key.to_owned(), value.to_owned())),
-        }
-    }
-    if wanted.kind.is_empty() {
-        return Err(usage(format!("--output {text}: there is no type=")).hint("for example `type=oci,dest=image.tar`"));
-    }
-    // Asked for early: a wrong attribute is no reason to build first.
-    crate::export::exporter(&wanted)?;
-    Ok(wanted)
-}
-
 /// The folder of the store.
 pub fn root(env: &Environment<'_>, is_root: bool) -> Result<PathBuf> {
     let set = |name: &str| (env.get)(name).filter(|value| !value.is_empty()).map(PathBuf::from);
@@ -465,11 +437,25 @@ mod tests {
         refused(&["--add-host=a:b"], "no IP address");
         refused(&["-o", "type=oic,dest=x"], "did you mean `oci`?");
         refused(&["-o", "dest=x"], "no type=");
-        refused(&["--push"], "--push is not there yet");
+        refused(&["--push"], "a name to push to");
+        refused(&["-o", "type=registry,name=a@sha256:12"], "digest");
+        refused(&["-o", "type=image,push=true,push-by-digest=true,name=r.io/a:1"], "without a tag");
         refused(&["--cache-to=type=local"], "--cache-to is not there yet");
         refused(&["--provenance=max"], "--provenance=false");
         refused(&["-t", "UPPER"], "must be lowercase");
         assert!(request(&["--provenance=false", "--sbom=false", "--load", "--rm", "--force-rm"]).is_ok());
+    }
+
+    #[test]
+    fn push_is_an_output_of_its_own_or_that_of_the_image() {
+        let kinds = |args: &[&str]| {
+            let outputs = request(args).expect("a request").outputs;
+            outputs.iter().map(|one| format!("{} {:?}", one.kind, one.attributes)).collect::<Vec<_>>().join("; ")
+        };
+        assert_eq!(kinds(&["--push", "-t", "a"]), "registry {}");
+        assert_eq!(kinds(&["--push", "-t", "a", "-o", "type=image"]), "image {\"push\": \"true\"}");
+        assert_eq!(kinds(&["--push", "-o", "type=registry,name=a,b/c"]), "registry {\"name\": \"a,b/c\"}");
+        assert_eq!(kinds(&["-o", "type=image,\"name=a,b\",push"]), "image {\"name\": \"a,b\", \"push\": \"true\"}");
     }
 
     #[test]

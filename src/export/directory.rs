@@ -2,7 +2,7 @@
 //! followed: every place is opened beneath its descriptor.
 
 use super::plain::folder;
-use super::{Exported, Exporter, Wanted};
+use super::{Exported, Exporter, Wanted, Watch};
 use crate::error::{At, Error, Kind, Result};
 use crate::image::Image;
 use crate::layer::tree::{Entry, Node, name, parent};
@@ -36,7 +36,7 @@ impl Exporter for Local {
         "exporting the files to a directory"
     }
 
-    fn export(&self, images: &[Image], layers: &Layers) -> Result<Exported> {
+    fn export(&self, images: &[Image], layers: &Layers, _: &Watch<'_>) -> Result<Exported> {
         for image in images {
             let dest =
                 if self.split.unwrap_or(images.len() > 1) { self.dest.join(folder(image)) } else { self.dest.clone() };

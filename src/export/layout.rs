@@ -2,10 +2,10 @@
 //! `manifest.json` that `docker load` of any version reads.
 
 use super::output::Output;
-use super::{Exported, Exporter, Wanted};
+use super::{Exported, Exporter, Wanted, Watch};
 use crate::digest::Digest;
 use crate::error::{At, Result};
-use crate::image::manifest::{Flavor, Packed, Packing, annotated, index, pack};
+use crate::image::manifest::{Packed, Packing, annotated, index, pack};
 use crate::image::{Image, refs, rfc3339};
 use crate::layer::Layers;
 use serde_json::json;
@@ -23,18 +23,11 @@ struct Layout {
 }
 
 fn layout(wanted: &Wanted, docker: bool) -> Result<Box<dyn Exporter>> {
-    let oci = wanted.flag("oci-mediatypes", !docker)?;
-    wanted.flag("rewrite-timestamp", true)?;
-    let packing = Packing {
-        compression: wanted.compression()?,
-        force: wanted.flag("force-compression", false)?,
-        flavor: if oci { Flavor::Oci } else { Flavor::Docker },
-    };
     Ok(Box::new(Layout {
         dest: wanted.dest()?,
         tar: wanted.flag("tar", true)?,
         names: wanted.all_names().iter().map(|name| refs::normal(name)).collect::<Result<_>>()?,
-        packing,
+        packing: wanted.packing(!docker)?,
         docker,
         now: wanted.now,
     }))
@@ -57,7 +50,7 @@ impl Exporter for Layout {
         if self.docker { "exporting to docker image format" } else { "exporting to oci image format" }
     }
 
-    fn export(&self, images: &[Image], layers: &Layers) -> Result<Exported> {
+    fn export(&self, images: &[Image], layers: &Layers, _: &Watch<'_>) -> Result<Exported> {
         let packed = images.iter().map(|image| pack(image, layers, self.packing)).collect::<Result<Vec<_>>>()?;
         let mut small: Vec<(Digest, Vec<u8>)> =
             packed.iter().map(|one| (Digest::of(&one.manifest), one.manifest.clone())).collect();

@@ -1,6 +1,8 @@
-//! type=image: the store, under the names that were given. Manifest and blobs are made when somebody wants them.
+//! type=image: the store, under the names that were given, and with push=true a registry too. Manifest and blobs are
+//! made when somebody wants them.
 
-use super::{Exported, Exporter, Wanted};
+use super::registry::Push;
+use super::{Exported, Exporter, Wanted, Watch};
 use crate::error::Result;
 use crate::image::{Image, Refs, refs};
 use crate::layer::Layers;
@@ -8,26 +10,33 @@ use crate::layer::Layers;
 struct Named {
     names: Vec<String>,
     now: i64,
+    push: Option<Push>,
 }
 
 pub(super) fn image(wanted: &Wanted) -> Result<Box<dyn Exporter>> {
-    wanted.compression()?;
-    let names = wanted.all_names().iter().map(|name| refs::normal(name)).collect::<Result<_>>()?;
-    Ok(Box::new(Named { names, now: wanted.now }))
+    wanted.packing(true)?;
+    let push = wanted.flag("push", false)?.then(|| Push::of(wanted)).transpose()?;
+    // What is pushed by its digest has no name of its own.
+    let by_digest = wanted.flag("push-by-digest", false)?;
+    let names = wanted.all_names().into_iter().filter(|_| !by_digest);
+    Ok(Box::new(Named { names: names.map(|name| refs::normal(&name)).collect::<Result<_>>()?, now: wanted.now, push }))
 }
 
 impl Exporter for Named {
     fn needs_bytes(&self) -> bool {
-        false
+        self.push.as_ref().is_some_and(Exporter::needs_bytes)
     }
 
     fn title(&self) -> &'static str {
-        "naming the image"
+        self.push.as_ref().map_or("naming the image", Exporter::title)
     }
 
-    fn export(&self, images: &[Image], layers: &Layers) -> Result<Exported> {
+    fn export(&self, images: &[Image], layers: &Layers, watch: &Watch<'_>) -> Result<Exported> {
         let refs = Refs::new(layers.store());
         self.names.iter().try_for_each(|name| refs.put(name, images, self.now))?;
-        Ok(Exported { descriptor: None, names: self.names.clone() })
+        match &self.push {
+            Some(push) => push.export(images, layers, watch),
+            None => Ok(Exported { descriptor: None, names: self.names.clone() }),
+        }
     }
 }

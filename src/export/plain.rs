@@ -1,7 +1,7 @@
 //! type=tar: the files of the image as one tarball, without layers.
 
 use super::output::Output;
-use super::{Exported, Exporter, Wanted};
+use super::{Exported, Exporter, Wanted, Watch};
 use crate::error::Result;
 use crate::image::Image;
 use crate::layer::tar::write;
@@ -35,7 +35,7 @@ impl Exporter for Tar {
         "exporting the files as a tarball"
     }
 
-    fn export(&self, images: &[Image], layers: &Layers) -> Result<Exported> {
+    fn export(&self, images: &[Image], layers: &Layers, _: &Watch<'_>) -> Result<Exported> {
         let mut out = Output::create(self.dest.as_deref(), 0)?;
         for image in images {
             let below = if self.split.unwrap_or(images.len() > 1) { Some(folder(image)) } else { None };

@@ -113,11 +113,16 @@ impl Reference {
 
     /// Whether the registry is this machine, where plain HTTP is usual.
     pub fn is_local(&self) -> bool {
-        let host = self.registry.rsplit_once(':').map_or(self.registry.as_str(), |(host, _)| host);
-        host == "localhost"
-            || host == "[::1]"
-            || host.parse::<std::net::Ipv4Addr>().is_ok_and(|address| address.is_loopback())
+        is_local(&self.registry)
     }
+}
+
+/// Whether a host, with its port if it has one, is this machine.
+pub(super) fn is_local(host: &str) -> bool {
+    let host = host.rsplit_once(':').map_or(host, |(host, _)| host);
+    host == "localhost"
+        || host == "[::1]"
+        || host.parse::<std::net::Ipv4Addr>().is_ok_and(|address| address.is_loopback())
 }
 
 impl fmt::Display for Reference {

@@ -211,6 +211,11 @@ impl Images {
         failure.into_inner().unwrap_or_default().map_or(Ok(()), Err)
     }
 
+    /// The registry's image that a blob was part of, if it came from a registry.
+    pub fn origin(&self, blob: &Digest) -> Option<Reference> {
+        fs::read_to_string(self.folder("origins").join(blob.hex())).ok()?.trim().parse().ok()
+    }
+
     fn fetch_one(&self, blob: &BaseBlob, watch: &Watch<'_>) -> Result<()> {
         if self.store.has(&blob.digest) {
             return Ok(());

@@ -1,0 +1,156 @@
+//! Who one is to registries: `kiln login`, `kiln logout`, and what of the environment says so to the other commands.
+
+use super::args;
+use super::request::Environment;
+use crate::error::{At, Error, Kind, Result};
+use crate::export::registry::{StoredPush, push as push_stored};
+use crate::layer::Layers;
+use crate::registry::login::Place;
+use crate::registry::{Client, Credential, Logins, Reference, Settings};
+use rustix::termios::{LocalModes, OptionalActions, tcgetattr, tcsetattr};
+use std::collections::BTreeMap;
+use std::io::{BufRead as _, IsTerminal as _, Read as _, Write as _};
+use std::path::PathBuf;
+
+/// A longer password is none.
+const LONGEST: u64 = 64 << 10;
+
+/// Proxies, and where credentials are kept.
+pub fn settings(env: &Environment<'_>) -> Settings {
+    let set = |name: &str| (env.get)(name).filter(|value| !value.is_empty()).map(PathBuf::from);
+    let folder = set("DOCKER_CONFIG").or_else(|| set("HOME").map(|home| home.join(".docker")));
+    let logins = Logins { file: folder.map(|folder| folder.join("config.json")) };
+    Settings { proxy: ureq::Proxy::try_from_env(), logins }
+}
+
+/// `kiln login`: tries the credential, then keeps it.
+pub fn login(args: &args::Login, env: &Environment<'_>) -> Result<()> {
+    let name = registry(&args.registry)?;
+    let credential = Credential::Password { user: user(args)?, password: password(args)? };
+    let settings = settings(env);
+    Client::new(&settings).check(&name, &credential).map_err(|error| error.context("cannot log in"))?;
+    let place = settings.logins.put(&name.registry, &credential)?;
+    match place {
+        Place::File(file) => {
+            say(&format!("logged in to {}; the password stands unencrypted in `{}`", name.registry, file.display()))
+        }
+        Place::Helper(helper) => {
+            say(&format!("logged in to {}; `docker-credential-{helper}` has the password", name.registry))
+        }
+    }
+}
+
+/// `kiln logout`.
+pub fn logout(text: &str, env: &Environment<'_>) -> Result<()> {
+    let name = registry(text)?.registry;
+    match settings(env).logins.remove(&name)? {
+        true => say(&format!("logged out of {name}")),
+        false => say(&format!("there was no login to {name}")),
+    }
+}
+
+/// `kiln push`.
+pub fn push(args: &args::Push, layers: &Layers, env: &Environment<'_>) -> Result<String> {
+    let attributes = BTreeMap::from([
+        ("compression".to_owned(), args.compression.clone()),
+        ("oci-mediatypes".to_owned(), (args.format == "oci").to_string()),
+    ]);
+    let wish = StoredPush { image: &args.image, dest: args.dest.as_deref(), attributes };
+    let pushed = push_stored(layers, wish, &settings(env))?;
+    Ok(if args.quiet { pushed.rsplit('@').next().unwrap_or_default().to_owned() } else { pushed })
+}
+
+/// A registry as a name, to ask it something that concerns no repository.
+fn registry(text: &str) -> Result<Reference> {
+    let host = text.trim_start_matches("https://").trim_start_matches("http://");
+    let host = host.strip_suffix("/v1/").or_else(|| host.strip_suffix("/v2/")).unwrap_or(host).trim_end_matches('/');
+    let bad =
+        || Error::new(Kind::Usage, format!("`{text}` is no registry")).hint("write its host, such as `r.example:5000`");
+    let host = if matches!(host, "index.docker.io" | "registry-1.docker.io") { "docker.io" } else { host };
+    if host.contains('/') {
+        return Err(bad());
+    }
+    let name: Reference = format!("{host}/login").parse().map_err(|_| bad())?;
+    if name.registry == host { Ok(name) } else { Err(bad()) }
+}
+
+fn user(args: &args::Login) -> Result<String> {
+    let user = match &args.username {
+        Some(user) => user.clone(),
+        None if args.password_stdin || !std::io::stdin().is_terminal() => {
+            return Err(Error::new(Kind::Usage, "there is no user").hint("add --username NAME"));
+        }
+        None => {
+            ask("user: ")?;
+            line()?
+        }
+    };
+    if user.is_empty() || user.contains(':') {
+        return Err(Error::new(Kind::Usage, "a user has a name, without a colon"));
+    }
+    Ok(user)
+}
+
+fn password(args: &args::Login) -> Result<String> {
+    let password = match &args.password {
+        Some(password) => password.clone(),
+        None if args.password_stdin => {
+            let mut text = String::new();
+            std::io::stdin().take(LONGEST).read_to_string(&mut text).at("read", "standard input")?;
+            text.trim_end_matches(['\n', '\r']).to_owned()
+        }
+        None if std::io::stdin().is_terminal() => unseen()?,
+        None => return Err(Error::new(Kind::Usage, "there is no password").hint("add --password-stdin")),
+    };
+    if password.is_empty() { Err(Error::new(Kind::Usage, "the password is empty")) } else { Ok(password) }
+}
+
+/// A line from the terminal that it does not show.
+fn unseen() -> Result<String> {
+    let stdin = std::io::stdin();
+    let before = tcgetattr(&stdin).at("read the settings of", "the terminal")?;
+    let mut quiet = before.clone();
+    quiet.local_modes.remove(LocalModes::ECHO);
+    ask("password: ")?;
+    tcsetattr(&stdin, OptionalActions::Flush, &quiet).at("change the settings of", "the terminal")?;
+    let answer = line();
+    // The terminal is as it was, whatever came.
+    let restored = tcsetattr(&stdin, OptionalActions::Flush, &before);
+    ask("\n")?;
+    restored.at("change the settings of", "the terminal")?;
+    answer
+}
+
+fn line() -> Result<String> {
+    let mut text = String::new();
+    std::io::stdin().lock().take(LONGEST).read_line(&mut text).at("read", "standard input")?;
+    Ok(text.trim_end_matches(['\n', '\r']).to_owned())
+}
+
+fn ask(text: &str) -> Result<()> {
+    std::io::stderr().write_all(text.as_bytes()).at("write", "standard error")
+}
+
+fn say(text: &str) -> Result<()> {
+    writeln!(std::io::stdout(), "{text}").at("write", "standard output")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_registry_is_a_host_however_it_is_written() {
+        for (text, host) in [
+            ("localhost:5000", "localhost:5000"),
+            ("https://r.example/v2/", "r.example"),
+            ("https://index.docker.io/v1/", "docker.io"),
+            ("docker.io", "docker.io"),
+        ] {
+            assert_eq!(registry(text).map(|name| name.registry).ok().as_deref(), Some(host));
+        }
+        for bad in ["", "a b", "r.example/team", "r", "user@r.example"] {
+            assert!(registry(bad).is_err(), "{bad}");
+        }
+    }
+}

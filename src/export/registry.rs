@@ -1,0 +1,212 @@
+//! type=registry: an image under each of its names at a registry; blobs first, several at once, then the manifests, the one
+//! with the name last, so that nobody ever finds an image with a part missing.
+
+use super::{Exported, Exporter, UNWATCHED, Wanted, Watch};
+use crate::digest::Digest;
+use crate::error::{Error, Kind, Result};
+use crate::image::manifest::{Packed, Packing, index, pack};
+use crate::image::{Image, Refs};
+use crate::layer::Layers;
+use crate::registry::push::{Sent, Upload};
+use crate::registry::{Client, Reference, Settings, client};
+use crate::source::image::Images;
+use oci_spec::image::Descriptor;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+/// Blobs that are sent at once.
+const AT_ONCE: usize = 4;
+
+/// A push to some names.
+pub(super) struct Push {
+    names: Vec<Reference>,
+    by_digest: bool,
+    packing: Packing,
+    settings: Settings,
+}
+
+pub(super) fn registry(wanted: &Wanted) -> Result<Box<dyn Exporter>> {
+    if !wanted.flag("push", true)? {
+        return Err(Error::new(Kind::Usage, "type=registry with push=false goes nowhere").hint("use type=image"));
+    }
+    Ok(Box::new(Push::of(wanted)?))
+}
+
+impl Push {
+    /// What an `--output` says of pushing.
+    pub(super) fn of(wanted: &Wanted) -> Result<Push> {
+        let by_digest = wanted.flag("push-by-digest", false)?;
+        let names = wanted.all_names().iter().map(|name| target(name, by_digest)).collect::<Result<Vec<_>>>()?;
+        if names.is_empty() {
+            return Err(Error::new(Kind::Usage, "there is no name to push to")
+                .hint("give a name to push to, such as `-t registry.example/team/app:1`"));
+        }
+        Ok(Push { names, by_digest, packing: wanted.packing(true)?, settings: wanted.settings.clone() })
+    }
+}
+
+/// A name that can be pushed to.
+fn target(name: &str, by_digest: bool) -> Result<Reference> {
+    let reference: Reference = name.parse().map_err(|cause: String| Error::new(Kind::Usage, cause))?;
+    if reference.digest.is_some() {
+        return Err(Error::new(Kind::Usage, format!("`{name}` has a digest: what is pushed decides its own"))
+            .hint("write the name with a tag, or push-by-digest=true"));
+    }
+    let tagged = name.rsplit('/').next().is_some_and(|last| last.contains(':'));
+    if by_digest && tagged {
+        return Err(Error::new(Kind::Usage, format!("push-by-digest=true needs a name without a tag: `{name}`")));
+    }
+    Ok(reference)
+}
+
+impl Exporter for Push {
+    fn needs_bytes(&self) -> bool {
+        true
+    }
+
+    fn title(&self) -> &'static str {
+        "pushing the image"
+    }
+
+    fn export(&self, images: &[Image], layers: &Layers, watch: &Watch<'_>) -> Result<Exported> {
+        let packed = images.iter().map(|image| pack(image, layers, self.packing)).collect::<Result<Vec<_>>>()?;
+        let top = match packed.as_slice() {
+            [one] => (one.descriptor.clone(), one.manifest.clone()),
+            several => index(several, self.packing.flavor)?,
+        };
+        let shipment = Shipment {
+            client: Client::new(&self.settings),
+            origins: Images::new(layers.store().clone(), &self.settings),
+            layers,
+            packed: &packed,
+            top: &top,
+            watch,
+        };
+        for (done, to) in self.names.iter().enumerate() {
+            shipment.send(to, &self.names[..done], self.by_digest)?;
+        }
+        let name = |to: &Reference| match self.by_digest {
+            true => format!("{}/{}@{}", to.registry, to.repository, top.0.digest()),
+            false => to.to_string(),
+        };
+        let names = self.names.iter().map(name).collect();
+        Ok(Exported { descriptor: Some(top.0), names })
+    }
+}
+
+/// What goes to each of the names.
+struct Shipment<'a> {
+    client: Client,
+    origins: Images,
+    layers: &'a Layers,
+    packed: &'a [Packed],
+    /// The manifest or index that the name will stand for.
+    top: &'a (Descriptor, Vec<u8>),
+    watch: &'a Watch<'a>,
+}
+
+impl Shipment<'_> {
+    /// `earlier` are names that have all of it already.
+    fn send(&self, to: &Reference, earlier: &[Reference], by_digest: bool) -> Result<()> {
+        let blobs: BTreeSet<(Digest, u64)> = self.packed.iter().flat_map(|one| one.blobs.iter().copied()).collect();
+        let blobs: Vec<(Digest, u64)> = blobs.into_iter().collect();
+        self.blobs(to, earlier, &blobs)?;
+        if self.packed.len() > 1 {
+            for one in self.packed {
+                let under = Reference { tag: None, digest: Some(Digest::of(&one.manifest)), ..to.clone() };
+                self.client.push_manifest(&under, one.descriptor.media_type().as_ref(), &one.manifest)?;
+            }
+        }
+        let (descriptor, bytes) = self.top;
+        let digest = by_digest.then(|| Digest::of(bytes));
+        let under = Reference { tag: to.tag.clone().filter(|_| !by_digest), digest, ..to.clone() };
+        self.client.push_manifest(&under, descriptor.media_type().as_ref(), bytes).map(drop)
+    }
+
+    fn blobs(&self, to: &Reference, earlier: &[Reference], blobs: &[(Digest, u64)]) -> Result<()> {
+        let (next, failure) = (AtomicUsize::new(0), Mutex::new(None));
+        let failed = || failure.lock().map_or(true, |failure| failure.is_some());
+        std::thread::scope(|scope| {
+            for _ in 0..AT_ONCE.min(blobs.len()) {
+                scope.spawn(|| {
+                    while let Some((digest, size)) = blobs.get(next.fetch_add(1, Ordering::SeqCst)) {
+                        let stop = || (self.watch.stop)() || failed();
+                        if stop() {
+                            return;
+                        }
+                        if let (Err(error), Ok(mut failure)) =
+                            (self.blob(to, earlier, digest, *size, &stop), failure.lock())
+                        {
+                            failure.get_or_insert(error);
+                        }
+                    }
+                });
+            }
+        });
+        if let Some(error) = failure.into_inner().unwrap_or_default() {
+            return Err(error);
+        }
+        if (self.watch.stop)() {
+            Err(Error::new(Kind::Interrupted, "interrupted; nothing has the name yet"))
+        } else {
+            Ok(())
+        }
+    }
+
+    fn blob(
+        &self,
+        to: &Reference,
+        earlier: &[Reference],
+        digest: &Digest,
+        size: u64,
+        stop: &(dyn Fn() -> bool + Sync),
+    ) -> Result<()> {
+        let what = format!("{digest:.19}");
+        let watch = client::Watch { progress: &|done| (self.watch.progress)(&what, done, size), stop };
+        let sources: Vec<Reference> = self.origins.origin(digest).into_iter().chain(earlier.iter().cloned()).collect();
+        let path = self.layers.store().blob_path(digest);
+        let sent = self.client.push_blob(to, Upload { digest, size, path: &path }, &sources, &watch)?;
+        if sent != Sent::Uploaded {
+            (self.watch.progress)(&what, size, size);
+        }
+        Ok(())
+    }
+}
+
+/// An image of the store to push.
+pub struct StoredPush<'a> {
+    /// Its name or id.
+    pub image: &'a str,
+    /// The name to push to, if it is another.
+    pub dest: Option<&'a str>,
+    /// `compression=` and `oci-mediatypes=`.
+    pub attributes: BTreeMap<String, String>,
+}
+
+/// `kiln push`: what stands at the registry afterwards, as `name@digest`.
+pub fn push(layers: &Layers, wish: StoredPush<'_>, settings: &Settings) -> Result<String> {
+    let refs = Refs::new(layers.store());
+    let entry = refs.get(wish.image)?.ok_or_else(|| {
+        Error::new(Kind::Usage, format!("there is no image `{}`", wish.image)).hint("`kiln images` lists them")
+    })?;
+    let to = wish.dest.unwrap_or(&entry.name).to_owned();
+    let wanted = Wanted {
+        kind: "registry".to_owned(),
+        attributes: wish.attributes,
+        names: vec![to],
+        settings: settings.clone(),
+        ..Wanted::default()
+    };
+    let exporter = super::exporter(&wanted)?;
+    let images = refs.images(&entry)?;
+    let mut missing: Vec<_> =
+        images.iter().flat_map(|image| &image.layers).filter_map(|layer| layers.missing_blob(layer)).collect();
+    missing.sort_by_key(|blob| blob.digest);
+    missing.dedup();
+    let source = Images::new(layers.store().clone(), settings);
+    source.fetch(&missing, UNWATCHED.progress, UNWATCHED.stop)?;
+    let exported = exporter.export(&images, layers, &UNWATCHED)?;
+    let digest = exported.descriptor.map(|descriptor| descriptor.digest().to_string()).unwrap_or_default();
+    Ok(format!("{}@{digest}", exported.names.join(",")))
+}

@@ -1,0 +1,28 @@
+//! `kiln pull`: an image of a registry, with all its blobs, under its name in the store.
+
+use super::{Image, Refs};
+use crate::digest::Digest;
+use crate::error::{Error, Kind, Result};
+use crate::layer::Layers;
+use crate::registry::Settings;
+use crate::source::image::{Images, Pull};
+use frontend::platform::Platform;
+
+/// Brings an image. What it is comes back: `name@digest`.
+pub fn pull(layers: &Layers, name: &str, platform: &Platform, settings: &Settings, now: i64) -> Result<String> {
+    if name.contains("://") {
+        return Err(Error::new(Kind::Usage, format!("`{name}` is no image of a registry")));
+    }
+    let source = Images::new(layers.store().clone(), settings);
+    let pinned = source.resolve(name, platform, Pull::Always)?;
+    let blobs: Vec<_> = pinned.layers.iter().map(|layer| layer.blob.clone()).collect();
+    let missing: Vec<_> = blobs.into_iter().filter(|blob| !layers.store().has(&blob.digest)).collect();
+    source.fetch(&missing, &|_, _, _| {}, &|| false)?;
+    let ids = pinned.layers.iter().map(|layer| layers.base(layer.diff_id, &layer.blob)).collect::<Result<Vec<_>>>()?;
+    let id = Digest::of(&pinned.config);
+    layers.store().put_blob(&pinned.config)?;
+    let image = Image { config: pinned.config, id, layers: ids, platform: platform.clone(), epoch: None };
+    Refs::new(layers.store()).put(name, &[image], now)?;
+    let short = pinned.name.split_once('@').map_or(pinned.name.as_str(), |(name, _)| name);
+    Ok(format!("{short}@{}", pinned.digest))
+}
