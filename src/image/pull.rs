@@ -4,6 +4,7 @@ use super::{Image, Refs};
 use crate::digest::Digest;
 use crate::error::{Error, Kind, Result};
 use crate::layer::Layers;
+use crate::layer::rootfs::Rootfs;
 use crate::registry::Settings;
 use crate::source::image::{Images, Pull};
 use frontend::platform::Platform;
@@ -18,10 +19,13 @@ pub fn pull(layers: &Layers, name: &str, platform: &Platform, settings: &Setting
     let blobs: Vec<_> = pinned.layers.iter().map(|layer| layer.blob.clone()).collect();
     let missing: Vec<_> = blobs.into_iter().filter(|blob| !layers.store().has(&blob.digest)).collect();
     source.fetch(&missing, &|_, _, _| {}, &|| false)?;
-    let ids = pinned.layers.iter().map(|layer| layers.base(layer.diff_id, &layer.blob)).collect::<Result<Vec<_>>>()?;
+    let mut rootfs = Rootfs::default();
+    for layer in &pinned.layers {
+        rootfs.layers.push(layers.base(layer.diff_id, &layer.blob, rootfs.top())?);
+    }
     let id = Digest::of(&pinned.config);
     layers.store().put_blob(&pinned.config)?;
-    let image = Image { config: pinned.config, id, layers: ids, platform: platform.clone(), epoch: None };
+    let image = Image { config: pinned.config, id, layers: rootfs.layers, platform: platform.clone(), epoch: None };
     Refs::new(layers.store()).put(name, &[image], now)?;
     let short = pinned.name.split_once('@').map_or(pinned.name.as_str(), |(name, _)| name);
     Ok(format!("{short}@{}", pinned.digest))
