@@ -22,6 +22,22 @@ pub fn is_known(name: &str) -> bool {
     }
 }
 
+/// The frontend that a file names which is no Dockerfile: `// syntax=` at the top, or `{"syntax": ...}`, as BuildKit looks
+/// for it to choose who reads the file.
+pub(crate) fn foreign(source: &[u8]) -> Option<String> {
+    let source = source.strip_prefix(b"\xef\xbb\xbf").unwrap_or(source);
+    let first = source.iter().find(|byte| !byte.is_ascii_whitespace())?;
+    if *first == b'{' {
+        let value: serde_json::Value = serde_json::from_slice(source).ok()?;
+        return value.get("syntax")?.as_str().map(str::to_owned);
+    }
+    let head = source.get(..source.len().min(16 << 10))?;
+    let text = String::from_utf8_lossy(head);
+    let directives = text.lines().map_while(|line| line.trim_start().strip_prefix("//")?.split_once('='));
+    let mut named = directives.filter(|(name, _)| name.trim().eq_ignore_ascii_case("syntax"));
+    named.next().map(|(_, value)| value.trim().to_owned())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -10,7 +10,7 @@ mod print;
 mod split;
 
 use crate::diagnostic::Diagnostic;
-use crate::line::{Document, Line};
+use crate::line::{Directives, Document, Line};
 use directive::Reader;
 use joined::{File, Joined};
 use std::ops::Range;
@@ -28,6 +28,17 @@ const MOST_ERRORS: usize = 100;
 
 /// Cuts a Dockerfile into lines: what could be read, and everything that is wrong, in the order of the file.
 pub fn read(source: &[u8]) -> (Document, Vec<Diagnostic>) {
+    if let Some(frontend) = crate::syntax::foreign(source) {
+        let message = format!("this file is for the frontend {frontend:?}, which is not fetched");
+        let error = Diagnostic::error("foreign-syntax", message, None);
+        let document = Document {
+            directives: Directives::default(),
+            escape: '\\',
+            lines: Vec::new(),
+            empty_continuations: Vec::new(),
+        };
+        return (document, vec![error.help("kiln reads Dockerfiles; `docker buildx build` runs other frontends")]);
+    }
     let file = File::new(source);
     let mut parser = Parser {
         file: &file,

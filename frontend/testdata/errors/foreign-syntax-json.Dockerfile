@@ -1,0 +1,1 @@
+{"syntax": "example.com/lang:1"}

@@ -1,0 +1,2 @@
+// syntax=example.com/lang:1
+image "x"
