@@ -3,6 +3,7 @@
 
 pub mod args;
 pub mod failure;
+mod limits;
 pub mod login;
 pub mod operand;
 pub mod output;

@@ -117,6 +117,7 @@ fn trial(identity: &Identity, store: &Store) -> Result<()> {
         groups: Vec::new(),
         network: Network::None,
         insecure: false,
+        limits: exec::Limits::default(),
         hostname: "doctor".to_owned(),
         hosts: Vec::new(),
         resolv: Vec::new(),

@@ -18,7 +18,7 @@ mod stubs;
 
 use crate::copy::{self, Selection};
 use crate::error::{Error, Kind, Result};
-use crate::exec::Stop;
+use crate::exec::{Limits, Stop};
 use crate::layer::files::Files;
 use crate::layer::rootfs::Rootfs;
 use crate::layer::tree::Time;
@@ -48,6 +48,8 @@ pub struct Machine {
     pub secrets: BTreeMap<String, Secret>,
     /// What `--ssh` gave, by id.
     pub agents: BTreeMap<String, agent::Agent>,
+    /// What bounds every step.
+    pub limits: Limits,
     /// Ends everything that runs.
     pub stop: Stop,
     /// Who watches.

@@ -16,7 +16,7 @@ use crate::sys::spawn::{self, Namespaces};
 use plan::Plan;
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::fd::{AsFd as _, OwnedFd};
-use rustix::process::{Signal, WaitId, WaitIdOptions, pidfd_send_signal, waitid};
+use rustix::process::{Resource, Rlimit, Signal, WaitId, WaitIdOptions, pidfd_send_signal, waitid};
 use std::collections::HashMap;
 use std::io::Read as _;
 use std::path::PathBuf;
@@ -52,6 +52,8 @@ pub struct Spec {
     pub groups: Vec<u32>,
     /// What it sees of the network.
     pub network: Network,
+    /// What bounds its processes.
+    pub limits: Limits,
     /// All privileges.
     pub insecure: bool,
     /// The container's host name.
@@ -62,6 +64,21 @@ pub struct Spec {
     pub resolv: Vec<u8>,
     /// Overlayfs's marks are user.* attributes, because we are in a user namespace.
     pub userxattr: bool,
+}
+
+/// What bounds a step's processes. No part of any key: a step that ends well within its limits is the same without.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// Bytes of /dev/shm.
+    pub shm_size: u64,
+    /// setrlimit(2).
+    pub ulimits: Vec<(Resource, Rlimit)>,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Limits { shm_size: 64 << 20, ulimits: Vec::new() }
+    }
 }
 
 /// Something mounted into the container.

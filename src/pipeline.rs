@@ -120,6 +120,7 @@ impl<'a> Build<'a> {
             contexts: contexts.into(),
             secrets: request.secrets.clone(),
             agents: request.agents.clone(),
+            limits: request.limits.clone(),
             stop: stop.clone(),
             observer: Arc::clone(observer),
             first_step: 0,

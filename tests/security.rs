@@ -316,6 +316,19 @@ fn s36_nothing_is_writable_by_others() {
     }
 }
 
+#[test]
+fn limits_of_processes_hold_and_change_no_key() {
+    let space = Space::new();
+    let flags = ["--ulimit", "nofile=33:44", "--ulimit", "fsize=4096", "--shm-size", "1m"];
+    let lines = "RUN ulimit -n; ulimit -Hn; df -k /dev/shm | tail -n 1; head -c 100000 /dev/zero > /big || echo too big; rm -f /big";
+    let Some(built) = build(&space, lines, &flags) else { return };
+    for said in [" 33\n", " 44\n", "1024 ", "too big"] {
+        assert!(built.ok && built.stderr.contains(said), "{said}: {}", built.stderr);
+    }
+    assert!(build(&space, lines, &[]).unwrap().ran.is_empty(), "limits are no part of a key");
+    assert_eq!(build(&space, "RUN true", &["--ulimit", "files=1"]).unwrap().code, Some(2));
+}
+
 /// The network that is not there: no names, no sockets of the host.
 #[test]
 fn s35_no_network_means_none() {

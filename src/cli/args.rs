@@ -144,6 +144,12 @@ pub struct Build {
     /// The network of RUN: default (the host's, for now), none, host.
     #[arg(long, value_name = "MODE", default_value = "default")]
     pub network: String,
+    /// A limit of every process of a step: nofile=1024:4096, nproc=100, core=0, ... (may repeat).
+    #[arg(long, value_name = "NAME=SOFT[:HARD]")]
+    pub ulimit: Vec<String>,
+    /// The size of /dev/shm [default: 64m].
+    #[arg(long, value_name = "SIZE")]
+    pub shm_size: Option<String>,
     /// A line of /etc/hosts for RUN: NAME:IP or NAME=IP (may repeat).
     #[arg(long, value_name = "NAME:IP")]
     pub add_host: Vec<String>,
@@ -206,10 +212,6 @@ pub struct Later {
     #[arg(long, hide = true)]
     resource: Vec<String>,
     #[arg(long, hide = true)]
-    shm_size: Option<String>,
-    #[arg(long, hide = true)]
-    ulimit: Vec<String>,
-    #[arg(long, hide = true)]
     squash: bool,
     #[arg(long, hide = true)]
     memory: Option<String>,
@@ -218,7 +220,7 @@ pub struct Later {
 impl Later {
     /// The first of them that was used.
     pub fn used(&self) -> Option<&'static str> {
-        let given: [(&'static str, bool); 12] = [
+        let given: [(&'static str, bool); 10] = [
             ("--annotation", !self.annotation.is_empty()),
             ("--attest", !self.attest.is_empty()),
             ("--builder", self.builder.is_some()),
@@ -227,8 +229,6 @@ impl Later {
             ("--cgroup-parent", self.cgroup_parent.is_some()),
             ("--policy", !self.policy.is_empty()),
             ("--resource", !self.resource.is_empty()),
-            ("--shm-size", self.shm_size.is_some()),
-            ("--ulimit", !self.ulimit.is_empty()),
             ("--squash", self.squash),
             ("--memory", self.memory.is_some()),
         ];

@@ -1,11 +1,13 @@
 //! What a command line means: plain data, with everything from the environment resolved.
 
 use super::args;
+use super::limits;
 use super::operand::{self, Coming, Inputs};
 use crate::call::Asked;
 use crate::engine::Secret;
 use crate::engine::agent::{Agent, is_socket};
 use crate::error::{At, Error, Kind, Result};
+use crate::exec::Limits;
 use crate::export::Wanted;
 use crate::registry::Settings;
 use frontend::diagnostic::closest;
@@ -48,6 +50,8 @@ pub struct BuildRequest {
     pub secrets: BTreeMap<String, Secret>,
     /// `--ssh`, by id.
     pub agents: BTreeMap<String, Agent>,
+    /// `--ulimit`, `--shm-size`.
+    pub limits: Limits,
     /// `--call`.
     pub asked: Asked,
     /// `--allow`.
@@ -206,6 +210,7 @@ impl BuildRequest {
             no_cache_filter: args.no_cache_filter.clone(),
             pull: args.pull.unwrap_or(false),
             network,
+            limits: limits::of(&args.ulimit, args.shm_size.as_deref())?,
             hosts: args.add_host.iter().map(|text| host(text)).collect::<Result<_>>()?,
             outputs: super::output::outputs(args, epoch.unwrap_or(now), &super::login::settings(env))?,
             iidfile: args.iidfile.clone(),

@@ -54,6 +54,7 @@ impl Machine {
             gid: who.gid,
             groups: who.groups,
             network: if exec.network == Network::None { exec::Network::None } else { exec::Network::Host },
+            limits: self.limits.clone(),
             insecure: exec.security == Security::Insecure,
             hosts: hosts(exec),
             resolv: std::fs::read("/etc/resolv.conf").unwrap_or_default(),

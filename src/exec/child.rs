@@ -84,6 +84,9 @@ fn prepare(plan: &Plan) -> Step {
         return Err(Errno::NOENT).doing("enter the working directory", 0);
     }
     spawn::join_new_keyring();
+    for (resource, limit) in &plan.ulimits {
+        rustix::process::setrlimit(*resource, *limit).doing("set the limits of its processes", 0)?;
+    }
     if !plan.insecure && !plan.filter.is_empty() {
         // Before the privileges go: without them a filter needs no_new_privs, which would take sudo away.
         spawn::install_filter(plan.filter).doing("limit its system calls", 0)?;
@@ -215,7 +218,7 @@ fn fixed(plan: &Plan, stage: BorrowedFd<'_>, root: BorrowedFd<'_>) -> Step {
                 attach_on(mounted.as_fd(), place()?.as_fd()).doing(doing, at)?;
             }
             3 => {
-                let mounted = tmpfs(Some(c"1777"), Some(c"67108864")).doing(doing, at)?;
+                let mounted = tmpfs(Some(c"1777"), Some(&plan.shm_size)).doing(doing, at)?;
                 attach_on(mounted.as_fd(), place()?.as_fd()).doing(doing, at)?;
             }
             // A kernel without message queues is fine.

@@ -21,6 +21,8 @@ pub(super) struct Plan {
     pub(super) hostname: Vec<u8>,
     pub(super) network_none: bool,
     pub(super) insecure: bool,
+    pub(super) shm_size: CString,
+    pub(super) ulimits: Vec<(rustix::process::Resource, rustix::process::Rlimit)>,
     /// The system calls it may make.
     pub(super) filter: &'static [crate::sys::spawn::Instruction],
     pub(super) hosts: Vec<u8>,
@@ -102,6 +104,8 @@ impl Plan {
             network_none: spec.network == Network::None,
             insecure: spec.insecure,
             filter: &seccomp::FILTER,
+            shm_size: string(spec.limits.shm_size.to_string().as_bytes())?,
+            ulimits: spec.limits.ulimits.clone(),
             hosts: spec.hosts.clone(),
             resolv: spec.resolv.clone(),
             cwd: string(&spec.cwd)?,

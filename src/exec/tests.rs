@@ -25,6 +25,7 @@ fn spec(folder: &std::path::Path, args: &[&str]) -> Spec {
         groups: Vec::new(),
         network: Network::None,
         insecure: false,
+        limits: Limits::default(),
         hostname: "test".to_owned(),
         hosts: Vec::new(),
         resolv: Vec::new(),
