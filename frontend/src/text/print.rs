@@ -61,8 +61,20 @@ fn args(line: &Line, escape: char) -> String {
             });
             pairs.collect::<Vec<_>>().join(" ")
         }
-        _ => words.join(" "),
+        _ => joined(&words),
     }
+}
+
+/// With blanks between them; behind `<<` one that begins no here-document with the next word.
+fn joined(words: &[&str]) -> String {
+    let mut text = String::new();
+    for (at, word) in words.iter().enumerate() {
+        if at > 0 {
+            text.push(if text.ends_with("<<") { '\u{c}' } else { ' ' });
+        }
+        text.push_str(word);
+    }
+    text
 }
 
 fn list(words: &[&str]) -> String {
