@@ -37,6 +37,7 @@ fn recorded_dockerfiles_print_to_themselves() {
 #[test]
 fn flags_keep_their_blanks() {
     check(b"FROM x\nCOPY <<\x0cE /x\n");
+    check(b"FROM x\nADD << 0<<FROM S\n");
     check(b"FROM x\nRUN --mount='a \"b ' '\"\nCOPY --from=a\\  b /c\n");
 }
 

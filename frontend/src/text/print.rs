@@ -31,8 +31,10 @@ impl Display for Document {
 /// A line without its here-documents.
 fn text(line: &Line, escape: char) -> String {
     let mut out = line.written.clone();
-    if !SYNTAX.iter().any(|(name, _)| *name == line.name) {
-        // Behind ONBUILD a name may be unknown; of such a line nothing more was read.
+    let known = SYNTAX.iter().any(|(name, _)| *name == line.name);
+    // Behind ONBUILD a name may be unknown: of such a line nothing more was read. And whether `<<` begins a here-document
+    // depends on the very blanks behind it.
+    if !known || (!line.json && line.rest.contains("<<")) {
         return out + " " + line.rest.trim_end();
     }
     for flag in &line.flags {
@@ -61,20 +63,8 @@ fn args(line: &Line, escape: char) -> String {
             });
             pairs.collect::<Vec<_>>().join(" ")
         }
-        _ => joined(&words),
+        _ => words.join(" "),
     }
-}
-
-/// With blanks between them; behind `<<` one that begins no here-document with the next word.
-fn joined(words: &[&str]) -> String {
-    let mut text = String::new();
-    for (at, word) in words.iter().enumerate() {
-        if at > 0 {
-            text.push(if text.ends_with("<<") { '\u{c}' } else { ' ' });
-        }
-        text.push_str(word);
-    }
-    text
 }
 
 fn list(words: &[&str]) -> String {
