@@ -3,7 +3,7 @@
 # format, lints and docs and runs every test, as root and again as an ordinary user.
 set -euo pipefail
 cd "$(dirname "$0")"
-packages=(busybox-static docker-registry docker.io skopeo umoci podman runc debootstrap uidmap zstd xz-utils bzip2 libcap2-bin attr procps python3 util-linux g++ git openssh-client)
+packages=(busybox-static docker-registry docker.io skopeo umoci podman runc debootstrap uidmap zstd xz-utils bzip2 libcap2-bin attr procps python3 util-linux g++ git openssh-client passt slirp4netns iproute2)
 if [ "$(id -u)" = 0 ]; then
   missing=(); for package in "${packages[@]}"; do dpkg -s "$package" >/dev/null 2>&1 || missing+=("$package"); done
   if [ ${#missing[@]} -gt 0 ]; then
@@ -26,18 +26,21 @@ user=kilntest
 id $user >/dev/null 2>&1 || useradd -m $user
 grep -q "^$user:" /etc/subuid || echo "$user:200000:65536" >> /etc/subuid
 grep -q "^$user:" /etc/subgid || echo "$user:200000:65536" >> /etc/subgid
+# As udev has it on usual machines: a user's steps reach the network through it.
+[ ! -e /dev/net/tun ] || chmod 0666 /dev/net/tun
 as_user() { setpriv --reuid=$user --regid=$user --init-groups env HOME=/home/$user "$@"; }
 if ! as_user test -r "$PWD/Cargo.toml"; then echo "SKIPPED: $user may not read $PWD"; exit 0; fi
 work=$(mktemp -d /var/tmp/kiln-user.XXXXXX); trap 'rm -rf "$work"' EXIT
 mkdir -p "$work/target/debug" "$work/target/tmp"
 cp -r Cargo.toml src tests testdata examples "$work/"
 cp target/debug/kiln "$work/target/debug/kiln"
-for name in conformance readers resilience sources language security isolation; do
+user_tests=(conformance readers resilience sources language security isolation network)
+for name in "${user_tests[@]}"; do
   cp "$(ls -t target/debug/deps/$name-* | grep -v '\.d$' | head -n 1)" "$work/$name"
 done
 chown -R $user "$work"; chmod 755 "$work"
 status=0
-for name in conformance readers resilience sources language security isolation; do
+for name in "${user_tests[@]}"; do
   echo "== $name as $user"
   # The tests name the program and their data by absolute path: the copy stands there for them alone.
   unshare -m --propagation private bash -c "mount --bind '$work' '$PWD' && cd '$PWD' && exec setpriv --reuid=$user --regid=$user --init-groups env HOME=/home/$user ./$name" || status=1

@@ -2,6 +2,7 @@
 //! guessed, where it can be. Changes nothing but a folder of its own, which it removes.
 
 use crate::error::{Error, Result};
+use crate::exec::network::Networks;
 use crate::exec::{self, Exit, Network, Spec, Stop};
 use crate::store::Store;
 use crate::sys::userns::Identity;
@@ -139,12 +140,18 @@ fn filter() -> Answer {
 }
 
 fn network() -> Answer {
-    answer(
-        "network",
-        false,
-        "RUN has the host's network",
-        Some("give --network=none where a step needs none; a network of its own is not there yet"),
-    )
+    let networks = Networks::default();
+    match networks.order(false).wait() {
+        Ok(lease) => answer("network", true, format!("RUN has a network of its own, by {}", lease.carrier()), None),
+        Err(why) => answer(
+            "network",
+            false,
+            format!("RUN has the host's network: {why}"),
+            Some(
+                "install pasta (package passt) or slirp4netns and let yourself use /dev/net/tun, or give --network=none",
+            ),
+        ),
+    }
 }
 
 fn cgroups() -> Answer {

@@ -18,6 +18,7 @@ mod stubs;
 
 use crate::copy::{self, Selection};
 use crate::error::{Error, Kind, Result};
+use crate::exec::network::Networks;
 use crate::exec::{Limits, Stop};
 use crate::layer::files::Files;
 use crate::layer::rootfs::Rootfs;
@@ -31,6 +32,7 @@ use frontend::op::{self, CopySource, Op, Source};
 use solver::{Engine, Found, Graph, Key, Manifest, Observer, Role, Step, VertexId};
 use std::collections::{BTreeMap, HashMap};
 use std::path::PathBuf;
+use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -50,6 +52,8 @@ pub struct Machine {
     pub agents: BTreeMap<String, agent::Agent>,
     /// What bounds every step.
     pub limits: Limits,
+    /// What steps reach others by.
+    pub networks: Networks,
     /// Ends everything that runs.
     pub stop: Stop,
     /// Who watches.
@@ -83,6 +87,8 @@ pub struct Known {
     selections: Mutex<HashMap<VertexId, Arc<Selection>>>,
     /// Directories of missing mount points, by what they hold.
     stubs: Mutex<BTreeMap<StubsName, PathBuf>>,
+    /// Whether it was said that steps have the host's network.
+    shared_network: AtomicBool,
 }
 
 /// What stands behind an image's digest.

@@ -6,6 +6,7 @@
 
 mod child;
 mod mounts;
+pub mod network;
 mod plan;
 mod seccomp;
 #[cfg(test)]
@@ -135,12 +136,14 @@ pub enum MountKind {
 }
 
 /// What a step sees of the network.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub enum Network {
     /// The host's.
     Host,
     /// Loopback alone.
     None,
+    /// A namespace that is there already: see [`network`].
+    Own(Arc<OwnedFd>),
 }
 
 /// Where output comes from.
@@ -214,7 +217,7 @@ pub fn run(spec: &Spec, output: &mut dyn FnMut(Stream, &[u8]), stop: &Stop) -> R
     let (out, out_in) = pipe()?;
     let (err, err_in) = pipe()?;
     let plan = Plan::of(spec, out_in, err_in)?;
-    let namespaces = Namespaces { network: spec.network == Network::None };
+    let namespaces = Namespaces { network: matches!(spec.network, Network::None) };
     let process = spawn::spawn(namespaces, &|| child::run(&plan)).map_err(|failure| plan.explain(failure))?;
     drop(plan);
     let process = Arc::new(process);

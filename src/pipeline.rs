@@ -9,6 +9,7 @@ use crate::cli::request::{BuildRequest, NamedContext};
 use crate::engine::{Known, Machine};
 use crate::error::{At, Error, Kind, Result};
 use crate::exec::Stop;
+use crate::exec::network::Networks;
 use crate::export::{self, Exported};
 use crate::image::{self, Image};
 use crate::layer::Layers;
@@ -121,6 +122,7 @@ impl<'a> Build<'a> {
             secrets: request.secrets.clone(),
             agents: request.agents.clone(),
             limits: request.limits.clone(),
+            networks: Networks::default(),
             stop: stop.clone(),
             observer: Arc::clone(observer),
             first_step: 0,
@@ -178,14 +180,6 @@ impl<'a> Build<'a> {
     fn warn(&self, plan: &Plan) {
         for warning in &plan.warnings {
             let text = picture::warning(self.request, warning);
-            self.event(&Event::Warning { text });
-        }
-        let shared = plan
-            .graph
-            .iter()
-            .any(|(_, vertex)| matches!(&vertex.op, Op::Exec(exec) if exec.network == Network::Default));
-        if shared {
-            let text = "RUN uses the host's network; --network=none takes it away".to_owned();
             self.event(&Event::Warning { text });
         }
     }

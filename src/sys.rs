@@ -2,5 +2,6 @@
 
 #![allow(unsafe_code)]
 
+pub mod netns;
 pub mod spawn;
 pub mod userns;

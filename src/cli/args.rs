@@ -33,7 +33,8 @@ fn tables() -> String {
 pub enum Command {
     /// Build an image from a Dockerfile.
     ///
-    /// The network of RUN is the host's unless --network=none, for now.
+    /// Each RUN has a network of its own, with a way out, by pasta or slirp4netns. Where neither can be had it has the
+    /// host's, and the build says so.
     #[command(after_help = tables())]
     Build(Box<Build>),
     /// List the images of the store.
@@ -141,7 +142,7 @@ pub struct Build {
     /// Insist on the registry: never use an earlier answer for a base image.
     #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", value_name = "BOOL")]
     pub pull: Option<bool>,
-    /// The network of RUN: default (the host's, for now), none, host.
+    /// The network of RUN: default (its own, with a way out), none (loopback alone), host.
     #[arg(long, value_name = "MODE", default_value = "default")]
     pub network: String,
     /// A limit of every process of a step: nofile=1024:4096, nproc=100, core=0, ... (may repeat).

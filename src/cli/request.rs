@@ -339,7 +339,7 @@ fn host(text: &str) -> Result<(String, String)> {
     let address = address.trim_start_matches('[').trim_end_matches(']');
     if address == "host-gateway" {
         return Err(usage("--add-host with host-gateway is not there yet")
-            .hint("with the host's network, `localhost` is the host"));
+            .hint("a step reaches the host's own services with --network=host alone"));
     }
     if name.is_empty() || address.parse::<std::net::IpAddr>().is_err() {
         return Err(usage(format!("--add-host {text}: `{address}` is no IP address")));

@@ -7,6 +7,7 @@ use super::identity::{self, Identity};
 use super::stubs::{Stubs, Want};
 use super::{Machine, Secret, bug, lock, now};
 use crate::error::{At, Error, Kind, Result};
+use crate::exec::network::{self, Lease, Order};
 use crate::exec::{self, Exit, Mount, MountKind, Spec};
 use crate::layer::LayerId;
 use crate::layer::files::{Files, resolve};
@@ -18,6 +19,7 @@ use solver::{Event, Step, StepId, Stream};
 use std::collections::VecDeque;
 use std::io::Read;
 use std::path::PathBuf;
+use std::sync::atomic::Ordering;
 use std::time::SystemTime;
 
 /// Lines of output that an error repeats.
@@ -28,6 +30,7 @@ const LARGEST_SECRET: u64 = 500 * 1024;
 impl Machine {
     pub(super) fn run_exec(&self, step: &Step<'_, Self>, exec: &op::Exec) -> Result<LayerId> {
         let number = self.step_of(step.id);
+        let order = self.order(exec);
         let rootfs = exec.base.and_then(|input| step.input(input)).cloned().unwrap_or_default();
         let view = self.view(&rootfs, number)?;
         let who = identity::lookup(&view, &exec.user)?;
@@ -36,6 +39,12 @@ impl Machine {
             stubs.need(&view, target, *want)?;
         }
         let mounts = self.mounts(step, exec, &view, &mut stubs)?;
+        let lease = self.lease(order);
+        let (network, resolv) = match &lease {
+            Some(lease) => (lease.network(), lease.resolv()),
+            None if exec.network == Network::None => (exec::Network::None, network::host_resolv()),
+            None => (exec::Network::Host, network::host_resolv()),
+        };
         let draft = self.layers.draft()?;
         self.make_cwd(&view, exec, draft.upper())?;
 
@@ -53,11 +62,11 @@ impl Machine {
             uid: who.uid,
             gid: who.gid,
             groups: who.groups,
-            network: if exec.network == Network::None { exec::Network::None } else { exec::Network::Host },
+            network,
             limits: self.limits.clone(),
             insecure: exec.security == Security::Insecure,
             hosts: hosts(exec),
-            resolv: std::fs::read("/etc/resolv.conf").unwrap_or_default(),
+            resolv,
             hostname: exec.hostname.clone(),
         };
         let mut tail = Tail::default();
@@ -69,7 +78,7 @@ impl Machine {
         };
         let began = now();
         let exit = exec::run(&spec, &mut output, &self.stop)?;
-        drop((mounts.held, mounts.forwards));
+        drop((lease, mounts.held, mounts.forwards));
         if self.stop.is_stopped() {
             return Err(Error::new(Kind::Interrupted, "stopped"));
         }
@@ -80,6 +89,25 @@ impl Machine {
             }
             exit => Err(failed(exec, exit, tail)),
         }
+    }
+
+    /// A network of its own for a step that names none. One that could change it has it to itself.
+    fn order(&self, exec: &op::Exec) -> Option<Order<'_>> {
+        let kept = exec.security != Security::Insecure;
+        (exec.network == Network::Default).then(|| self.networks.order(kept))
+    }
+
+    /// Where there can be no such network the step has the host's, and that is said.
+    fn lease<'a>(&self, order: Option<Order<'a>>) -> Option<Lease<'a>> {
+        let why = match order?.wait() {
+            Ok(lease) => return Some(lease),
+            Err(why) => why,
+        };
+        if !self.known.shared_network.swap(true, Ordering::Relaxed) {
+            let text = format!("RUN has the host's network, because {why}; --network=none takes it away");
+            self.observer.event(SystemTime::now(), &Event::Warning { text });
+        }
+        None
     }
 
     /// The mountable directories of a rootfs, the topmost first.

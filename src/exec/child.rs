@@ -4,8 +4,10 @@
 //! Every place in the container is found by openat2(2) beneath its root and mounted on by descriptor, so that links
 //! of a hostile image lead nowhere else.
 
+use super::Network;
 use super::mounts::{DEVICES, FIXED, LINKS, MASKED, READONLY};
 use super::plan::{Overlay, Plan, Target, What};
+use crate::sys::netns;
 use crate::sys::spawn::{self, Failure};
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags, ResolveFlags};
@@ -16,7 +18,7 @@ use rustix::mount::{
     unmount,
 };
 use rustix::process::{Signal, set_parent_process_death_signal};
-use rustix::thread::CapabilitySet;
+use rustix::thread::{CapabilitySet, LinkNameSpaceType, move_into_link_name_space};
 use std::ffi::CStr;
 
 type Step = Result<(), Failure>;
@@ -62,8 +64,13 @@ fn prepare(plan: &Plan) -> Step {
     let private = MountPropagationFlags::PRIVATE | MountPropagationFlags::REC;
     mount_change(c"/", private).doing("have mounts of its own", 0)?;
     rustix::system::sethostname(&plan.hostname).doing("set its host name", 0)?;
-    if plan.network_none {
-        spawn::loopback_up().doing("bring up its loopback", 0)?;
+    match &plan.network {
+        Network::None => netns::loopback_up().doing("bring up its loopback", 0)?,
+        Network::Own(namespace) => {
+            let network = Some(LinkNameSpaceType::Network);
+            move_into_link_name_space(namespace.as_fd(), network).doing("enter its network", 0)?;
+        }
+        Network::Host => {}
     }
     let stage = stage(plan)?;
     let root = root(plan, stage.as_fd())?;

@@ -19,7 +19,7 @@ pub(super) struct Plan {
     pub(super) root: Overlay,
     pub(super) mounts: Vec<Target>,
     pub(super) hostname: Vec<u8>,
-    pub(super) network_none: bool,
+    pub(super) network: Network,
     pub(super) insecure: bool,
     pub(super) shm_size: CString,
     pub(super) ulimits: Vec<(rustix::process::Resource, rustix::process::Rlimit)>,
@@ -101,7 +101,7 @@ impl Plan {
                 .map(|(at, mount)| Target::of(at, mount, spec.userxattr))
                 .collect::<Result<_>>()?,
             hostname: spec.hostname.clone().into_bytes(),
-            network_none: spec.network == Network::None,
+            network: spec.network.clone(),
             insecure: spec.insecure,
             filter: &seccomp::FILTER,
             shm_size: string(spec.limits.shm_size.to_string().as_bytes())?,

@@ -164,25 +164,6 @@ pub fn cwd_is_reachable() -> bool {
     !got.is_null() && buffer[0] == b'/'
 }
 
-/// Brings up the loopback of the current network namespace (netdevice(7)).
-pub fn loopback_up() -> Result<(), Errno> {
-    // SAFETY: plain ioctl on a socket of our own with a request that is fully set.
-    unsafe {
-        let socket = libc::socket(libc::AF_INET, libc::SOCK_DGRAM | libc::SOCK_CLOEXEC, 0);
-        if socket < 0 {
-            return Err(Errno::from_raw_os_error(*libc::__errno_location()));
-        }
-        let mut request: libc::ifreq = std::mem::zeroed();
-        request.ifr_name[0] = b'l' as libc::c_char;
-        request.ifr_name[1] = b'o' as libc::c_char;
-        request.ifr_ifru.ifru_flags = (libc::IFF_UP | libc::IFF_RUNNING) as libc::c_short;
-        let done = libc::ioctl(socket, libc::SIOCSIFFLAGS, &request);
-        let errno = *libc::__errno_location();
-        libc::close(socket);
-        if done < 0 { Err(Errno::from_raw_os_error(errno)) } else { Ok(()) }
-    }
-}
-
 /// Makes a mount readable only, with all that is mounted in it if wished (mount_setattr(2)).
 pub fn make_readonly(mounted: rustix::fd::BorrowedFd<'_>, recursive: bool) -> Result<(), Errno> {
     #[repr(C)]
