@@ -15,6 +15,7 @@ mod image;
 mod layer;
 mod pipeline;
 mod progress;
+mod read;
 mod registry;
 mod source;
 mod store;

@@ -291,6 +291,34 @@ fn contexts_come_from_git_http_and_standard_input() {
     assert!(failed.stderr.contains("unknown protocol") && failed.code == Some(2), "{}", failed.stderr);
 }
 
+/// A Dockerfile that is too long is refused wherever it comes from: cut short, it would be another one.
+#[test]
+fn dockerfiles_that_are_too_long_are_refused_and_not_cut() {
+    let space = Space::new();
+    let www = space.path("www");
+    let long = format!("FROM scratch\n{}LABEL a=b\n", "# a comment\n".repeat((16 << 20) / 12));
+    let path = space.write("www/long", &long);
+    space.write("app/Dockerfile", &long);
+    std::fs::create_dir_all(space.path("empty")).unwrap();
+    let server = Server::start(www);
+    let url = server.url("long");
+    run("tar", &["-cf", space.path("c.tar").to_str().unwrap(), "-C", space.path("app").to_str().unwrap(), "."]);
+    for (args, stdin, name) in [
+        (&["-"][..], path.clone(), "standard input"),
+        (&["-f", "-", "empty"], path.clone(), "standard input"),
+        (&["-f", "-", &url], path, "standard input"),
+        (&[&url], "/dev/null".into(), &url),
+        (&["app"], "/dev/null".into(), "app/Dockerfile"),
+        (&["-"], space.path("c.tar"), "Dockerfile"),
+    ] {
+        let mut command = space.kiln(&[&["build"], args].concat());
+        let output = command.stdin(std::fs::File::open(stdin).unwrap()).output().unwrap();
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert!(said.contains(&format!("`{name}` is larger than 16777216 bytes")), "{args:?}: {said}");
+        assert_eq!(output.status.code(), Some(2), "{args:?}: {said}");
+    }
+}
+
 /// Archives whose members try to lead out, each with what is said of it (or that it does no harm).
 const EVIL: &str = r#"
 import io, sys, tarfile

@@ -7,6 +7,7 @@ use crate::engine::Secret;
 use crate::engine::agent::is_socket;
 use crate::error::{At as _, Error, Kind, Result};
 use crate::layer::compress::{Format, begins_tar, format_of};
+use crate::read;
 use crate::source::{archive, context, git, http};
 use crate::store::Store;
 use frontend::remote::{self, Remote};
@@ -34,10 +35,10 @@ pub struct Inputs {
     pub(super) coming: Option<Coming>,
 }
 
-/// Larger Dockerfiles are refused.
-const LARGEST_DOCKERFILE: u64 = 16 << 20;
 /// What a tar is told by.
 const HEAD: u64 = 1024;
+/// What errors call it.
+const STDIN: &str = "standard input";
 /// The step in the stream of events.
 const STEP: StepId = StepId((1 << 30) - 1);
 
@@ -52,7 +53,7 @@ pub(super) fn inputs(args: &args::Build) -> Result<Inputs> {
         if file == Some("-") {
             return Err(usage("the context and the Dockerfile can't both come from standard input"));
         }
-        let head = read(std::io::stdin().take(HEAD))?;
+        let head = head(std::io::stdin(), STDIN)?;
         if is_archive(&head) {
             let dockerfile_path = file.map(PathBuf::from);
             return Ok(Inputs { dockerfile_path, coming: Some(Coming::Archive(head)), ..Inputs::default() });
@@ -61,20 +62,20 @@ pub(super) fn inputs(args: &args::Build) -> Result<Inputs> {
             return Err(usage("with a Dockerfile on standard input there is no --file")
                 .hint("give a tar on standard input, or a directory"));
         }
-        let dockerfile = read(Cursor::new(head).chain(std::io::stdin()).take(LARGEST_DOCKERFILE))?;
+        let dockerfile = read::text(Cursor::new(head).chain(std::io::stdin()), STDIN)?;
         return Ok(Inputs { dockerfile, ..Inputs::default() });
     }
     if let Some(remote) = named(&args.context)? {
         let mut inputs = Inputs { coming: Some(Coming::Remote(remote)), ..Inputs::default() };
         match file {
-            Some("-") => inputs.dockerfile = read(std::io::stdin().take(LARGEST_DOCKERFILE))?,
+            Some("-") => inputs.dockerfile = read::text(std::io::stdin(), STDIN)?,
             file => inputs.dockerfile_path = file.map(PathBuf::from),
         }
         return Ok(inputs);
     }
     let context = PathBuf::from(&args.context);
     if file == Some("-") {
-        let dockerfile = read(std::io::stdin().take(LARGEST_DOCKERFILE))?;
+        let dockerfile = read::text(std::io::stdin(), STDIN)?;
         return Ok(Inputs { dockerfile, context: Some(context), ..Inputs::default() });
     }
     let path = file.map_or_else(|| context.join("Dockerfile"), PathBuf::from);
@@ -108,9 +109,10 @@ pub(super) fn named(text: &str) -> Result<Option<Remote>> {
     }
 }
 
-fn read(mut from: impl Read) -> Result<Vec<u8>> {
+/// What tells an archive from a Dockerfile.
+fn head(from: impl Read, name: impl AsRef<Path>) -> Result<Vec<u8>> {
     let mut bytes = Vec::new();
-    from.read_to_end(&mut bytes).at("read", "standard input")?;
+    from.take(HEAD).read_to_end(&mut bytes).at("read", name)?;
     Ok(bytes)
 }
 
@@ -211,12 +213,10 @@ fn fetch_http(http: &remote::Http, request: &BuildRequest, store: &Store) -> Res
     let fetched = http::Fetcher { store, settings, secret: &secret, progress, stop }.fetch(http)?;
     let path = fetched.folder.join(&fetched.name);
     let mut file = std::fs::File::open(&path).at("open", &path)?;
-    let mut head = Vec::new();
-    (&mut file).take(HEAD).read_to_end(&mut head).at("read", &path)?;
+    let head = head(&mut file, &path)?;
     if !is_archive(&head) {
-        let mut bytes = head;
-        file.take(LARGEST_DOCKERFILE).read_to_end(&mut bytes).at("read", &path)?;
-        return Ok((Brought::Dockerfile(bytes), fetched.modified));
+        let dockerfile = read::text(Cursor::new(head).chain(file), &http.url)?;
+        return Ok((Brought::Dockerfile(dockerfile), fetched.modified));
     }
     let folder = store.temp("context");
     let newest = archive::unpack(Box::new(Cursor::new(head).chain(file)), &folder)?;

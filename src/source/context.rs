@@ -10,6 +10,7 @@ use crate::digest::Digest;
 use crate::error::{At, Error, Kind, Result};
 use crate::layer::files::{Files, Opener};
 use crate::layer::tree::{Entry, Node, Time, child, name, parent};
+use crate::read;
 use crate::store::Store;
 use frontend::ignore::{Ignore, Matched};
 use index::{Index, Stamp};
@@ -20,9 +21,6 @@ use std::io::Read;
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
-
-/// Larger ignore files and Dockerfiles are refused.
-const LARGEST_TEXT: u64 = 16 << 20;
 
 /// A directory of the user. Cheap to clone.
 #[derive(Clone)]
@@ -240,12 +238,7 @@ fn entry_of(
 
 /// Reads a text of the user: a Dockerfile, an ignore file.
 pub fn read_text(path: &Path) -> Result<Vec<u8>> {
-    let mut bytes = Vec::new();
-    File::open(path).and_then(|file| file.take(LARGEST_TEXT + 1).read_to_end(&mut bytes)).at("read", path)?;
-    if bytes.len() as u64 > LARGEST_TEXT {
-        return Err(Error::new(Kind::Usage, format!("`{}` is larger than {LARGEST_TEXT} bytes", path.display())));
-    }
-    Ok(bytes)
+    read::text(File::open(path).at("read", path)?, path)
 }
 
 /// Reads a text of a context that came from elsewhere: links are followed beneath the folder alone.
@@ -258,12 +251,7 @@ pub fn read_beneath(folder: &Path, name: &Path) -> Result<Vec<u8>> {
             .because(cause)
             .hint("name the Dockerfile with -f")
     })?;
-    let mut bytes = Vec::new();
-    File::from(file).take(LARGEST_TEXT + 1).read_to_end(&mut bytes).at("read", name)?;
-    if bytes.len() as u64 > LARGEST_TEXT {
-        return Err(Error::new(Kind::Usage, format!("`{}` is larger than {LARGEST_TEXT} bytes", name.display())));
-    }
-    Ok(bytes)
+    read::text(File::from(file), name)
 }
 
 /// The patterns of a context: `<Dockerfile>.dockerignore` beside the Dockerfile, else `.dockerignore` in the context.

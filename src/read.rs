@@ -1,0 +1,40 @@
+//! Reading with a bound: no file and no stream of others is taken whole before its length is known. Knows nothing of what
+//! the bytes mean.
+
+use crate::error::{At as _, Error, Kind, Result};
+use std::io::{self, Read};
+use std::path::Path;
+
+/// The longest text of a user: a Dockerfile, an ignore file.
+pub const LARGEST_TEXT: u64 = 16 << 20;
+
+/// Everything up to the end; none if that is more than `limit` bytes.
+pub fn at_most(limit: u64, from: impl Read) -> io::Result<Option<Vec<u8>>> {
+    let mut bytes = Vec::new();
+    from.take(limit.saturating_add(1)).read_to_end(&mut bytes)?;
+    Ok(Some(bytes).filter(|bytes| bytes.len() as u64 <= limit))
+}
+
+/// A text of a user; longer ones than [`LARGEST_TEXT`] are refused. `name` is what people call it.
+pub fn text(from: impl Read, name: impl AsRef<Path>) -> Result<Vec<u8>> {
+    at_most(LARGEST_TEXT, from).at("read", &name)?.ok_or_else(|| {
+        Error::new(Kind::Usage, format!("`{}` is larger than {LARGEST_TEXT} bytes", name.as_ref().display()))
+            .hint("a Dockerfile and an ignore file are text; is this another file?")
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[test]
+    fn what_is_too_long_is_nothing_and_never_cut() {
+        assert_eq!(at_most(3, &b"abc"[..]).unwrap(), Some(b"abc".to_vec()));
+        assert_eq!(at_most(3, &b"abcd"[..]).unwrap(), None);
+        assert_eq!(at_most(0, &b""[..]).unwrap(), Some(Vec::new()));
+        let error = text(io::repeat(b'#'), "standard input").expect_err("endless");
+        assert_eq!(error.kind(), Kind::Usage);
+        assert_eq!(error.message(), "`standard input` is larger than 16777216 bytes");
+    }
+}
