@@ -23,6 +23,20 @@ pub fn text(from: impl Read, name: impl AsRef<Path>) -> Result<Vec<u8>> {
     })
 }
 
+/// Fills a buffer as far as the stream goes; less than its length means that the stream has ended.
+pub fn fill(from: &mut (impl Read + ?Sized), buffer: &mut [u8]) -> io::Result<usize> {
+    let mut got = 0;
+    while got < buffer.len() {
+        match from.read(&mut buffer[got..]) {
+            Ok(0) => break,
+            Ok(count) => got += count,
+            Err(cause) if cause.kind() == io::ErrorKind::Interrupted => {}
+            Err(cause) => return Err(cause),
+        }
+    }
+    Ok(got)
+}
+
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
@@ -36,5 +50,13 @@ mod tests {
         let error = text(io::repeat(b'#'), "standard input").expect_err("endless");
         assert_eq!(error.kind(), Kind::Usage);
         assert_eq!(error.message(), "`standard input` is larger than 16777216 bytes");
+    }
+
+    #[test]
+    fn a_buffer_is_filled_by_pieces() {
+        let mut buffer = [0; 5];
+        assert_eq!(fill(&mut (&b"ab"[..]).chain(&b"cdef"[..]), &mut buffer).unwrap(), 5);
+        assert_eq!(&buffer, b"abcde");
+        assert_eq!(fill(&mut &b"xy"[..], &mut buffer).unwrap(), 2);
     }
 }

@@ -13,6 +13,7 @@ use super::view::View;
 use super::{BaseBlob, LayerId, LayerKind, Layers, Record, compress, damaged, encode, json, seconds_now};
 use crate::digest::{DiffId, Digest, Hasher};
 use crate::error::{At, Error, Kind, Result};
+use crate::read;
 use std::fs::{self, File};
 use std::io::{Read, Seek as _, SeekFrom, Write};
 use std::os::unix::fs::FileExt as _;
@@ -160,15 +161,8 @@ impl Layers {
 fn drain(from: &mut dyn Read, out: &mut dyn FnMut(&[u8]) -> Result<()>) -> Result<()> {
     let mut buffer = vec![0; HOLE];
     loop {
-        let mut got = 0;
-        while got < HOLE {
-            match from.read(&mut buffer[got..]) {
-                Ok(0) => break,
-                Ok(count) => got += count,
-                Err(cause) if cause.kind() == std::io::ErrorKind::Interrupted => {}
-                Err(cause) => return Err(Error::new(Kind::Source, "cannot read a base layer").because(cause)),
-            }
-        }
+        let got = read::fill(from, &mut buffer)
+            .map_err(|cause| Error::new(Kind::Source, "cannot read a base layer").because(cause))?;
         if got == 0 {
             return Ok(());
         }

@@ -3,7 +3,9 @@
 //! A few bytes can stand for any number of zeros: a stream that comes out far larger than it went in is refused, and
 //! so is one that asks for a lot of memory.
 
+use super::tar::checksum;
 use crate::error::{Error, Kind as ErrorKind, Result};
+use crate::read;
 use std::io::{Cursor, Read};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -50,16 +52,8 @@ pub fn decompressor(stream: Box<dyn Read + Send>) -> Result<(Box<dyn Read + Send
 
 fn decompressor_within(mut stream: Box<dyn Read + Send>, free: u64) -> Result<(Box<dyn Read + Send>, Format)> {
     let mut head = [0; 6];
-    let mut got = 0;
-    while got < head.len() {
-        match stream
-            .read(&mut head[got..])
-            .map_err(|cause| Error::new(ErrorKind::Source, "cannot read an archive").because(cause))?
-        {
-            0 => break,
-            count => got += count,
-        }
-    }
+    let got = read::fill(&mut stream, &mut head)
+        .map_err(|cause| Error::new(ErrorKind::Source, "cannot read an archive").because(cause))?;
     let format = format_of(&head[..got]);
     let taken = Arc::new(AtomicU64::new(0));
     let whole = Counted { inner: Cursor::new(head[..got].to_vec()).chain(stream), taken: Arc::clone(&taken) };
@@ -120,9 +114,7 @@ pub fn begins_tar(head: &[u8]) -> bool {
     let Some(block) = head.get(..512) else { return false };
     let digits: Vec<u8> = block[148..156].iter().copied().filter(|byte| (b'0'..=b'7').contains(byte)).collect();
     let stated = std::str::from_utf8(&digits).ok().and_then(|digits| u64::from_str_radix(digits, 8).ok());
-    let sum: u64 =
-        block.iter().enumerate().map(|(at, byte)| if (148..156).contains(&at) { 32 } else { u64::from(*byte) }).sum();
-    block.iter().any(|byte| *byte != 0) && stated == Some(sum)
+    block.iter().any(|byte| *byte != 0) && stated == Some(checksum(block))
 }
 
 #[cfg(test)]

@@ -192,6 +192,6 @@ impl Entry {
 
     /// Whether it is a directory.
     pub fn is_dir(&self) -> bool {
-        matches!(self.node, Node::Dir { .. })
+        self.node.is_dir()
     }
 }

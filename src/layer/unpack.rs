@@ -7,6 +7,7 @@ use super::Flavour;
 use super::files::Files;
 use super::tree::{Entry, Node, Tree, child, show};
 use crate::error::{At, Result};
+use crate::read;
 use rustix::fs::{AtFlags, CWD, FileType, Gid, Mode, Timespec, Timestamps, Uid, XattrFlags};
 use std::collections::HashMap;
 use std::ffi::OsStr;
@@ -127,15 +128,7 @@ fn write_file(path: &Path, mut reader: Box<dyn Read + Send>, size: u64) -> Resul
     let mut buffer = vec![0; HOLE.min(usize::try_from(size).unwrap_or(HOLE).max(1))];
     let mut at = 0_u64;
     loop {
-        let mut got = 0;
-        while got < buffer.len() {
-            match reader.read(&mut buffer[got..]) {
-                Ok(0) => break,
-                Ok(count) => got += count,
-                Err(cause) if cause.kind() == io::ErrorKind::Interrupted => {}
-                Err(cause) => return Err(cause).at("read the content of", path),
-            }
-        }
+        let got = read::fill(&mut reader, &mut buffer).at("read the content of", path)?;
         if got == 0 {
             break;
         }

@@ -5,7 +5,7 @@
 use crate::error::{At as _, Error, Kind, Result};
 use crate::layer::compress::decompressor;
 use crate::layer::tar::read::{Archive, Member};
-use crate::layer::tree::show;
+use crate::layer::tree::{self, name, parent, show};
 use rustix::fd::{AsFd as _, OwnedFd};
 use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags, ResolveFlags, Timespec, Timestamps};
 use rustix::io::Errno;
@@ -78,12 +78,9 @@ fn folder(root: &OwnedFd, path: &[u8]) -> Result<OwnedFd, Errno> {
         Err(Errno::NOENT) => {}
         found => return found,
     }
-    let (above, name) = match path.iter().rposition(|byte| *byte == b'/') {
-        Some(at) => (&path[..at], &path[at + 1..]),
-        None => (&b""[..], path),
-    };
+    let name = name(path);
     // As deep as a name has parts, and a name has an end.
-    let parent = folder(root, above)?;
+    let parent = folder(root, parent(path))?;
     match rustix::fs::mkdirat(&parent, name, Mode::from(0o755)) {
         Err(Errno::EXIST) | Ok(()) => beneath(root, path, OFlags::RDONLY | OFlags::DIRECTORY),
         Err(cause) => Err(cause),
@@ -102,12 +99,9 @@ fn place(
     archive: &mut Archive<Box<dyn Read + Send>>,
     dirs: &mut Dirs,
 ) -> Result<()> {
-    let (above, name) = match path.iter().rposition(|byte| *byte == b'/') {
-        Some(at) => (&path[..at], &path[at + 1..]),
-        None => (&b""[..], path),
-    };
+    let name = name(path);
     let wrong = |cause: Errno| malformed(member, &cause.to_string());
-    let parent = folder(root, above).map_err(wrong)?;
+    let parent = folder(root, parent(path)).map_err(wrong)?;
     remove(&parent, name, member.kind == b'5').map_err(wrong)?;
     match member.kind {
         b'5' => {
@@ -144,11 +138,7 @@ fn remove(parent: &OwnedFd, name: &[u8], for_dir: bool) -> Result<(), Errno> {
 /// To what is in the folder already, and is a file.
 fn link(root: &OwnedFd, parent: &OwnedFd, name: &[u8], target: &[u8]) -> Result<(), Errno> {
     let target: Vec<u8> = target.iter().copied().skip_while(|byte| *byte == b'/').collect();
-    let (above, last) = match target.iter().rposition(|byte| *byte == b'/') {
-        Some(at) => (&target[..at], &target[at + 1..]),
-        None => (&b""[..], &target[..]),
-    };
-    let from = beneath(root, above, OFlags::PATH | OFlags::DIRECTORY)?;
+    let (from, last) = (beneath(root, tree::parent(&target), OFlags::PATH | OFlags::DIRECTORY)?, tree::name(&target));
     let stat = rustix::fs::statat(&from, last, AtFlags::SYMLINK_NOFOLLOW)?;
     if FileType::from_raw_mode(stat.st_mode) == FileType::Directory || matches!(last, b"." | b"..") {
         return Err(Errno::PERM);

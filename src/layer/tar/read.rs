@@ -1,8 +1,9 @@
 //! A hostile tar, entry by entry, from any reader. Every size that is read is bounded before it is used.
 
-use super::{BLOCK, padding};
+use super::{BLOCK, checksum, padding};
 use crate::error::{Error, Kind as ErrorKind, Result};
 use crate::layer::tree::{Time, Xattrs};
+use crate::read;
 use std::io::Read;
 
 /// Extended headers larger than this are refused.
@@ -153,12 +154,7 @@ impl<R: Read> Archive<R> {
                 _ => Ok(None),
             };
         }
-        let sum: u64 = block
-            .iter()
-            .enumerate()
-            .map(|(at, byte)| if (148..156).contains(&at) { 32 } else { u64::from(*byte) })
-            .sum();
-        if numeric(&block[148..156])? != sum {
+        if numeric(&block[148..156])? != checksum(&block) {
             return Err(bad("a header's checksum is wrong"));
         }
         Ok(Some(block))
@@ -166,15 +162,11 @@ impl<R: Read> Archive<R> {
 
     fn any_block(&mut self) -> Result<Option<[u8; BLOCK as usize]>> {
         let mut block = [0; BLOCK as usize];
-        let mut got = 0;
-        while got < block.len() {
-            match self.reader.read(&mut block[got..]).map_err(|cause| bad("cannot read").because(cause))? {
-                0 if got == 0 => return Ok(None),
-                0 => return Err(bad("unexpected end of the archive")),
-                count => got += count,
-            }
+        match read::fill(&mut self.reader, &mut block).map_err(|cause| bad("cannot read").because(cause))? {
+            0 => return Ok(None),
+            got if got < block.len() => return Err(bad("unexpected end of the archive")),
+            _ => self.at += BLOCK,
         }
-        self.at += BLOCK;
         Ok(Some(block))
     }
 
@@ -183,9 +175,13 @@ impl<R: Read> Archive<R> {
             return Err(bad(format!("an extended header of {size} bytes")));
         }
         (self.left, self.pad) = (size, padding(size));
-        let mut bytes = vec![0; size as usize];
-        let mut got = 0;
-        while got < bytes.len() {
+        self.exactly(size as usize)
+    }
+
+    /// The next bytes of the content; the archive must not end before.
+    fn exactly(&mut self, length: usize) -> Result<Vec<u8>> {
+        let (mut bytes, mut got) = (vec![0; length], 0);
+        while got < length {
             got += self.read(&mut bytes[got..])?;
         }
         Ok(bytes)
@@ -296,11 +292,7 @@ impl<R: Read> Archive<R> {
             map = (0..count * 2).map(|_| self.line()).collect::<Result<_>>()?;
             // The map is padded to a block.
             let used = member.stored - self.left;
-            let mut rest = vec![0; padding(used).min(self.left) as usize];
-            let mut got = 0;
-            while got < rest.len() {
-                got += self.read(&mut rest[got..])?;
-            }
+            self.exactly(padding(used).min(self.left) as usize)?;
             member.stored = self.left;
         }
         member.size = sparse.size.ok_or_else(|| bad("a sparse file without a size"))?;

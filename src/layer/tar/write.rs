@@ -1,6 +1,6 @@
 //! The headers of one entry as bytes: ustar where everything fits, a PAX record for what does not.
 
-use super::BLOCK;
+use super::{BLOCK, checksum};
 use crate::layer::tree::{Entry, Node};
 
 /// The two empty blocks that end an archive.
@@ -152,7 +152,6 @@ fn number(field: &mut [u8], value: i64, key: &[u8], records: &mut Records) {
 
 fn seal(block: &mut [u8; BLOCK as usize]) {
     put(&mut block[257..265], b"ustar\x0000");
-    block[148..156].fill(b' ');
-    let sum: u64 = block.iter().map(|byte| u64::from(*byte)).sum();
+    let sum = checksum(block);
     put(&mut block[148..156], format!("{sum:06o}\0 ").as_bytes());
 }
