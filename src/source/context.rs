@@ -40,8 +40,6 @@ struct Listing {
     items: Vec<Item>,
     /// What the ignore patterns said of the directory.
     matched: Matched,
-    /// The directory itself is excluded: only exceptions in it exist.
-    excluded: bool,
 }
 
 struct Item {
@@ -87,22 +85,24 @@ impl Context {
         if let Some(known) = self.0.read.lock().unwrap_or_else(PoisonError::into_inner).get(dir) {
             return Ok(Some(Arc::clone(known)));
         }
-        let (matched, excluded) = if dir.is_empty() {
-            (Matched::default(), false)
+        let matched = if dir.is_empty() {
+            Matched::default()
         } else {
             let Some(above) = self.listing(parent(dir))? else { return Ok(None) };
-            let Some(item) = above.find(name(dir)).filter(|item| item.entry.is_dir()) else { return Ok(None) };
+            if !above.find(name(dir)).is_some_and(|item| item.entry.is_dir()) {
+                return Ok(None);
+            }
             match &self.0.ignore {
-                None => (Matched::default(), false),
-                Some(ignore) => (ignore.enter(&String::from_utf8_lossy(dir), &above.matched).1, item.only_way),
+                None => Matched::default(),
+                Some(ignore) => ignore.enter(&String::from_utf8_lossy(dir), &above.matched).1,
             }
         };
-        let listing = Arc::new(self.read(dir, matched, excluded)?);
+        let listing = Arc::new(self.read(dir, matched)?);
         self.0.read.lock().unwrap_or_else(PoisonError::into_inner).insert(dir.into(), Arc::clone(&listing));
         Ok(Some(listing))
     }
 
-    fn read(&self, dir: &[u8], matched: Matched, excluded: bool) -> Result<Listing> {
+    fn read(&self, dir: &[u8], matched: Matched) -> Result<Listing> {
         let shown = || self.0.path.join(std::ffi::OsStr::from_bytes(dir));
         let fd = self.beneath(dir, OFlags::RDONLY | OFlags::DIRECTORY)?;
         let mut items = Vec::new();
@@ -134,7 +134,7 @@ impl Context {
             items.push(Item { name: name.to_bytes().into(), entry, stamp, only_way: ignored });
         }
         items.sort_by(|one, two| one.name.cmp(&two.name));
-        Ok(Listing { items, matched, excluded })
+        Ok(Listing { items, matched })
     }
 
     fn beneath(&self, path: &[u8], flags: OFlags) -> Result<rustix::fd::OwnedFd> {
@@ -186,7 +186,6 @@ impl Files for Context {
                 names.push(item.name.clone());
             }
         }
-        debug_assert!(!listing.excluded || names.len() <= listing.items.len());
         Ok(names)
     }
 
