@@ -1,41 +1,18 @@
 //! Text to graph: a usual Dockerfile (well under a millisecond) and one of ten thousand stages (under a second).
 #![allow(clippy::unwrap_used, missing_docs)]
 
+#[path = "../tests/common/mod.rs"]
+mod common;
+
+use common::{Images, request};
 use criterion::{Criterion, criterion_group, criterion_main};
 use frontend::config::ImageConfig;
-use frontend::op::Network;
-use frontend::plan::{Plan, Request};
-use frontend::platform::Platform;
-use frontend::resolve::{Resolve, ResolveError, Resolved};
+use frontend::plan::Plan;
 use std::hint::black_box;
 
-struct Images;
-
-impl Resolve for Images {
-    fn named(&self, _: &str, _: &Platform) -> Result<Option<Resolved>, ResolveError> {
-        Ok(None)
-    }
-    fn image(&self, name: &str, _: &Platform) -> Result<Resolved, ResolveError> {
-        let config = Box::new(ImageConfig::default());
-        Ok(Resolved::Image { name: name.to_owned(), digest: "sha256:0".to_owned(), config })
-    }
-}
-
 fn plan(source: &str) -> Plan {
-    let platform = Platform { os: "linux".to_owned(), architecture: "amd64".to_owned(), variant: None };
-    let request = Request {
-        target: None,
-        platform: platform.clone(),
-        build_platform: platform,
-        build_args: Default::default(),
-        labels: Vec::new(),
-        network: Network::Default,
-        hosts: Vec::new(),
-        checks: Default::default(),
-        several_platforms: false,
-    };
     let document = frontend::read(source.as_bytes()).unwrap();
-    frontend::plan(&document, &request, &Images).unwrap()
+    frontend::plan(&document, &request(), &Images(|_: &_, _: &_| Ok(ImageConfig::default()))).unwrap()
 }
 
 const USUAL: &str = r#"# syntax=docker/dockerfile:1

@@ -3,7 +3,7 @@
 use crate::config::ImageConfig;
 use crate::diagnostic::Diagnostic;
 use crate::ignore::Ignore;
-use crate::op::Op;
+use crate::op::{Network, Op};
 use crate::outline::Outline;
 use crate::platform::Platform;
 use solver::{Graph, VertexId};
@@ -23,13 +23,30 @@ pub struct Request {
     /// `--label`, in order.
     pub labels: Vec<(String, String)>,
     /// `--network`: the default of every RUN.
-    pub network: crate::op::Network,
+    pub network: Network,
     /// `--add-host`.
     pub hosts: Vec<(String, String)>,
     /// What checks need to know.
     pub checks: Checks,
     /// More than one platform is being built (names of vertices then carry the platform).
     pub several_platforms: bool,
+}
+
+impl Request {
+    /// A build for this platform, on it, with nothing else asked for.
+    pub fn new(platform: Platform) -> Request {
+        Request {
+            target: None,
+            build_platform: platform.clone(),
+            platform,
+            build_args: BTreeMap::new(),
+            labels: Vec::new(),
+            network: Network::Default,
+            hosts: Vec::new(),
+            checks: Checks::default(),
+            several_platforms: false,
+        }
+    }
 }
 
 /// What checks need to know beside the Dockerfile.

@@ -2,29 +2,25 @@
 //! `docs/checks.md`; what is named `quiet-` has nothing to be said about. `KILN_BLESS=1` writes the expected files anew.
 #![allow(clippy::unwrap_used, missing_docs)]
 
+mod common;
+
+use common::{Images, empty};
 use frontend::check::{RULES, Rule};
 use frontend::config::ImageConfig;
 use frontend::diagnostic::Diagnostic;
 use frontend::ignore::Ignore;
-use frontend::op::Network;
 use frontend::plan::{Checks, Request};
 use frontend::platform::Platform;
-use frontend::resolve::{Resolve, ResolveError, Resolved};
+use frontend::resolve::ResolveError;
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
-struct Images;
-
-impl Resolve for Images {
-    fn named(&self, _: &str, _: &Platform) -> Result<Option<Resolved>, ResolveError> {
-        Ok(None)
+fn image(name: &str, platform: &Platform) -> Result<ImageConfig, ResolveError> {
+    let mut config = empty(platform);
+    if name.starts_with("only-arm64") {
+        config.architecture = "arm64".to_owned();
     }
-    fn image(&self, name: &str, platform: &Platform) -> Result<Resolved, ResolveError> {
-        let architecture =
-            if name.starts_with("only-arm64") { "arm64".to_owned() } else { platform.architecture.clone() };
-        let config = Box::new(ImageConfig { os: platform.os.clone(), architecture, ..Default::default() });
-        Ok(Resolved::Image { name: name.to_owned(), digest: format!("sha256:{name}"), config })
-    }
+    Ok(config)
 }
 
 fn findings(source: &[u8], asked: bool, args: &[(&str, &str)]) -> (Vec<Diagnostic>, bool) {
@@ -44,19 +40,9 @@ fn findings_in(
     ignore: Option<Ignore>,
     top: Vec<String>,
 ) -> (Vec<Diagnostic>, bool) {
-    let platform = Platform { os: "linux".to_owned(), architecture: "amd64".to_owned(), variant: None };
-    let request = Request {
-        target: None,
-        platform: platform.clone(),
-        build_platform: platform,
-        build_args: args.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect(),
-        labels: Vec::new(),
-        network: Network::Default,
-        hosts: Vec::new(),
-        checks: Checks { asked, ignore, top },
-        several_platforms: false,
-    };
-    let (found, plan) = frontend::check(&frontend::read(source).unwrap(), &request, &Images);
+    let build_args = args.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
+    let request = Request { build_args, checks: Checks { asked, ignore, top }, ..common::request() };
+    let (found, plan) = frontend::check(&frontend::read(source).unwrap(), &request, &Images(image));
     (found, plan.is_ok())
 }
 

@@ -2,56 +2,39 @@
 //! with the error's code; `KILN_BLESS=1` writes the expected files anew.
 #![allow(clippy::unwrap_used, missing_docs)]
 
+mod common;
+
+use common::{Images, empty};
 use frontend::config::ImageConfig;
 use frontend::diagnostic::Diagnostic;
-use frontend::op::Network;
 use frontend::plan::Request;
 use frontend::platform::Platform;
-use frontend::resolve::{Resolve, ResolveError, Resolved};
+use frontend::resolve::ResolveError;
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
-struct Images;
-
-impl Resolve for Images {
-    fn named(&self, _: &str, _: &Platform) -> Result<Option<Resolved>, ResolveError> {
-        Ok(None)
+fn image(name: &str, platform: &Platform) -> Result<ImageConfig, ResolveError> {
+    if name.starts_with("missing") {
+        let hint = Some("check the name".to_owned());
+        return Err(ResolveError { message: format!("{name}: not found"), hint });
     }
-    fn image(&self, name: &str, platform: &Platform) -> Result<Resolved, ResolveError> {
-        if name.starts_with("missing") {
-            let hint = Some("check the name".to_owned());
-            return Err(ResolveError { message: format!("{name}: not found"), hint });
-        }
-        let mut config =
-            ImageConfig { os: platform.os.clone(), architecture: platform.architecture.clone(), ..Default::default() };
-        config.config.on_build = match name {
-            "onbuild-bad" => Some(vec!["COPY only-one".to_owned()]),
-            "onbuild-from" => Some(vec!["FROM x".to_owned()]),
-            _ => None,
-        };
-        Ok(Resolved::Image { name: name.to_owned(), digest: format!("sha256:{name}"), config: Box::new(config) })
-    }
+    let mut config = empty(platform);
+    config.config.on_build = match name {
+        "onbuild-bad" => Some(vec!["COPY only-one".to_owned()]),
+        "onbuild-from" => Some(vec!["FROM x".to_owned()]),
+        _ => None,
+    };
+    Ok(config)
 }
 
 fn errors(name: &str, source: &[u8]) -> Vec<Diagnostic> {
-    let platform = Platform { os: "linux".to_owned(), architecture: "amd64".to_owned(), variant: None };
     let target = match name {
         "target" => Some("biuld".to_owned()),
         "target-far" => Some("production".to_owned()),
         _ => None,
     };
-    let request = Request {
-        target,
-        platform: platform.clone(),
-        build_platform: platform,
-        build_args: Default::default(),
-        labels: Vec::new(),
-        network: Network::Default,
-        hosts: Vec::new(),
-        checks: Default::default(),
-        several_platforms: false,
-    };
-    let plan = frontend::read(source).and_then(|document| frontend::plan(&document, &request, &Images));
+    let request = Request { target, ..common::request() };
+    let plan = frontend::read(source).and_then(|document| frontend::plan(&document, &request, &Images(image)));
     plan.err().unwrap_or_default()
 }
 

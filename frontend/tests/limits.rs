@@ -1,7 +1,11 @@
 //! What a hostile Dockerfile must not do: take long, fill the memory, end the process.
 #![allow(clippy::unwrap_used, missing_docs)]
 
+mod common;
+
+use common::{Images, empty, request};
 use frontend::expand::Expander;
+use frontend::platform::Platform;
 use frontend::text;
 
 fn expand(word: &str, value: &str) -> Result<String, String> {
@@ -32,7 +36,9 @@ fn the_result_of_an_expansion_is_bounded() {
     assert!(expand(&thrown, &value).unwrap_err().contains("longer than the text"));
     assert_eq!(expand("$a$a", &value).unwrap().len(), 200_000);
     let doubling = "FROM scratch\nENV A=0123456789\n".to_owned() + &"ENV A=$A$A\n".repeat(64);
-    assert!(text::parse(doubling.as_bytes()).is_ok());
+    let none = Images(|_: &str, platform: &Platform| Ok(empty(platform)));
+    let errors = frontend::plan(&text::parse(doubling.as_bytes()).unwrap(), &request(), &none).unwrap_err();
+    assert!(errors[0].message.contains("longer than the text"), "{}", errors[0].message);
 }
 
 #[test]

@@ -3,7 +3,6 @@
 
 use frontend::config::{History, ImageConfig};
 use frontend::diagnostic::Diagnostic;
-use frontend::op::Network;
 use frontend::plan::{Past, Plan, Request};
 use frontend::platform::Platform;
 use frontend::resolve::{Resolve, ResolveError, Resolved};
@@ -87,14 +86,11 @@ fn request(args: &Value, env: &Value, platform: &str) -> Request {
     let labels = args["label"].as_array().into_iter().flatten().filter_map(Value::as_str);
     Request {
         target: args["target"].as_str().map(str::to_owned),
-        platform: Platform::parse(platform).unwrap(),
-        build_platform: Platform::parse("linux/amd64").unwrap(),
         build_args,
         labels: labels.map(|label| label.split_once('=').unwrap()).map(|(k, v)| (k.to_owned(), v.to_owned())).collect(),
-        network: Network::Default,
-        hosts: Vec::new(),
-        checks: Default::default(),
         several_platforms: args["platform"].as_str().is_some_and(|platform| platform.contains(',')),
+        build_platform: Platform::parse("linux/amd64").unwrap(),
+        ..Request::new(Platform::parse(platform).unwrap())
     }
 }
 
