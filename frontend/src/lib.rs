@@ -9,6 +9,7 @@ pub mod config;
 pub mod diagnostic;
 pub mod expand;
 pub mod glob;
+mod go;
 pub mod ignore;
 mod instruction;
 pub mod line;

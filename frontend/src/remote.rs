@@ -1,6 +1,8 @@
 //! Sources that are neither in the context nor in an image: URLs and git repositories, as BuildKit reads their names
 //! (`frontend/dockerfile/dfgitutil`). Only text: nothing is fetched here.
 
+use crate::go;
+
 /// A source elsewhere.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Remote {
@@ -98,9 +100,8 @@ impl Git {
             }
             seen.push(key.to_owned());
             let switch = || match value.as_str() {
-                "" | "1" | "t" | "T" | "true" | "TRUE" | "True" => Ok(true),
-                "0" | "f" | "F" | "false" | "FALSE" | "False" => Ok(false),
-                _ => Err(format!("invalid {key} value: {value:?}")),
+                "" => Ok(true),
+                text => go::bool_of(text).ok_or_else(|| format!("invalid {key} value: {value:?}")),
             };
             if value.is_empty() && !matches!(key, "submodules" | "keep-git-dir" | "fetch-by-commit") {
                 return Err(format!("query {key:?} has no value"));

@@ -2,6 +2,7 @@
 //! comment right above an instruction, which it then holds for.
 
 use super::Rule;
+use crate::go;
 
 /// Which rules speak.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -32,11 +33,8 @@ impl Options {
                 "skip" => options.skip = list(),
                 "experimental" => options.experimental = list(),
                 "error" => {
-                    options.error = match value.trim() {
-                        "1" | "t" | "T" | "true" | "TRUE" | "True" => true,
-                        "0" | "f" | "F" | "false" | "FALSE" | "False" => false,
-                        _ => return Err(format!("failed to parse check option {part:?}")),
-                    }
+                    options.error =
+                        go::bool_of(value.trim()).ok_or_else(|| format!("failed to parse check option {part:?}"))?;
                 }
                 other => return Err(format!("invalid check option {other:?}")),
             }

@@ -2,6 +2,7 @@
 
 use super::{Diagnostic, Stage, bind_input};
 use crate::diagnostic::closest;
+use crate::go;
 use crate::line::{Flag, Span};
 use crate::op::{self, MountKind, Sharing};
 use crate::stage::join;
@@ -98,7 +99,7 @@ impl Mount {
     fn option(&self, to: &mut Options, key: &str, value: Option<&str>) -> Result<(), Diagnostic> {
         let bad = || self.error(format!("invalid value for {key}: {}", value.unwrap_or("")));
         let elsewhere = || self.error(format!("unexpected key '{key}' for mount type '{}'", to.kind));
-        let bool_of = |value: Option<&str>| value.map_or(Some(true), go_bool).ok_or_else(bad);
+        let bool_of = |value: Option<&str>| value.map_or(Some(true), go::bool_of).ok_or_else(bad);
         match (key, value) {
             ("readonly" | "ro", value) => to.readonly = Some(bool_of(value)?),
             ("readwrite" | "rw", value) => to.readonly = Some(!bool_of(value)?),
@@ -301,15 +302,6 @@ pub(super) fn csv(text: &str) -> Result<Vec<String>, String> {
                 }
             }
         }
-    }
-}
-
-/// Go's `strconv.ParseBool`.
-pub(super) fn go_bool(text: &str) -> Option<bool> {
-    match text {
-        "1" | "t" | "T" | "true" | "TRUE" | "True" => Some(true),
-        "0" | "f" | "F" | "false" | "FALSE" | "False" => Some(false),
-        _ => None,
     }
 }
 
