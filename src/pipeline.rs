@@ -23,10 +23,11 @@ use frontend::plan::{Checks, Plan, Request};
 use frontend::platform::Platform;
 use resolver::Resolver;
 use serde_json::json;
-use solver::{Event, Failure, Observer, Outcome, StepId, Task, VertexId};
+use solver::event::told;
+use solver::{Event, Failure, Observer, StepId, Task, VertexId};
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::{Instant, SystemTime};
+use std::time::SystemTime;
 
 /// Builds what is asked for. The id of the image comes back.
 pub fn build(request: &BuildRequest, layers: &Layers, stop: &Stop, observer: &Arc<dyn Observer>) -> Result<String> {
@@ -244,18 +245,18 @@ impl<'a> Build<'a> {
         let mut exported = Exported::default();
         for output in &outputs {
             let exporter = export::exporter(output)?;
-            let (step, began) = (StepId(self.next_step), Instant::now());
+            let step = StepId(self.next_step);
             self.next_step += 1;
-            self.event(&Event::Begin { step, name: exporter.title().to_owned() });
-            let result = if exporter.needs_bytes() { self.machine.fetch_all(images, step.0) } else { Ok(()) };
             let progress = |what: &str, done: u64, total: u64| {
                 self.event(&Event::Transfer { step, what: what.to_owned(), done, total: Some(total) });
             };
             let watch = export::Watch { progress: &progress, stop: &|| self.machine.stop.is_stopped() };
-            let result = result.and_then(|()| exporter.export(images, &self.machine.layers, &watch));
-            let outcome = result.as_ref().map_or_else(|error| Outcome::Failed(error.to_string()), |_| Outcome::Done);
-            self.event(&Event::End { step, outcome, took: began.elapsed() });
-            let made = result?;
+            let made = told(&*self.observer, step, exporter.title().to_owned(), || {
+                if exporter.needs_bytes() {
+                    self.machine.fetch_all(images, step.0)?;
+                }
+                exporter.export(images, &self.machine.layers, &watch)
+            })?;
             exported.descriptor = made.descriptor.or(exported.descriptor);
             exported.names.extend(made.names);
         }

@@ -1,6 +1,7 @@
 //! The one stream of events. Every progress view, log, trace and report is an [`Observer`] of it.
 
-use std::time::{Duration, SystemTime};
+use std::fmt;
+use std::time::{Duration, Instant, SystemTime};
 
 /// Names a step of one build: a vertex, or work beside the graph (loading a base image, exporting).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -84,6 +85,21 @@ pub enum Outcome {
     Failed(String),
     /// It was stopped because something else failed or the user wished so.
     Stopped,
+}
+
+/// Does work that is no vertex as a step of its own: tells that it begins, and how it ended.
+pub fn told<T, E: fmt::Display>(
+    observer: &dyn Observer,
+    step: StepId,
+    name: String,
+    work: impl FnOnce() -> Result<T, E>,
+) -> Result<T, E> {
+    let began = Instant::now();
+    observer.event(SystemTime::now(), &Event::Begin { step, name });
+    let result = work();
+    let outcome = result.as_ref().map_or_else(|error| Outcome::Failed(error.to_string()), |_| Outcome::Done);
+    observer.event(SystemTime::now(), &Event::End { step, outcome, took: began.elapsed() });
+    result
 }
 
 /// Watches a build. Called from many threads.

@@ -11,11 +11,11 @@ use crate::read;
 use crate::source::{archive, context, git, http};
 use crate::store::Store;
 use frontend::remote::{self, Remote};
-use solver::{Event, Observer, Outcome, StepId};
+use solver::event::told;
+use solver::{Observer, StepId};
 use std::collections::BTreeMap;
 use std::io::{Cursor, Read};
 use std::path::{Path, PathBuf};
-use std::time::{Instant, SystemTime};
 
 /// A context that is not here yet.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -135,12 +135,7 @@ pub fn bring(request: &mut BuildRequest, store: &Store, observer: &dyn Observer)
         Coming::Remote(Remote::Git(git)) => format!("[internal] load git source {}", git.url),
         Coming::Remote(Remote::Http(http)) => format!("[internal] load remote build context {}", http.url),
     };
-    let began = Instant::now();
-    observer.event(SystemTime::now(), &Event::Begin { step: STEP, name });
-    let brought = bring_it(request, coming, store);
-    let outcome = brought.as_ref().map_or_else(|error| Outcome::Failed(error.to_string()), |()| Outcome::Done);
-    observer.event(SystemTime::now(), &Event::End { step: STEP, outcome, took: began.elapsed() });
-    brought
+    told(observer, STEP, name, || bring_it(request, coming, store))
 }
 
 fn bring_it(request: &mut BuildRequest, coming: Coming, store: &Store) -> Result<()> {

@@ -14,11 +14,12 @@ use frontend::config::ImageConfig;
 use frontend::platform::Platform;
 use frontend::remote::Remote;
 use frontend::resolve::{Resolve, ResolveError, Resolved};
-use solver::{Event, Observer, Outcome, StepId};
+use solver::event::told;
+use solver::{Event, Observer, StepId};
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Instant, SystemTime};
+use std::time::SystemTime;
 
 /// Answers the frontend's one question.
 pub(super) struct Resolver<'a> {
@@ -71,14 +72,10 @@ impl<'a> Resolver<'a> {
 
     fn ask_source(&self, name: &str, platform: &Platform) -> Result<Resolved> {
         let number = self.known.lock().unwrap_or_else(PoisonError::into_inner).len() as u32;
-        let (step, began) = (StepId(FIRST_STEP + number), Instant::now());
-        self.observer
-            .event(SystemTime::now(), &Event::Begin { step, name: format!("[internal] load metadata for {name}") });
         let pull = if self.request.pull { Pull::Always } else { Pull::Usual };
-        let result = self.machine.images.resolve(name, platform, pull);
-        let outcome = result.as_ref().map_or_else(|error| Outcome::Failed(error.to_string()), |_| Outcome::Done);
-        self.observer.event(SystemTime::now(), &Event::End { step, outcome, took: began.elapsed() });
-        self.pinned(result?)
+        let (step, shown) = (StepId(FIRST_STEP + number), format!("[internal] load metadata for {name}"));
+        let resolve = || self.machine.images.resolve(name, platform, pull);
+        self.pinned(told(&**self.observer, step, shown, resolve)?)
     }
 
     /// What `--build-context` named elsewhere: a repository, or a tarball, as a directory.
@@ -108,15 +105,12 @@ impl<'a> Resolver<'a> {
     ) -> Result<Resolved, ResolveError> {
         if self.machine.context(name).is_none() {
             let number = self.fetched.fetch_add(1, Ordering::Relaxed);
-            let (step, began) = (StepId(FIRST_STEP - 2 - number), Instant::now());
+            let step = StepId(FIRST_STEP - 2 - number);
             let shown = match remote {
                 Remote::Http(http) => http.url.clone(),
                 Remote::Git(git) => format!("{}#{}", git.url, git.reference),
             };
-            self.observer.event(SystemTime::now(), &Event::Begin { step, name: format!("[internal] load {shown}") });
-            let opened = open(remote);
-            let outcome = opened.as_ref().map_or_else(|error| Outcome::Failed(error.to_string()), |_| Outcome::Done);
-            self.observer.event(SystemTime::now(), &Event::End { step, outcome, took: began.elapsed() });
+            let opened = told(&**self.observer, step, format!("[internal] load {shown}"), || open(remote));
             self.machine.add_context(name, opened.map_err(|error| refusal(&error))?);
         }
         Ok(Resolved::Context { name: name.to_owned() })
