@@ -11,7 +11,7 @@ mod json;
 mod sarif;
 mod text;
 
-use crate::error::{Error, Kind, Result};
+use crate::error::{Error, Result};
 use frontend::diagnostic::Diagnostic;
 use frontend::outline::{Outline, Target};
 
@@ -81,17 +81,18 @@ impl Asked {
         let name = name.strip_prefix("frontend.").unwrap_or(name);
         let name = if name == "lint" { "check" } else { name };
         let row = CALLS.iter().find(|(known, ..)| *known == name);
-        let (_, call, _) = row.ok_or_else(|| unknown("call", name, CALLS.iter().map(|(name, ..)| *name)))?;
+        let (_, call, _) = row.ok_or_else(|| Error::unknown("call", name, CALLS.iter().map(|(name, ..)| *name)))?;
         let mut asked = Asked { call: *call, format: "text" };
         for field in fields {
             let format = field.strip_prefix("format=");
-            let format = format.ok_or_else(|| unknown("key of --call", field, ["format=text", "format=json"]))?;
+            let format =
+                format.ok_or_else(|| Error::unknown("key of --call", field, ["format=text", "format=json"]))?;
             let known: Vec<&'static str> = match call {
                 Call::Check => CHECK_FORMATS.iter().map(|(name, _)| *name).collect(),
                 _ => vec!["text", "json"],
             };
             let found = known.iter().find(|name| **name == format);
-            asked.format = found.copied().ok_or_else(|| unknown("format", format, known.iter().copied()))?;
+            asked.format = found.copied().ok_or_else(|| Error::unknown("format", format, known.iter().copied()))?;
         }
         Ok(asked)
     }
@@ -115,15 +116,6 @@ impl Asked {
     /// What can be asked, as it is printed.
     pub fn describe(&self) -> String {
         if self.format == "json" { json::describe(CALLS) } else { text::describe(CALLS) }
-    }
-}
-
-fn unknown<'a>(what: &str, got: &str, known: impl IntoIterator<Item = &'a str>) -> Error {
-    let known: Vec<&str> = known.into_iter().collect();
-    let error = Error::new(Kind::Usage, format!("there is no {what} `{got}`"));
-    match frontend::diagnostic::closest(got, known.iter().copied()) {
-        Some(near) => error.hint(format!("did you mean `{near}`?")),
-        None => error.hint(format!("known are {}", known.join(", "))),
     }
 }
 

@@ -1,5 +1,6 @@
 //! The one error of the machine: its kind (which decides the exit code), what went wrong, why, and the way out.
 
+use frontend::diagnostic::closest;
 use std::fmt;
 use std::path::Path;
 
@@ -57,6 +58,16 @@ impl Error {
     /// An error of a kind, with what went wrong.
     pub fn new(kind: Kind, message: impl Into<String>) -> Error {
         Error(Box::new(Parts { kind, message: message.into(), causes: Vec::new(), hints: Vec::new(), report: None }))
+    }
+
+    /// A word of the command line that means nothing: with the one that was likely meant, or all there are.
+    pub fn unknown<'a>(what: &str, word: &str, known: impl IntoIterator<Item = &'a str>) -> Error {
+        let known: Vec<&str> = known.into_iter().collect();
+        let error = Error::new(Kind::Usage, format!("unknown {what} `{word}`"));
+        match closest(word, known.iter().copied()) {
+            Some(near) => error.hint(format!("did you mean `{near}`?")),
+            None => error.hint(format!("known are {}", known.join(", "))),
+        }
     }
 
     /// Adds why it happened.

@@ -12,7 +12,6 @@ use crate::image::manifest::{Flavor, Packing};
 use crate::image::{Image, Refs};
 use crate::layer::{Compression, Layers};
 use crate::registry::Settings;
-use frontend::diagnostic::closest;
 use oci_spec::image::Descriptor;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -146,22 +145,12 @@ pub fn help() -> String {
 
 /// The exporter of an `--output`.
 pub fn exporter(wanted: &Wanted) -> Result<Box<dyn Exporter>> {
-    let row = EXPORTERS.iter().find(|row| row.name == wanted.kind).ok_or_else(|| {
-        let known: Vec<&str> = EXPORTERS.iter().map(|row| row.name).collect();
-        unknown("output type", &wanted.kind, &known)
-    })?;
+    let row = EXPORTERS.iter().find(|row| row.name == wanted.kind);
+    let row = row.ok_or_else(|| Error::unknown("output type", &wanted.kind, EXPORTERS.iter().map(|row| row.name)))?;
     if let Some(key) = wanted.attributes.keys().find(|key| !row.attributes.contains(&key.as_str())) {
-        return Err(unknown(&format!("attribute of type={}", row.name), key, row.attributes));
+        return Err(Error::unknown(&format!("attribute of type={}", row.name), key, row.attributes.iter().copied()));
     }
     (row.make)(wanted)
-}
-
-fn unknown(what: &str, word: &str, known: &[&str]) -> Error {
-    let error = Error::new(Kind::Usage, format!("unknown {what} `{word}`"));
-    match closest(word, known.iter().copied()) {
-        Some(near) => error.hint(format!("did you mean `{near}`?")),
-        None => error.hint(format!("known are {}", known.join(", "))),
-    }
 }
 
 impl Wanted {
@@ -210,7 +199,7 @@ impl Wanted {
             None | Some("gzip") => Ok(level.map_or(Compression::GZIP, |level| Compression::Gzip(level.min(9)))),
             Some("zstd") => Ok(level.map_or(Compression::ZSTD, |level| Compression::Zstd(level.clamp(1, 22) as i32))),
             Some("uncompressed") => Ok(Compression::None),
-            Some(other) => Err(unknown("compression", other, &["gzip", "zstd", "uncompressed"])),
+            Some(other) => Err(Error::unknown("compression", other, ["gzip", "zstd", "uncompressed"])),
         }
     }
 

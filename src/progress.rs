@@ -5,8 +5,7 @@ mod plain;
 mod rawjson;
 mod tty;
 
-use crate::error::{Error, Kind, Result};
-use frontend::diagnostic::closest;
+use crate::error::{Error, Result};
 use solver::{Event, Observer};
 use std::sync::Arc;
 use std::time::SystemTime;
@@ -50,14 +49,8 @@ pub fn help() -> String {
 
 /// The view of a name.
 pub fn view(name: &str, screen: Screen) -> Result<Arc<dyn Observer>> {
-    let row = VIEWS.iter().find(|row| row.name == name).ok_or_else(|| {
-        let names: Vec<&str> = VIEWS.iter().map(|row| row.name).collect();
-        let error = Error::new(Kind::Usage, format!("unknown progress view `{name}`"));
-        match closest(name, names.iter().copied()) {
-            Some(near) => error.hint(format!("did you mean `{near}`?")),
-            None => error.hint(format!("known are {}", names.join(", "))),
-        }
-    })?;
+    let row = VIEWS.iter().find(|row| row.name == name);
+    let row = row.ok_or_else(|| Error::unknown("progress view", name, VIEWS.iter().map(|row| row.name)))?;
     Ok((row.make)(screen))
 }
 

@@ -10,7 +10,6 @@ use crate::error::{At, Error, Kind, Result};
 use crate::exec::Limits;
 use crate::export::Wanted;
 use crate::registry::Settings;
-use frontend::diagnostic::closest;
 use frontend::op::Network;
 use frontend::platform::Platform;
 use frontend::remote::Remote;
@@ -120,14 +119,6 @@ fn pair<'a>(flag: &str, text: &'a str) -> Result<(&'a str, &'a str)> {
         .ok_or_else(|| usage(format!("{flag} {text}: not of the form NAME=VALUE")))
 }
 
-fn one_of(what: &str, value: &str, known: &[&str]) -> Error {
-    let error = usage(format!("unknown {what} `{value}`"));
-    match closest(value, known.iter().copied()) {
-        Some(near) => error.hint(format!("did you mean `{near}`?")),
-        None => error.hint(format!("known are {}", known.join(", "))),
-    }
-}
-
 impl BuildRequest {
     /// Resolves what was typed.
     pub fn of(args: &args::Build, env: &Environment<'_>, now: i64) -> Result<BuildRequest> {
@@ -170,7 +161,7 @@ impl BuildRequest {
                 allow.network_host = true;
                 Network::Host
             }
-            other => return Err(one_of("network mode", other, &["default", "none", "host"])),
+            other => return Err(Error::unknown("network mode", other, ["default", "none", "host"])),
         };
         Ok(BuildRequest {
             color: false,
@@ -246,7 +237,7 @@ fn allowed(words: &[String]) -> Result<Allow> {
             "device" => allow.devices.push(String::new()),
             other => match other.strip_prefix("device=") {
                 Some(name) if !name.is_empty() => allow.devices.push(name.to_owned()),
-                _ => return Err(one_of("entitlement", other, &["network.host", "security.insecure", "device"])),
+                _ => return Err(Error::unknown("entitlement", other, ["network.host", "security.insecure", "device"])),
             },
         }
     }
@@ -277,8 +268,8 @@ fn secret(text: &str, env: &Environment<'_>) -> Result<(String, Secret)> {
             "src" | "source" => file = Some(value.to_owned()),
             "env" => variable = Some(value.to_owned()),
             "type" if matches!(value, "file" | "env") => kind = Some(value.to_owned()),
-            "type" => return Err(one_of("type of secret", value, &["file", "env"])),
-            other => return Err(one_of("key of --secret", other, &["id", "src", "source", "env", "type"])),
+            "type" => return Err(Error::unknown("type of secret", value, ["file", "env"])),
+            other => return Err(Error::unknown("key of --secret", other, ["id", "src", "source", "env", "type"])),
         }
     }
     let id = id.ok_or_else(|| usage(format!("--secret {text}: there is no id=")))?;
@@ -310,7 +301,7 @@ fn agent(text: &str, env: &Environment<'_>) -> Result<(String, Agent)> {
         match field.strip_prefix("raw=") {
             Some("true") => agent.raw = true,
             Some("false") => agent.raw = false,
-            Some(other) => return Err(one_of("value of raw", other, &["true", "false"])),
+            Some(other) => return Err(Error::unknown("value of raw", other, ["true", "false"])),
             None => agent.paths.push(field.into()),
         }
     }
