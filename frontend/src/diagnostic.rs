@@ -186,6 +186,11 @@ pub(crate) fn closest_name<'a>(word: &str, candidates: impl IntoIterator<Item = 
 /// Insertions, deletions, replacements and swaps of neighbours between two words.
 fn distance(one: &str, two: &str) -> usize {
     let (one, two): (Vec<char>, Vec<char>) = (one.chars().collect(), two.chars().collect());
+    distance_of(&one, &two)
+}
+
+/// The same of anything: of the bytes of names that may be no text. Takes the product of both lengths in time and memory.
+pub fn distance_of<T: PartialEq>(one: &[T], two: &[T]) -> usize {
     let mut rows = vec![(0..=two.len()).collect::<Vec<_>>()];
     for (i, a) in one.iter().enumerate() {
         let mut row = vec![i + 1];

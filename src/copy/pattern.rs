@@ -4,9 +4,10 @@
 use crate::error::{Error, Kind, Result};
 use crate::layer::files::{Files, resolve};
 use crate::layer::tree::{child, show};
+use frontend::diagnostic::distance_of;
 use frontend::glob::Glob;
 
-/// Levenshtein distances are quadratic; nobody wants a hint for longer names, or out of so many.
+/// Distances are quadratic; nobody wants a hint for longer names, or out of so many.
 const MAX_HINT_NAME: usize = 100;
 const MAX_HINT_NAMES: usize = 10_000;
 
@@ -113,19 +114,10 @@ fn near(files: &dyn Files, path: &[u8]) -> Option<Box<[u8]>> {
     None
 }
 
-/// How many bytes have to be put in, taken out or changed to make one name of the other.
+/// How far two names are from each other, no matter the case.
 fn distance(a: &[u8], b: &[u8]) -> usize {
     if a.len().max(b.len()) > MAX_HINT_NAME {
         return usize::MAX;
     }
-    let mut row: Vec<usize> = (0..=b.len()).collect();
-    for (i, x) in a.iter().enumerate() {
-        let mut diagonal = std::mem::replace(&mut row[0], i + 1);
-        for (j, y) in b.iter().enumerate() {
-            let changed = diagonal + usize::from(!x.eq_ignore_ascii_case(y));
-            diagonal = row[j + 1];
-            row[j + 1] = changed.min(diagonal + 1).min(row[j] + 1);
-        }
-    }
-    row[b.len()]
+    distance_of(&a.to_ascii_lowercase(), &b.to_ascii_lowercase())
 }
