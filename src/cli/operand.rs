@@ -146,10 +146,10 @@ fn bring_it(request: &mut BuildRequest, coming: Coming, store: &Store) -> Result
             (folder, time)
         }
         Coming::Remote(Remote::Git(git)) => {
-            let checkout = fetch_git(&git, &request.secrets, &request.agents, store)?;
+            let checkout = fetch_git(&git, request, store)?;
             (checkout.folder, checkout.time)
         }
-        Coming::Remote(Remote::Http(http)) => match fetch_http(&http, request, store)? {
+        Coming::Remote(Remote::Http(http)) => match bring_http(&http, request, store)? {
             (Brought::Dockerfile(bytes), time) => {
                 request.dockerfile = bytes;
                 return set_epoch(request, time);
@@ -178,7 +178,7 @@ fn set_epoch(request: &mut BuildRequest, time: Option<i64>) -> Result<()> {
 }
 
 /// A secret as text.
-pub fn secret_text(secrets: &BTreeMap<String, Secret>, id: &str) -> Option<String> {
+fn secret_text(secrets: &BTreeMap<String, Secret>, id: &str) -> Option<String> {
     match secrets.get(id)? {
         Secret::Value(value) => String::from_utf8(value.clone()).ok(),
         Secret::File(path) => context::read_text(path).ok().and_then(|bytes| String::from_utf8(bytes).ok()),
@@ -186,15 +186,30 @@ pub fn secret_text(secrets: &BTreeMap<String, Secret>, id: &str) -> Option<Strin
 }
 
 /// Brings a commit with the user's credentials.
-pub fn fetch_git(
-    git: &remote::Git,
-    secrets: &BTreeMap<String, Secret>,
-    agents: &BTreeMap<String, crate::engine::agent::Agent>,
-    store: &Store,
-) -> Result<git::Checkout> {
-    let secret = |id: &str| secret_text(secrets, id);
-    let agent = agents.get("default").and_then(|agent| agent.paths.iter().find(|path| is_socket(path)).cloned());
+pub fn fetch_git(git: &remote::Git, request: &BuildRequest, store: &Store) -> Result<git::Checkout> {
+    let secret = |id: &str| secret_text(&request.secrets, id);
+    let agent = request.agents.get("default");
+    let agent = agent.and_then(|agent| agent.paths.iter().find(|path| is_socket(path)).cloned());
     git::Fetcher { store, secret: &secret, agent }.fetch(git)
+}
+
+/// Brings the file behind a URL with the user's credentials.
+pub fn fetch_http(
+    http: &remote::Http,
+    request: &BuildRequest,
+    store: &Store,
+    stop: &dyn Fn() -> bool,
+) -> Result<http::Fetched> {
+    let (secret, settings) = (|id: &str| secret_text(&request.secrets, id), &request.settings);
+    http::Fetcher { store, settings, secret: &secret, progress: &|_, _| {}, stop }.fetch(http)
+}
+
+/// Unpacks a fetched archive into a folder of its own. The time of the newest member comes with it.
+pub fn unpack(fetched: &http::Fetched, store: &Store) -> Result<(PathBuf, Option<i64>)> {
+    let (path, folder) = (fetched.folder.join(&fetched.name), store.temp("context"));
+    let file = std::fs::File::open(&path).at("open", &path)?;
+    let newest = archive::unpack(Box::new(file), &folder)?;
+    Ok((folder, newest))
 }
 
 enum Brought {
@@ -202,10 +217,9 @@ enum Brought {
     Dockerfile(Vec<u8>),
 }
 
-fn fetch_http(http: &remote::Http, request: &BuildRequest, store: &Store) -> Result<(Brought, Option<i64>)> {
-    let secret = |id: &str| secret_text(&request.secrets, id);
-    let (settings, progress, stop) = (&request.settings, &|_, _| {}, &|| false);
-    let fetched = http::Fetcher { store, settings, secret: &secret, progress, stop }.fetch(http)?;
+/// An archive is unpacked, everything else is a Dockerfile.
+fn bring_http(http: &remote::Http, request: &BuildRequest, store: &Store) -> Result<(Brought, Option<i64>)> {
+    let fetched = fetch_http(http, request, store, &|| false)?;
     let path = fetched.folder.join(&fetched.name);
     let mut file = std::fs::File::open(&path).at("open", &path)?;
     let head = head(&mut file, &path)?;
@@ -213,7 +227,6 @@ fn fetch_http(http: &remote::Http, request: &BuildRequest, store: &Store) -> Res
         let dockerfile = read::text(Cursor::new(head).chain(file), &http.url)?;
         return Ok((Brought::Dockerfile(dockerfile), fetched.modified));
     }
-    let folder = store.temp("context");
-    let newest = archive::unpack(Box::new(Cursor::new(head).chain(file)), &folder)?;
+    let (folder, newest) = unpack(&fetched, store)?;
     Ok((Brought::Folder(folder), fetched.modified.or(newest)))
 }

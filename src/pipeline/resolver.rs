@@ -3,12 +3,11 @@
 use crate::cli::operand;
 use crate::cli::request::{BuildRequest, NamedContext};
 use crate::engine::Machine;
-use crate::error::{At as _, Error, Result};
+use crate::error::{Error, Result};
 use crate::image::Refs;
 use crate::layer::rootfs::Rootfs;
-use crate::source::archive;
 use crate::source::context::{Context, ignore_of};
-use crate::source::http::{Fetched, Fetcher};
+use crate::source::http::Fetched;
 use crate::source::image::{Pinned, Pull};
 use frontend::config::ImageConfig;
 use frontend::platform::Platform;
@@ -83,14 +82,7 @@ impl<'a> Resolver<'a> {
         self.once_fetched(name, remote, |remote| {
             let folder = match remote {
                 Remote::Git(git) => self.git(git)?,
-                Remote::Http(http) => {
-                    let fetched = self.http(http)?;
-                    let path = fetched.folder.join(&fetched.name);
-                    let folder = self.machine.store.temp("context");
-                    let file = std::fs::File::open(&path).at("open", &path)?;
-                    archive::unpack(Box::new(file), &folder)?;
-                    folder
-                }
+                Remote::Http(http) => operand::unpack(&self.http(http)?, &self.machine.store)?.0,
             };
             Context::open(&folder, ignore_of(&folder, None)?, &self.machine.store)
         })
@@ -121,15 +113,11 @@ impl<'a> Resolver<'a> {
         // For all repositories where nothing else is said.
         let keep = self.request.build_args.get("BUILDKIT_CONTEXT_KEEP_GIT_DIR").is_some_and(|value| value == "1");
         git.keep_git_dir = git.keep_git_dir.or(keep.then_some(true));
-        let store = &self.machine.store;
-        operand::fetch_git(&git, &self.request.secrets, &self.request.agents, store).map(|checkout| checkout.folder)
+        operand::fetch_git(&git, self.request, &self.machine.store).map(|checkout| checkout.folder)
     }
 
     fn http(&self, http: &frontend::remote::Http) -> Result<Fetched> {
-        let secret = |id: &str| operand::secret_text(&self.request.secrets, id);
-        let stop = || self.machine.stop.is_stopped();
-        let (store, settings) = (&self.machine.store, &self.request.settings);
-        Fetcher { store, settings, secret: &secret, progress: &|_, _| {}, stop: &stop }.fetch(http)
+        operand::fetch_http(http, self.request, &self.machine.store, &|| self.machine.stop.is_stopped())
     }
 
     /// An image of the store by this name, for this platform.
