@@ -28,13 +28,14 @@ use crate::layer::{LayerId, Layers};
 use crate::source::context::Context;
 use crate::source::image::{Images, Pinned};
 use crate::store::Store;
+use crate::sync::lock;
 use frontend::op::{self, CopySource, Op, Source};
 use solver::{Engine, Found, Graph, Key, Manifest, Observer, Role, Step, VertexId};
 use std::collections::{BTreeMap, HashMap};
 use std::path::PathBuf;
 use std::sync::atomic::AtomicBool;
-use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::sync::{Arc, Mutex};
+use std::time::SystemTime;
 
 /// Everything a build's ops need of the host.
 pub struct Machine {
@@ -248,7 +249,7 @@ impl Machine {
         let views = self.source_views(step.graph, step.id, step.inputs)?;
         let files = |input| source(&views, input);
         let facts = copy::facts(copy, &selection, &files, base, &self.store)?;
-        let entries = copy::entries(copy, facts, &files, base, now())?;
+        let entries = copy::entries(copy, facts, &files, base, Time::now())?;
         self.layers.publish_tar(entries)
     }
 
@@ -261,7 +262,7 @@ impl Machine {
     fn run_mkdir(&self, step: &Step<'_, Self>, file: &op::File) -> Result<LayerId> {
         let base = file.base.and_then(|input| step.input(input));
         let view = base.map(|rootfs| self.view(rootfs, self.step_of(step.id))).transpose()?;
-        self.layers.publish_tar(copy::mkdir(&file.action, view.as_ref().map(|view| view as &dyn Files), now())?)
+        self.layers.publish_tar(copy::mkdir(&file.action, view.as_ref().map(|view| view as &dyn Files), Time::now())?)
     }
 
     /// The content of a rootfs: a fold over its layers, not a walk.
@@ -360,16 +361,6 @@ impl Engine for Machine {
     }
 }
 
-fn now() -> Time {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    Time { seconds: i64::try_from(since.as_secs()).unwrap_or(i64::MAX), nanos: since.subsec_nanos() }
-}
-
 fn bug(what: &str) -> Error {
     Error::new(Kind::System, format!("BUG: {what}")).hint("please report this with the Dockerfile")
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
-    // What these mutexes guard is whole between any two statements.
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -13,6 +13,7 @@ mod seccomp;
 mod tests;
 
 use crate::error::{Error, Kind, Result};
+use crate::sync::lock;
 use crate::sys::spawn::{self, Namespaces};
 use plan::Plan;
 use rustix::event::{PollFd, PollFlags, poll};
@@ -22,7 +23,7 @@ use std::collections::HashMap;
 use std::io::Read as _;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 
 /// A step, resolved to the last detail.
 #[derive(Debug)]
@@ -179,7 +180,7 @@ impl Stop {
     /// Kills what runs and lets nothing more begin.
     pub fn stop(&self) {
         self.0.stopped.store(true, Ordering::SeqCst);
-        for process in self.0.processes.lock().unwrap_or_else(PoisonError::into_inner).values() {
+        for process in lock(&self.0.processes).values() {
             // The first process of a pid namespace takes all others with it.
             let _ = pidfd_send_signal(process.as_fd(), Signal::KILL);
         }
@@ -192,7 +193,7 @@ impl Stop {
 
     fn add(&self, process: &Arc<OwnedFd>) -> u64 {
         let number = self.0.next.fetch_add(1, Ordering::SeqCst);
-        self.0.processes.lock().unwrap_or_else(PoisonError::into_inner).insert(number, Arc::clone(process));
+        lock(&self.0.processes).insert(number, Arc::clone(process));
         // It may have been called while the process began.
         if self.is_stopped() {
             self.stop();
@@ -201,7 +202,7 @@ impl Stop {
     }
 
     fn remove(&self, number: u64) {
-        self.0.processes.lock().unwrap_or_else(PoisonError::into_inner).remove(&number);
+        lock(&self.0.processes).remove(&number);
     }
 }
 

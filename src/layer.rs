@@ -33,9 +33,11 @@ pub mod view;
 pub use derive::PackedBlob;
 pub use pack::Compression;
 
+use crate::clock::now;
 use crate::digest::Digest;
 use crate::error::{At, Error, Kind, Result};
 use crate::store::Store;
+use crate::sync::lock;
 use files::Opener;
 use serde::{Deserialize, Serialize};
 use std::collections::HashMap;
@@ -43,7 +45,7 @@ use std::fmt;
 use std::fs::{self, File};
 use std::io::Read;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 use tree::{Entry, Node, Time, Tree};
 
 /// The name of a layer: of a base its chain id (OCI image specification, config.md), of others a random number, in hex.
@@ -296,8 +298,7 @@ impl Layers {
         fs::create_dir(&folder).at("make", &folder)?;
         let result = derive::write_copy(&folder, entries).and_then(|(tree, diff_id)| {
             derive::put_text(&folder.join("diff-id"), &diff_id.to_string())?;
-            let record =
-                Record { kind: LayerKind::Copy, created: seconds_now(), window: None, blob: None, below: None };
+            let record = Record { kind: LayerKind::Copy, created: now(), window: None, blob: None, below: None };
             self.publish(&folder, tree, &record)
         });
         if result.is_err() {
@@ -312,7 +313,7 @@ impl Layers {
         write("tree", &encode::encode(&tree))?;
         write("record", &json(record)?)?;
         fs::rename(folder, self.folder(&id)).at("publish", self.folder(&id))?;
-        self.guard(&self.0.trees).insert(id.clone(), Arc::new(tree));
+        lock(&self.0.trees).insert(id.clone(), Arc::new(tree));
         Ok(id)
     }
 
@@ -332,11 +333,11 @@ impl Layers {
 
     /// The index of a layer. Files may be without digests.
     pub fn tree(&self, id: &LayerId) -> Result<Arc<Tree>> {
-        if let Some(tree) = self.guard(&self.0.trees).get(id) {
+        if let Some(tree) = lock(&self.0.trees).get(id) {
             return Ok(Arc::clone(tree));
         }
         self.once(id, "tree", || {
-            if let Some(tree) = self.guard(&self.0.trees).get(id) {
+            if let Some(tree) = lock(&self.0.trees).get(id) {
                 return Ok(Arc::clone(tree));
             }
             let path = self.folder(id).join("tree");
@@ -345,7 +346,7 @@ impl Layers {
                 Err(_) => self.index_base(id)?,
             };
             let tree = Arc::new(tree);
-            self.guard(&self.0.trees).insert(id.clone(), Arc::clone(&tree));
+            lock(&self.0.trees).insert(id.clone(), Arc::clone(&tree));
             Ok(tree)
         })
     }
@@ -389,15 +390,9 @@ impl Layers {
 
     /// Does something once at a time for each layer, in this process.
     fn once<T>(&self, id: &LayerId, what: &str, work: impl FnOnce() -> Result<T>) -> Result<T> {
-        let turn = Arc::clone(self.guard(&self.0.busy).entry((id.clone(), what.to_owned())).or_default());
-        let _turn = self.guard(&turn);
+        let turn = Arc::clone(lock(&self.0.busy).entry((id.clone(), what.to_owned())).or_default());
+        let _turn = lock(&turn);
         work()
-    }
-
-    #[expect(clippy::unused_self, reason = "reads as part of what it guards")]
-    fn guard<'a, T>(&self, mutex: &'a Mutex<T>) -> MutexGuard<'a, T> {
-        // What these guard is whole between any two statements.
-        mutex.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -424,11 +419,6 @@ fn json(record: &Record) -> Result<Vec<u8>> {
 
 fn damaged(id: &LayerId, what: &str) -> Error {
     Error::new(Kind::Store, format!("layer {id} {what}")).hint("run `kiln fsck --repair`; what is lost is built again")
-}
-
-fn seconds_now() -> i64 {
-    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
-    i64::try_from(since.as_secs()).unwrap_or(i64::MAX)
 }
 
 #[cfg(test)]

@@ -3,6 +3,7 @@
 mod cache;
 mod call;
 mod cli;
+mod clock;
 mod copy;
 mod digest;
 mod doctor;
@@ -19,6 +20,7 @@ mod read;
 mod registry;
 mod source;
 mod store;
+mod sync;
 mod sys;
 
 use clap::Parser as _;
@@ -26,6 +28,7 @@ use cli::args::{self, Cli, Command};
 use cli::failure;
 use cli::login;
 use cli::request::{self, BuildRequest, Environment};
+use clock::now;
 use error::{Error, Kind, Result};
 use frontend::platform::Platform;
 use layer::{Flavour, Layers};
@@ -180,9 +183,4 @@ fn flavour(identity: &Identity) -> Flavour {
     }
     let mapping = digest::Digest::of(identity.mapping.as_bytes()).hex().chars().take(12).collect();
     Flavour::User { mapping, single_id: identity.single_id }
-}
-
-fn now() -> i64 {
-    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
-    i64::try_from(since.as_secs()).unwrap_or(i64::MAX)
 }

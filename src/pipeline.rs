@@ -6,6 +6,7 @@ mod resolver;
 use crate::cache::LocalCache;
 use crate::call::{Call, Findings};
 use crate::cli::request::{BuildRequest, NamedContext};
+use crate::clock::now;
 use crate::engine::{Known, Machine};
 use crate::error::{At, Error, Kind, Result};
 use crate::exec::Stop;
@@ -286,9 +287,4 @@ impl<'a> Build<'a> {
         }
         Ok(())
     }
-}
-
-fn now() -> i64 {
-    let since = SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
-    i64::try_from(since.as_secs()).unwrap_or(i64::MAX)
 }

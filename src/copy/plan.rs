@@ -7,6 +7,7 @@ use crate::digest::Digest;
 use crate::error::{Error, Kind, Result};
 use crate::layer::files::{Files, Opener, Resolution, Stream, resolve};
 use crate::layer::tree::{Entry, Node, Time, child, is_below, show, split};
+use crate::sync::lock;
 use frontend::op::Input;
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -205,7 +206,7 @@ impl<'a> Plan<'a> {
     }
 
     fn facts(&self) -> MutexGuard<'_, Framed> {
-        self.facts.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.facts)
     }
 }
 

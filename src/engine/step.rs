@@ -5,7 +5,7 @@ use super::caches::{Held, Wanted};
 use super::device;
 use super::identity::{self, Identity};
 use super::stubs::{Stubs, Want};
-use super::{Machine, Secret, bug, lock, now};
+use super::{Machine, Secret, bug};
 use crate::error::{At, Error, Kind, Result};
 use crate::exec::network::{self, Lease, Order};
 use crate::exec::{self, Exit, Mount, MountKind, Spec};
@@ -13,7 +13,9 @@ use crate::layer::LayerId;
 use crate::layer::files::{Files, resolve};
 use crate::layer::rootfs::Rootfs;
 use crate::layer::tree::Node;
+use crate::layer::tree::Time;
 use crate::layer::view::View;
+use crate::sync::lock;
 use frontend::op::{self, Network, Security};
 use solver::{Event, Step, StepId, Stream};
 use std::collections::VecDeque;
@@ -76,7 +78,7 @@ impl Machine {
             let event = Event::Output { step: StepId(number), stream, bytes: bytes.to_vec() };
             self.observer.event(SystemTime::now(), &event);
         };
-        let began = now();
+        let began = Time::now();
         let exit = exec::run(&spec, &mut output, &self.stop)?;
         drop((lease, mounts.held, mounts.forwards));
         if self.stop.is_stopped() {
@@ -85,7 +87,7 @@ impl Machine {
         match exit {
             Exit::Code(0) => {
                 let below = |path: &[u8]| view.find(path).is_some_and(|(_, entry)| entry.is_dir());
-                self.layers.publish_upper(draft, (began, now()), &below)
+                self.layers.publish_upper(draft, (began, Time::now()), &below)
             }
             exit => Err(failed(exec, exit, tail)),
         }

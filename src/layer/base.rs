@@ -10,7 +10,8 @@ use super::index::{Indexed, Source, index};
 use super::tree::{Entry, Node, Tree};
 use super::unpack::Writer;
 use super::view::View;
-use super::{BaseBlob, LayerId, LayerKind, Layers, Record, compress, damaged, encode, json, seconds_now};
+use super::{BaseBlob, LayerId, LayerKind, Layers, Record, compress, damaged, encode, json};
+use crate::clock::now;
 use crate::digest::{DiffId, Digest, Hasher};
 use crate::error::{At, Error, Kind, Result};
 use crate::read;
@@ -36,7 +37,7 @@ impl Layers {
         if folder.join("record").exists() {
             return Ok(id);
         }
-        let (created, blob, below) = (seconds_now(), Some(blob.clone()), below.cloned());
+        let (created, blob, below) = (now(), Some(blob.clone()), below.cloned());
         let record = Record { kind: LayerKind::Base, created, window: None, blob, below };
         fs::create_dir_all(&folder).at("make", &folder)?;
         put_text(&folder.join("diff-id"), &diff_id.to_string())?;

@@ -1,6 +1,7 @@
 //! The tree of a layer: its index. Every path with type, mode, owner, times, xattrs, link group and, where it was
 //! asked for, the digest of the content. Knows nothing of where the layer's bytes lie, but for the offset in its tar.
 
+use crate::clock;
 use crate::digest::Digest;
 use std::collections::HashMap;
 
@@ -88,6 +89,14 @@ pub struct Time {
     pub seconds: i64,
     /// 0 to 999,999,999.
     pub nanos: u32,
+}
+
+impl Time {
+    /// What the clock says.
+    pub fn now() -> Time {
+        let since = clock::since_1970();
+        Time { seconds: i64::try_from(since.as_secs()).unwrap_or(i64::MAX), nanos: since.subsec_nanos() }
+    }
 }
 
 impl Tree {

@@ -9,6 +9,7 @@ use crate::layer::rootfs::Rootfs;
 use crate::source::context::{Context, ignore_of};
 use crate::source::http::Fetched;
 use crate::source::image::{Pinned, Pull};
+use crate::sync::lock;
 use frontend::config::ImageConfig;
 use frontend::platform::Platform;
 use frontend::remote::Remote;
@@ -17,7 +18,7 @@ use solver::event::told;
 use solver::{Event, Observer, StepId};
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::SystemTime;
 
 /// Answers the frontend's one question.
@@ -48,11 +49,11 @@ impl<'a> Resolver<'a> {
         ask: impl FnOnce() -> Result<Resolved>,
     ) -> Result<Resolved, ResolveError> {
         let key = (name.to_owned(), platform.clone());
-        if let Some(known) = self.known.lock().unwrap_or_else(PoisonError::into_inner).get(&key) {
+        if let Some(known) = lock(&self.known).get(&key) {
             return Ok(known.clone());
         }
         let resolved = ask().map_err(|error| refusal(&error))?;
-        self.known.lock().unwrap_or_else(PoisonError::into_inner).insert(key, resolved.clone());
+        lock(&self.known).insert(key, resolved.clone());
         Ok(resolved)
     }
 
@@ -70,7 +71,7 @@ impl<'a> Resolver<'a> {
     }
 
     fn ask_source(&self, name: &str, platform: &Platform) -> Result<Resolved> {
-        let number = self.known.lock().unwrap_or_else(PoisonError::into_inner).len() as u32;
+        let number = lock(&self.known).len() as u32;
         let pull = if self.request.pull { Pull::Always } else { Pull::Usual };
         let (step, shown) = (StepId(FIRST_STEP + number), format!("[internal] load metadata for {name}"));
         let resolve = || self.machine.images.resolve(name, platform, pull);

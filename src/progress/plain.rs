@@ -1,9 +1,10 @@
 //! Plain lines, as BuildKit writes them: `#5 [2/4] RUN make`, `#5 0.12 output`, `#5 DONE 0.2s`.
 
+use crate::sync::lock;
 use solver::{Event, Observer, Outcome, StepId, Stream};
 use std::collections::HashMap;
 use std::io::Write;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, SystemTime};
 
 /// Between two lines about the same transfer.
@@ -35,7 +36,7 @@ struct Shown {
 
 impl Observer for Plain {
     fn event(&self, at: SystemTime, event: &Event) {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner).take(at, event);
+        lock(&self.state).take(at, event);
     }
 }
 

@@ -2,12 +2,13 @@
 
 use crate::digest::Digest;
 use crate::image::rfc3339;
+use crate::sync::lock;
 use base64::Engine as _;
 use serde_json::{Value, json};
 use solver::{Event, Observer, Outcome, StepId, Stream};
 use std::collections::HashMap;
 use std::io::Write as _;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 pub(super) fn view() -> Arc<dyn Observer> {
@@ -36,7 +37,7 @@ fn base64(bytes: &[u8]) -> String {
 
 impl RawJson {
     fn line(&self, at: SystemTime, event: &Event) -> Option<Value> {
-        let mut began = self.began.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut began = lock(&self.began);
         let now = time(at);
         Some(match event {
             Event::Begin { step, name } => {

@@ -2,10 +2,11 @@
 //! transfer and the last lines of its output. Control sequences of a RUN never reach the terminal.
 
 use super::Screen;
+use crate::sync::lock;
 use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
 use solver::{Event, Observer, Outcome, StepId};
 use std::collections::{BTreeMap, HashMap, VecDeque};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant, SystemTime};
 
 /// Output lines shown of each step that runs.
@@ -31,7 +32,7 @@ pub(super) fn view(screen: Screen) -> Arc<dyn Observer> {
     // One thread draws the times; it ends with the view.
     std::thread::spawn(move || {
         while let Some(state) = weak.upgrade() {
-            state.lock().unwrap_or_else(PoisonError::into_inner).tick();
+            lock(&state).tick();
             drop(state);
             std::thread::sleep(TICK);
         }
@@ -62,7 +63,7 @@ struct Running {
 
 impl Drop for Tty {
     fn drop(&mut self) {
-        let mut state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut state = lock(&self.0);
         state.running.clear();
         let _ = state.bars.clear();
     }
@@ -70,7 +71,7 @@ impl Drop for Tty {
 
 impl Observer for Tty {
     fn event(&self, _: SystemTime, event: &Event) {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).take(event);
+        lock(&self.0).take(event);
     }
 }
 

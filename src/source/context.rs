@@ -12,6 +12,7 @@ use crate::layer::files::{Files, Opener};
 use crate::layer::tree::{Entry, Node, Time, child, name, parent};
 use crate::read;
 use crate::store::Store;
+use crate::sync::lock;
 use frontend::ignore::{Ignore, Matched};
 use index::{Index, Stamp};
 use rustix::fs::{AtFlags, Mode, OFlags, ResolveFlags, StatxFlags};
@@ -20,7 +21,7 @@ use std::fs::File;
 use std::io::Read;
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 
 /// A directory of the user. Cheap to clone.
 #[derive(Clone)]
@@ -82,7 +83,7 @@ impl Context {
     }
 
     fn listing(&self, dir: &[u8]) -> Result<Option<Arc<Listing>>> {
-        if let Some(known) = self.0.read.lock().unwrap_or_else(PoisonError::into_inner).get(dir) {
+        if let Some(known) = lock(&self.0.read).get(dir) {
             return Ok(Some(Arc::clone(known)));
         }
         let matched = if dir.is_empty() {
@@ -98,7 +99,7 @@ impl Context {
             }
         };
         let listing = Arc::new(self.read(dir, matched)?);
-        self.0.read.lock().unwrap_or_else(PoisonError::into_inner).insert(dir.into(), Arc::clone(&listing));
+        lock(&self.0.read).insert(dir.into(), Arc::clone(&listing));
         Ok(Some(listing))
     }
 

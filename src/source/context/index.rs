@@ -13,10 +13,11 @@ use crate::cache;
 use crate::digest::{Digest, Hasher};
 use crate::error::{Error, Kind, Result};
 use crate::store::Store;
+use crate::sync::lock;
 use std::collections::HashMap;
 use std::io::Read;
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, OnceLock, PoisonError};
+use std::sync::{Mutex, OnceLock};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 const MAGIC: &[u8; 8] = b"kilnfx01";
@@ -94,7 +95,7 @@ impl Index {
         if let Some(known) = self.old.get_or_init(|| load(&self.path)).get(stamp) {
             return Ok(*known);
         }
-        if let Some(known) = self.new.lock().unwrap_or_else(PoisonError::into_inner).get(stamp) {
+        if let Some(known) = lock(&self.new).get(stamp) {
             return Ok(*known);
         }
         let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_nanos() as i128);
@@ -112,14 +113,14 @@ impl Index {
         }
         let digest = hasher.finish();
         if size == stamp.size && now - stamp.mtime.max(stamp.ctime) > YOUNG {
-            self.new.lock().unwrap_or_else(PoisonError::into_inner).insert(*stamp, digest);
+            lock(&self.new).insert(*stamp, digest);
         }
         Ok(digest)
     }
 
     /// Writes the index if something is new. One that can't be written is lost: files are hashed again.
     pub(super) fn save(&self) {
-        let new = std::mem::take(&mut *self.new.lock().unwrap_or_else(PoisonError::into_inner));
+        let new = std::mem::take(&mut *lock(&self.new));
         if new.is_empty() {
             return;
         }
