@@ -12,6 +12,7 @@
 mod carrier;
 mod resolver;
 
+use crate::sync::lock;
 use crate::sys::netns;
 use carrier::Carrier;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
@@ -21,7 +22,7 @@ use rustix::net::{AddressFamily, RecvFlags, SocketFlags, SocketType, bind, recv,
 use rustix::process::{Signal, WaitId, WaitIdOptions, pidfd_send_signal, waitid};
 use std::io::Read as _;
 use std::sync::mpsc::{Receiver, Sender, channel};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 /// A carrier that has not made a way out by then never will.
@@ -75,10 +76,10 @@ impl Networks {
     ///
     /// `kept`: whether another step may have it afterwards.
     pub fn order(&self, kept: bool) -> Order<'_> {
-        let idle = || self.idle.lock().unwrap_or_else(PoisonError::into_inner).pop();
+        let idle = || lock(&self.idle).pop();
         // One whose carrier has died is of no use.
         let idle = std::iter::from_fn(idle).find(Connected::is_alive);
-        let refused = || self.refused.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let refused = || lock(&self.refused).clone();
         let coming = match idle {
             Some(connected) => Coming::Idle(connected),
             None => refused().map_or_else(begin, Coming::Refused),
@@ -104,7 +105,7 @@ impl<'a> Order<'a> {
                 }),
         };
         if let Err(why) = &connected {
-            *self.networks.refused.lock().unwrap_or_else(PoisonError::into_inner) = Some(why.clone());
+            *lock(&self.networks.refused) = Some(why.clone());
         }
         Ok(Lease { networks: self.networks, connected: Some(connected?), kept: self.kept })
     }
@@ -133,7 +134,7 @@ impl Lease<'_> {
 impl Drop for Lease<'_> {
     fn drop(&mut self) {
         if let Some(connected) = self.connected.take().filter(|_| self.kept) {
-            self.networks.idle.lock().unwrap_or_else(PoisonError::into_inner).push(connected);
+            lock(&self.networks.idle).push(connected);
         }
     }
 }
