@@ -3,7 +3,7 @@
 
 use crate::error::{Error, Result};
 use crate::exec::network::Networks;
-use crate::exec::{self, Exit, Network, Spec, Stop};
+use crate::exec::{self, Ended, Network, Spec, Stop};
 use crate::store::Store;
 use crate::sys::userns::Identity;
 use serde_json::json;
@@ -116,15 +116,17 @@ fn trial(identity: &Identity, store: &Store) -> Result<()> {
         uid: 0,
         gid: 0,
         groups: Vec::new(),
+        timeout: None,
         network: Network::None,
         insecure: false,
         limits: exec::Limits::default(),
         hostname: "doctor".to_owned(),
         hosts: Vec::new(),
         resolv: Vec::new(),
+        group: None,
         userxattr: identity.rootless,
     };
-    let ended: Result<Exit, Error> = exec::run(&spec, &mut |_, _| {}, &Stop::default());
+    let ended: Result<Ended, Error> = exec::run(&spec, &mut |_, _| {}, &Stop::default());
     let _ = std::fs::remove_dir_all(&folder);
     match ended {
         Err(error) if error.message().contains("/nothing") => Ok(()),

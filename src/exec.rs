@@ -4,26 +4,29 @@
 //! The order: `plan` turns a [`Spec`] into strings that are ready for the kernel; `child` mounts, pivots, drops
 //! privileges and executes, with nothing but system calls; the parent reads what the process writes and waits.
 
+mod attend;
+pub mod cgroup;
 mod child;
 mod mounts;
 pub mod network;
 mod plan;
+pub mod processes;
 mod seccomp;
 #[cfg(test)]
 mod tests;
 
 use crate::error::{Error, Kind, Result};
 use crate::sync::lock;
-use crate::sys::spawn::{self, Namespaces};
+use crate::sys::spawn::{self, Surroundings};
+use cgroup::{Entry, Exceeded, Group, Resources};
 use plan::Plan;
-use rustix::event::{PollFd, PollFlags, poll};
 use rustix::fd::{AsFd as _, OwnedFd};
-use rustix::process::{Resource, Rlimit, Signal, WaitId, WaitIdOptions, pidfd_send_signal, waitid};
+use rustix::process::{Resource, Rlimit, Signal, pidfd_send_signal};
 use std::collections::HashMap;
-use std::io::Read as _;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 /// A step, resolved to the last detail.
 #[derive(Debug)]
@@ -52,6 +55,8 @@ pub struct Spec {
     pub gid: u32,
     /// Supplementary groups.
     pub groups: Vec<u32>,
+    /// How long it may take.
+    pub timeout: Option<Duration>,
     /// What it sees of the network.
     pub network: Network,
     /// What bounds its processes.
@@ -64,6 +69,8 @@ pub struct Spec {
     pub hosts: Vec<u8>,
     /// /etc/resolv.conf.
     pub resolv: Vec<u8>,
+    /// What bounds all its processes together.
+    pub group: Option<Group>,
     /// Overlayfs's marks are user.* attributes, because we are in a user namespace.
     pub userxattr: bool,
 }
@@ -75,11 +82,13 @@ pub struct Limits {
     pub shm_size: u64,
     /// setrlimit(2).
     pub ulimits: Vec<(Resource, Rlimit)>,
+    /// Of all its processes together.
+    pub resources: Resources,
 }
 
 impl Default for Limits {
     fn default() -> Self {
-        Limits { shm_size: 64 << 20, ulimits: Vec::new() }
+        Limits { shm_size: 64 << 20, ulimits: Vec::new(), resources: Resources::default() }
     }
 }
 
@@ -156,6 +165,15 @@ pub enum Stream {
     Err,
 }
 
+/// How a step ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Ended {
+    /// Its first process.
+    pub exit: Exit,
+    /// What put an end to it, when it did not end well.
+    pub why: Option<Why>,
+}
+
 /// How a process ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Exit {
@@ -163,6 +181,15 @@ pub enum Exit {
     Code(i32),
     /// By a signal.
     Signal(i32),
+}
+
+/// Why a step did not come to its own end.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Why {
+    /// It wanted more than its control group gives.
+    Exceeded(Exceeded),
+    /// It took longer than allowed. What its processes were doing then, a line for each.
+    TimedOut(Vec<String>),
 }
 
 /// Ends every container at once. Clones are the same.
@@ -207,7 +234,7 @@ impl Stop {
 }
 
 /// Runs a step to its end, and everything it started. The thread that calls must outlive it: when it ends, so do they.
-pub fn run(spec: &Spec, output: &mut dyn FnMut(Stream, &[u8]), stop: &Stop) -> Result<Exit> {
+pub fn run(spec: &Spec, output: &mut dyn FnMut(Stream, &[u8]), stop: &Stop) -> Result<Ended> {
     if stop.is_stopped() {
         return Err(Error::new(Kind::Interrupted, "stopped"));
     }
@@ -218,49 +245,20 @@ pub fn run(spec: &Spec, output: &mut dyn FnMut(Stream, &[u8]), stop: &Stop) -> R
     let (out, out_in) = pipe()?;
     let (err, err_in) = pipe()?;
     let plan = Plan::of(spec, out_in, err_in)?;
-    let namespaces = Namespaces { network: matches!(spec.network, Network::None) };
-    let process = spawn::spawn(namespaces, &|| child::run(&plan)).map_err(|failure| plan.explain(failure))?;
+    let surroundings = Surroundings {
+        network: matches!(spec.network, Network::None),
+        group: spec.group.iter().flat_map(Group::entries).find_map(Entry::folder),
+    };
+    let child = |entered| child::run(&plan, entered);
+    let process = spawn::spawn(surroundings, &child).map_err(|failure| plan.explain(failure))?;
     drop(plan);
     let process = Arc::new(process);
     let number = stop.add(&process);
-    let exit = attend(&process, [(Stream::Out, out), (Stream::Err, err)], output);
+    let ended = attend::attend(&process, [(Stream::Out, out), (Stream::Err, err)], spec, output);
     stop.remove(number);
-    exit
-}
-
-/// Hands output on until the pipes are closed: what the step left running holds them open, but dies with its first
-/// process, which is the first of a pid namespace.
-fn attend(process: &OwnedFd, pipes: [(Stream, OwnedFd); 2], output: &mut dyn FnMut(Stream, &[u8])) -> Result<Exit> {
-    let system = |cause| Error::new(Kind::System, "cannot wait for a step").because(cause);
-    let mut open: Vec<(Stream, std::fs::File)> = pipes.into_iter().map(|(stream, fd)| (stream, fd.into())).collect();
-    let mut buffer = vec![0; 64 * 1024];
-    while !open.is_empty() {
-        let mut polled: Vec<PollFd<'_>> = open.iter().map(|(_, file)| PollFd::new(file, PollFlags::IN)).collect();
-        match poll(&mut polled, None) {
-            Ok(_) | Err(rustix::io::Errno::INTR) => {}
-            Err(cause) => return Err(system(cause)),
-        }
-        let ready: Vec<bool> = polled.iter().map(|fd| !fd.revents().is_empty()).collect();
-        let mut at = 0;
-        open.retain_mut(|(stream, file)| {
-            at += 1;
-            if !ready[at - 1] {
-                return true;
-            }
-            match file.read(&mut buffer) {
-                Ok(0) => false,
-                Ok(count) => {
-                    output(*stream, &buffer[..count]);
-                    true
-                }
-                Err(cause) => cause.kind() == std::io::ErrorKind::Interrupted,
-            }
-        });
-    }
-    let status = waitid(WaitId::PidFd(process.as_fd()), WaitIdOptions::EXITED).map_err(system)?;
-    let status = status.ok_or_else(|| Error::new(Kind::System, "a step ended without a status"))?;
-    Ok(match (status.exit_status(), status.terminating_signal()) {
-        (Some(code), _) => Exit::Code(code),
-        (None, signal) => Exit::Signal(signal.unwrap_or(9)),
-    })
+    let (exit, why) = ended?;
+    let failed = exit != Exit::Code(0);
+    let exceeded = || spec.group.as_ref().filter(|_| failed).and_then(Group::exceeded);
+    let why = why.or_else(|| exceeded().map(Why::Exceeded));
+    Ok(Ended { exit, why })
 }

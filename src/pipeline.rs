@@ -10,6 +10,7 @@ use crate::clock::now;
 use crate::engine::{Known, Machine};
 use crate::error::{At, Error, Kind, Result};
 use crate::exec::Stop;
+use crate::exec::cgroup::Groups;
 use crate::exec::network::Networks;
 use crate::export::{self, Exported};
 use crate::image::{self, Image};
@@ -124,6 +125,7 @@ impl<'a> Build<'a> {
             secrets: request.secrets.clone(),
             agents: request.agents.clone(),
             limits: request.limits.clone(),
+            groups: Groups::default(),
             networks: Networks::default(),
             stop: stop.clone(),
             observer: Arc::clone(observer),

@@ -6,12 +6,13 @@
 //! | op | enters the key | does not |
 //! |---|---|---|
 //! | source | kind, manifest digest, platform; name of a context | how the image was named |
-//! | exec | args, env, cwd, user, network, security, hosts, each mount | proxy variables, secret values, cache contents |
+//! | exec | args, env, cwd, user, network, security, hosts, each mount | proxy variables, timeout, secret values, cache contents |
 //! | copy | destination, link, owner, mode, parents, excludes, unpack, each source | times |
 //! | file | action and its fields | |
 
 use crate::platform::Platform;
 use solver::{Describe, Manifest};
+use std::time::Duration;
 
 /// The place of an input in its vertex's list.
 pub type Input = usize;
@@ -68,6 +69,8 @@ pub struct Exec {
     pub network: Network,
     /// `--security`.
     pub security: Security,
+    /// `--timeout`: how long it may take. Not described: what came to its end in time is the same without.
+    pub timeout: Option<Duration>,
     /// `--device`.
     pub devices: Vec<Device>,
     /// `--add-host`: name and address.
@@ -330,7 +333,21 @@ fn pairs(to: &mut dyn Manifest, name: &'static str, pairs: &[(String, String)]) 
 
 impl Describe for Exec {
     fn describe(&self, to: &mut dyn Manifest) {
-        let Exec { base, args, env, proxy: _, cwd, user, network, security, devices, hosts, hostname, mounts } = self;
+        let Exec {
+            base,
+            args,
+            env,
+            proxy: _,
+            cwd,
+            user,
+            network,
+            security,
+            timeout: _,
+            devices,
+            hosts,
+            hostname,
+            mounts,
+        } = self;
         to.text("op", "exec");
         input(to, "base", *base);
         to.texts("args", args);

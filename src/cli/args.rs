@@ -148,6 +148,16 @@ pub struct Build {
     /// A limit of every process of a step: nofile=1024:4096, nproc=100, core=0, ... (may repeat).
     #[arg(long, value_name = "NAME=SOFT[:HARD]")]
     pub ulimit: Vec<String>,
+    /// What a step may use: memory=512m, memory-swap=1g, cpus=1.5, cpu-quota=50000, cpu-period=100000, cpu-shares=512,
+    /// cpuset-cpus=0-1, cpuset-mems=0, pids=1000 (may repeat, or several behind commas).
+    #[arg(long, value_name = "NAME=VALUE,...")]
+    pub resource: Vec<String>,
+    /// The control group to make those of steps in [default: kiln's own, or what is above it].
+    #[arg(long, value_name = "PATH")]
+    pub cgroup_parent: Option<String>,
+    /// docker's older names of --resource.
+    #[command(flatten)]
+    pub older: Older,
     /// The size of /dev/shm [default: 64m].
     #[arg(long, value_name = "SIZE")]
     pub shm_size: Option<String>,
@@ -193,6 +203,41 @@ pub struct Build {
     pub later: Later,
 }
 
+/// What `docker build` has as a flag for each, the same as `--resource NAME=VALUE`.
+#[derive(Debug, Default, Args)]
+pub struct Older {
+    #[arg(short, long, hide = true)]
+    memory: Option<String>,
+    #[arg(long, hide = true)]
+    memory_swap: Option<String>,
+    #[arg(short, long, hide = true)]
+    cpu_shares: Option<String>,
+    #[arg(long, hide = true)]
+    cpu_period: Option<String>,
+    #[arg(long, hide = true)]
+    cpu_quota: Option<String>,
+    #[arg(long, hide = true)]
+    cpuset_cpus: Option<String>,
+    #[arg(long, hide = true)]
+    cpuset_mems: Option<String>,
+}
+
+impl Older {
+    /// As `--resource` has them.
+    pub fn pairs(&self) -> impl Iterator<Item = (&'static str, &str)> {
+        let given = [
+            ("memory", &self.memory),
+            ("memory-swap", &self.memory_swap),
+            ("cpu-shares", &self.cpu_shares),
+            ("cpu-period", &self.cpu_period),
+            ("cpu-quota", &self.cpu_quota),
+            ("cpuset-cpus", &self.cpuset_cpus),
+            ("cpuset-mems", &self.cpuset_mems),
+        ];
+        given.into_iter().filter_map(|(name, value)| Some((name, value.as_deref()?)))
+    }
+}
+
 /// Flags that are known but not there yet.
 #[derive(Debug, Default, Args)]
 pub struct Later {
@@ -207,31 +252,22 @@ pub struct Later {
     #[arg(long, hide = true)]
     cache_to: Vec<String>,
     #[arg(long, hide = true)]
-    cgroup_parent: Option<String>,
-    #[arg(long, hide = true)]
     policy: Vec<String>,
     #[arg(long, hide = true)]
-    resource: Vec<String>,
-    #[arg(long, hide = true)]
     squash: bool,
-    #[arg(long, hide = true)]
-    memory: Option<String>,
 }
 
 impl Later {
     /// The first of them that was used.
     pub fn used(&self) -> Option<&'static str> {
-        let given: [(&'static str, bool); 10] = [
+        let given: [(&'static str, bool); 7] = [
             ("--annotation", !self.annotation.is_empty()),
             ("--attest", !self.attest.is_empty()),
             ("--builder", self.builder.is_some()),
             ("--cache-from", !self.cache_from.is_empty()),
             ("--cache-to", !self.cache_to.is_empty()),
-            ("--cgroup-parent", self.cgroup_parent.is_some()),
             ("--policy", !self.policy.is_empty()),
-            ("--resource", !self.resource.is_empty()),
             ("--squash", self.squash),
-            ("--memory", self.memory.is_some()),
         ];
         given.into_iter().find(|(_, used)| *used).map(|(name, _)| name)
     }

@@ -1,7 +1,9 @@
-//! `--ulimit` and `--shm-size`: what bounds a step's processes, in docker's notation.
+//! `--ulimit`, `--shm-size` and `--resource`: what bounds a step's processes, in docker's notation.
 
+use super::args;
 use crate::error::{Error, Kind, Result};
 use crate::exec::Limits;
+use crate::exec::cgroup::Resources;
 use rustix::process::{Resource, Rlimit};
 
 /// Names of limits as docker and ulimit(1) have them (setrlimit(2)).
@@ -24,20 +26,73 @@ const NAMES: &[(&str, Resource)] = &[
     ("stack", Resource::Stack),
 ];
 
-/// Reads both flags.
-pub(super) fn of(ulimits: &[String], shm_size: Option<&str>) -> Result<Limits> {
-    let mut limits = Limits::default();
-    if let Some(text) = shm_size {
+/// Reads the flags.
+pub(super) fn of(args: &args::Build) -> Result<Limits> {
+    let mut limits = Limits { resources: resources(args)?, ..Limits::default() };
+    if let Some(text) = &args.shm_size {
         limits.shm_size = bytes(text)
             .filter(|size| *size > 0)
             .ok_or_else(|| usage(format!("--shm-size {text}: no size")).hint("write `64m`, `1g`"))?;
     }
-    limits.ulimits = ulimits.iter().map(|text| ulimit(text)).collect::<Result<_>>()?;
+    limits.ulimits = args.ulimit.iter().map(|text| ulimit(text)).collect::<Result<_>>()?;
     Ok(limits)
 }
 
 fn usage(message: String) -> Error {
     Error::new(Kind::Usage, message)
+}
+
+fn resources(args: &args::Build) -> Result<Resources> {
+    let mut all = Resources { parent: args.cgroup_parent.clone(), ..Resources::default() };
+    for pair in args.resource.iter().flat_map(|text| split(text)) {
+        let parts = pair.split_once('=');
+        let (name, value) = parts.ok_or_else(|| usage(format!("--resource {pair}: not of the form NAME=VALUE")))?;
+        resource(&mut all, name, value)?;
+    }
+    for (name, value) in args.older.pairs() {
+        resource(&mut all, name, value)?;
+    }
+    Ok(all)
+}
+
+/// At commas, but not inside of a list of processors (`cpuset-cpus=0,2`).
+fn split(text: &str) -> Vec<&str> {
+    let begins = |at: usize| text[at + 1..].split(',').next().is_some_and(|next| next.contains('='));
+    let cuts: Vec<usize> = text.match_indices(',').map(|(at, _)| at).filter(|at| begins(*at)).collect();
+    let starts = std::iter::once(0).chain(cuts.iter().map(|at| at + 1));
+    starts.zip(cuts.iter().copied().chain([text.len()])).map(|(from, to)| &text[from..to]).collect()
+}
+
+const RESOURCES: &[&str] =
+    &["memory", "memory-swap", "cpus", "cpu-shares", "cpu-period", "cpu-quota", "cpuset-cpus", "cpuset-mems", "pids"];
+
+fn resource(all: &mut Resources, name: &str, value: &str) -> Result<()> {
+    let wrong = |form: &str| usage(format!("--resource {name}={value}: no {form}"));
+    let size = || bytes(value).filter(|size| *size > 0).ok_or_else(|| wrong("size").hint("write `512m`, `2g`"));
+    let number = || value.parse::<u64>().ok().filter(|number| *number > 0).ok_or_else(|| wrong("number"));
+    let signed = || value.parse::<i64>().map_err(|_| wrong("number"));
+    let list = || {
+        let good = value.split(',').all(|part| part.split('-').all(|end| end.parse::<u32>().is_ok()));
+        if good { Ok(value.to_owned()) } else { Err(wrong("list").hint("write `0-2,4`")) }
+    };
+    match name {
+        "memory" => all.memory = Some(size()?),
+        "memory-swap" if value == "-1" => all.memory_swap = Some(-1),
+        "memory-swap" => all.memory_swap = Some(i64::try_from(size()?).map_err(|_| wrong("size"))?),
+        "cpus" => {
+            let cpus = value.parse::<f64>().ok().filter(|cpus| (0.01..=100_000.0).contains(cpus));
+            let cpus = cpus.ok_or_else(|| wrong("number of processors"))?;
+            (all.cpu_period, all.cpu_quota) = (Some(100_000), Some((cpus * 100_000.0) as i64));
+        }
+        "cpu-shares" => all.cpu_shares = Some(number()?),
+        "cpu-period" => all.cpu_period = Some(number()?),
+        "cpu-quota" => all.cpu_quota = Some(signed()?),
+        "cpuset-cpus" => all.cpuset_cpus = Some(list()?),
+        "cpuset-mems" => all.cpuset_mems = Some(list()?),
+        "pids" => all.pids = Some(number()?),
+        _ => return Err(Error::unknown("resource", name, RESOURCES.iter().copied())),
+    }
+    Ok(())
 }
 
 /// `nofile=1024:4096`; -1 stands for no limit.
@@ -77,17 +132,51 @@ fn bytes(text: &str) -> Option<u64> {
 mod tests {
     use super::*;
 
+    fn build(flags: &[&str]) -> args::Build {
+        use clap::Parser as _;
+        let words = ["kiln", "build", "."].iter().chain(flags).copied();
+        match args::Cli::try_parse_from(words).expect("flags").command {
+            args::Command::Build(build) => *build,
+            _ => unreachable!("it is a build"),
+        }
+    }
+
+    #[test]
+    fn resources_are_read_in_both_notations() {
+        let resources = |flags: &[&str]| resources(&build(flags));
+        let all = resources(&["--resource=memory=512m,cpuset-cpus=0,2-3,pids=50", "--resource=cpus=1.5", "-c", "7"]);
+        let wanted = Resources {
+            memory: Some(512 << 20),
+            cpuset_cpus: Some("0,2-3".to_owned()),
+            pids: Some(50),
+            cpu_period: Some(100_000),
+            cpu_quota: Some(150_000),
+            cpu_shares: Some(7),
+            ..Resources::default()
+        };
+        assert_eq!(all.expect("good"), wanted);
+        let older = resources(&["-m", "1g", "--memory-swap=-1", "--cgroup-parent=/jobs"]).expect("good");
+        assert_eq!(
+            (older.memory, older.memory_swap, older.parent),
+            (Some(1 << 30), Some(-1), Some("/jobs".to_owned()))
+        );
+        for bad in ["memory", "memory=", "memory=x", "pids=0", "pids=-1", "cpus=0", "cpuset-cpus=a", "memroy=1m", ""] {
+            assert!(resources(&[&format!("--resource={bad}")]).is_err(), "{bad}");
+        }
+    }
+
     #[test]
     fn limits_are_read_as_docker_reads_them() {
-        let limits = of(&["nofile=10:20".to_owned(), "core=-1".to_owned()], Some("1g")).expect("good");
+        let of = |flags: &[&str]| of(&build(flags));
+        let limits = of(&["--ulimit=nofile=10:20", "--ulimit=core=-1", "--shm-size=1g"]).expect("good");
         assert_eq!(limits.shm_size, 1 << 30);
         assert_eq!(limits.ulimits[0].1, Rlimit { current: Some(10), maximum: Some(20) });
         assert_eq!(limits.ulimits[1].1, Rlimit { current: None, maximum: None });
         for bad in ["nofile", "nofile=x", "files=1", "nofile=20:10", "nofile=-1:5"] {
-            assert!(of(&[bad.to_owned()], None).is_err(), "{bad}");
+            assert!(of(&[&format!("--ulimit={bad}")]).is_err(), "{bad}");
         }
         for bad in ["", "0", "x", "-1", "99999999999g"] {
-            assert!(of(&[], Some(bad)).is_err(), "{bad}");
+            assert!(of(&[&format!("--shm-size={bad}")]).is_err(), "{bad}");
         }
     }
 }

@@ -201,7 +201,7 @@ impl BuildRequest {
             no_cache_filter: args.no_cache_filter.clone(),
             pull: args.pull.unwrap_or(false),
             network,
-            limits: limits::of(&args.ulimit, args.shm_size.as_deref())?,
+            limits: limits::of(args)?,
             hosts: args.add_host.iter().map(|text| host(text)).collect::<Result<_>>()?,
             outputs: super::output::outputs(args, epoch.unwrap_or(now), &super::login::settings(env))?,
             iidfile: args.iidfile.clone(),

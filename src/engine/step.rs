@@ -1,5 +1,7 @@
 //! One RUN: from the op to what `exec` needs, and from what it left behind to a layer.
 
+mod ending;
+
 use super::agent::Forward;
 use super::caches::{Held, Wanted};
 use super::device;
@@ -16,16 +18,14 @@ use crate::layer::tree::Node;
 use crate::layer::tree::Time;
 use crate::layer::view::View;
 use crate::sync::lock;
+use ending::Tail;
 use frontend::op::{self, Network, Security};
 use solver::{Event, Step, StepId, Stream};
-use std::collections::VecDeque;
 use std::io::Read;
 use std::path::PathBuf;
 use std::sync::atomic::Ordering;
 use std::time::SystemTime;
 
-/// Lines of output that an error repeats.
-const TAIL_LINES: usize = 20;
 /// A secret larger than this is refused (BuildKit's limit).
 const LARGEST_SECRET: u64 = 500 * 1024;
 
@@ -64,7 +64,9 @@ impl Machine {
             uid: who.uid,
             gid: who.gid,
             groups: who.groups,
+            timeout: exec.timeout,
             network,
+            group: self.groups.make(&self.limits.resources)?,
             limits: self.limits.clone(),
             insecure: exec.security == Security::Insecure,
             hosts: hosts(exec),
@@ -79,17 +81,17 @@ impl Machine {
             self.observer.event(SystemTime::now(), &event);
         };
         let began = Time::now();
-        let exit = exec::run(&spec, &mut output, &self.stop)?;
+        let ended = exec::run(&spec, &mut output, &self.stop)?;
         drop((lease, mounts.held, mounts.forwards));
         if self.stop.is_stopped() {
             return Err(Error::new(Kind::Interrupted, "stopped"));
         }
-        match exit {
+        match ended.exit {
             Exit::Code(0) => {
                 let below = |path: &[u8]| view.find(path).is_some_and(|(_, entry)| entry.is_dir());
                 self.layers.publish_upper(draft, (began, Time::now()), &below)
             }
-            exit => Err(failed(exec, exit, tail)),
+            _ => Err(self.failed(exec, ended, tail)),
         }
     }
 
@@ -296,62 +298,4 @@ fn hosts(exec: &op::Exec) -> Vec<u8> {
         text.push_str(&format!("{address}\t{name}\n"));
     }
     text.into_bytes()
-}
-
-fn failed(exec: &op::Exec, exit: Exit, tail: Tail) -> Error {
-    let command = exec.args.join(" ");
-    let code = match exit {
-        Exit::Code(code) => code,
-        Exit::Signal(signal) => 128 + signal,
-    };
-    let message = format!("process {command:?} did not complete successfully: exit code: {code}");
-    let error = Error::new(Kind::Step, message);
-    let error = match (code, exit) {
-        (126, _) => {
-            error.hint("the command was found but could not be run: is it executable, and for this architecture?")
-        }
-        (127, _) => error.hint("a command was not found: is it installed in an earlier step, and in PATH?"),
-        (_, Exit::Signal(9)) => error.hint("it was killed; when nobody did that, memory ran out"),
-        _ => error,
-    };
-    match tail.text() {
-        text if text.is_empty() => error,
-        text => error.report(text),
-    }
-}
-
-/// The last lines of a step's output, of bounded size.
-#[derive(Default)]
-struct Tail {
-    lines: VecDeque<Vec<u8>>,
-    open: bool,
-}
-
-impl Tail {
-    /// Longer lines are cut.
-    const LONGEST_LINE: usize = 400;
-
-    fn add(&mut self, bytes: &[u8]) {
-        for piece in bytes.split_inclusive(|byte| *byte == b'\n') {
-            if !self.open {
-                self.lines.push_back(Vec::new());
-            }
-            if let Some(line) = self.lines.back_mut() {
-                let room = Self::LONGEST_LINE.saturating_sub(line.len());
-                line.extend(piece.iter().filter(|byte| **byte != b'\n').take(room));
-            }
-            self.open = piece.last() != Some(&b'\n');
-        }
-        while self.lines.len() > TAIL_LINES {
-            self.lines.pop_front();
-        }
-    }
-
-    fn text(&self) -> String {
-        let printable = |line: &Vec<u8>| {
-            let line = String::from_utf8_lossy(line).into_owned();
-            line.chars().filter(|c| !c.is_control() || *c == '\t').collect::<String>()
-        };
-        self.lines.iter().map(printable).collect::<Vec<_>>().join("\n")
-    }
 }

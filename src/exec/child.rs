@@ -50,15 +50,20 @@ impl<T> Doing<T> for Result<T, Errno> {
 }
 
 /// Puts the container together and becomes its program. Comes back only with a failure.
-pub(super) fn run(plan: &Plan) -> Failure {
-    match prepare(plan) {
+pub(super) fn run(plan: &Plan<'_>, entered: bool) -> Failure {
+    match prepare(plan, entered) {
         Err(failure) => failure,
         Ok(()) => Failure { doing: "execute", which: 0, errno: execute(plan) },
     }
 }
 
-fn prepare(plan: &Plan) -> Step {
+fn prepare(plan: &Plan<'_>, entered: bool) -> Step {
     set_parent_process_death_signal(Some(Signal::KILL)).doing("be ended with its parent", 0)?;
+    // First of all: whatever it does counts. The root of the cgroup namespace is made anew from there.
+    for file in plan.group.iter().filter_map(|entry| entry.file(entered)) {
+        rustix::io::write(file, b"0").doing("enter its control group", 0)?;
+    }
+    spawn::new_cgroup_root().doing("enter its control group", 1)?;
     let _leader = rustix::process::setsid();
     rustix::process::umask(Mode::empty());
     let private = MountPropagationFlags::PRIVATE | MountPropagationFlags::REC;
@@ -104,7 +109,7 @@ fn prepare(plan: &Plan) -> Step {
     Ok(())
 }
 
-fn execute(plan: &Plan) -> Errno {
+fn execute(plan: &Plan<'_>) -> Errno {
     let mut worst = Errno::NOENT;
     for program in &plan.programs {
         match spawn::execute(program, &plan.args.0, &plan.env.0) {
@@ -116,7 +121,7 @@ fn execute(plan: &Plan) -> Errno {
 }
 
 /// A tmpfs that nobody but this process sees, to put things on.
-fn stage(plan: &Plan) -> Result<OwnedFd, Failure> {
+fn stage(plan: &Plan<'_>) -> Result<OwnedFd, Failure> {
     let mounted = tmpfs(Some(c"0700"), None).doing("make its stage", 0)?;
     attach(mounted.as_fd(), CWD, &plan.stage).doing("make its stage", 1)?;
     let stage =
@@ -198,13 +203,13 @@ fn overlay(overlay: &Overlay, stage: BorrowedFd<'_>, names: Option<(&CStr, &CStr
     fsmount(fs.as_fd(), FsMountFlags::FSMOUNT_CLOEXEC, MountAttrFlags::empty())
 }
 
-fn root(plan: &Plan, stage: BorrowedFd<'_>) -> Result<OwnedFd, Failure> {
+fn root(plan: &Plan<'_>, stage: BorrowedFd<'_>) -> Result<OwnedFd, Failure> {
     let mounted = overlay(&plan.root, stage, None).doing("mount its root (overlayfs)", 0)?;
     attach(mounted.as_fd(), stage, c"root").doing("mount its root (overlayfs)", 1)?;
     Ok(mounted)
 }
 
-fn fixed(plan: &Plan, stage: BorrowedFd<'_>, root: BorrowedFd<'_>) -> Step {
+fn fixed(plan: &Plan<'_>, stage: BorrowedFd<'_>, root: BorrowedFd<'_>) -> Step {
     for (at, name) in FIXED.iter().enumerate() {
         let doing = "mount fixed";
         let place = || beneath(root, name).doing(doing, at);
@@ -259,7 +264,7 @@ fn filesystem(kind: &CStr, options: &[(&CStr, Option<&CStr>)], noexec: bool) -> 
 }
 
 /// A fresh sysfs, or where the network is not ours the host's, readable only.
-fn sysfs(plan: &Plan, place: &OwnedFd) -> Result<(), Errno> {
+fn sysfs(plan: &Plan<'_>, place: &OwnedFd) -> Result<(), Errno> {
     let mounted = match filesystem(c"sysfs", &[], true) {
         Ok(mounted) => mounted,
         Err(_) => open_tree(
@@ -432,7 +437,7 @@ fn pivot(root: BorrowedFd<'_>) -> Step {
     rustix::process::chdir(c"/").doing(doing, 3)
 }
 
-fn standard_streams(plan: &Plan) -> Step {
+fn standard_streams(plan: &Plan<'_>) -> Step {
     let doing = "set up its streams";
     let null =
         rustix::fs::openat(CWD, c"/dev/null", OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty()).doing(doing, 0)?;
@@ -449,7 +454,7 @@ fn close_all() -> Step {
     spawn::close_from(3).doing("close what it inherited", 0)
 }
 
-fn privileges(plan: &Plan) -> Step {
+fn privileges(plan: &Plan<'_>) -> Step {
     let doing = "change the user";
     if !plan.insecure {
         for capability in CapabilitySet::all().difference(CAPABILITIES).iter() {

@@ -1,5 +1,6 @@
 //! A [`Spec`] as strings for the kernel, made before the child exists: the child must not allocate.
 
+use super::cgroup::{Entry, Group};
 use super::mounts::{FIXED, MASKED};
 use super::{Mount, MountKind, Network, Spec, seccomp};
 use crate::error::{Error, Kind, Result};
@@ -14,7 +15,9 @@ use std::path::Path;
 const MOST_LOWERS: usize = 499;
 
 /// Everything the child needs.
-pub(super) struct Plan {
+pub(super) struct Plan<'a> {
+    /// What it enters.
+    pub(super) group: &'a [Entry],
     pub(super) stage: CString,
     pub(super) root: Overlay,
     pub(super) mounts: Vec<Target>,
@@ -84,14 +87,15 @@ fn path(path: &Path) -> Result<CString> {
     string(path.as_os_str().as_bytes())
 }
 
-impl Plan {
-    pub(super) fn of(spec: &Spec, out: OwnedFd, err: OwnedFd) -> Result<Plan> {
+impl<'a> Plan<'a> {
+    pub(super) fn of(spec: &'a Spec, out: OwnedFd, err: OwnedFd) -> Result<Plan<'a>> {
         let args = spec.args.iter().map(|arg| string(arg)).collect::<Result<Vec<_>>>()?;
         let env = spec.env.iter().map(|pair| string(pair)).collect::<Result<Vec<_>>>()?;
         let lowers: Vec<&Path> = spec.stubs.iter().chain(&spec.lowers).map(AsRef::as_ref).collect();
         let mut root = Overlay::of(&lowers, spec.userxattr)?;
         root.upper = Some((path(&spec.upper)?, path(&spec.work)?));
         Ok(Plan {
+            group: spec.group.as_ref().map(Group::entries).unwrap_or_default(),
             stage: path(&spec.stage)?,
             root,
             mounts: spec

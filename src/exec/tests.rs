@@ -24,12 +24,14 @@ fn spec(folder: &std::path::Path, args: &[&str]) -> Spec {
         uid: 0,
         gid: 0,
         groups: Vec::new(),
+        timeout: None,
         network: Network::None,
         insecure: false,
         limits: Limits::default(),
         hostname: "test".to_owned(),
         hosts: Vec::new(),
         resolv: Vec::new(),
+        group: None,
         userxattr: false,
     }
 }

@@ -4,7 +4,7 @@
 //! The child runs a closure on a stack of its own. Until it executes another program it must not allocate, lock or
 //! panic: it shares the heap with threads that go on. What it has to say about a failure it leaves in shared memory.
 
-use rustix::fd::{FromRawFd as _, OwnedFd};
+use rustix::fd::{BorrowedFd, FromRawFd as _, OwnedFd};
 use rustix::io::Errno;
 use std::ffi::{CStr, c_int, c_void};
 
@@ -19,32 +19,39 @@ pub struct Failure {
     pub errno: Errno,
 }
 
-/// Which namespaces are new.
-#[derive(Clone, Copy, Debug)]
-pub struct Namespaces {
-    /// A network of its own, with nothing in it but an unconfigured loopback.
+/// What a child begins in.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Surroundings<'a> {
+    /// A network of its own, with nothing in it but an unconfigured loopback. The other namespaces are always new.
     pub network: bool,
+    /// A folder of a control group of version 2.
+    pub group: Option<BorrowedFd<'a>>,
 }
 
 const STACK: usize = 256 * 1024;
 
+/// Runs in the child; is told whether it is in its control group already.
+pub type Child<'a> = dyn Fn(bool) -> Failure + Sync + 'a;
+
 struct Shared<'a> {
-    child: &'a (dyn Fn() -> Failure + Sync),
+    child: &'a Child<'a>,
+    entered: bool,
     failure: Option<Failure>,
 }
 
 /// Starts a child that runs `child`, which returns only if it failed. The pidfd of the child comes back once it
 /// has executed its program. All signals are blocked in it until [`reset_signals`].
-pub fn spawn(namespaces: Namespaces, child: &(dyn Fn() -> Failure + Sync)) -> Result<OwnedFd, Failure> {
+pub fn spawn(surroundings: Surroundings<'_>, child: &Child<'_>) -> Result<OwnedFd, Failure> {
     let mut stack = vec![0_u8; STACK];
-    let mut shared = Shared { child, failure: None };
+    let mut shared = Shared { child, entered: true, failure: None };
     let mut flags = libc::CLONE_VM | libc::CLONE_VFORK | libc::CLONE_PIDFD | libc::SIGCHLD;
-    flags |= libc::CLONE_NEWNS | libc::CLONE_NEWPID | libc::CLONE_NEWIPC | libc::CLONE_NEWUTS | libc::CLONE_NEWCGROUP;
-    if namespaces.network {
+    flags |= libc::CLONE_NEWNS | libc::CLONE_NEWPID | libc::CLONE_NEWIPC | libc::CLONE_NEWUTS;
+    if surroundings.network {
         flags |= libc::CLONE_NEWNET;
     }
     let mut pidfd: c_int = -1;
     let top = stack.as_mut_ptr_range().end as usize & !15;
+    let group = surroundings.group.map(|group| rustix::fd::AsRawFd::as_raw_fd(&group));
     // SAFETY: the stack is ours, large, aligned and lives until the child has executed or ended, because CLONE_VFORK
     // suspends this thread until then. `shared` is touched by the child alone in that time. Signals are blocked
     // around it, so no handler runs in the child on memory it shares.
@@ -53,10 +60,17 @@ pub fn spawn(namespaces: Namespaces, child: &(dyn Fn() -> Failure + Sync)) -> Re
         libc::sigfillset(&mut all);
         libc::pthread_sigmask(libc::SIG_SETMASK, &all, &mut old);
         let shared: *mut Shared<'_> = &mut shared;
-        let pid = libc::clone(enter, top as *mut c_void, flags, shared.cast(), &mut pidfd as *mut c_int);
-        let errno = *libc::__errno_location();
+        let into = group.map(|group| clone_into(group, flags, &mut stack, shared, &mut pidfd));
+        let pid = match into {
+            Some(pid) if pid > 0 => pid,
+            _ => {
+                (*shared).entered = false;
+                let pid = libc::clone(enter, top as *mut c_void, flags, shared.cast(), &mut pidfd as *mut c_int);
+                if pid < 0 { -*libc::__errno_location() } else { pid }
+            }
+        };
         libc::pthread_sigmask(libc::SIG_SETMASK, &old, std::ptr::null_mut());
-        if pid < 0 { -errno } else { pid }
+        pid
     };
     if pid < 0 {
         return Err(Failure { doing: "make its namespaces", which: 0, errno: Errno::from_raw_os_error(-pid) });
@@ -76,15 +90,95 @@ pub fn spawn(namespaces: Namespaces, child: &(dyn Fn() -> Failure + Sync)) -> Re
     }
 }
 
-fn pidfd_borrow(fd: &OwnedFd) -> rustix::fd::BorrowedFd<'_> {
+fn pidfd_borrow(fd: &OwnedFd) -> BorrowedFd<'_> {
     rustix::fd::AsFd::as_fd(fd)
 }
 
 extern "C" fn enter(shared: *mut c_void) -> c_int {
     // SAFETY: `spawn` passes a `Shared` that outlives the child's use of it; nobody else touches it meanwhile.
     let shared = unsafe { &mut *shared.cast::<Shared<'_>>() };
-    shared.failure = Some((shared.child)());
+    shared.failure = Some((shared.child)(shared.entered));
     127
+}
+
+/// clone3(2) into a control group: negative where the kernel, a filter around us or this architecture does not have it.
+///
+/// # Safety
+/// As for `clone` in [`spawn`]: the stack and what `shared` points to outlive the child's use of them.
+#[cfg(target_arch = "x86_64")]
+unsafe fn clone_into(
+    group: c_int,
+    flags: c_int,
+    stack: &mut [u8],
+    shared: *mut Shared<'_>,
+    pidfd: &mut c_int,
+) -> c_int {
+    // struct clone_args of linux/sched.h, as far as cgroup.
+    #[repr(C, align(8))]
+    struct Args {
+        flags: u64,
+        pidfd: u64,
+        child_tid: u64,
+        parent_tid: u64,
+        exit_signal: u64,
+        stack: u64,
+        stack_size: u64,
+        tls: u64,
+        set_tid: u64,
+        set_tid_size: u64,
+        cgroup: u64,
+    }
+    const INTO_CGROUP: u64 = 0x2_0000_0000;
+    let base = (stack.as_mut_ptr() as u64 + 15) & !15;
+    let args = Args {
+        flags: INTO_CGROUP | (flags & !libc::SIGCHLD) as u32 as u64,
+        pidfd: pidfd as *mut c_int as u64,
+        child_tid: 0,
+        parent_tid: 0,
+        exit_signal: libc::SIGCHLD as u64,
+        stack: base,
+        stack_size: (STACK - 32) as u64,
+        tls: 0,
+        set_tid: 0,
+        set_tid_size: 0,
+        cgroup: group as u64,
+    };
+    let pid: i64;
+    // SAFETY: the child has another stack and returns to nothing: it calls `enter` and ends. The parent goes on behind the
+    // call with all its registers; what the kernel and the call itself change is named.
+    unsafe {
+        std::arch::asm!(
+            "syscall",
+            "test rax, rax",
+            "jnz 2f",
+            "xor ebp, ebp",
+            "mov rdi, r13",
+            "call r12",
+            "mov edi, eax",
+            "mov eax, {exit}",
+            "syscall",
+            "ud2",
+            "2:",
+            exit = const libc::SYS_exit,
+            inlateout("rax") libc::SYS_clone3 => pid,
+            in("rdi") &args,
+            in("rsi") size_of::<Args>(),
+            in("r12") enter as extern "C" fn(*mut c_void) -> c_int,
+            in("r13") shared,
+            lateout("rcx") _,
+            lateout("r11") _,
+        );
+    }
+    pid as c_int
+}
+
+/// Not there: the child enters by itself.
+///
+/// # Safety
+/// Nothing is done.
+#[cfg(not(target_arch = "x86_64"))]
+unsafe fn clone_into(_: c_int, _: c_int, _: &mut [u8], _: *mut Shared<'_>, _: &mut c_int) -> c_int {
+    -libc::ENOSYS
 }
 
 /// Marks the failure away: called right before executing, because a successful execve never comes back to say so.
@@ -108,6 +202,12 @@ pub struct Pointers(pub Vec<*const std::ffi::c_char>);
 unsafe impl Sync for Pointers {}
 // SAFETY: as above.
 unsafe impl Send for Pointers {}
+
+/// A cgroup namespace whose root is the control group that this process is in (cgroup_namespaces(7)).
+pub fn new_cgroup_root() -> Result<(), Errno> {
+    // SAFETY: of this process only that namespace changes.
+    unsafe { rustix::thread::unshare_unsafe(rustix::thread::UnshareFlags::NEWCGROUP) }
+}
 
 /// Default handlers and an empty mask for the program that is executed next (Rust ignores SIGPIPE).
 pub fn reset_signals() {
@@ -165,7 +265,7 @@ pub fn cwd_is_reachable() -> bool {
 }
 
 /// Makes a mount readable only, with all that is mounted in it if wished (mount_setattr(2)).
-pub fn make_readonly(mounted: rustix::fd::BorrowedFd<'_>, recursive: bool) -> Result<(), Errno> {
+pub fn make_readonly(mounted: BorrowedFd<'_>, recursive: bool) -> Result<(), Errno> {
     #[repr(C)]
     struct MountAttr {
         set: u64,
@@ -206,4 +306,54 @@ fn errno_of(result: libc::c_long) -> Result<(), Errno> {
         return Err(Errno::from_raw_os_error(unsafe { *libc::__errno_location() }));
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rustix::fs::{CWD, Mode, OFlags};
+    use std::io::Read as _;
+
+    /// What a child that begins in these surroundings says of its control groups.
+    fn groups(group: Option<BorrowedFd<'_>>) -> (bool, String) {
+        let (read, write) = std::io::pipe().expect("a pipe");
+        let child = |entered: bool| {
+            let mut text = [0; 4096];
+            let file = rustix::fs::openat(CWD, c"/proc/self/cgroup", OFlags::RDONLY, Mode::empty());
+            let got = file.and_then(|file| rustix::io::read(&file, &mut text)).unwrap_or(0);
+            let _ = rustix::io::write(&write, if entered { b"1" } else { b"0" });
+            let _ = rustix::io::write(&write, &text[..got]);
+            Failure { doing: "end", which: 0, errno: Errno::CANCELED }
+        };
+        let failure = spawn(Surroundings { network: false, group }, &child).expect_err("it ends at once");
+        assert_eq!(failure.doing, "end");
+        drop(write);
+        let mut text = String::new();
+        (&read).read_to_string(&mut text).expect("read");
+        (text.starts_with('1'), text)
+    }
+
+    #[test]
+    fn a_child_begins_in_its_control_group() {
+        let roots = ["/sys/fs/cgroup/unified", "/sys/fs/cgroup"];
+        let name = format!("kiln-{}-test", std::process::id());
+        let made = roots.iter().map(|root| std::path::Path::new(root).join(&name)).find(|folder| {
+            folder.parent().is_some_and(|root| root.join("cgroup.procs").exists())
+                && std::fs::create_dir(folder).is_ok()
+        });
+        let Some(folder) = made else {
+            #[allow(clippy::print_stderr)]
+            {
+                eprintln!("SKIPPED: needs a control group of version 2 that we may write to");
+            }
+            return;
+        };
+        let open = std::fs::File::open(&folder).expect("a folder");
+        let (entered, text) = groups(Some(rustix::fd::AsFd::as_fd(&open)));
+        let outside = groups(None);
+        std::fs::remove_dir(&folder).expect("nobody is left in it");
+        assert_eq!(text.contains(&name), entered, "{text}");
+        assert!(entered || !cfg!(target_arch = "x86_64"), "{text}");
+        assert!(!outside.0 && !outside.1.contains(&name), "{}", outside.1);
+    }
 }

@@ -2,7 +2,7 @@
 
 use super::flags::{self, Kind};
 use super::{Diagnostic, Line, Stage, at_least_one, error};
-use crate::config;
+use crate::{config, go};
 
 /// `HEALTHCHECK [flags] CMD ...` or `HEALTHCHECK NONE`.
 #[derive(Clone, Debug)]
@@ -42,7 +42,7 @@ impl Healthcheck {
         words.insert(0, if line.json { "CMD" } else { "CMD-SHELL" }.to_owned());
         let wrong = |flag, message: String| Diagnostic::error("healthcheck", message, flags.span(flag));
         let time = |name| match flags.text(name) {
-            Some(text) => duration(&text)
+            Some(text) => go::duration(&text)
                 .and_then(|time| at_least_a_millisecond(name, time))
                 .map_err(|message| wrong(name, message).help("times have units: `30s`, `1m30s`, `500ms`")),
             None => Ok(0),
@@ -94,34 +94,6 @@ fn at_least_a_millisecond(name: &str, time: i64) -> Result<i64, String> {
     }
 }
 
-/// Go's `time.ParseDuration`, in nanoseconds.
-fn duration(text: &str) -> Result<i64, String> {
-    const UNITS: &[(&str, f64)] =
-        &[("ns", 1.0), ("us", 1e3), ("µs", 1e3), ("μs", 1e3), ("ms", 1e6), ("s", 1e9), ("m", 60e9), ("h", 3600e9)];
-    let bad = || format!("time: invalid duration {text:?}");
-    let (sign, mut rest) = match text.strip_prefix('-') {
-        Some(rest) => (-1.0, rest),
-        None => (1.0, text.strip_prefix('+').unwrap_or(text)),
-    };
-    if rest == "0" {
-        return Ok(0);
-    }
-    let mut total = 0.0;
-    while !rest.is_empty() {
-        let digits = rest.find(|c: char| !c.is_ascii_digit() && c != '.').ok_or_else(bad)?;
-        let number: f64 = rest[..digits].parse().map_err(|_| bad())?;
-        rest = &rest[digits..];
-        let end = rest.find(|c: char| c.is_ascii_digit() || c == '.').unwrap_or(rest.len());
-        let (_, unit) = UNITS.iter().find(|(name, _)| *name == &rest[..end]).ok_or_else(bad)?;
-        total += number * unit;
-        rest = &rest[end..];
-    }
-    if text.trim_start_matches(['-', '+']).is_empty() || total > i64::MAX as f64 {
-        return Err(bad());
-    }
-    Ok((sign * total) as i64)
-}
-
 /// Go's `time.Duration.String`.
 fn go_duration(nanos: i64) -> String {
     let short = |value: f64, unit: &str| format!("{value}{unit}");
@@ -148,11 +120,11 @@ mod tests {
 
     #[test]
     fn durations_are_gos() {
-        assert_eq!(duration("1m30.5s").map(go_duration), Ok("1m30.5s".to_owned()));
-        assert_eq!(duration("1h").map(go_duration), Ok("1h0m0s".to_owned()));
-        assert_eq!(duration("1500us").map(go_duration), Ok("1.5ms".to_owned()));
+        assert_eq!(go::duration("1m30.5s").map(go_duration), Ok("1m30.5s".to_owned()));
+        assert_eq!(go::duration("1h").map(go_duration), Ok("1h0m0s".to_owned()));
+        assert_eq!(go::duration("1500us").map(go_duration), Ok("1.5ms".to_owned()));
         for bad in ["", "1", "s", "1x", "-", "1..s"] {
-            assert!(bad.is_empty() || duration(bad).is_err(), "{bad}");
+            assert!(bad.is_empty() || go::duration(bad).is_err(), "{bad}");
         }
     }
 }

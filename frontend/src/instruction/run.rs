@@ -5,11 +5,13 @@ pub(super) mod mount;
 
 use super::flags::{self, Kind};
 use super::{Command, Diagnostic, Line, Stage, error};
+use crate::go;
 use crate::line::Heredoc;
 use crate::op::{self, CopySource, MountKind, Network, Op, Security};
 use crate::stage::Origin;
 use crate::text;
 use mount::Mount;
+use std::time::Duration;
 
 /// `RUN [flags] command`.
 #[derive(Clone, Debug)]
@@ -20,6 +22,7 @@ pub(crate) struct Run {
     network: Option<Network>,
     security: Security,
     devices: Vec<op::Device>,
+    timeout: Option<Duration>,
     written: String,
 }
 
@@ -28,7 +31,13 @@ const PIPES: &str = "/dev/pipes/";
 
 impl Run {
     pub(super) fn parse(line: &Line) -> Result<Run, Diagnostic> {
-        let known = [("mount", Kind::List), ("network", Kind::Text), ("security", Kind::Text), ("device", Kind::List)];
+        let known = [
+            ("mount", Kind::List),
+            ("network", Kind::Text),
+            ("security", Kind::Text),
+            ("device", Kind::List),
+            ("timeout", Kind::Text),
+        ];
         let flags = flags::check(line, &known)?;
         let wrong = |what: &str, value: &str| error(line, "run-flag", format!("{what} {value:?} is not supported"));
         let network = match flags.text("network").as_deref() {
@@ -44,6 +53,11 @@ impl Run {
             Some(other) => return Err(wrong("security mode", other).help("use `sandbox` or `insecure`")),
         };
         let devices: Vec<op::Device> = flags.all("device").map(device::parse).collect::<Result<_, _>>()?;
+        let timeout = |text: String| match go::duration(&text).map(u64::try_from) {
+            Ok(Ok(nanos)) if nanos > 0 => Ok(Duration::from_nanos(nanos)),
+            _ => Err(wrong("timeout", &text).help("write `--timeout=90s`, `--timeout=1h30m`")),
+        };
+        let timeout = flags.text("timeout").map(timeout).transpose()?;
         let mounts = flags.all("mount").map(Mount::parse).collect::<Result<_, _>>()?;
         let command = Command::of(line);
         if command.words.is_empty() && !line.json {
@@ -55,6 +69,7 @@ impl Run {
                 network,
                 security,
                 devices,
+                timeout,
                 written: line.rest.clone(),
             });
         }
@@ -65,6 +80,7 @@ impl Run {
             network,
             security,
             devices,
+            timeout,
             written: line.rest.clone(),
         })
     }
@@ -107,6 +123,7 @@ impl Run {
             network: self.network.unwrap_or(stage.network()),
             security: self.security,
             devices: self.devices.clone(),
+            timeout: self.timeout,
             hosts: stage.hosts(),
             hostname: stage.hostname(),
             mounts,

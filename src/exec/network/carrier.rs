@@ -4,7 +4,7 @@
 //! The name lies where Podman puts such files, beneath /run/user, because AppArmor's profiles of these programs allow
 //! them that folder. It is a mount that nobody else sees.
 
-use crate::sys::spawn::{self, Failure, Namespaces, Pointers, pointers};
+use crate::sys::spawn::{self, Failure, Pointers, Surroundings, pointers};
 use rustix::fd::{AsRawFd as _, OwnedFd};
 use rustix::fs::{CWD, Mode, OFlags};
 use rustix::io::Errno;
@@ -102,7 +102,7 @@ impl Carrier {
             })
             .map_err(|cause| format!("cannot make a pipe: {cause}"))?;
         let plan = Plan::of(self, program, namespace, tell)?;
-        let process = spawn::spawn(Namespaces { network: false }, &|| plan.run());
+        let process = spawn::spawn(Surroundings::default(), &|_| plan.run());
         let process = process.map_err(|failure| {
             format!("cannot start {}: cannot {}: {}", program.display(), failure.doing, failure.errno)
         })?;

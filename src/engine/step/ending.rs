@@ -1,0 +1,112 @@
+//! How a step that failed is told: what was run, how it ended, what put an end to it, and the last that it said.
+
+use crate::engine::Machine;
+use crate::error::{Error, Kind};
+use crate::exec::cgroup::Exceeded;
+use crate::exec::{Ended, Exit, Why};
+use frontend::op;
+use std::collections::VecDeque;
+
+/// Lines of output that an error repeats.
+const TAIL_LINES: usize = 20;
+
+impl Machine {
+    /// The error of a step that ran and did not end well.
+    pub(super) fn failed(&self, exec: &op::Exec, ended: Ended, tail: Tail) -> Error {
+        let command = exec.args.join(" ");
+        let code = match ended.exit {
+            Exit::Code(code) => code,
+            Exit::Signal(signal) => 128 + signal,
+        };
+        let error = match &ended.why {
+            None => {
+                let message = format!("process {command:?} did not complete successfully: exit code: {code}");
+                self.guessed(Error::new(Kind::Step, message), ended.exit)
+            }
+            Some(Why::Exceeded(exceeded)) => exceeds(&command, code, *exceeded),
+            Some(Why::TimedOut(doing)) => timed_out(exec, &command, doing),
+        };
+        match tail.text() {
+            text if text.is_empty() => error,
+            text => error.report(text),
+        }
+    }
+
+    /// What the way it ended suggests.
+    fn guessed(&self, error: Error, exit: Exit) -> Error {
+        match exit {
+            Exit::Signal(9) | Exit::Code(137) if self.groups.machine_had_no_memory() => error
+                .because("out of memory: the machine had no more, and the kernel killed a process")
+                .hint("run fewer steps or programs at once, or give the machine more memory"),
+            Exit::Signal(9) | Exit::Code(137) => error.hint("it was killed, by somebody outside of the step"),
+            Exit::Code(126) => {
+                error.hint("the command was found but could not be run: is it executable, and for this architecture?")
+            }
+            Exit::Code(127) => error.hint("a command was not found: is it installed in an earlier step, and in PATH?"),
+            _ => error,
+        }
+    }
+}
+
+fn exceeds(command: &str, code: i32, exceeded: Exceeded) -> Error {
+    let error = Error::new(Kind::Step, format!("process {command:?} did not complete successfully: exit code: {code}"));
+    match exceeded {
+        Exceeded::Memory(Some(bytes)) => error
+            .because(format!("out of memory: the step may use {bytes} bytes, and the kernel killed a process of it"))
+            .hint("give it more with --resource memory=SIZE, or make it use less"),
+        Exceeded::Memory(None) => error
+            .because("out of memory: the kernel killed a process of the step")
+            .hint("the control group that kiln runs in bounds it: give that more memory"),
+        Exceeded::Processes(most) => error
+            .because(format!("too many processes: the step may have {most} at once, and more were refused"))
+            .hint("if that is no mistake, allow more with --resource pids=NUMBER"),
+    }
+}
+
+fn timed_out(exec: &op::Exec, command: &str, doing: &[String]) -> Error {
+    let after = exec.timeout.unwrap_or_default();
+    let error = Error::new(Kind::Step, format!("process {command:?} did not end within {after:?}"));
+    let error = error.hint(
+        "RUN --timeout allows no more; give it longer, or look into it with `kiln ps` and `kiln shell` while it runs",
+    );
+    match doing {
+        [] => error,
+        lines => error.because(format!("its processes then:\n{}", lines.join("\n"))),
+    }
+}
+
+/// The last lines of a step's output, of bounded size.
+#[derive(Default)]
+pub(super) struct Tail {
+    lines: VecDeque<Vec<u8>>,
+    open: bool,
+}
+
+impl Tail {
+    /// Longer lines are cut.
+    const LONGEST_LINE: usize = 400;
+
+    pub(super) fn add(&mut self, bytes: &[u8]) {
+        for piece in bytes.split_inclusive(|byte| *byte == b'\n') {
+            if !self.open {
+                self.lines.push_back(Vec::new());
+            }
+            if let Some(line) = self.lines.back_mut() {
+                let room = Self::LONGEST_LINE.saturating_sub(line.len());
+                line.extend(piece.iter().filter(|byte| **byte != b'\n').take(room));
+            }
+            self.open = piece.last() != Some(&b'\n');
+        }
+        while self.lines.len() > TAIL_LINES {
+            self.lines.pop_front();
+        }
+    }
+
+    fn text(&self) -> String {
+        let printable = |line: &Vec<u8>| {
+            let line = String::from_utf8_lossy(line).into_owned();
+            line.chars().filter(|c| !c.is_control() || *c == '\t').collect::<String>()
+        };
+        self.lines.iter().map(printable).collect::<Vec<_>>().join("\n")
+    }
+}
