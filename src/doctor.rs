@@ -2,12 +2,13 @@
 //! guessed, where it can be. Changes nothing but a folder of its own, which it removes.
 
 use crate::error::{Error, Result};
+use crate::exec::cgroup::{Groups, Resources};
+use crate::exec::emulate;
 use crate::exec::network::Networks;
 use crate::exec::{self, Ended, Network, Spec, Stop};
 use crate::store::Store;
 use crate::sys::userns::Identity;
 use serde_json::json;
-use std::path::Path;
 
 /// What came out of one question.
 struct Answer {
@@ -123,6 +124,7 @@ fn trial(identity: &Identity, store: &Store) -> Result<()> {
         hostname: "doctor".to_owned(),
         hosts: Vec::new(),
         resolv: Vec::new(),
+        emulation: None,
         group: None,
         userxattr: identity.rootless,
     };
@@ -157,31 +159,29 @@ fn network() -> Answer {
 }
 
 fn cgroups() -> Answer {
-    let found =
-        match (Path::new("/sys/fs/cgroup/cgroup.controllers").exists(), Path::new("/sys/fs/cgroup/memory").exists()) {
-            (true, _) => "version 2",
-            (false, true) => "version 1",
-            (false, false) => "none",
-        };
-    answer(
-        "limits",
-        false,
-        format!("cgroups: {found}; kiln sets no limits yet"),
-        Some("run kiln itself in a cgroup with limits: all steps are in it"),
-    )
+    let limited = Resources { memory: Some(64 << 20), ..Resources::default() };
+    match Groups::default().make(&limited) {
+        Ok(_) => {
+            answer("limits", true, "control groups: memory, processors and processes of steps can be bounded", None)
+        }
+        Err(error) => answer(
+            "limits",
+            false,
+            error.to_string(),
+            Some(
+                "run kiln as root or by `systemd-run --user --scope -p Delegate=yes`; steps are bounded by what bounds kiln",
+            ),
+        ),
+    }
 }
 
 fn emulation() -> Answer {
-    let folder = Path::new("/proc/sys/fs/binfmt_misc");
-    let names = std::fs::read_dir(folder).into_iter().flatten().flatten();
-    let names = names.filter_map(|entry| entry.file_name().to_str()?.strip_prefix("qemu-").map(str::to_owned));
-    let names: Vec<String> = names.collect();
-    let found = if names.is_empty() {
-        "none: RUN for this machine's own architecture alone".to_owned()
-    } else {
-        names.join(", ")
+    let found = emulate::found();
+    let text = match found.as_slice() {
+        [] => "none: RUN for this machine's own architecture alone".to_owned(),
+        all => all.join(", "),
     };
-    answer("emulation", !names.is_empty(), found, Some("not there yet: kiln refuses RUN for other architectures"))
+    answer("emulation", !found.is_empty(), text, Some("package qemu-user-static: RUN for other architectures"))
 }
 
 fn tools() -> Answer {

@@ -19,6 +19,7 @@ mod stubs;
 use crate::copy::{self, Selection};
 use crate::error::{Error, Kind, Result};
 use crate::exec::cgroup::Groups;
+use crate::exec::emulate::Emulation;
 use crate::exec::network::Networks;
 use crate::exec::{Limits, Stop};
 use crate::layer::files::Files;
@@ -54,6 +55,8 @@ pub struct Machine {
     pub agents: BTreeMap<String, agent::Agent>,
     /// What bounds every step.
     pub limits: Limits,
+    /// What runs programs of other architectures.
+    pub emulation: Emulation,
     /// What bounds all processes of a step together.
     pub groups: Groups,
     /// What steps reach others by.

@@ -7,6 +7,7 @@
 mod attend;
 pub mod cgroup;
 mod child;
+pub mod emulate;
 mod mounts;
 pub mod network;
 mod plan;
@@ -69,6 +70,8 @@ pub struct Spec {
     pub hosts: Vec<u8>,
     /// /etc/resolv.conf.
     pub resolv: Vec<u8>,
+    /// What it enters to run programs of another architecture.
+    pub emulation: Option<emulate::Entrance>,
     /// What bounds all its processes together.
     pub group: Option<Group>,
     /// Overlayfs's marks are user.* attributes, because we are in a user namespace.

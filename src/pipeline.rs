@@ -11,6 +11,7 @@ use crate::engine::{Known, Machine};
 use crate::error::{At, Error, Kind, Result};
 use crate::exec::Stop;
 use crate::exec::cgroup::Groups;
+use crate::exec::emulate::Emulation;
 use crate::exec::network::Networks;
 use crate::export::{self, Exported};
 use crate::image::{self, Image};
@@ -42,7 +43,7 @@ pub fn build(request: &BuildRequest, layers: &Layers, stop: &Stop, observer: &Ar
         let plan = frontend::plan(&document, &build.request_for(platform), &resolver)
             .map_err(|errors| picture::of_dockerfile(request, &errors))?;
         build.warn(&plan);
-        build.refuse(&plan, platform)?;
+        build.refuse(&plan)?;
         let rootfs = build.solve(&plan)?;
         images.push(image::assemble(
             &plan.config,
@@ -125,6 +126,7 @@ impl<'a> Build<'a> {
             secrets: request.secrets.clone(),
             agents: request.agents.clone(),
             limits: request.limits.clone(),
+            emulation: Emulation::default(),
             groups: Groups::default(),
             networks: Networks::default(),
             stop: stop.clone(),
@@ -189,7 +191,7 @@ impl<'a> Build<'a> {
     }
 
     /// What must not begin: steps without leave, or for another machine.
-    fn refuse(&self, plan: &Plan, platform: &Platform) -> Result<()> {
+    fn refuse(&self, plan: &Plan) -> Result<()> {
         for (id, vertex) in plan.graph.iter() {
             let Op::Exec(exec) = &vertex.op else { continue };
             let error = if exec.network == Network::Host && !self.request.allow.network_host {
@@ -201,9 +203,12 @@ impl<'a> Build<'a> {
             } else if let Some(device) = self.refused_device(exec) {
                 Error::new(Kind::Dockerfile, format!("device {device} is not allowed"))
                     .hint(format!("add `--allow device={device}` if you trust this Dockerfile"))
-            } else if !Platform::host().accepts(&plan.platform) && plan.platform.os == platform.os {
-                Error::new(Kind::Dockerfile, format!("RUN for {} needs a machine of that kind: this is {}", plan.platform, Platform::host()))
-                    .hint("other platforms work without RUN, or with `FROM --platform=$BUILDPLATFORM` for the stages that have it")
+            } else if let Err(why) = self.machine.emulation.can(&exec.platform.architecture) {
+                Error::new(
+                    Kind::Dockerfile,
+                    format!("RUN for {} does not work on {}: {why}", exec.platform, Platform::host()),
+                )
+                .hint("install qemu-user-static, or let the stages that have a RUN be `FROM --platform=$BUILDPLATFORM`")
             } else {
                 continue;
             };

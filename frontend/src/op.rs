@@ -6,7 +6,7 @@
 //! | op | enters the key | does not |
 //! |---|---|---|
 //! | source | kind, manifest digest, platform; name of a context | how the image was named |
-//! | exec | args, env, cwd, user, network, security, hosts, each mount | proxy variables, timeout, secret values, cache contents |
+//! | exec | platform, args, env, cwd, user, network, security, hosts, each mount | proxy variables, timeout, secret values, cache contents |
 //! | copy | destination, link, owner, mode, parents, excludes, unpack, each source | times |
 //! | file | action and its fields | |
 
@@ -53,6 +53,8 @@ pub enum Source {
 /// A command in a rootfs.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Exec {
+    /// Whose programs it runs.
+    pub platform: Platform,
     /// The rootfs; none on `FROM scratch`.
     pub base: Option<Input>,
     /// The program and its arguments.
@@ -334,6 +336,7 @@ fn pairs(to: &mut dyn Manifest, name: &'static str, pairs: &[(String, String)]) 
 impl Describe for Exec {
     fn describe(&self, to: &mut dyn Manifest) {
         let Exec {
+            platform,
             base,
             args,
             env,
@@ -349,6 +352,7 @@ impl Describe for Exec {
             mounts,
         } = self;
         to.text("op", "exec");
+        to.text("platform", &platform.to_string());
         input(to, "base", *base);
         to.texts("args", args);
         pairs(to, "env", env);

@@ -10,6 +10,7 @@ use crate::op::{self, CopySource, Input, Network, Op};
 use crate::outline;
 use crate::plan::Past;
 use crate::planner::Planner;
+use crate::platform::Platform;
 use crate::remote::Remote;
 use solver::{Vertex, VertexId};
 use std::collections::BTreeMap;
@@ -42,7 +43,7 @@ pub(crate) struct State {
 
 impl State {
     /// The state of `FROM scratch`.
-    pub(crate) fn scratch(platform: &crate::platform::Platform) -> State {
+    pub(crate) fn scratch(platform: &Platform) -> State {
         let image = ImageConfig {
             architecture: platform.architecture.clone(),
             os: platform.os.clone(),
@@ -321,6 +322,11 @@ impl Stage<'_, '_> {
     }
     pub(crate) fn hosts(&self) -> Vec<(String, String)> {
         self.planner.request.hosts.clone()
+    }
+    /// What the rootfs's programs are for.
+    pub(crate) fn platform(&self) -> Platform {
+        let image = &self.state.image;
+        Platform { os: image.os.clone(), architecture: image.architecture.clone(), variant: image.variant.clone() }
     }
     pub(crate) fn hostname(&self) -> String {
         let given = self.planner.request.build_args.get("BUILDKIT_SANDBOX_HOSTNAME").filter(|name| !name.is_empty());

@@ -110,7 +110,7 @@ pub struct Build {
     /// A label of the image (may repeat).
     #[arg(long, value_name = "NAME=VALUE")]
     pub label: Vec<String>,
-    /// What to build for; several make an index. RUN works for this machine's own only, for now.
+    /// What to build for; several make an index. RUN for another architecture needs an emulator: see `kiln doctor`.
     #[arg(long, value_name = "OS/ARCH", value_delimiter = ',')]
     pub platform: Vec<String>,
     /// Another directory or image by name: NAME=DIR, NAME=docker-image://REF, NAME=oci-layout://PATH:TAG (may repeat).

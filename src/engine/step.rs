@@ -9,6 +9,7 @@ use super::identity::{self, Identity};
 use super::stubs::{Stubs, Want};
 use super::{Machine, Secret, bug};
 use crate::error::{At, Error, Kind, Result};
+use crate::exec::emulate::Entrance;
 use crate::exec::network::{self, Lease, Order};
 use crate::exec::{self, Exit, Mount, MountKind, Spec};
 use crate::layer::LayerId;
@@ -66,6 +67,7 @@ impl Machine {
             groups: who.groups,
             timeout: exec.timeout,
             network,
+            emulation: self.emulator(exec)?,
             group: self.groups.make(&self.limits.resources)?,
             limits: self.limits.clone(),
             insecure: exec.security == Security::Insecure,
@@ -93,6 +95,11 @@ impl Machine {
             }
             _ => Err(self.failed(exec, ended, tail)),
         }
+    }
+
+    fn emulator(&self, exec: &op::Exec) -> Result<Option<Entrance>> {
+        let prepared = self.emulation.prepare(&exec.platform.architecture, self.rootless);
+        prepared.map_err(|why| Error::new(Kind::System, format!("RUN for {} does not work here: {why}", exec.platform)))
     }
 
     /// A network of its own for a step that names none. One that could change it has it to itself.

@@ -88,6 +88,11 @@ fn prepare(plan: &Plan<'_>, entered: bool) -> Step {
     }
     pivot(root.as_fd())?;
     standard_streams(plan)?;
+    if let Some(namespace) = plan.emulation {
+        // By its descriptor, which is closed with all others.
+        let user = Some(LinkNameSpaceType::User);
+        move_into_link_name_space(namespace, user).doing("enter the namespace of emulators", 0)?;
+    }
     drop((stage, root));
     // SAFETY-relevant order: nothing of the host is open any more when the working directory is entered.
     close_all()?;

@@ -5,7 +5,7 @@ use super::mounts::{FIXED, MASKED};
 use super::{Mount, MountKind, Network, Spec, seccomp};
 use crate::error::{Error, Kind, Result};
 use crate::sys::spawn::{Failure, Pointers, pointers};
-use rustix::fd::OwnedFd;
+use rustix::fd::{BorrowedFd, OwnedFd};
 use rustix::fs::{Gid, Uid};
 use std::ffi::CString;
 use std::os::unix::ffi::OsStrExt as _;
@@ -16,6 +16,8 @@ const MOST_LOWERS: usize = 499;
 
 /// Everything the child needs.
 pub(super) struct Plan<'a> {
+    /// A user namespace to enter last of all.
+    pub(super) emulation: Option<BorrowedFd<'a>>,
     /// What it enters.
     pub(super) group: &'a [Entry],
     pub(super) stage: CString,
@@ -95,6 +97,7 @@ impl<'a> Plan<'a> {
         let mut root = Overlay::of(&lowers, spec.userxattr)?;
         root.upper = Some((path(&spec.upper)?, path(&spec.work)?));
         Ok(Plan {
+            emulation: spec.emulation.as_ref().map(super::emulate::Entrance::namespace),
             group: spec.group.as_ref().map(Group::entries).unwrap_or_default(),
             stage: path(&spec.stage)?,
             root,

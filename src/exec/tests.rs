@@ -31,6 +31,7 @@ fn spec(folder: &std::path::Path, args: &[&str]) -> Spec {
         hostname: "test".to_owned(),
         hosts: Vec::new(),
         resolv: Vec::new(),
+        emulation: None,
         group: None,
         userxattr: false,
     }

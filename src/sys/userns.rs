@@ -2,6 +2,9 @@
 //! exists, and is root there. The mapping comes from newuidmap(1) and the ranges of /etc/subuid; without them only the
 //! user's own id exists.
 
+use rustix::fd::OwnedFd;
+use rustix::io::Errno;
+use rustix::process::Pid;
 use rustix::thread::UnshareFlags;
 use std::io::{Read as _, Write as _};
 use std::process::Command;
@@ -46,6 +49,111 @@ pub fn enter() -> Result<Identity, String> {
         write("gid_map", format!("0 {gid} 1"))?;
     }
     Ok(Identity { rootless: true, single_id: !many, mapping: mapping() })
+}
+
+/// A process that keeps a user namespace with all of our ids. It ends with this, and when kiln ends in any way.
+#[derive(Debug)]
+pub struct Keeper {
+    /// To be entered.
+    pub namespace: OwnedFd,
+    child: Pid,
+    until: Option<OwnedFd>,
+}
+
+impl Drop for Keeper {
+    fn drop(&mut self) {
+        drop(self.until.take());
+        let _ = rustix::process::waitpid(Some(self.child), rustix::process::WaitOptions::empty());
+    }
+}
+
+/// Makes a user and a mount namespace and runs `inside` in them, in a child that then waits. `inside` may make system
+/// calls and nothing else: the child has one thread of possibly many.
+pub fn keep(inside: &dyn Fn() -> Result<(), Errno>) -> Result<Keeper, Errno> {
+    let pipe = || rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC);
+    let (told, tell) = pipe()?;
+    let (wait, until) = pipe()?;
+    let child = fork_quietly()?;
+    let Some(child) = child else {
+        drop(until);
+        let code = kept(&tell, &wait, inside);
+        // SAFETY: ends the child without running what belongs to the parent.
+        unsafe { libc::_exit(code) }
+    };
+    drop((tell, wait));
+    let mut keeper = Keeper { namespace: told, child, until: Some(until) };
+    hear(&keeper.namespace)?;
+    let map = |name: &str| {
+        let own = std::fs::read_to_string(format!("/proc/self/{name}")).unwrap_or_default();
+        let same = |line: &str| {
+            let mut words = line.split_whitespace();
+            let (first, count) = (words.next()?, words.nth(1)?);
+            Some(format!("{first} {first} {count}\n"))
+        };
+        let text: String = own.lines().filter_map(same).collect();
+        let pid = child.as_raw_nonzero();
+        std::fs::write(format!("/proc/{pid}/{name}"), text)
+            .map_err(|cause| Errno::from_io_error(&cause).unwrap_or(Errno::IO))
+    };
+    map("uid_map")?;
+    map("gid_map")?;
+    if let Some(until) = &keeper.until {
+        rustix::io::write(until, b"m")?;
+    }
+    hear(&keeper.namespace)?;
+    let path = format!("/proc/{}/ns/user", child.as_raw_nonzero());
+    let flags = rustix::fs::OFlags::RDONLY | rustix::fs::OFlags::CLOEXEC;
+    keeper.namespace = rustix::fs::openat(rustix::fs::CWD, path.as_str(), flags, rustix::fs::Mode::empty())?;
+    Ok(keeper)
+}
+
+/// The child's errno, as it was written; none is 0.
+fn hear(told: &OwnedFd) -> Result<(), Errno> {
+    let mut answer = [0; 4];
+    match rustix::io::read(told, &mut answer)? {
+        4 => match i32::from_ne_bytes(answer) {
+            0 => Ok(()),
+            errno => Err(Errno::from_raw_os_error(errno)),
+        },
+        _ => Err(Errno::CHILD),
+    }
+}
+
+/// The child's life. Its exit code comes back.
+fn kept(tell: &OwnedFd, wait: &OwnedFd, inside: &dyn Fn() -> Result<(), Errno>) -> i32 {
+    let say = |result: Result<(), Errno>| {
+        let errno = result.err().map_or(0, Errno::raw_os_error);
+        let _ = rustix::io::write(tell, &errno.to_ne_bytes());
+        result.is_ok()
+    };
+    let mut byte = [0];
+    // SAFETY: this process has one thread.
+    let made = unsafe { rustix::thread::unshare_unsafe(UnshareFlags::NEWUSER | UnshareFlags::NEWNS) };
+    let mapped = say(made) && rustix::io::read(wait, &mut byte).is_ok_and(|count| count == 1);
+    if mapped && say(inside()) {
+        // Until the other end is closed.
+        let _ = rustix::io::read(wait, &mut byte);
+    }
+    0
+}
+
+/// fork(2) with all signals blocked in the child: its handlers are the parent's, and would speak to it.
+fn fork_quietly() -> Result<Option<Pid>, Errno> {
+    // SAFETY: the masks are local; the child makes only system calls before it ends.
+    let pid = unsafe {
+        let (mut all, mut old) = (std::mem::zeroed(), std::mem::zeroed());
+        libc::sigfillset(&mut all);
+        libc::pthread_sigmask(libc::SIG_SETMASK, &all, &mut old);
+        let pid = libc::fork();
+        if pid != 0 {
+            libc::pthread_sigmask(libc::SIG_SETMASK, &old, std::ptr::null_mut());
+        }
+        pid
+    };
+    match pid {
+        0 => Ok(None),
+        pid => Pid::from_raw(pid).filter(|_| pid > 0).map(Some).ok_or(Errno::AGAIN),
+    }
 }
 
 fn mapping() -> String {

@@ -114,6 +114,7 @@ impl Run {
             env.extend(socket.map(|path| ("SSH_AUTH_SOCK".to_owned(), path)));
         }
         let exec = op::Exec {
+            platform: stage.platform(),
             base: None,
             args,
             env,
