@@ -5,6 +5,7 @@ use crate::error::{Error, Result};
 use crate::exec::cgroup::{Groups, Resources};
 use crate::exec::emulate;
 use crate::exec::network::Networks;
+use crate::exec::surroundings;
 use crate::exec::{self, Ended, Network, Spec, Stop};
 use crate::store::Store;
 use crate::sys::userns::Identity;
@@ -89,7 +90,10 @@ fn container(identity: &Identity, store: &Store) -> Answer {
         }
     });
     match tried {
-        Ok(()) => answer("containers", true, "namespaces, overlayfs and mounts work", None),
+        Ok(()) => match surroundings::shortcoming(identity.rootless) {
+            None => answer("containers", true, "namespaces, overlayfs and mounts work", None),
+            Some(less) => answer("containers", true, format!("they work, but {less}"), None),
+        },
         Err(error) => answer("containers", false, error.to_string(), lift),
     }
 }

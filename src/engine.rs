@@ -96,6 +96,8 @@ pub struct Known {
     stubs: Mutex<BTreeMap<StubsName, PathBuf>>,
     /// Whether it was said that steps have the host's network.
     shared_network: AtomicBool,
+    /// Whether it was said what the surroundings take away.
+    shortcoming: AtomicBool,
 }
 
 /// What stands behind an image's digest.

@@ -13,6 +13,7 @@ pub mod network;
 mod plan;
 pub mod processes;
 mod seccomp;
+pub mod surroundings;
 #[cfg(test)]
 mod tests;
 

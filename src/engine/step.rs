@@ -11,7 +11,7 @@ use super::{Machine, Secret, bug};
 use crate::error::{At, Error, Kind, Result};
 use crate::exec::emulate::Entrance;
 use crate::exec::network::{self, Lease, Order};
-use crate::exec::{self, Exit, Mount, MountKind, Spec};
+use crate::exec::{self, Exit, Mount, MountKind, Spec, surroundings};
 use crate::layer::LayerId;
 use crate::layer::files::{Files, resolve};
 use crate::layer::rootfs::Rootfs;
@@ -33,6 +33,7 @@ const LARGEST_SECRET: u64 = 500 * 1024;
 impl Machine {
     pub(super) fn run_exec(&self, step: &Step<'_, Self>, exec: &op::Exec) -> Result<LayerId> {
         let number = self.step_of(step.id);
+        self.tell_shortcoming();
         let order = self.order(exec);
         let rootfs = exec.base.and_then(|input| step.input(input)).cloned().unwrap_or_default();
         let view = self.view(&rootfs, number)?;
@@ -94,6 +95,16 @@ impl Machine {
                 self.layers.publish_upper(draft, (began, Time::now()), &below)
             }
             _ => Err(self.failed(exec, ended, tail)),
+        }
+    }
+
+    /// Says once what of the isolation is missing.
+    fn tell_shortcoming(&self) {
+        if let Some(less) = surroundings::shortcoming(self.rootless)
+            && !self.known.shortcoming.swap(true, Ordering::Relaxed)
+        {
+            let text = format!("RUN is less isolated: {less}");
+            self.observer.event(SystemTime::now(), &Event::Warning { text });
         }
     }
 

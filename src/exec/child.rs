@@ -225,7 +225,7 @@ fn fixed(plan: &Plan<'_>, stage: BorrowedFd<'_>, root: BorrowedFd<'_>) -> Step {
         };
         match at {
             0 => {
-                let mounted = filesystem(c"proc", &[], true).doing(doing, at)?;
+                let mounted = proc(plan).doing(doing, at)?;
                 attach_on(mounted.as_fd(), place()?.as_fd()).doing(doing, at)?;
             }
             1 => devices(root, &place()?).doing(doing, at)?,
@@ -266,6 +266,15 @@ fn filesystem(kind: &CStr, options: &[(&CStr, Option<&CStr>)], noexec: bool) -> 
         flags |= MountAttrFlags::MOUNT_ATTR_NOEXEC | MountAttrFlags::MOUNT_ATTR_NODEV;
     }
     fsmount(fs.as_fd(), FsMountFlags::FSMOUNT_CLOEXEC, flags)
+}
+
+/// A fresh proc of the new pid namespace, or where the surroundings forbid that the one that kiln sees.
+fn proc(plan: &Plan<'_>) -> Result<OwnedFd, Errno> {
+    if !plan.shared_proc {
+        return filesystem(c"proc", &[], true);
+    }
+    let flags = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC | OpenTreeFlags::AT_RECURSIVE;
+    open_tree(CWD, c"/proc", flags)
 }
 
 /// A fresh sysfs, or where the network is not ours the host's, readable only.

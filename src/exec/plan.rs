@@ -2,7 +2,7 @@
 
 use super::cgroup::{Entry, Group};
 use super::mounts::{FIXED, MASKED};
-use super::{Mount, MountKind, Network, Spec, seccomp};
+use super::{Mount, MountKind, Network, Spec, seccomp, surroundings};
 use crate::error::{Error, Kind, Result};
 use crate::sys::spawn::{Failure, Pointers, pointers};
 use rustix::fd::{BorrowedFd, OwnedFd};
@@ -24,6 +24,8 @@ pub(super) struct Plan<'a> {
     pub(super) root: Overlay,
     pub(super) mounts: Vec<Target>,
     pub(super) hostname: Vec<u8>,
+    /// No proc of its own.
+    pub(super) shared_proc: bool,
     pub(super) network: Network,
     pub(super) insecure: bool,
     pub(super) shm_size: CString,
@@ -108,6 +110,7 @@ impl<'a> Plan<'a> {
                 .map(|(at, mount)| Target::of(at, mount, spec.userxattr))
                 .collect::<Result<_>>()?,
             hostname: spec.hostname.clone().into_bytes(),
+            shared_proc: spec.userxattr && surroundings::hide_proc(),
             network: spec.network.clone(),
             insecure: spec.insecure,
             filter: &seccomp::FILTER,
@@ -162,6 +165,12 @@ impl<'a> Plan<'a> {
             }
             "mount fixed" => Error::new(Kind::System, format!("cannot mount `/{}`", name(FIXED))).because(errno),
             "mask" => Error::new(Kind::System, format!("cannot hide `/{}`", name(MASKED))).because(errno),
+            "make its namespaces" => Error::new(Kind::System, "the system lets nobody here make namespaces, which RUN needs")
+                .because(errno)
+                .hint("inside of a container: --security-opt seccomp=unconfined, or seccompProfile Unconfined in Kubernetes; elsewhere allow user namespaces, or run as root. `kiln doctor` tells more; what has no RUN builds anyway"),
+            "mount its root (overlayfs)" => Error::new(Kind::System, "the store lies where overlayfs can't write: a container's own file system, most likely")
+                .because(errno)
+                .hint("put it on a volume: set KILN_ROOT to a folder of one (docker: -v kiln:/var/lib/kiln; Kubernetes: an emptyDir), or to a tmpfs"),
             doing => Error::new(Kind::System, format!("a container cannot {doing}"))
                 .because(errno)
                 .hint("run `kiln doctor`, or try as root"),

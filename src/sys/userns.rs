@@ -26,8 +26,11 @@ const WHOLE: &str = "0 0 4294967295";
 /// Becomes root: of the machine when we are, else of a new user namespace. Must be called before any thread exists.
 pub fn enter() -> Result<Identity, String> {
     if rustix::process::geteuid().is_root() {
+        // Root of a container may have no right to mount anything outside of a namespace of its own. Where that is refused
+        // as well, what needs no mount still works.
+        let confined = !may_mount() && with_own_ids().is_ok();
         let mapping = mapping();
-        let rootless = mapping != WHOLE;
+        let rootless = confined || mapping != WHOLE;
         let single_id = rootless && mapping.split_whitespace().nth(2) == Some("1") && !mapping.contains(',');
         return Ok(Identity { rootless, single_id, mapping });
     }
@@ -84,13 +87,7 @@ pub fn keep(inside: &dyn Fn() -> Result<(), Errno>) -> Result<Keeper, Errno> {
     let mut keeper = Keeper { namespace: told, child, until: Some(until) };
     hear(&keeper.namespace)?;
     let map = |name: &str| {
-        let own = std::fs::read_to_string(format!("/proc/self/{name}")).unwrap_or_default();
-        let same = |line: &str| {
-            let mut words = line.split_whitespace();
-            let (first, count) = (words.next()?, words.nth(1)?);
-            Some(format!("{first} {first} {count}\n"))
-        };
-        let text: String = own.lines().filter_map(same).collect();
+        let text = same_ids(name);
         let pid = child.as_raw_nonzero();
         std::fs::write(format!("/proc/{pid}/{name}"), text)
             .map_err(|cause| Errno::from_io_error(&cause).unwrap_or(Errno::IO))
@@ -170,11 +167,47 @@ fn unshare() -> Result<(), String> {
     })
 }
 
-/// A child in the old namespace maps this process once it is in the new one. False if it could not: then the caller
-/// maps the single id.
-fn with_helper(uid: u32, gid: u32, uids: (u32, u32), gids: (u32, u32)) -> Result<bool, String> {
-    let (mut wait, mut ready) = std::io::pipe().map_err(|cause| cause.to_string())?;
+fn may_mount() -> bool {
+    let sets = rustix::thread::capabilities(None);
+    sets.is_ok_and(|sets| sets.effective.contains(rustix::thread::CapabilitySet::SYS_ADMIN))
+}
+
+/// A namespace with all ids of the one we are in.
+fn with_own_ids() -> Result<(), String> {
     let parent = std::process::id();
+    let texts = ["uid_map", "gid_map"].map(|name| (name, same_ids(name)));
+    let mapped = from_outside(&|| {
+        texts.iter().all(|(name, text)| std::fs::write(format!("/proc/{parent}/{name}"), text).is_ok())
+    })?;
+    if mapped { Ok(()) } else { Err("cannot map ids".to_owned()) }
+}
+
+/// The mapping that gives a namespace below this one the ids that this one has.
+fn same_ids(name: &str) -> String {
+    let own = std::fs::read_to_string(format!("/proc/self/{name}")).unwrap_or_default();
+    let same = |line: &str| {
+        let mut words = line.split_whitespace();
+        let (first, count) = (words.next()?, words.nth(1)?);
+        Some(format!("{first} {first} {count}\n"))
+    };
+    own.lines().filter_map(same).collect()
+}
+
+/// newuidmap(1) and newgidmap(1) map us. False if they could not: then the caller maps the single id.
+fn with_helper(uid: u32, gid: u32, uids: (u32, u32), gids: (u32, u32)) -> Result<bool, String> {
+    let parent = std::process::id();
+    from_outside(&|| {
+        let map = |program: &str, own: u32, (first, count): (u32, u32)| {
+            let numbers = [parent, 0, own, 1, 1, first, count.min(65_535)].map(|number| number.to_string());
+            Command::new(program).args(numbers).status().is_ok_and(|status| status.success())
+        };
+        map("newuidmap", uid, uids) && map("newgidmap", gid, gids)
+    })
+}
+
+/// Enters a new namespace, and has a child that stays in the old one do something about it. Whether that went well.
+fn from_outside(map: &dyn Fn() -> bool) -> Result<bool, String> {
+    let (mut wait, mut ready) = std::io::pipe().map_err(|cause| cause.to_string())?;
     // SAFETY: no thread exists yet, so the child is as whole as we are. It leaves by _exit.
     let child = unsafe { libc::fork() };
     match child {
@@ -183,11 +216,7 @@ fn with_helper(uid: u32, gid: u32, uids: (u32, u32), gids: (u32, u32)) -> Result
             drop(ready);
             let mut byte = [0];
             let begun = wait.read_exact(&mut byte).is_ok();
-            let map = |program: &str, own: u32, (first, count): (u32, u32)| {
-                let numbers = [parent, 0, own, 1, 1, first, count.min(65_535)].map(|number| number.to_string());
-                Command::new(program).args(numbers).status().is_ok_and(|status| status.success())
-            };
-            let mapped = begun && map("newuidmap", uid, uids) && map("newgidmap", gid, gids);
+            let mapped = begun && map();
             // SAFETY: ends the child without running what belongs to the parent.
             unsafe { libc::_exit(i32::from(!mapped)) }
         }
