@@ -3,6 +3,7 @@
 
 mod common;
 
+use common::dockerd::Dockerd;
 use common::{Space, have, is_root, registry, run};
 use serde_json::Value;
 
@@ -67,39 +68,13 @@ fn docker_loads_and_runs_what_is_saved() {
     space.built(&["-t", "kiln-test:1", "app"]);
     // The base must be there to be saved: an export brings it.
     space.built(&["-t", "kiln-test:1", "-o", &format!("type=oci,dest={}", path(&space, "x.tar")), "app"]);
-    let (saved, socket, root) = (path(&space, "saved.tar"), path(&space, "d.sock"), path(&space, "docker"));
+    let saved = path(&space, "saved.tar");
     assert!(space.kiln(&["save", "-o", &saved, "kiln-test:1"]).status().unwrap().success());
-    let host = format!("unix://{socket}");
-    let mut daemon = std::process::Command::new("dockerd")
-        .args([
-            "--data-root",
-            &root,
-            "--exec-root",
-            &path(&space, "exec"),
-            "--pidfile",
-            &path(&space, "pid"),
-            "-H",
-            &host,
-            "--iptables=false",
-            "--bridge=none",
-        ])
-        .args(["--storage-driver=vfs", "--containerd-namespace=kiln-test"])
-        .stdout(std::process::Stdio::null())
-        .stderr(std::process::Stdio::null())
-        .spawn()
-        .unwrap();
-    let docker =
-        |args: &[&str]| std::process::Command::new("/usr/bin/docker").args(["-H", &host]).args(args).output().unwrap();
-    let up = (0..100).any(|_| {
-        std::thread::sleep(std::time::Duration::from_millis(100));
-        docker(&["info"]).status.success()
-    });
-    let loaded = docker(&["load", "-i", &saved]);
-    let ran = docker(&["run", "--rm", "--net=none", "kiln-test:1"]);
-    let id = docker(&["image", "inspect", "--format", "{{.Id}}", "kiln-test:1"]);
-    run("kill", &[&daemon.id().to_string()]);
-    daemon.wait().unwrap();
-    assert!(up, "dockerd did not start");
+    let dockerd = Dockerd::start(&space);
+    let loaded = dockerd.docker(&["load", "-i", &saved]);
+    let ran = dockerd.docker(&["run", "--rm", "--net=none", "kiln-test:1"]);
+    let id = dockerd.docker(&["image", "inspect", "--format", "{{.Id}}", "kiln-test:1"]);
+    drop(dockerd);
     assert!(loaded.status.success(), "{}", String::from_utf8_lossy(&loaded.stderr));
     assert_eq!(String::from_utf8_lossy(&ran.stdout), "hello\n", "{}", String::from_utf8_lossy(&ran.stderr));
     let ours = space.kiln(&["images", "-q"]).output().unwrap().stdout;

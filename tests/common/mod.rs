@@ -2,6 +2,8 @@
 //! say what is missing instead of passing without a look.
 #![allow(dead_code, clippy::unwrap_used, clippy::print_stderr, clippy::zombie_processes, missing_docs)]
 
+pub mod dockerd;
+
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 use std::sync::OnceLock;
