@@ -2,6 +2,7 @@
 //! error is printed (`failure`). The environment is read here and nowhere below.
 
 pub mod args;
+pub mod explain;
 pub mod failure;
 mod limits;
 pub mod login;

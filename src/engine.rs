@@ -22,6 +22,7 @@ use crate::exec::cgroup::Groups;
 use crate::exec::emulate::Emulation;
 use crate::exec::network::Networks;
 use crate::exec::{Limits, Stop};
+use crate::explain::{self, Explainer};
 use crate::layer::files::Files;
 use crate::layer::rootfs::Rootfs;
 use crate::layer::tree::Time;
@@ -71,6 +72,10 @@ pub struct Machine {
     pub rootless: bool,
     /// What was resolved so far.
     pub known: Known,
+    /// Why steps run.
+    pub explainer: Explainer,
+    /// `--fail-on-miss`: steps that must be in the cache.
+    pub must_hit: Vec<String>,
 }
 
 /// A secret of the user. Its value is read when the step that asks for it runs, and kept nowhere.
@@ -273,6 +278,39 @@ impl Machine {
         self.layers.publish_tar(copy::mkdir(&file.action, view.as_ref().map(|view| view as &dyn Files), Time::now())?)
     }
 
+    /// What a copy takes, if somebody asked already.
+    fn selected(&self, id: VertexId) -> Option<Arc<Selection>> {
+        lock(&self.known.selections).get(&id).cloned()
+    }
+
+    /// Tells why a step runs; an error if it must not.
+    fn tell_why(&self, at: &Step<'_, Self>) -> Result<()> {
+        let selection = self.selected(at.id);
+        let step = explain::Step {
+            graph: at.graph,
+            id: at.id,
+            inputs: at.inputs,
+            selection,
+            fresh: at.fresh,
+            written: at.written,
+        };
+        let miss = self.explainer.missed(&step);
+        let vertex = at.graph.get(at.id);
+        let named = |wanted: &&String| explain::names(wanted, &vertex.name, &vertex.stage);
+        let refused = self.must_hit.iter().find(named).map(|wanted| {
+            Error::new(
+                Kind::Missed,
+                format!("a step that `--fail-on-miss {wanted}` names was not cached: {}", miss.text),
+            )
+            .hint("`kiln explain` tells all that differs")
+        });
+        if !vertex.name.is_empty() {
+            let event = solver::Event::Missed { step: solver::StepId(self.step_of(at.id)), miss };
+            self.observer.event(SystemTime::now(), &event);
+        }
+        refused.map_or(Ok(()), Err)
+    }
+
     /// The content of a rootfs: a fold over its layers, not a walk.
     fn describe_content(&self, to: &mut dyn Manifest, name: &'static str, rootfs: Option<&Rootfs>) -> Result<()> {
         to.open(name);
@@ -334,6 +372,9 @@ impl Engine for Machine {
     }
 
     fn reuse(&self, at: &Step<'_, Self>, found: &Rootfs, how: Found) -> Rootfs {
+        if how == Found::Same {
+            self.explainer.came_out_the_same(at.id);
+        }
         // A layer whose key says all of what it stands on comes with that: the earlier layers stay together.
         let (base, whole) = match at.op() {
             Op::Copy(copy) => (copy.base, how == Found::Written && !copy.link),
@@ -350,13 +391,18 @@ impl Engine for Machine {
     }
 
     fn run(&self, at: &Step<'_, Self>) -> Result<Rootfs> {
-        let (base, layer) = match at.op() {
+        match at.op() {
             Op::Source(Source::Image { digest, .. }) => return self.base(digest),
             Op::Source(Source::Context { .. }) => return Ok(Rootfs::default()),
+            _ => self.tell_why(at)?,
+        }
+        let (base, layer) = match at.op() {
+            Op::Source(_) => return Err(bug("a source has no layer of its own")),
             Op::Copy(copy) => (copy.base, self.run_copy(at, copy)?),
             Op::File(file) => (file.base, self.run_mkdir(at, file)?),
             Op::Exec(exec) => (exec.base, self.run_exec(at, exec)?),
         };
+        self.explainer.done(at.id, self.selected(at.id).as_deref());
         Ok(base.and_then(|input| at.input(input)).cloned().unwrap_or_default().with(layer))
     }
 

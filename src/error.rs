@@ -24,6 +24,8 @@ pub enum Kind {
     Store,
     /// The system refuses something that kiln needs: exit code 4.
     System,
+    /// A step that `--fail-on-miss` names was not cached: exit code 5.
+    Missed,
     /// Ctrl-C or SIGTERM: exit code 130.
     Interrupted,
 }
@@ -36,6 +38,7 @@ impl Kind {
             Kind::Usage => 2,
             Kind::Store => 3,
             Kind::System => 4,
+            Kind::Missed => 5,
             Kind::Interrupted => 130,
         }
     }

@@ -10,6 +10,7 @@ pub use check::fsck;
 
 use crate::cache::{self, RecordFile};
 use crate::error::{At, Error, Kind, Result};
+use crate::explain::removed;
 use crate::image::refs::{self, Ref};
 use crate::layer::{LayerId, remove};
 use crate::source::fetched;
@@ -36,13 +37,19 @@ pub fn prune(root: &Path, keep: u64, now: i64, out: &mut dyn Write) -> Result<()
         }
     }
     let mut freed = 0;
+    let mut gone = Vec::new();
     for file in files(&cache::folder(root).join("records")) {
         let young = |record: &RecordFile| record.records.iter().any(|record| record.at as i64 + keep as i64 > now);
         match read::<RecordFile>(&file).filter(young) {
             Some(record) => live.layers.extend(record.layers),
-            None => freed += take(&file)?,
+            None => {
+                gone.extend(file.file_name().map(|name| name.to_string_lossy().into_owned()));
+                freed += take(&file)?;
+            }
         }
     }
+    let rule = if keep == 0 { "kiln prune --all".to_owned() } else { "kiln prune".to_owned() };
+    removed::note(root, &gone, &rule).at("note", root)?;
     for folder in subfolders(&base.join("layers")) {
         let id = folder.file_name().and_then(|name| name.to_str()).and_then(|name| name.parse::<LayerId>().ok());
         match id.filter(|id| live.layers.contains(id)) {

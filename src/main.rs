@@ -10,6 +10,7 @@ mod doctor;
 mod engine;
 mod error;
 mod exec;
+mod explain;
 mod export;
 mod gc;
 mod image;
@@ -100,6 +101,7 @@ fn run(cli: Cli, color: bool) -> Result<ExitCode> {
             let pushed = login::push(&args, &layers, &env)?;
             print(&mut out, &pushed)?;
         }
+        Command::Explain(args) => cli::explain::explain(&root, &args, &mut out)?,
         // These were done above: they need no store.
         Command::Login(_) | Command::Logout { .. } => {}
         Command::Prune(args) => {
@@ -131,10 +133,14 @@ fn build_image(
     identity: &Identity,
     color: bool,
 ) -> Result<ExitCode> {
+    let dockerfile = cli::explain::shown(args);
     let terminal = std::io::stderr().is_terminal() && std::env::var("TERM").is_ok_and(|term| term != "dumb");
     let view = if args.quiet { "quiet" } else { &args.progress };
     let mut observers = vec![progress::view(view, progress::Screen { terminal, color })?];
     observers.extend(std::env::var_os("KILN_EVENT_LOG").and_then(|path| progress::log::observer(path.as_ref())));
+    if request.asked.call == call::Call::Build {
+        observers.push(progress::report::observer(layers.store(), dockerfile, request.target.clone()));
+    }
     let observer: Arc<dyn solver::Observer> = Arc::new(progress::All(observers));
     if identity.single_id {
         let text = "there is no range in /etc/subuid for you: files of other users in images are kept as yours while steps run, and RUN can't change users";

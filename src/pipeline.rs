@@ -13,6 +13,7 @@ use crate::exec::Stop;
 use crate::exec::cgroup::Groups;
 use crate::exec::emulate::Emulation;
 use crate::exec::network::Networks;
+use crate::explain::{self, Explainer};
 use crate::export::{self, Exported};
 use crate::image::{self, Image};
 use crate::layer::Layers;
@@ -134,6 +135,8 @@ impl<'a> Build<'a> {
             first_step: 0,
             rootless: *layers.flavour() != crate::layer::Flavour::Root,
             known: Known::default(),
+            explainer: Explainer::new(&store, &request.place),
+            must_hit: request.fail_on_miss.clone(),
             store: store.clone(),
         };
         Ok(Build { request, machine, cache: LocalCache::new(&store), observer: Arc::clone(observer), next_step: 0 })
@@ -190,8 +193,14 @@ impl<'a> Build<'a> {
         }
     }
 
-    /// What must not begin: steps without leave, or for another machine.
+    /// What must not begin: steps without leave, or for another machine; a name that stands for no step.
     fn refuse(&self, plan: &Plan) -> Result<()> {
+        let named =
+            |wanted: &&String| plan.graph.iter().any(|(_, vertex)| explain::names(wanted, &vertex.name, &vertex.stage));
+        if let Some(unknown) = self.request.fail_on_miss.iter().find(|wanted| !named(wanted)) {
+            return Err(Error::new(Kind::Usage, format!("--fail-on-miss {unknown}: this build has no such step"))
+                .hint("name a stage, a number as shown (`2/4`), or a part of the instruction"));
+        }
         for (id, vertex) in plan.graph.iter() {
             let Op::Exec(exec) = &vertex.op else { continue };
             let error = if exec.network == Network::Host && !self.request.allow.network_host {
@@ -227,11 +236,14 @@ impl<'a> Build<'a> {
         let fresh =
             |id: VertexId| self.request.no_cache || self.request.no_cache_filter.contains(&plan.graph.get(id).stage);
         self.machine.first_step = self.next_step;
+        let arguments = plan.outline.args.iter().map(|arg| arg.name.clone());
+        self.machine.explainer.begin(arguments.chain(self.request.build_args.keys().cloned()).collect());
         let jobs = std::thread::available_parallelism().map_or(2, usize::from).max(2);
         let task = Task { graph: &plan.graph, targets: &[target], fresh: &fresh, jobs, first_step: self.next_step };
         let solved = solver::solve(&task, &self.machine, &self.cache, &*self.observer);
         self.next_step = self.next_step.saturating_add(plan.graph.len() as u32);
         self.machine.known.forget_selections();
+        self.machine.explainer.save();
         match solved {
             Ok(mut outputs) => outputs.pop().ok_or_else(|| Error::new(Kind::System, "BUG: a build without a result")),
             Err(Failure::Stopped) => Err(Error::new(Kind::Interrupted, "interrupted; what was done is kept")),

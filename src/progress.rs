@@ -3,6 +3,7 @@
 pub mod log;
 mod plain;
 mod rawjson;
+pub mod report;
 mod tty;
 
 use crate::error::{Error, Result};

@@ -7,6 +7,7 @@
 //!   store-v1/layers/<id>/        owned by `layer`
 //!   store-v1/tmp/<pid>-<n>/      a process's own; removed by its owner, or by whoever finds its owner dead
 //!   cache-v1/                    owned by `cache`
+//!   explain-v1/                  owned by `explain`
 //!   refs-v1/                     owned by `image`: named images, the roots of the collector
 //! ```
 //!

@@ -14,6 +14,7 @@ const RUNGS: &[&[&str]] = &[
     &["cache"],
     &["source", "copy"],
     &["image"],
+    &["explain"],
     &["gc", "doctor"],
     &["engine"],
     &["export", "progress", "call"],

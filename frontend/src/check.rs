@@ -41,6 +41,7 @@ use crate::ignore::Ignore;
 use crate::line::{Document, Line};
 use crate::platform::Platform;
 pub use options::Options;
+pub use secrets_used_in_arg_or_env::looks_secret;
 
 /// One rule.
 #[derive(Debug)]

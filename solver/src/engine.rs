@@ -27,7 +27,7 @@ pub trait Engine: Sync {
     fn usable(&self, output: &Self::Output) -> bool;
     /// Turns a remembered output into the vertex's own.
     fn reuse(&self, at: &Step<'_, Self>, found: &Self::Output, how: Found) -> Self::Output;
-    /// Does the work.
+    /// Does the work: of a vertex that is remembered only when nothing was found for it, so this is the place to say why.
     fn run(&self, at: &Step<'_, Self>) -> Result<Self::Output, Self::Error>;
     /// Ends everything that runs, at once. Called when another vertex failed.
     fn stop(&self);
@@ -45,6 +45,8 @@ pub struct Step<'a, E: Engine + ?Sized> {
     pub inputs: &'a [Option<E::Output>],
     /// Whether the step must not use anything remembered (`--no-cache`).
     pub fresh: bool,
+    /// Its written key; none where nothing is remembered.
+    pub written: Option<Key>,
 }
 
 impl<E: Engine + ?Sized> Step<'_, E> {

@@ -24,6 +24,13 @@ pub enum Event {
         /// For people.
         name: String,
     },
+    /// The step was not in the cache, and why. Comes at most once a step, right after its `Begin`.
+    Missed {
+        /// Which.
+        step: StepId,
+        /// Why.
+        miss: Miss,
+    },
     /// The step waits for an equal step of another build.
     Waiting {
         /// Which.
@@ -65,6 +72,30 @@ pub enum Event {
         /// For people; may hold several lines.
         text: String,
     },
+}
+
+/// Why a step was not in the cache: what differs from the nearest earlier time. What the words mean is the engine's affair.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Miss {
+    /// One word for programs: `file`, `argument`, `base`, `evicted`, ...
+    pub cause: &'static str,
+    /// One line for people.
+    pub text: String,
+    /// All that differs, the first cause first; bounded.
+    pub differences: Vec<Difference>,
+}
+
+/// One thing that differs.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Difference {
+    /// What sort of thing it is: one of the words of [`Miss::cause`].
+    pub cause: &'static str,
+    /// Which one.
+    pub name: String,
+    /// What it was; none if it was not there.
+    pub old: Option<String>,
+    /// What it is; none if it is gone.
+    pub new: Option<String>,
 }
 
 /// Where a step's output goes.

@@ -208,9 +208,9 @@ impl<E: Engine, C: Cache<E::Output>> Solver<'_, E, C> {
         let inputs = demand.inputs(self.task.graph, id);
         let (fresh, written, tainted) = (demand.is_fresh(id), demand.written(id), demand.is_tainted(id));
         Box::new(move || {
-            let step = Step { graph: self.task.graph, id, inputs: &inputs, fresh };
+            let step = Step { graph: self.task.graph, id, inputs: &inputs, fresh, written };
             let began = Mutex::new(None);
-            let result = self.solve_step(&step, written, tainted, &began);
+            let result = self.solve_step(&step, tainted, &began);
             drop(lock);
             let began = began.into_inner().unwrap_or(None);
             // The owner only stops listening when the build is over.
@@ -222,7 +222,6 @@ impl<E: Engine, C: Cache<E::Output>> Solver<'_, E, C> {
     fn solve_step(
         &self,
         step: &Step<'_, E>,
-        written: Option<Key>,
         tainted: bool,
         began: &Mutex<Option<Instant>>,
     ) -> Result<Solved<E>, E::Error> {
@@ -231,7 +230,7 @@ impl<E: Engine, C: Cache<E::Output>> Solver<'_, E, C> {
             self.observer.event(SystemTime::now(), &Event::Cached { step: self.step(step.id), name: name() });
             Ok(Solved { output, unsettled: false })
         };
-        let Some(written) = written else {
+        let Some(written) = step.written else {
             return Ok(Solved { output: self.engine.run(step)?, unsettled: false });
         };
         // Somebody else may have ended the same step between the first look and the lock.
@@ -277,9 +276,9 @@ impl<E: Engine, C: Cache<E::Output>> Solver<'_, E, C> {
         E: 'job,
     {
         let inputs = demand.inputs(self.task.graph, id);
-        let fresh = demand.is_fresh(id);
+        let (fresh, written) = (demand.is_fresh(id), demand.written(id));
         Box::new(move || {
-            let step = Step { graph: self.task.graph, id, inputs: &inputs, fresh };
+            let step = Step { graph: self.task.graph, id, inputs: &inputs, fresh, written };
             // A record that can't be made is a miss of a later build, not a failure of this one.
             if let (Ok((settled, printed)), Ok(same)) = (self.settled(&step), self.same(id, &output)) {
                 self.cache.put(Shelf::Same, &same, &output, "");
@@ -293,7 +292,8 @@ impl<E: Engine, C: Cache<E::Output>> Solver<'_, E, C> {
     /// A vertex that needs no work, only inputs to put below what was found.
     fn finish_found(&self, demand: &mut Demand<E>, id: VertexId, found: &(E::Output, Found)) {
         let inputs = demand.inputs(self.task.graph, id);
-        let step = Step { graph: self.task.graph, id, inputs: &inputs, fresh: false };
+        let written = demand.written(id);
+        let step = Step { graph: self.task.graph, id, inputs: &inputs, fresh: false, written };
         let output = self.engine.reuse(&step, &found.0, found.1);
         demand.finish(id, output);
     }

@@ -13,7 +13,7 @@ pub struct Cli {
 }
 
 const EXIT_CODES: &str = "Exit codes: 0 done; 1 the build failed (Dockerfile, step, base image, export); 2 wrong usage; \
-3 the store is damaged; 4 the system refuses something; 130 interrupted.
+3 the store is damaged; 4 the system refuses something; 5 a step that --fail-on-miss names was not cached; 130 interrupted.
 
 Environment: KILN_ROOT is the store's folder (else $XDG_DATA_HOME/kiln, ~/.local/share/kiln, or /var/lib/kiln for root); \
 SOURCE_DATE_EPOCH is the latest time that an image may hold; \
@@ -26,6 +26,14 @@ credsStore), else in that file itself, which only you can read: $DOCKER_CONFIG/c
 /// What can be written behind `--output` and `--progress`.
 fn tables() -> String {
     format!("Outputs:\n{}\nProgress views:\n{}\n{EXIT_CODES}", crate::export::help(), crate::progress::help())
+}
+
+/// What a step can differ in.
+fn causes() -> String {
+    let rows: String = crate::explain::CAUSES.iter().map(|(word, help)| format!("  {word:<13}{help}\n")).collect();
+    format!(
+        "Causes, as --json names them:\n{rows}\nBuilds in which every step was cached leave no report; 32 of the others are kept."
+    )
 }
 
 /// The commands.
@@ -74,6 +82,11 @@ pub enum Command {
         #[arg(default_value = "docker.io")]
         registry: String,
     },
+    /// Say why steps of the last build were not cached.
+    ///
+    /// A step is compared with the nearest earlier one of the same Dockerfile and context.
+    #[command(after_help = causes())]
+    Explain(Explain),
     /// Free what no image and no recent build needs.
     Prune(Prune),
     /// Say what this machine lets kiln do, what is missing, and what would lift it.
@@ -139,6 +152,10 @@ pub struct Build {
     /// Run the steps of these stages again (may repeat).
     #[arg(long, value_name = "STAGE", value_delimiter = ',')]
     pub no_cache_filter: Vec<String>,
+    /// End with exit code 5 before a step runs that was not cached: a stage, a number as shown (2/4, "build 2/4"), or a part of
+    /// the instruction (may repeat).
+    #[arg(long, value_name = "STEP")]
+    pub fail_on_miss: Vec<String>,
     /// Insist on the registry: never use an earlier answer for a base image.
     #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", value_name = "BOOL")]
     pub pull: Option<bool>,
@@ -330,6 +347,19 @@ pub struct Login {
     /// Read the password from standard input.
     #[arg(long)]
     pub password_stdin: bool,
+}
+
+/// `kiln explain`.
+#[derive(Debug, Args)]
+pub struct Explain {
+    /// Only this step, with all that differs: a stage, a number as shown (2/4), or a part of the instruction.
+    pub step: Option<String>,
+    /// Which of the last builds: 1 is the last, 2 the one before it.
+    #[arg(short = 'n', long, value_name = "NUMBER", default_value_t = 1)]
+    pub build: usize,
+    /// As JSON.
+    #[arg(long)]
+    pub json: bool,
 }
 
 /// `kiln prune`.

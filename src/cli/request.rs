@@ -55,6 +55,10 @@ pub struct BuildRequest {
     pub asked: Asked,
     /// `--allow`.
     pub allow: Allow,
+    /// What is built, for whoever compares two builds: the Dockerfile and the context by where they are.
+    pub place: String,
+    /// `--fail-on-miss`.
+    pub fail_on_miss: Vec<String>,
     /// `--no-cache`.
     pub no_cache: bool,
     /// `--no-cache-filter`.
@@ -197,6 +201,8 @@ impl BuildRequest {
             },
             secrets: args.secret.iter().map(|text| secret(text, env)).collect::<Result<_>>()?,
             allow,
+            place: place(args),
+            fail_on_miss: args.fail_on_miss.clone(),
             no_cache: args.no_cache,
             no_cache_filter: args.no_cache_filter.clone(),
             pull: args.pull.unwrap_or(false),
@@ -211,6 +217,14 @@ impl BuildRequest {
             settings: super::login::settings(env),
         })
     }
+}
+
+/// Directories by their real path, everything else as it was typed.
+fn place(args: &args::Build) -> String {
+    let real =
+        |path: &str| Path::new(path).canonicalize().map_or_else(|_| path.to_owned(), |path| path.display().to_string());
+    let file = args.file.as_deref().map(real).unwrap_or_default();
+    format!("{}\0{file}", real(&args.context))
 }
 
 fn platforms(texts: &[String]) -> Result<Vec<Platform>> {

@@ -54,6 +54,16 @@ impl Selection {
         Selection { picked, digest }
     }
 
+    /// What is taken, in order, without the directories whose contents alone are copied.
+    pub fn entries(&self) -> impl Iterator<Item = &Entry> {
+        let files = self.picked.iter().filter_map(|picked| match picked {
+            Picked::Path(files) => Some(files),
+            Picked::Inline(_) => None,
+        });
+        let whole = |(number, item): &(usize, &Item)| *number > 0 || !item.entry.node.is_dir();
+        files.flat_map(move |files| files.items.iter().enumerate().filter(whole).map(|(_, item)| &item.entry))
+    }
+
     /// Of all that is taken.
     pub fn digest(&self) -> Digest {
         self.digest

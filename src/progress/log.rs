@@ -22,6 +22,9 @@ impl Observer for Log {
         let line = match event {
             Event::Begin { step, name } => json!({"event": "begin", "step": step.0, "name": name}),
             Event::Cached { step, name } => json!({"event": "cached", "step": step.0, "name": name}),
+            Event::Missed { step, miss } => {
+                json!({"event": "missed", "step": step.0, "cause": miss.cause, "text": miss.text})
+            }
             Event::Waiting { step, owner } => json!({"event": "waiting", "step": step.0, "owner": owner}),
             Event::End { step, outcome, took } => {
                 let outcome = match outcome {

@@ -1,6 +1,7 @@
 //! Plain lines, as BuildKit writes them: `#5 [2/4] RUN make`, `#5 0.12 output`, `#5 DONE 0.2s`.
 
 use crate::sync::lock;
+use super::tty;
 use solver::{Event, Observer, Outcome, StepId, Stream};
 use std::collections::HashMap;
 use std::io::Write;
@@ -52,6 +53,7 @@ impl State {
                 self.title(*step);
                 self.line(*step, "CACHED");
             }
+            Event::Missed { step, miss } => self.line(*step, &format!("not cached: {}", tty::printable(&miss.text))),
             Event::Waiting { step, owner } => {
                 self.step(*step, "");
                 self.line(*step, &format!("waiting for the same step of {owner}"));
@@ -146,8 +148,8 @@ impl State {
         let due = transfers.get(what).is_none_or(|last| at.duration_since(*last).unwrap_or_default() >= TRANSFER_EVERY);
         if due || ended {
             transfers.insert(what.to_owned(), at);
-            let total = total.map(|total| format!(" / {}", super::tty::size(total))).unwrap_or_default();
-            self.line(step, &format!("{what} {}{total}{}", super::tty::size(done), if ended { " done" } else { "" }));
+            let total = total.map(|total| format!(" / {}", tty::size(total))).unwrap_or_default();
+            self.line(step, &format!("{what} {}{total}{}", tty::size(done), if ended { " done" } else { "" }));
         }
     }
 }
@@ -180,6 +182,13 @@ mod tests {
         let events = [
             (0, Event::Cached { step: one, name: "[1/3] FROM x".to_owned() }),
             (0, Event::Begin { step: two, name: "[2/3] RUN y".to_owned() }),
+            (
+                0,
+                Event::Missed {
+                    step: two,
+                    miss: solver::Miss { text: "never built here".to_owned(), ..Default::default() },
+                },
+            ),
             (120, output(two, "half")),
             (130, output(two, " line\nand")),
             (200, Event::End { step: two, outcome: Outcome::Done, took: Duration::from_millis(200) }),
@@ -188,7 +197,7 @@ mod tests {
         let text = String::from_utf8(page.0.lock().expect("one thread").clone()).expect("text");
         assert_eq!(
             text,
-            "#1 [1/3] FROM x\n#1 CACHED\n\n#2 [2/3] RUN y\n#2 0.130 half line\n#2 0.200 and\n#2 DONE 0.2s\n"
+            "#1 [1/3] FROM x\n#1 CACHED\n\n#2 [2/3] RUN y\n#2 not cached: never built here\n#2 0.130 half line\n#2 0.200 and\n#2 DONE 0.2s\n"
         );
     }
 }

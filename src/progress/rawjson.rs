@@ -72,6 +72,10 @@ impl RawJson {
                 }
                 json!({"statuses": [status]})
             }
+            Event::Missed { step, miss } => {
+                let data = base64(format!("not cached: {}\n", miss.text).as_bytes());
+                json!({"logs": [{"vertex": digest(*step), "stream": 2, "data": data, "timestamp": now}]})
+            }
             Event::Warning { text } => json!({"warnings": [{"level": 1, "short": base64(text.as_bytes())}]}),
             Event::Waiting { .. } => return None,
         })

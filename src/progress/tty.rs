@@ -53,6 +53,8 @@ struct State {
 
 struct Running {
     name: String,
+    /// Why it was not cached.
+    why: String,
     began: Instant,
     title: ProgressBar,
     transfers: HashMap<String, ProgressBar>,
@@ -83,6 +85,11 @@ impl State {
                 self.done += 1;
                 self.print(&format!(" => CACHED {}", printable(name)));
             }
+            Event::Missed { step, miss } => {
+                if let Some(running) = self.running.get_mut(step) {
+                    running.why = printable(&miss.text);
+                }
+            }
             Event::Waiting { step, owner } => {
                 if !self.running.contains_key(step) {
                     self.print(&format!(" => waiting for the same step of {owner}"));
@@ -108,6 +115,7 @@ impl State {
         let name = printable(name);
         let running = Running {
             name,
+            why: String::new(),
             began: Instant::now(),
             title,
             transfers: HashMap::new(),
@@ -174,6 +182,9 @@ impl State {
             Outcome::Failed(_) => self.print(&red(format!(" => ERROR {}  {:.1}s", running.name, took.as_secs_f64()))),
             Outcome::Stopped => self.print(&format!(" => CANCELED {}", running.name)),
         }
+        if !running.why.is_empty() {
+            self.print(&format!("      not cached: {}", running.why));
+        }
     }
 
     fn tick(&mut self) {
@@ -193,7 +204,7 @@ fn line() -> ProgressBar {
 }
 
 /// Without anything that drives a terminal: escape sequences and control characters.
-fn printable(text: &str) -> String {
+pub(super) fn printable(text: &str) -> String {
     let mut clean = String::with_capacity(text.len());
     let mut chars = text.chars().peekable();
     while let Some(c) = chars.next() {

@@ -22,9 +22,14 @@ fn find(fact: &Fact<'_>, report: &mut Report<'_>) {
         Fact::Declared { name } => ("ARG", *name),
         _ => return,
     };
-    let lower = name.to_lowercase();
-    let holds = |words: &[&str]| lower.split('_').any(|part| words.contains(&part));
-    if holds(SECRET) && !holds(HARMLESS) {
+    if looks_secret(name) {
         report.here(format!("Do not use ARG or ENV instructions for sensitive data ({instruction} {name:?})"));
     }
+}
+
+/// Whether a variable of this name most likely holds what nobody should read.
+pub fn looks_secret(name: &str) -> bool {
+    let lower = name.to_lowercase();
+    let holds = |words: &[&str]| lower.split('_').any(|part| words.contains(&part));
+    holds(SECRET) && !holds(HARMLESS)
 }

@@ -1,0 +1,443 @@
+//! Why a step was not in the cache: what differs from the nearest earlier time. Decides nothing: the solver has missed
+//! already when it is asked. Knows no Dockerfile; a step is an op with a name.
+//!
+//! ```text
+//! <root>/explain-v1/
+//!   steps/<64 hex>        JSON: the accounts of the steps that ran for one Dockerfile and context, the newest first
+//!   files/<64 hex>        what a copy took (see `files`)
+//!   removed               what the collector took away, and why (see `removed`)
+//!   builds/<time>-<pid>   JSON: what became of each step of one build (see `builds`)
+//! ```
+//!
+//! An account is the op's description, read by the walk that makes its key, and names for the content of its inputs. On a
+//! miss the nearest account is looked for: among those of the same Dockerfile and context, by text, place and fields, so that a
+//! renamed stage or an inserted line does not hide it; for a Dockerfile that was never built here, among those built last,
+//! by text alone. A build in which every step is found reads and writes nothing here.
+//!
+//! Locking rule: none. Files are written under a temporary name and renamed; of two builds at once one may lose its accounts.
+//! All of it can be lost: then a step counts as never built. GC rule: the collector keeps the newest of each.
+
+mod account;
+pub mod builds;
+pub mod files;
+pub mod removed;
+
+use crate::copy::Selection;
+use crate::digest::Digest;
+use crate::layer::rootfs::Rootfs;
+use crate::store::Store;
+use account::{Account, Field};
+use frontend::op::{Op, Source};
+use serde::{Deserialize, Serialize};
+use solver::{Difference, Graph, Key, Miss, VertexId};
+use std::collections::{BTreeSet, HashMap, HashSet, VecDeque};
+use std::fs::{self, File};
+use std::io::Read;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{SystemTime, UNIX_EPOCH};
+
+/// Part of the folder's name.
+const VERSION: u32 = 1;
+/// Accounts kept for one Dockerfile and context, and of these for one place.
+const MOST_ACCOUNTS: usize = 512;
+const MOST_AT_A_PLACE: usize = 4;
+/// Differences that are told of a step; all of them are counted.
+const MOST_DIFFERENCES: usize = 100;
+/// Dockerfiles that one which was never built here is compared with.
+const MOST_STRANGERS: usize = 4;
+/// A file larger than this is none of ours.
+const LARGEST: u64 = 64 << 20;
+
+const INSTRUCTION: &str = "instruction";
+const ARGUMENT: &str = "argument";
+const ENVIRONMENT: &str = "environment";
+const MOUNT: &str = "mount";
+const OPTION: &str = "option";
+const BASE: &str = "base";
+const FILE: &str = "file";
+const INPUT: &str = "input";
+
+/// Every word of [`Miss::cause`], and what it means: for `kiln explain --help`.
+pub const CAUSES: &[(&str, &str)] = &[
+    (BASE, "the digest of a base image"),
+    (INSTRUCTION, "the instruction's text"),
+    (ARGUMENT, "a build argument"),
+    (ENVIRONMENT, "a variable of ENV, or of the base"),
+    (MOUNT, "a --mount"),
+    (OPTION, "user, working directory, network, another flag"),
+    (FILE, "a file that is copied: content, size, mode, owner"),
+    (INPUT, "the result of an earlier step"),
+    ("evicted", "it was cached, and `kiln prune` or the collection after a build removed it"),
+    ("unfinished", "it was tried before, but failed or was stopped"),
+    ("lost", "it was cached, but a part of it is gone or damaged"),
+    ("no-cache", "--no-cache or --no-cache-filter"),
+    ("new", "never built here"),
+];
+
+/// The folder under a store's root.
+pub fn folder(root: &Path) -> PathBuf {
+    root.join(format!("explain-v{VERSION}"))
+}
+
+/// Whether `wanted` means this step: its stage (`build`), its number as shown (`2/4`, `build 2/4`), or a part of its text.
+pub fn names(wanted: &str, name: &str, stage: &str) -> bool {
+    let Some((number, text)) = name.strip_prefix('[').and_then(|rest| rest.split_once("] ")) else { return false };
+    let wanted = wanted.trim();
+    let bare = wanted.trim_start_matches('[').trim_end_matches(']');
+    let same = |one: &str| one.split_whitespace().eq(bare.split_whitespace());
+    let fraction = number.split_whitespace().last().unwrap_or("");
+    wanted.eq_ignore_ascii_case(stage) || same(number) || same(fraction) || wanted == name || text.contains(wanted)
+}
+
+/// A step that nothing was found for.
+pub struct Step<'a> {
+    /// The graph it stands in.
+    pub graph: &'a Graph<Op>,
+    /// Which vertex.
+    pub id: VertexId,
+    /// The outputs of its inputs.
+    pub inputs: &'a [Option<Rootfs>],
+    /// What it copies, if that is known.
+    pub selection: Option<Arc<Selection>>,
+    /// `--no-cache`.
+    pub fresh: bool,
+    /// Its written key.
+    pub written: Option<Key>,
+}
+
+/// Explains the misses of one build.
+pub struct Explainer {
+    store: Store,
+    path: PathBuf,
+    state: Mutex<State>,
+}
+
+#[derive(Default)]
+struct State {
+    arguments: BTreeSet<String>,
+    earlier: Option<Earlier>,
+    now: Vec<Account>,
+    /// What missed in this graph: the account's place in `now`, and the root of it in words.
+    missed: HashMap<VertexId, (usize, String)>,
+    /// What ran and came out the same.
+    same: HashSet<VertexId>,
+}
+
+/// Accounts of earlier builds.
+#[derive(Clone, Default, Serialize, Deserialize)]
+struct Earlier {
+    accounts: Vec<Account>,
+    /// They are of other Dockerfiles.
+    #[serde(skip)]
+    strangers: bool,
+}
+
+impl Explainer {
+    /// For the build of one Dockerfile and context, which `place` names.
+    pub fn new(store: &Store, place: &str) -> Explainer {
+        let path = folder(store.root()).join("steps").join(Digest::of(place.as_bytes()).hex());
+        Explainer { store: store.clone(), path, state: Mutex::default() }
+    }
+
+    /// Begins with another graph. `arguments` are the names of its build arguments.
+    pub fn begin(&self, arguments: BTreeSet<String>) {
+        let mut state = self.state();
+        state.arguments = arguments;
+        state.missed.clear();
+        state.same.clear();
+    }
+
+    /// Why this step runs.
+    pub fn missed(&self, step: &Step<'_>) -> Miss {
+        let mut state = self.state();
+        let account = account_of(step, &state.arguments);
+        let earlier = state.earlier.get_or_insert_with(|| self.load());
+        let like = |old: &&Account| account.likeness(old, earlier.strangers);
+        // The first of the nearest is the newest of them.
+        let nearest = earlier.accounts.iter().rev().max_by_key(like).filter(|old| like(old) > 0).cloned();
+        let follows = state.follows(step);
+        let miss = self.explain(step, &account, nearest.as_ref(), follows.as_ref());
+        let root = follows.filter(|_| miss.cause == INPUT).map_or(miss.text.clone(), |(_, root)| root);
+        let place = state.now.len();
+        state.missed.insert(step.id, (place, root));
+        state.now.push(account);
+        miss
+    }
+
+    /// The step has a result: the next miss is compared with this.
+    pub fn done(&self, id: VertexId, selection: Option<&Selection>) {
+        if let Some(selection) = selection {
+            files::save(&self.store, selection);
+        }
+        let mut state = self.state();
+        let Some(&(place, _)) = state.missed.get(&id) else { return };
+        if let Some(account) = state.now.get_mut(place) {
+            account.done = true;
+            account.selection = selection.map(|selection| selection.digest().to_string());
+        }
+    }
+
+    /// The step's result is that of an earlier run: what stands on it does not run because of it.
+    pub fn came_out_the_same(&self, id: VertexId) {
+        self.state().same.insert(id);
+    }
+
+    /// Keeps what was learned.
+    pub fn save(&self) {
+        let mut state = self.state();
+        let mut accounts = std::mem::take(&mut state.now);
+        if accounts.is_empty() {
+            return;
+        }
+        accounts.reverse();
+        // Another build may have come in between.
+        accounts.extend(read::<Earlier>(&self.path).unwrap_or_default().accounts);
+        let (mut seen, mut places) = (HashSet::new(), HashMap::<_, usize>::new());
+        accounts.retain(|account| {
+            let place = places.entry((account.stage.clone(), account.number)).or_default();
+            *place += 1;
+            *place <= MOST_AT_A_PLACE && seen.insert((account.stage.clone(), account.written.clone()))
+        });
+        accounts.truncate(MOST_ACCOUNTS);
+        if let Ok(bytes) = serde_json::to_vec(&Earlier { accounts, strangers: false }) {
+            write(&self.store, &self.path, &bytes);
+        }
+    }
+
+    fn load(&self) -> Earlier {
+        if let Some(earlier) = read::<Earlier>(&self.path) {
+            return earlier;
+        }
+        let paths = newest(&self.path.with_file_name(""), MOST_STRANGERS);
+        let accounts = paths.iter().filter_map(|path| read::<Earlier>(path)).flat_map(|earlier| earlier.accounts);
+        Earlier { accounts: accounts.take(MOST_ACCOUNTS).collect(), strangers: true }
+    }
+
+    /// The questions in order. Where results can come from elsewhere, "it is only there" is one more of them.
+    fn explain(
+        &self,
+        step: &Step<'_>,
+        now: &Account,
+        old: Option<&Account>,
+        follows: Option<&(String, String)>,
+    ) -> Miss {
+        let plain = |cause, text: String| Miss { cause, text, differences: Vec::new() };
+        if step.fresh {
+            return plain("no-cache", "--no-cache".to_owned());
+        }
+        let Some(old) = old else {
+            return match removed::of(self.store.root(), &now.written) {
+                Some(removal) => plain("evicted", removal.words()),
+                None => plain("new", "never built here".to_owned()),
+            };
+        };
+        let mut differences = now.compare(old);
+        let mut count = differences.len();
+        if let (Some(before), Some(selection)) = (&old.selection, &step.selection)
+            && *before != selection.digest().to_string()
+        {
+            let (files, more) = match files::load(&self.store, before) {
+                Some(rows) => files::compare(&rows, &files::rows(selection), MOST_DIFFERENCES),
+                None => (Vec::new(), 0),
+            };
+            // A list that is lost, or names that are the same where their order or destination is not.
+            let unknown = Difference { cause: FILE, name: String::new(), old: None, new: None };
+            let unknown = files.is_empty().then_some(unknown);
+            count += more + usize::from(unknown.is_some());
+            differences.extend(files.into_iter().chain(unknown));
+        }
+        // The very step, with all below it, was here: that its inputs were made again is no cause.
+        if count == 0 && old.written == now.written && self.removal(now, old).is_some() {
+            return self.explain_equal(now, old);
+        }
+        for (at, fold) in now.inputs.iter().enumerate().filter(|(_, fold)| !fold.is_empty()) {
+            let source = matches!(&step.graph.get(step.id).op, Op::Copy(copy) if copy.base != Some(at));
+            let known = source && step.selection.is_some() && old.selection.is_some();
+            if !known && old.inputs.get(at) != Some(fold) && count == 0 {
+                let name = follows.map_or_else(|| name_of_input(step, at), |(name, _)| name.clone());
+                let (old, new) = (old.inputs.get(at).cloned(), Some(fold.clone()));
+                differences.push(Difference { cause: INPUT, name, old, new });
+                count += 1;
+            }
+        }
+        differences.truncate(MOST_DIFFERENCES);
+        let Some(first) = differences.first() else { return self.explain_equal(now, old) };
+        let mut text = words(first, follows.map(|(_, root)| root.as_str()));
+        if count > 1 {
+            text.push_str(&format!(" (and {} more)", count - 1));
+        }
+        Miss { cause: first.cause, text, differences }
+    }
+
+    /// Nothing differs, and still nothing was found.
+    fn explain_equal(&self, now: &Account, old: &Account) -> Miss {
+        let (cause, text) = match self.removal(now, old) {
+            Some(removal) => ("evicted", removal.words()),
+            None if !old.done => {
+                ("unfinished", format!("it did not end well {}", crate::image::rfc3339(old.at / 1000)))
+            }
+            None => ("lost", format!("it was built {}, but its result is gone", crate::image::rfc3339(old.at / 1000))),
+        };
+        Miss { cause, text, differences: Vec::new() }
+    }
+
+    /// What took the record away, unless the step ran again since.
+    fn removal(&self, now: &Account, old: &Account) -> Option<removed::Removal> {
+        let of = |key: &str| removed::of(self.store.root(), key).filter(|removal| removal.at >= old.at);
+        of(&now.written).or_else(|| of(&old.written))
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        // What it guards is whole between any two statements.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl State {
+    /// The nearest step below that ran in this build and came out another: its name, and the root of it in words.
+    fn follows(&self, step: &Step<'_>) -> Option<(String, String)> {
+        let mut todo: VecDeque<VertexId> = step.graph.get(step.id).inputs.iter().copied().collect();
+        let mut seen = HashSet::new();
+        while let Some(id) = todo.pop_front() {
+            if !seen.insert(id) {
+                continue;
+            }
+            let vertex = step.graph.get(id);
+            if let Some((_, root)) = self.missed.get(&id).filter(|_| !self.same.contains(&id)) {
+                return Some((vertex.name.clone(), root.clone()));
+            }
+            todo.extend(vertex.inputs.iter().copied());
+        }
+        None
+    }
+}
+
+fn name_of_input(step: &Step<'_>, at: usize) -> String {
+    let input = step.graph.get(step.id).inputs.get(at);
+    input.map_or_else(String::new, |input| step.graph.get(*input).name.clone())
+}
+
+fn account_of(step: &Step<'_>, arguments: &BTreeSet<String>) -> Account {
+    let vertex = step.graph.get(step.id);
+    let mut fields: Vec<Field> = Vec::new();
+    let mut inputs = Vec::new();
+    for (at, input) in vertex.inputs.iter().enumerate() {
+        let op = &step.graph.get(*input).op;
+        if let Op::Source(Source::Image { name, digest, .. }) = op {
+            fields.push(account::base(fields.len(), name, digest));
+        }
+        let linked = matches!(&vertex.op, Op::Copy(copy) if copy.link && copy.base == Some(at));
+        let read = !linked && !matches!(op, Op::Source(_));
+        let rootfs = step.inputs.get(at).and_then(Option::as_ref).filter(|_| read);
+        inputs.push(rootfs.map_or_else(String::new, fold));
+    }
+    fields.extend(account::fields(&vertex.op, arguments));
+    let text = match vertex.name.split_once("] ") {
+        Some((_, text)) => text.to_owned(),
+        // A step beside the Dockerfile's own: files for a mount.
+        None => format!("internal {}", fields.iter().map(|field| field.value.as_str()).collect::<Vec<_>>().join(" ")),
+    };
+    let before = step.graph.iter().take(step.id.index()).filter(|(_, other)| other.stage == vertex.stage);
+    Account {
+        text,
+        stage: vertex.stage.clone(),
+        number: before.count(),
+        written: step.written.map(|key| key.to_string()).unwrap_or_default(),
+        at: now(),
+        done: false,
+        fields,
+        inputs,
+        selection: step.selection.as_ref().map(|selection| selection.digest().to_string()),
+    }
+}
+
+/// A name for all layers of a rootfs.
+fn fold(rootfs: &Rootfs) -> String {
+    let all: String = rootfs.layers.iter().map(|layer| format!("{layer} ")).collect();
+    Digest::of(all.as_bytes()).hex().chars().take(16).collect()
+}
+
+/// One line for people.
+fn words(one: &Difference, root: Option<&str>) -> String {
+    let Difference { cause, name, old, new } = one;
+    let what = match *cause {
+        INPUT => {
+            let root = root.map(|root| format!(" ({root})")).unwrap_or_default();
+            return if name.is_empty() { format!("follows{root}") } else { format!("follows {name}{root}") };
+        }
+        FILE if name.is_empty() => return "the files that it copies".to_owned(),
+        OPTION if old.is_none() && new.is_none() => return "the order of its variables or flags".to_owned(),
+        FILE => format!("file {name}"),
+        BASE => "base image".to_owned(),
+        ARGUMENT => format!("build argument {name}"),
+        ENVIRONMENT => format!("variable {name}"),
+        MOUNT => format!("mount {name}"),
+        OPTION => name.clone(),
+        _ => "instruction".to_owned(),
+    };
+    match (old, new) {
+        (Some(old), Some(new)) => {
+            let (old, new) = match *cause {
+                FILE => parts(old, new, ", "),
+                BASE => parts(old, new, "@"),
+                _ => (format!("`{old}`"), format!("`{new}`")),
+            };
+            format!("{what}: {old} -> {new}")
+        }
+        (None, Some(_)) => format!("{what} is new"),
+        _ => format!("{what} is gone"),
+    }
+}
+
+/// Only the parts that differ; of a whole digest its beginning.
+fn parts(old: &str, new: &str, between: &str) -> (String, String) {
+    let short = |part: &&str| part.len() == 71 && part.starts_with("sha256:");
+    let list = |text: &str| -> Vec<String> {
+        text.split(between).map(|part| if short(&part) { part[..19].to_owned() } else { part.to_owned() }).collect()
+    };
+    let (old, new) = (list(old), list(new));
+    let pick = |of: &[String], other: &[String]| {
+        of.iter().filter(|part| !other.contains(part)).cloned().collect::<Vec<_>>().join(between)
+    };
+    match (pick(&old, &new), pick(&new, &old)) {
+        (one, two) if one.is_empty() || two.is_empty() => (old.join(between), new.join(between)),
+        picked => picked,
+    }
+}
+
+/// The newest files of a folder.
+fn newest(folder: &Path, most: usize) -> Vec<PathBuf> {
+    let entries = fs::read_dir(folder).into_iter().flatten().flatten();
+    let mut all: Vec<_> =
+        entries.filter_map(|entry| Some((entry.metadata().ok()?.modified().ok()?, entry.path()))).collect();
+    all.sort_by(|one, two| two.cmp(one));
+    all.into_iter().take(most).map(|(_, path)| path).collect()
+}
+
+fn read<T: serde::de::DeserializeOwned>(path: &Path) -> Option<T> {
+    serde_json::from_slice(&bytes(path)?).ok()
+}
+
+fn bytes(path: &Path) -> Option<Vec<u8>> {
+    let file = File::open(path).ok()?;
+    let size = file.metadata().ok()?.len().min(LARGEST);
+    let mut bytes = Vec::with_capacity(usize::try_from(size).ok()? + 1);
+    file.take(LARGEST).read_to_end(&mut bytes).ok()?;
+    Some(bytes)
+}
+
+/// Under a temporary name first. What can't be written is not there.
+fn write(store: &Store, path: &Path, bytes: &[u8]) {
+    let temp = store.temp("explain");
+    let folder = path.parent().unwrap_or(path);
+    let rename = || fs::rename(&temp, path);
+    let _ =
+        fs::write(&temp, bytes).and_then(|()| rename().or_else(|_| fs::create_dir_all(folder).and_then(|()| rename())));
+}
+
+/// Milliseconds since 1970.
+fn now() -> i64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
+}
