@@ -9,7 +9,7 @@
 //!
 //! `layers` at the top names every layer of every record, for the collector. A record is written to a temporary
 //! name and renamed. Two builds that add to the same key at once may lose one of the two records: a miss later.
-//! GC rule: a record lives while the collector's policy says so (see `gc`); a layer lives while a record names it.
+//! The time of a record's file is that of its last use, give or take ten minutes. GC rule: a record lives while the collector's policy says so (see `gc`); a layer lives while a record names it.
 
 use crate::layer::LayerId;
 use crate::layer::rootfs::Rootfs;
@@ -19,12 +19,14 @@ use solver::{Cache, Key, Shelf};
 use std::fs::{self, File, OpenOptions};
 use std::io::{Read, Seek, Write};
 use std::path::{Path, PathBuf};
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 /// Part of the cache's directory name: another meaning of a key is another directory.
 pub const CACHE_VERSION: u32 = solver::key::KEY_VERSION;
 /// Records kept under one key.
 const MOST_RECORDS: usize = 8;
+/// How exact the time of the last use is.
+const MARK_EVERY: Duration = Duration::from_secs(600);
 /// A file larger than this is no record of ours.
 const LARGEST_RECORD: u64 = 8 << 20;
 
@@ -78,8 +80,14 @@ impl LocalCache {
     }
 
     fn read(&self, path: &Path) -> Option<RecordFile> {
-        let mut bytes = Vec::new();
-        File::open(path).ok()?.take(LARGEST_RECORD).read_to_end(&mut bytes).ok()?;
+        let file = File::open(path).ok()?;
+        let metadata = file.metadata().ok()?;
+        let mut bytes = Vec::with_capacity(usize::try_from(metadata.len().min(LARGEST_RECORD)).ok()? + 1);
+        (&file).take(LARGEST_RECORD).read_to_end(&mut bytes).ok()?;
+        if metadata.modified().ok().and_then(|time| time.elapsed().ok()).is_some_and(|age| age > MARK_EVERY) {
+            // Without the mark it is collected earlier than it should be.
+            let _ = file.set_modified(SystemTime::now());
+        }
         serde_json::from_slice(&bytes).ok()
     }
 

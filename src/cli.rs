@@ -9,3 +9,4 @@ pub mod login;
 pub mod operand;
 pub mod output;
 pub mod request;
+pub mod room;

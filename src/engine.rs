@@ -16,6 +16,7 @@ mod identity;
 mod step;
 mod stubs;
 
+use crate::clock;
 use crate::copy::{self, Selection};
 use crate::error::{Error, Kind, Result};
 use crate::exec::cgroup::Groups;
@@ -23,6 +24,7 @@ use crate::exec::emulate::Emulation;
 use crate::exec::network::Networks;
 use crate::exec::{Limits, Stop};
 use crate::explain::{self, Explainer};
+use crate::gc::policy;
 use crate::layer::files::Files;
 use crate::layer::rootfs::Rootfs;
 use crate::layer::tree::Time;
@@ -308,7 +310,20 @@ impl Machine {
             let event = solver::Event::Missed { step: solver::StepId(self.step_of(at.id)), miss };
             self.observer.event(SystemTime::now(), &event);
         }
-        refused.map_or(Ok(()), Err)
+        refused.map_or(Ok(()), Err)?;
+        policy::make_room(self.store.root(), clock::now())
+    }
+
+    /// An error, with the way out if it came of a full disk.
+    fn or_full(&self, error: Error) -> Error {
+        let told = |cause: &String| cause.contains("No space left on device");
+        match policy::no_room(self.store.root()) {
+            None if !error.causes().iter().any(told) => error,
+            full => full
+                .into_iter()
+                .fold(error, Error::because)
+                .hint("the disk is full: `kiln prune` frees what no image needs; or put KILN_ROOT on a larger one"),
+        }
     }
 
     /// The content of a rootfs: a fold over its layers, not a walk.
@@ -368,7 +383,7 @@ impl Engine for Machine {
     }
 
     fn usable(&self, output: &Rootfs) -> bool {
-        output.layers.iter().all(|layer| self.layers.exists(layer))
+        self.layers.keep(&output.layers)
     }
 
     fn reuse(&self, at: &Step<'_, Self>, found: &Rootfs, how: Found) -> Rootfs {
@@ -398,7 +413,7 @@ impl Engine for Machine {
         }
         let (base, layer) = match at.op() {
             Op::Source(_) => return Err(bug("a source has no layer of its own")),
-            Op::Copy(copy) => (copy.base, self.run_copy(at, copy)?),
+            Op::Copy(copy) => (copy.base, self.run_copy(at, copy).map_err(|error| self.or_full(error))?),
             Op::File(file) => (file.base, self.run_mkdir(at, file)?),
             Op::Exec(exec) => (exec.base, self.run_exec(at, exec)?),
         };

@@ -22,10 +22,12 @@ pub mod builds;
 pub mod files;
 pub mod removed;
 
+use crate::clock::since_1970;
 use crate::copy::Selection;
 use crate::digest::Digest;
 use crate::layer::rootfs::Rootfs;
 use crate::store::Store;
+use crate::sync::lock;
 use account::{Account, Field};
 use frontend::op::{Op, Source};
 use serde::{Deserialize, Serialize};
@@ -34,8 +36,7 @@ use std::collections::{BTreeSet, HashMap, HashSet, VecDeque};
 use std::fs::{self, File};
 use std::io::Read;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::sync::{Arc, Mutex};
 
 /// Part of the folder's name.
 const VERSION: u32 = 1;
@@ -142,7 +143,7 @@ impl Explainer {
 
     /// Begins with another graph. `arguments` are the names of its build arguments.
     pub fn begin(&self, arguments: BTreeSet<String>) {
-        let mut state = self.state();
+        let mut state = lock(&self.state);
         state.arguments = arguments;
         state.missed.clear();
         state.same.clear();
@@ -150,7 +151,7 @@ impl Explainer {
 
     /// Why this step runs.
     pub fn missed(&self, step: &Step<'_>) -> Miss {
-        let mut state = self.state();
+        let mut state = lock(&self.state);
         let account = account_of(step, &state.arguments);
         let earlier = state.earlier.get_or_insert_with(|| self.load());
         let like = |old: &&Account| account.likeness(old, earlier.strangers);
@@ -170,7 +171,7 @@ impl Explainer {
         if let Some(selection) = selection {
             files::save(&self.store, selection);
         }
-        let mut state = self.state();
+        let mut state = lock(&self.state);
         let Some(&(place, _)) = state.missed.get(&id) else { return };
         if let Some(account) = state.now.get_mut(place) {
             account.done = true;
@@ -180,12 +181,12 @@ impl Explainer {
 
     /// The step's result is that of an earlier run: what stands on it does not run because of it.
     pub fn came_out_the_same(&self, id: VertexId) {
-        self.state().same.insert(id);
+        lock(&self.state).same.insert(id);
     }
 
     /// Keeps what was learned.
     pub fn save(&self) {
-        let mut state = self.state();
+        let mut state = lock(&self.state);
         let mut accounts = std::mem::take(&mut state.now);
         if accounts.is_empty() {
             return;
@@ -286,11 +287,6 @@ impl Explainer {
     fn removal(&self, now: &Account, old: &Account) -> Option<removed::Removal> {
         let of = |key: &str| removed::of(self.store.root(), key).filter(|removal| removal.at >= old.at);
         of(&now.written).or_else(|| of(&old.written))
-    }
-
-    fn state(&self) -> MutexGuard<'_, State> {
-        // What it guards is whole between any two statements.
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -438,6 +434,5 @@ fn write(store: &Store, path: &Path, bytes: &[u8]) {
 
 /// Milliseconds since 1970.
 fn now() -> i64 {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
+    i64::try_from(since_1970().as_millis()).unwrap_or(i64::MAX)
 }

@@ -13,7 +13,8 @@
 //! ```
 //!
 //! Everything is written under a temporary name and renamed; a layer is published by renaming its whole folder.
-//! What can be derived can be lost. GC rule: a layer lives while a ref or a cache record names it.
+//! What can be derived can be lost. GC rule: a layer lives while a ref, a cache record or a lease names it. Whoever makes a layer
+//! has it in use; whoever finds the name of one in a record takes it into use with [`Layers::keep`].
 
 mod base;
 mod chunk;
@@ -36,7 +37,7 @@ pub use pack::Compression;
 use crate::clock::now;
 use crate::digest::Digest;
 use crate::error::{At, Error, Kind, Result};
-use crate::store::Store;
+use crate::store::{Store, lease};
 use crate::sync::lock;
 use files::Opener;
 use serde::{Deserialize, Serialize};
@@ -123,6 +124,13 @@ pub struct Record {
     /// Of a base: the layer that it stands on, and that what its archive leaves out comes from.
     #[serde(default)]
     below: Option<LayerId>,
+}
+
+impl Record {
+    /// Of a base: the layer that it stands on.
+    pub fn below(&self) -> Option<&LayerId> {
+        self.below.as_ref()
+    }
 }
 
 /// What made a layer.
@@ -255,6 +263,12 @@ impl Layers {
         self.folder(id).join("record").exists()
     }
 
+    /// Takes layers into use if all of them are there.
+    pub fn keep(&self, ids: &[LayerId]) -> bool {
+        let names: Vec<String> = ids.iter().map(lease::layer).collect();
+        self.0.store.keep(&names, || ids.iter().all(|id| self.exists(id)))
+    }
+
     /// What was known when it was made.
     pub fn record(&self, id: &LayerId) -> Result<Record> {
         let path = self.folder(id).join("record");
@@ -312,7 +326,9 @@ impl Layers {
         let write = |name: &str, bytes: &[u8]| fs::write(folder.join(name), bytes).at("write", folder.join(name));
         write("tree", &encode::encode(&tree))?;
         write("record", &json(record)?)?;
-        fs::rename(folder, self.folder(&id)).at("publish", self.folder(&id))?;
+        self.0
+            .store
+            .make(lease::layer(&id), || fs::rename(folder, self.folder(&id)).at("publish", self.folder(&id)))?;
         lock(&self.0.trees).insert(id.clone(), Arc::new(tree));
         Ok(id)
     }

@@ -104,10 +104,11 @@ fn run(cli: Cli, color: bool) -> Result<ExitCode> {
         Command::Explain(args) => cli::explain::explain(&root, &args, &mut out)?,
         // These were done above: they need no store.
         Command::Login(_) | Command::Logout { .. } => {}
+        Command::Du(args) => cli::room::du(&root, &args, now(), &mut out)?,
         Command::Prune(args) => {
-            let keep = if args.all { 0 } else { request::age(args.keep.as_deref().unwrap_or("7d"))? };
+            // What this process looked up is not in use.
             drop((layers, store));
-            gc::prune(&root, keep, now(), &mut out)?;
+            cli::room::prune(&root, &args, now(), &mut out)?;
         }
         Command::Doctor { json } => {
             let (text, able) = doctor::examine(&identity, &store, json);
@@ -146,6 +147,7 @@ fn build_image(
         let text = "there is no range in /etc/subuid for you: files of other users in images are kept as yours while steps run, and RUN can't change users";
         observer.event(std::time::SystemTime::now(), &solver::Event::Warning { text: text.to_owned() });
     }
+    let collection = gc::policy::Rule::automatic(std::env::var("KILN_GC").ok().as_deref())?;
     let stop = exec::Stop::default();
     on_interrupt(&stop)?;
     cli::operand::bring(&mut request, layers.store(), &*observer)?;
@@ -157,8 +159,12 @@ fn build_image(
         std::io::stdout().write_all(answer.as_bytes()).map_err(print)?;
         return Ok(if well { ExitCode::SUCCESS } else { ExitCode::FAILURE });
     }
-    let id = pipeline::build(request, layers, &stop, &observer)?;
+    let built = pipeline::build(request, layers, &stop, &observer);
+    if let Some(rule) = &collection {
+        cli::room::after_build(layers.store().root(), rule, now(), &*observer);
+    }
     drop(observer);
+    let id = built?;
     if request.quiet {
         writeln!(std::io::stdout(), "{id}")
             .map_err(|cause| Error::new(Kind::Export, "cannot print the image id").because(cause))?;

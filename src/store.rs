@@ -2,20 +2,25 @@
 //!
 //! ```text
 //! <root>/
-//!   lock                         shared while anything uses the store, exclusive while the collector runs
+//!   lock                         the gate: shared while something is taken into use, exclusive while the collector renames
+//!                                what it removes; nobody holds it for longer than that
 //!   store-v1/blobs/sha256/ab/<64 hex>   immutable; written under tmp/ and renamed
 //!   store-v1/layers/<id>/        owned by `layer`
-//!   store-v1/tmp/<pid>-<n>/      a process's own; removed by its owner, or by whoever finds its owner dead
+//!   store-v1/tmp/<pid>-<n>/      a process's own; removed by its owner, or by the collector when nobody holds its lease
+//!     lease                      flock: held while the process lives; names what it uses, a line each (see `lease`)
 //!   cache-v1/                    owned by `cache`
 //!   explain-v1/                  owned by `explain`
 //!   refs-v1/                     owned by `image`: named images, the roots of the collector
 //! ```
 //!
 //! Nothing partial has a name: a kill at any moment loses nothing that was published. GC rule: a blob lives while
-//! a ref or a cache record names it (see `gc`).
+//! a ref or a layer names it, or a lease (see `gc`). Whoever looks for a blob with [`Store::has`], opens it or writes it has it in use.
+
+pub mod lease;
 
 use crate::digest::{Digest, Hasher};
 use crate::error::{At, Error, Kind, Result};
+use lease::Lease;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
@@ -25,7 +30,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 /// Stands in the names of the store's directories; a change of format is a new directory, never a migration.
 pub const STORE_VERSION: u32 = 1;
 
-/// An open store. Cheap to clone; the shared lock is held until the last clone is gone.
+/// An open store. Cheap to clone; what is in use stays so until the last clone is gone.
 #[derive(Clone, Debug)]
 pub struct Store(Arc<Inner>);
 
@@ -34,21 +39,29 @@ struct Inner {
     root: PathBuf,
     tmp: PathBuf,
     count: AtomicU64,
-    _lock: File,
+    lease: Lease,
 }
 
 impl Store {
-    /// Opens the store under `root`, making what is missing, and holds it shared.
+    /// Opens the store under `root`, making what is missing.
     pub fn open(root: &Path) -> Result<Store> {
         let base = root.join(format!("store-v{STORE_VERSION}"));
-        let tmp = base.join("tmp").join(std::process::id().to_string());
-        for dir in [&base.join("blobs/sha256"), &base.join("layers"), &tmp] {
+        for dir in [&base.join("blobs/sha256"), &base.join("layers"), &base.join("tmp")] {
             fs::create_dir_all(dir).at("make", dir)?;
         }
-        let path = root.join("lock");
-        let lock = OpenOptions::new().create(true).append(true).open(&path).at("open", &path)?;
-        lock.lock_shared().at("lock", &path)?;
-        Ok(Store(Arc::new(Inner { root: root.to_owned(), tmp, count: AtomicU64::new(0), _lock: lock })))
+        let (tmp, lease) = Lease::begin(root, &base.join("tmp"))?;
+        Ok(Store(Arc::new(Inner { root: root.to_owned(), tmp, count: AtomicU64::new(0), lease })))
+    }
+
+    /// Takes something into use if it is there: the collector leaves it alone for as long as this process has the store open.
+    /// `there` looks, or makes it. Names are those of `lease`.
+    pub fn keep(&self, names: &[String], there: impl FnOnce() -> bool) -> bool {
+        self.0.lease.keep(names, there)
+    }
+
+    /// Makes something and has it in use.
+    pub fn make<T>(&self, name: String, make: impl FnOnce() -> Result<T>) -> Result<T> {
+        self.0.lease.make(name, make)
     }
 
     /// The folder that holds everything.
@@ -72,15 +85,15 @@ impl Store {
         self.0.root.join(format!("store-v{STORE_VERSION}/blobs/sha256/{}/{hex}", &hex[..2]))
     }
 
-    /// Whether the blob is there.
+    /// Whether the blob is there. It is in use from now on.
     pub fn has(&self, digest: &Digest) -> bool {
-        self.blob_path(digest).exists()
+        self.keep(&[lease::blob(digest)], || self.blob_path(digest).exists())
     }
 
     /// Opens a blob for reading; the reader must check what it reads against the digest.
     pub fn open_blob(&self, digest: &Digest) -> Result<File> {
-        let path = self.blob_path(digest);
-        File::open(&path)
+        self.has(digest);
+        File::open(self.blob_path(digest))
             .map_err(|cause| Error::new(Kind::Store, format!("blob {digest} is not in the store")).because(cause))
     }
 
@@ -150,7 +163,7 @@ impl BlobWriter {
         let to = self.store.blob_path(&digest);
         let dir = to.parent().expect("a blob stands in a folder");
         fs::create_dir_all(dir).at("make", dir)?;
-        fs::rename(&self.path, &to).at("write", &to)?;
+        self.store.make(lease::blob(&digest), || fs::rename(&self.path, &to).at("write", &to))?;
         Ok(Blob { digest, size: self.size })
     }
 

@@ -18,7 +18,8 @@ const EXIT_CODES: &str = "Exit codes: 0 done; 1 the build failed (Dockerfile, st
 Environment: KILN_ROOT is the store's folder (else $XDG_DATA_HOME/kiln, ~/.local/share/kiln, or /var/lib/kiln for root); \
 SOURCE_DATE_EPOCH is the latest time that an image may hold; \
 DOCKER_CONFIG is the folder of Docker's config.json, with the logins (else ~/.docker); HTTP_PROXY, HTTPS_PROXY, NO_PROXY; NO_COLOR; \
-KILN_EVENT_LOG appends every event to a file.";
+KILN_EVENT_LOG appends every event to a file; \
+KILN_GC says how much room the store may take, see docs/room.md: off, or max-used-space=60%,reserved-space=2gb,min-free-space=10%.";
 
 const LOGIN: &str = "The credential is tried first. It is kept by the helper that Docker's config.json names (credHelpers, \
 credsStore), else in that file itself, which only you can read: $DOCKER_CONFIG/config.json, or ~/.docker/config.json.";
@@ -87,7 +88,9 @@ pub enum Command {
     /// A step is compared with the nearest earlier one of the same Dockerfile and context.
     #[command(after_help = causes())]
     Explain(Explain),
-    /// Free what no image and no recent build needs.
+    /// Show what takes how much room in the store.
+    Du(Du),
+    /// Free what no image and no recent build needs. Builds may run meanwhile; what they use stays.
     Prune(Prune),
     /// Say what this machine lets kiln do, what is missing, and what would lift it.
     Doctor {
@@ -362,17 +365,46 @@ pub struct Explain {
     pub json: bool,
 }
 
+/// `kiln du`.
+#[derive(Debug, Args)]
+pub struct Du {
+    /// Only what passes: id=, parents=, description=, type=, inuse, mutable, immutable, shared, private, until=AGE; also != and ~= (may repeat).
+    #[arg(long, value_name = "FILTER")]
+    pub filter: Vec<String>,
+    /// All that is known of each thing.
+    #[arg(long)]
+    pub verbose: bool,
+    /// table, or json: one object a line.
+    #[arg(long, default_value = "table", value_parser = ["table", "json"])]
+    pub format: String,
+}
+
 /// `kiln prune`.
 #[derive(Debug, Args)]
 pub struct Prune {
-    /// Everything that no image needs, however recent.
+    /// Everything that no image and no running build needs, however recent.
     #[arg(short, long)]
     pub all: bool,
-    /// Builds younger than this keep their cache: 12h, 7d [default: 7d].
-    #[arg(long, value_name = "AGE")]
-    pub keep: Option<String>,
+    /// What was used more recently than this stays: 12h, 7d [default: 7d, or 0 with a filter or a size].
+    #[arg(long, visible_alias = "keep", value_name = "AGE")]
+    pub keep_duration: Option<String>,
+    /// Only what passes: id=, parents=, description=, type=, inuse, mutable, immutable, shared, private, until=AGE; also != and ~= (may repeat).
+    #[arg(long, value_name = "FILTER")]
+    pub filter: Vec<String>,
+    /// Remove the least recently used until the store takes no more than this: 10gb, 512MiB, 20% (of the disk).
+    #[arg(long, value_name = "SIZE")]
+    pub max_used_space: Option<String>,
+    /// Remove the least recently used until so much of the disk is free.
+    #[arg(long, value_name = "SIZE")]
+    pub min_free_space: Option<String>,
+    /// So much may stay, whatever the other sizes say.
+    #[arg(long, alias = "keep-storage", value_name = "SIZE")]
+    pub reserved_space: Option<String>,
+    /// List what goes.
+    #[arg(long)]
+    pub verbose: bool,
     /// Accepted: kiln never asks.
-    #[arg(short, long, hide = true)]
+    #[arg(short, long)]
     pub force: bool,
 }
 

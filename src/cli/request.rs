@@ -365,23 +365,6 @@ pub fn root(env: &Environment<'_>, is_root: bool) -> Result<PathBuf> {
     data.map(|data| data.join("kiln")).ok_or_else(|| usage("there is neither KILN_ROOT, XDG_DATA_HOME nor HOME"))
 }
 
-/// `12h`, `7d`, in seconds.
-pub fn age(text: &str) -> Result<u64> {
-    let digits = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
-    let number = text[..digits].parse::<u64>().ok();
-    let unit = match &text[digits..] {
-        "s" | "" => Some(1),
-        "m" => Some(60),
-        "h" => Some(3600),
-        "d" => Some(86_400),
-        _ => None,
-    };
-    number
-        .zip(unit)
-        .and_then(|(number, unit)| number.checked_mul(unit))
-        .ok_or_else(|| usage(format!("`{text}` is no age")).hint("for example 12h or 7d"))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -2,23 +2,26 @@
 //!
 //! ```text
 //! <root>/mounts-v1/<64 hex of the id and of what it was filled from>/
+//!   id          its name in the Dockerfile, for people
 //!   lock        flock: shared by `sharing=shared`, exclusive by `locked`; held while a step runs
 //!   data/       what is mounted
 //!   1/ 2/ ...   the same again, for `sharing=private`: the first that nobody holds
 //! ```
 //!
-//! GC rule: `kiln prune` removes those that nobody holds (see `gc`).
+//! The time of `lock` is that of the last use. GC rule: the collector removes those that no lease names; whoever gets the lock of
+//! one that has no name any more begins again (see `gc`).
 
 use super::Machine;
 use crate::digest::Digest;
 use crate::error::{At, Error, Kind, Result};
 use crate::layer::files::resolve;
 use crate::layer::rootfs::Rootfs;
+use crate::store::lease;
 use frontend::op::Sharing;
 use rustix::fs::{AtFlags, CWD, Gid, Mode, Uid};
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 /// How often a locked mount is asked for again.
 const POLL: Duration = Duration::from_millis(20);
@@ -44,6 +47,13 @@ pub(super) struct Held {
     _lock: File,
 }
 
+/// Whether a file that is open is still the one with this name.
+fn is_same(file: &File, path: &Path) -> bool {
+    use std::os::unix::fs::MetadataExt as _;
+    let of = |metadata: fs::Metadata| (metadata.dev(), metadata.ino());
+    file.metadata().map(of).is_ok_and(|open| fs::metadata(path).map(of).is_ok_and(|named| named == open))
+}
+
 impl Machine {
     /// Takes a cache mount, waiting for its turn where the sharing says so. A wait ends with the build.
     pub(super) fn hold_cache(&self, wanted: &Wanted<'_>, step: u32) -> Result<Held> {
@@ -51,15 +61,39 @@ impl Machine {
         let mut copy = 0;
         loop {
             let dir = if copy == 0 { base.clone() } else { base.join(copy.to_string()) };
-            fs::create_dir_all(&dir).at("make", &dir)?;
             let path = dir.join("lock");
-            let lock = OpenOptions::new().create(true).append(true).open(&path).at("open", &path)?;
+            let open = || OpenOptions::new().create(true).append(true).open(&path);
+            let lock = match open() {
+                Err(_) => {
+                    let made = fs::create_dir_all(&dir);
+                    // For `kiln du`.
+                    let _ = fs::write(base.join("id"), wanted.id);
+                    made.and_then(|()| open())
+                }
+                opened => opened,
+            };
+            let lock = match lock {
+                // The collector took the folder away in this moment.
+                Err(cause) if cause.kind() == std::io::ErrorKind::NotFound => continue,
+                lock => lock.at("open", &path)?,
+            };
             let taken = match wanted.sharing {
                 Sharing::Shared => lock.try_lock_shared(),
                 Sharing::Private | Sharing::Locked => lock.try_lock(),
             };
             match taken {
                 Ok(()) => {
+                    let name = lease::path(self.store.root(), &base);
+                    if !self.store.keep(&[name], || is_same(&lock, &path)) {
+                        if is_same(&lock, &path) {
+                            return Err(Error::new(Kind::Store, "cannot note that a cache mount is in use")
+                                .hint("is the disk full? `kiln prune` frees what no image needs"));
+                        }
+                        // The collector took it away between the opening and the lock.
+                        continue;
+                    }
+                    // Its time is that of the last use.
+                    let _ = lock.set_modified(SystemTime::now());
                     let data = dir.join("data");
                     self.fill(&data, wanted, step)?;
                     return Ok(Held { data, _lock: lock });

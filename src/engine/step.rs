@@ -94,7 +94,8 @@ impl Machine {
                 let below = |path: &[u8]| view.find(path).is_some_and(|(_, entry)| entry.is_dir());
                 self.layers.publish_upper(draft, (began, Time::now()), &below)
             }
-            _ => Err(self.failed(exec, ended, tail)),
+            // What it wrote is still there.
+            _ => Err(self.or_full(self.failed(exec, ended, tail))),
         }
     }
 

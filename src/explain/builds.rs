@@ -3,11 +3,11 @@
 //! `<root>/explain-v1/builds/<microseconds since 1970, 20 digits>-<pid>`, JSON; the newest stay. Builds in which every step
 //! was found leave none.
 
+use crate::clock::since_1970;
 use crate::store::Store;
 use serde::{Deserialize, Serialize};
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::time::{SystemTime, UNIX_EPOCH};
 
 /// Reports that stay.
 const MOST: usize = 32;
@@ -83,8 +83,7 @@ fn folder(root: &Path) -> PathBuf {
 
 /// Keeps a report, and lets the oldest go.
 pub fn save(store: &Store, build: &Build) {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    let path = folder(store.root()).join(format!("{:020}-{}", since.as_micros(), std::process::id()));
+    let path = folder(store.root()).join(format!("{:020}-{}", since_1970().as_micros(), std::process::id()));
     if let Ok(bytes) = serde_json::to_vec(build) {
         super::write(store, &path, &bytes);
     }

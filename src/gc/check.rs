@@ -8,6 +8,7 @@ use crate::image::refs::{self, Ref};
 use crate::layer::tree::{Entry, Node};
 use crate::layer::{LayerId, Layers, remove};
 use crate::store::STORE_VERSION;
+use crate::store::lease::{Gate, Leases};
 use std::fs::{self, File};
 use std::io::{Read, Write};
 use std::path::Path;
@@ -27,7 +28,9 @@ pub fn fsck(layers: &Layers, repair: bool, out: &mut dyn Write) -> Result<bool> 
         check.looked += 1;
         match read::<RecordFile>(&file) {
             None => check.damage(&file, "a cache record that can't be read")?,
-            Some(record) if record.layers.iter().any(|layer| !layers.exists(layer)) => {
+            Some(record)
+                if record.records.first().is_none_or(|newest| !newest.layers.iter().all(|id| layers.exists(id))) =>
+            {
                 // That is how a cache forgets: no damage, but of no use.
                 if repair {
                     fs::remove_file(&file).at("remove", &file)?;
@@ -43,10 +46,9 @@ pub fn fsck(layers: &Layers, repair: bool, out: &mut dyn Write) -> Result<bool> 
             Some(entry) => check.named(layers, &file, &entry)?,
         }
     }
-    for folder in subfolders(&base.join("tmp")) {
-        let pid = folder.file_name().and_then(|name| name.to_str()).and_then(|name| name.parse::<i32>().ok());
-        let alive = pid.is_some_and(|pid| Path::new(&format!("/proc/{pid}")).exists());
-        if !alive && repair {
+    if repair {
+        let _gate = Gate::close(&root)?;
+        for folder in Leases::read(&base.join("tmp")).dead {
             remove(&folder).at("remove", &folder)?;
         }
     }

@@ -5,7 +5,7 @@ use crate::digest::Digest;
 use crate::error::{At, Error, Kind, Result};
 use crate::layer::LayerId;
 use crate::registry::Reference;
-use crate::store::Store;
+use crate::store::{Store, lease};
 use frontend::platform::Platform;
 use serde::{Deserialize, Serialize};
 use std::fs;
@@ -118,8 +118,14 @@ impl Refs {
         entry.images.iter().map(|image| self.image(image)).collect()
     }
 
-    /// One image of a ref.
+    /// One image of a ref. Its layers are in use from now on.
     pub fn image(&self, image: &RefImage) -> Result<Image> {
+        let names: Vec<String> = image.layers.iter().map(lease::layer).collect();
+        let there = |layer: &LayerId| self.store.layers().join(layer.to_string()).join("record").exists();
+        if !self.store.keep(&names, || image.layers.iter().all(there)) {
+            return Err(Error::new(Kind::Store, format!("the image {} has lost a layer", image.config))
+                .hint("build or pull it again; `kiln fsck --repair` takes its name away"));
+        }
         let config = self.store.read_blob(&image.config, 8 << 20)?;
         let platform = Platform::parse(&image.platform).map_err(|cause| Error::new(Kind::Store, cause))?;
         Ok(Image { config, id: image.config, layers: image.layers.clone(), platform, epoch: image.epoch })

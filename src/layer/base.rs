@@ -15,6 +15,7 @@ use crate::clock::now;
 use crate::digest::{DiffId, Digest, Hasher};
 use crate::error::{At, Error, Kind, Result};
 use crate::read;
+use crate::store::lease;
 use std::fs::{self, File};
 use std::io::{Read, Seek as _, SeekFrom, Write};
 use std::os::unix::fs::FileExt as _;
@@ -34,16 +35,19 @@ impl Layers {
             |below| Digest::of(format!("sha256:{below} {}", diff_id.0).as_bytes()).hex(),
         ));
         let folder = self.folder(&id);
-        if folder.join("record").exists() {
+        if self.keep(std::slice::from_ref(&id)) {
             return Ok(id);
         }
         let (created, blob, below) = (now(), Some(blob.clone()), below.cloned());
         let record = Record { kind: LayerKind::Base, created, window: None, blob, below };
-        fs::create_dir_all(&folder).at("make", &folder)?;
-        put_text(&folder.join("diff-id"), &diff_id.to_string())?;
-        let temp = self.store().temp("record");
-        fs::write(&temp, json(&record)?).at("write", &temp)?;
-        fs::rename(&temp, folder.join("record")).at("publish", &folder)?;
+        let bytes = json(&record)?;
+        self.store().make(lease::layer(&id), || {
+            fs::create_dir_all(&folder).at("make", &folder)?;
+            put_text(&folder.join("diff-id"), &diff_id.to_string())?;
+            let temp = self.store().temp("record");
+            fs::write(&temp, &bytes).at("write", &temp)?;
+            fs::rename(&temp, folder.join("record")).at("publish", &folder)
+        })?;
         Ok(id)
     }
 

@@ -1,7 +1,7 @@
 //! Plain lines, as BuildKit writes them: `#5 [2/4] RUN make`, `#5 0.12 output`, `#5 DONE 0.2s`.
 
-use crate::sync::lock;
 use super::tty;
+use crate::sync::lock;
 use solver::{Event, Observer, Outcome, StepId, Stream};
 use std::collections::HashMap;
 use std::io::Write;

@@ -1,20 +1,20 @@
 //! What became of each step, kept for `kiln explain` when the build ends.
 
+use crate::clock::now;
 use crate::explain::builds::{self, Build, Step};
 use crate::store::Store;
+use crate::sync::lock;
 use solver::{Event, Observer, Outcome, StepId};
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Instant, SystemTime};
 
 /// Steps of one report; what comes after them is not kept.
 const MOST_STEPS: usize = 10_000;
 
 /// Reports to a store. `dockerfile` and `target` are for people.
 pub fn observer(store: &Store, dockerfile: String, target: Option<String>) -> Arc<dyn Observer> {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    let at = i64::try_from(since.as_secs()).unwrap_or(i64::MAX);
-    let build = Build { dockerfile, target, at, ..Build::default() };
+    let build = Build { dockerfile, target, at: now(), ..Build::default() };
     Arc::new(Report {
         store: store.clone(),
         began: Instant::now(),
@@ -52,7 +52,7 @@ impl State {
 
 impl Observer for Report {
     fn event(&self, _: SystemTime, event: &Event) {
-        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut state = lock(&self.state);
         match event {
             Event::Begin { step, name } => state.set(*step, name, "running", 0.0),
             Event::Cached { step, name } => state.set(*step, name, "cached", 0.0),

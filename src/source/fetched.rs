@@ -8,11 +8,12 @@
 //! ```
 //!
 //! A folder is made under a temporary name and renamed: what has a name is whole. Its own time says when it was used last.
-//! GC rule: what no build used for as long as `kiln prune` keeps is removed; a build copies, so nothing else refers here.
+//! GC rule: what no build used for as long as `kiln prune` keeps is removed, unless a lease names it; a build copies, so nothing else
+//! refers here.
 
 use crate::digest::Digest;
 use crate::error::{At as _, Result};
-use crate::store::Store;
+use crate::store::{Store, lease};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -29,10 +30,14 @@ pub(super) fn place(store: &Store, kind: &str, name: &str) -> Result<PathBuf> {
     Ok(folder.join(Digest::of(name.as_bytes()).hex()))
 }
 
-/// Notes that it was used now.
-pub(super) fn touch(path: &Path) {
-    // Losing the time costs a download, later.
-    let _ = fs::File::open(path).and_then(|folder| folder.set_modified(SystemTime::now()));
+/// Takes it into use if it is there, and notes that it was used now.
+pub(super) fn keep(store: &Store, path: &Path) -> bool {
+    let there = store.keep(&[lease::path(store.root(), path)], || path.exists());
+    if there {
+        // Losing the time costs a download, later.
+        let _ = fs::File::open(path).and_then(|folder| folder.set_modified(SystemTime::now()));
+    }
+    there
 }
 
 /// Gives a finished folder its name, unless somebody was faster.

@@ -54,12 +54,12 @@ impl Fetcher<'_> {
         let keep = git.keep_git_dir == Some(true);
         let name = format!("{}\n{commit}\n{keep}\n{}\n{}", git.url, git.skip_submodules, git.commit_time);
         let place = fetched::place(self.store, "git", &name)?;
-        if !place.exists() {
+        if !fetched::keep(self.store, &place) {
             let made = self.store.temp("git");
             self.checkout(git, &commit, keep, &made)?;
             fetched::publish(&made, &place)?;
+            fetched::keep(self.store, &place);
         }
-        fetched::touch(&place);
         let time = fs::read_to_string(place.join("time")).ok().and_then(|text| text.trim().parse().ok());
         Ok(Checkout { folder: inside(&place.join("files"), &git.subdir, git)?, time })
     }

@@ -60,6 +60,7 @@ impl Fetcher<'_> {
     /// Brings a file, or finds it.
     pub fn fetch(&self, http: &Http) -> Result<Fetched> {
         let place = fetched::place(self.store, "http", &http.url)?;
+        fetched::keep(self.store, &place);
         let known = fs::read(place.join("record.json")).ok();
         let known: Option<Record> = known.and_then(|bytes| serde_json::from_slice(&bytes).ok());
         let known = known.filter(|record| place.join(&record.digest).join(&record.name).is_file());
@@ -67,7 +68,6 @@ impl Fetcher<'_> {
         if let (Some(record), Some((_, wanted))) = (&known, &wanted)
             && record.digest == *wanted
         {
-            fetched::touch(&place);
             return Ok(found(&place, record));
         }
         let mut last = None;
@@ -82,7 +82,7 @@ impl Fetcher<'_> {
                 Err(Failure::Passing(error)) => last = Some(error),
                 Err(Failure::Final(error)) => return Err(error),
                 Ok(record) => {
-                    fetched::touch(&place);
+                    fetched::keep(self.store, &place);
                     return Ok(found(&place, &record));
                 }
             }

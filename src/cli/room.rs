@@ -1,0 +1,190 @@
+//! `kiln du` and `kiln prune`: what takes how much room, and what is to go.
+
+use super::args;
+use crate::error::{Error, Kind, Result};
+use crate::gc::inventory::{Inventory, Item};
+use crate::gc::policy::{self, Amount, Filter, Rule};
+use crate::gc::{Collected, Other, collect};
+use crate::image::rfc3339;
+use serde_json::json;
+use solver::{Event, Observer};
+use std::io::Write;
+use std::path::Path;
+use std::time::SystemTime;
+
+/// What `kiln prune` keeps when nothing is said.
+const KEEP: i64 = 7 * 86_400;
+
+fn failed(cause: std::io::Error) -> Error {
+    Error::new(Kind::Export, "cannot print the answer").because(cause)
+}
+
+/// Filters, and the age that `until=` asks for.
+fn filters(texts: &[String]) -> Result<(Vec<Filter>, Option<i64>)> {
+    let (mut all, mut until) = (Vec::new(), None);
+    for text in texts.iter().flat_map(|text| text.split(',')) {
+        match text.strip_prefix("until=") {
+            Some(age) => until = Some(policy::duration(age)?),
+            None => all.push(Filter::parse(text)?),
+        }
+    }
+    Ok((all, until))
+}
+
+/// What was typed, as a rule.
+fn rule(args: &args::Prune) -> Result<Rule> {
+    let (filters, until) = filters(&args.filter)?;
+    let amount = |text: &Option<String>| text.as_deref().map(Amount::parse).transpose();
+    let (max_used, min_free) = (amount(&args.max_used_space)?, amount(&args.min_free_space)?);
+    let reserved = amount(&args.reserved_space)?;
+    let narrow = !filters.is_empty() || max_used.is_some() || min_free.is_some() || reserved.is_some();
+    let keep = match (&args.keep_duration, until) {
+        (Some(age), _) => policy::duration(age)?,
+        (None, Some(age)) => age,
+        (None, None) if args.all || narrow => 0,
+        (None, None) => KEEP,
+    };
+    let flags: [(&str, bool); 5] = [
+        (" --all", args.all),
+        (" --filter", !args.filter.is_empty()),
+        (" --max-used-space", max_used.is_some()),
+        (" --min-free-space", min_free.is_some()),
+        (" --reserved-space", reserved.is_some()),
+    ];
+    let given: String = flags.into_iter().filter(|(_, given)| *given).map(|(flag, _)| flag).collect();
+    let name = format!("kiln prune{given}");
+    Ok(Rule { name, filters, keep, all: args.all, max_used, reserved, min_free, exact: true })
+}
+
+/// Removes, and says what came of it.
+pub fn prune(root: &Path, args: &args::Prune, now: i64, out: &mut dyn Write) -> Result<()> {
+    let rule = rule(args)?;
+    let Some(done) = collect(root, &rule, now, Other::Wait)? else { return Ok(()) };
+    if args.verbose {
+        for item in &done.items {
+            writeln!(out, "{}  {:<20} {:>9}  {}", short(item), item.kind.name(), size(item.size), item.description)
+                .map_err(failed)?;
+        }
+    }
+    print(&done, out).map_err(failed)
+}
+
+fn print(done: &Collected, out: &mut dyn Write) -> std::io::Result<()> {
+    if done.missing > 0 {
+        writeln!(
+            out,
+            "{} more should go, but images or running builds need it, it is too young, or the filters keep it",
+            size(done.missing)
+        )?;
+    }
+    writeln!(out, "freed {}, {} left", size(done.freed), size(done.left))
+}
+
+/// Collects when it is time. A build does not fail because of it.
+pub fn after_build(root: &Path, rule: &Rule, now: i64, observer: &dyn Observer) {
+    let text = match policy::after_build(root, rule, now) {
+        Ok(Some(done)) if done.freed > 0 => format!("collected: freed {}, {} left", size(done.freed), size(done.left)),
+        Ok(_) => return,
+        Err(error) => format!("the store could not be collected: {error}"),
+    };
+    observer.event(SystemTime::now(), &Event::Warning { text });
+}
+
+/// Shows what takes how much room.
+pub fn du(root: &Path, args: &args::Du, now: i64, out: &mut dyn Write) -> Result<()> {
+    let (filters, until) = filters(&args.filter)?;
+    let inventory = Inventory::read(root, true, now);
+    let old = |item: &&Item| until.is_none_or(|age| item.last_used.saturating_add(age) <= now);
+    let passes = |item: &&Item| filters.iter().all(|filter| filter.holds(item));
+    let mut items: Vec<&Item> = inventory.items.iter().filter(old).filter(passes).collect();
+    items.sort_by(|one, two| two.size.cmp(&one.size).then_with(|| one.id.cmp(&two.id)));
+    if args.format == "json" {
+        return items.iter().try_for_each(|item| writeln!(out, "{}", as_json(item))).map_err(failed);
+    }
+    if args.verbose {
+        items.iter().try_for_each(|item| describe(item, out)).map_err(failed)?;
+    } else {
+        table(&items, out).map_err(failed)?;
+    }
+    let sum = |of: &dyn Fn(&Item) -> bool| items.iter().filter(|item| of(item)).map(|item| item.size).sum::<u64>();
+    let (shared, in_use) = (sum(&|item| item.shared), sum(&|item| item.in_use));
+    let total = sum(&|_| true);
+    writeln!(out, "Shared:      {}", size(shared)).map_err(failed)?;
+    writeln!(out, "Private:     {}", size(total - shared)).map_err(failed)?;
+    writeln!(out, "Reclaimable: {}", size(total - in_use)).map_err(failed)?;
+    writeln!(out, "Total:       {}", size(total)).map_err(failed)
+}
+
+fn table(items: &[&Item], out: &mut dyn Write) -> std::io::Result<()> {
+    writeln!(out, "{:<14}{:<21}{:<13}{:>10}  {:<22}DESCRIPTION", "ID", "TYPE", "RECLAIMABLE", "SIZE", "LAST USED")?;
+    // Small things that are many are one line a kind.
+    let small = |item: &Item| item.kind == crate::gc::inventory::Type::Internal;
+    for item in items.iter().filter(|item| !small(item)) {
+        let description: String = item.description.chars().take(60).collect();
+        writeln!(
+            out,
+            "{:<14}{:<21}{:<13}{:>10}  {:<22}{description}",
+            short(item),
+            item.kind.name(),
+            !item.in_use,
+            size(item.size),
+            rfc3339(item.last_used)
+        )?;
+    }
+    let (count, sum) = items.iter().filter(|item| small(item)).fold((0, 0), |(n, sum), item| (n + 1, sum + item.size));
+    if count > 0 {
+        writeln!(
+            out,
+            "{:<14}{:<21}{:<13}{:>10}  {:<22}{count} things of kiln's own",
+            "-",
+            "internal",
+            "",
+            size(sum),
+            ""
+        )?;
+    }
+    Ok(())
+}
+
+fn describe(item: &Item, out: &mut dyn Write) -> std::io::Result<()> {
+    writeln!(out, "ID:           {}", item.id)?;
+    item.parents.iter().try_for_each(|parent| writeln!(out, "Parent:       {parent}"))?;
+    writeln!(out, "Created at:   {}", rfc3339(item.created))?;
+    writeln!(out, "Mutable:      {}", item.kind.is_mutable())?;
+    writeln!(out, "Reclaimable:  {}", !item.in_use)?;
+    writeln!(out, "Shared:       {}", item.shared)?;
+    writeln!(out, "Size:         {}", size(item.size))?;
+    writeln!(out, "Description:  {}", item.description)?;
+    writeln!(out, "Last used:    {}", rfc3339(item.last_used))?;
+    writeln!(out, "Type:         {}\n", item.kind.name())
+}
+
+fn as_json(item: &Item) -> serde_json::Value {
+    json!({
+        "ID": item.id,
+        "Parents": item.parents,
+        "CreatedAt": rfc3339(item.created),
+        "LastUsedAt": rfc3339(item.last_used),
+        "Mutable": item.kind.is_mutable(),
+        "Reclaimable": !item.in_use,
+        "Shared": item.shared,
+        "Size": item.size,
+        "Description": item.description,
+        "Type": item.kind.name(),
+    })
+}
+
+fn short(item: &Item) -> String {
+    item.id.chars().take(12).collect()
+}
+
+/// Bytes for people, in powers of 1000.
+fn size(bytes: u64) -> String {
+    const UNITS: [&str; 5] = ["B", "kB", "MB", "GB", "TB"];
+    let (mut value, mut unit) = (bytes as f64, 0);
+    while value >= 1000.0 && unit + 1 < UNITS.len() {
+        value /= 1000.0;
+        unit += 1;
+    }
+    if unit == 0 { format!("{bytes}B") } else { format!("{value:.2}{}", UNITS[unit]) }
+}

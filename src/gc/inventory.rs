@@ -1,0 +1,423 @@
+//! What the store holds: sizes, ages, and what stands on what. Reads only.
+//!
+//! Sizes are allocated blocks. A file with several names counts for each of them with its share, so that the sum over all is what the
+//! disk gives, however the names are spread.
+
+use super::{files, read, subfolders};
+use crate::cache::{self, RecordFile};
+use crate::image::refs::{self, Ref};
+use crate::layer::{LayerId, LayerKind, Record};
+use crate::store::STORE_VERSION;
+use crate::store::lease::Leases;
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::fs;
+use std::os::unix::fs::MetadataExt as _;
+use std::path::{Path, PathBuf};
+
+/// Indexes are not collected before they are so old, in seconds.
+const LONGEST_BUILD: i64 = 86_400;
+
+/// Everything in a store that takes room.
+pub struct Inventory {
+    /// What can be shown and removed, by itself.
+    pub items: Vec<Item>,
+    /// Blocks of the whole store, in bytes.
+    pub total: u64,
+    /// Where each blob is, by the digits of its digest.
+    pub(super) blobs: HashMap<String, PathBuf>,
+}
+
+/// One thing.
+#[derive(Clone, Debug)]
+pub struct Item {
+    /// A layer's id, a mount's or a source's name.
+    pub id: String,
+    /// As BuildKit calls it.
+    pub kind: Type,
+    /// What it stands on.
+    pub parents: Vec<String>,
+    /// For people.
+    pub description: String,
+    /// In seconds since 1970.
+    pub created: i64,
+    /// In seconds since 1970.
+    pub last_used: i64,
+    /// In bytes.
+    pub size: u64,
+    /// A build uses it now, or an image needs it.
+    pub in_use: bool,
+    /// An image needs it.
+    pub shared: bool,
+    /// Removed with it, beside the folder of a layer that nothing names any more.
+    pub files: Vec<PathBuf>,
+    /// Layers that it keeps.
+    pub layers: Vec<LayerId>,
+}
+
+/// What sort of thing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Type {
+    /// A layer.
+    Regular,
+    /// `RUN --mount=type=cache`.
+    CacheMount,
+    /// A commit of a repository.
+    GitCheckout,
+    /// A file behind a URL.
+    Http,
+    /// What kiln keeps for itself.
+    Internal,
+}
+
+impl Type {
+    /// As in `--filter type=`.
+    pub fn name(self) -> &'static str {
+        match self {
+            Type::Regular => "regular",
+            Type::CacheMount => "exec.cachemount",
+            Type::GitCheckout => "source.git.checkout",
+            Type::Http => "source.http",
+            Type::Internal => "internal",
+        }
+    }
+
+    /// Whether it changes while it is kept.
+    pub fn is_mutable(self) -> bool {
+        self == Type::CacheMount
+    }
+}
+
+/// What names what.
+#[derive(Default)]
+pub(super) struct Named {
+    /// By images.
+    pub images: HashSet<LayerId>,
+    /// By images: configs.
+    pub blobs: HashSet<String>,
+}
+
+impl Named {
+    pub(super) fn read(root: &Path) -> Named {
+        let mut named = Named::default();
+        for file in files(&refs::folder(root)) {
+            if let Some(entry) = read::<Ref>(&file) {
+                named.blobs.extend(entry.images.iter().map(|image| image.config.hex()));
+                named.images.extend(entry.layers);
+            }
+        }
+        named
+    }
+}
+
+/// The digests of the blobs that a layer came as or was packed to.
+pub(super) fn blobs_of(folder: &Path) -> Vec<String> {
+    let mut blobs = Vec::new();
+    for path in subfolders(folder) {
+        let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        if name.starts_with("blob-") || name == "record" {
+            let text = fs::read_to_string(&path).unwrap_or_default();
+            blobs.extend(text.split("sha256:").skip(1).filter_map(|rest| rest.get(..64)).map(str::to_owned));
+        }
+    }
+    blobs
+}
+
+pub(super) fn layers_folder(root: &Path) -> PathBuf {
+    root.join(format!("store-v{STORE_VERSION}/layers"))
+}
+
+pub(super) fn tmp_folder(root: &Path) -> PathBuf {
+    root.join(format!("store-v{STORE_VERSION}/tmp"))
+}
+
+impl Inventory {
+    /// Looks through the whole store. Unless it must be exact, the sizes of layers are those that were measured last.
+    pub fn read(root: &Path, exact: bool, now: i64) -> Inventory {
+        let (leases, named) = (Leases::read(&tmp_folder(root)), Named::read(root));
+        let mut sizes = blob_sizes(root);
+        let blobs = sizes.iter().map(|(hex, (path, _))| (hex.clone(), path.clone())).collect();
+        let mut known = Sizes::load(root, exact);
+        let mut layers = layer_items(root, &leases, &named, &mut sizes, &mut known);
+        known.save(root);
+        let lost = add_records(root, &mut layers);
+        let mut items: Vec<Item> = layers.into_values().collect();
+        items.extend(lost);
+        items.extend(mounts(root, &leases));
+        items.extend(sources(root, &leases));
+        items.extend(loose_blobs(&leases, &named, &sizes));
+        items.extend(indexes(root, now));
+        let sum = items.iter().map(|item| item.size).sum::<u64>();
+        if !exact {
+            return Inventory { items, total: sum, blobs };
+        }
+        let total = measure(root);
+        let rest = "records, names of images, folders, what builds write now";
+        items.push(Item { size: total.saturating_sub(sum), ..internal("rest", rest, 0) });
+        Inventory { items, total, blobs }
+    }
+}
+
+impl Item {
+    /// Whether it is a blob that no layer names.
+    pub(super) fn is_blob(&self) -> bool {
+        self.kind == Type::Internal && self.description == BLOB
+    }
+}
+
+const BLOB: &str = "blob: a manifest, a config";
+
+/// What layers took when they were measured: a layer's folder has another time when something was added to it.
+#[derive(Default)]
+struct Sizes {
+    old: HashMap<String, (i64, u64)>,
+    new: HashMap<String, (i64, u64)>,
+}
+
+impl Sizes {
+    fn load(root: &Path, exact: bool) -> Sizes {
+        let old = if exact { None } else { read(&root.join("sizes-v1")) };
+        Sizes { old: old.unwrap_or_default(), ..Sizes::default() }
+    }
+
+    fn of(&mut self, name: &str, folder: &Path) -> u64 {
+        let time =
+            fs::symlink_metadata(folder).map_or(0, |metadata| metadata.mtime() * 1_000_000_000 + metadata.mtime_nsec());
+        let known = self.old.get(name).filter(|(known, _)| *known == time).map(|(_, size)| *size);
+        let size = known.unwrap_or_else(|| measure(folder));
+        self.new.insert(name.to_owned(), (time, size));
+        size
+    }
+
+    fn save(&self, root: &Path) {
+        // One that is lost is measured again; a reader never sees half of it.
+        let temp = root.join(format!("sizes-v1.{}", std::process::id()));
+        let bytes = serde_json::to_vec(&self.new).unwrap_or_default();
+        let _ = fs::write(&temp, bytes).and_then(|()| fs::rename(&temp, root.join("sizes-v1")));
+    }
+}
+
+fn internal(id: &str, description: &str, used: i64) -> Item {
+    Item {
+        id: id.to_owned(),
+        kind: Type::Internal,
+        parents: Vec::new(),
+        description: description.to_owned(),
+        created: used,
+        last_used: used,
+        size: 0,
+        in_use: false,
+        shared: false,
+        files: Vec::new(),
+        layers: Vec::new(),
+    }
+}
+
+/// What a tree takes of the disk, in bytes.
+pub(super) fn measure(path: &Path) -> u64 {
+    let (mut total, mut todo) = (0, vec![path.to_owned()]);
+    while let Some(path) = todo.pop() {
+        let Ok(metadata) = fs::symlink_metadata(&path) else { continue };
+        if metadata.is_dir() {
+            total += metadata.blocks() * 512;
+            todo.extend(subfolders(&path));
+        } else {
+            total += metadata.blocks() * 512 / metadata.nlink().max(1);
+        }
+    }
+    total
+}
+
+pub(super) fn mtime(path: &Path) -> i64 {
+    fs::symlink_metadata(path).map_or(0, |metadata| metadata.mtime())
+}
+
+fn blob_sizes(root: &Path) -> HashMap<String, (PathBuf, u64)> {
+    let folder = root.join(format!("store-v{STORE_VERSION}/blobs"));
+    let sized = |path: PathBuf| {
+        let name = path.file_name()?.to_str()?.to_owned();
+        let size = fs::symlink_metadata(&path).ok()?.blocks() * 512;
+        Some((name, (path, size)))
+    };
+    files(&folder).into_iter().filter_map(sized).collect()
+}
+
+/// Every layer, with the blobs that it came as or was packed to.
+fn layer_items(
+    root: &Path,
+    leases: &Leases,
+    named: &Named,
+    blobs: &mut HashMap<String, (PathBuf, u64)>,
+    sizes: &mut Sizes,
+) -> BTreeMap<LayerId, Item> {
+    let mut all = BTreeMap::new();
+    for folder in subfolders(&layers_folder(root)) {
+        let name = folder.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        let Ok(id) = name.parse::<LayerId>() else { continue };
+        let record = read::<Record>(&folder.join("record"));
+        // A blob that several layers name counts once.
+        let packed: u64 = blobs_of(&folder).iter().filter_map(|hex| blobs.remove(hex)).map(|(_, size)| size).sum();
+        let shared = named.images.contains(&id);
+        let created = record.as_ref().map_or(0, |record| record.created);
+        let description = match record.as_ref().map(|record| record.kind) {
+            Some(LayerKind::Base) => "layer of a base image",
+            Some(LayerKind::Run) => "RUN",
+            Some(LayerKind::Copy) => "COPY, ADD or WORKDIR",
+            None => "damaged layer",
+        };
+        let below = record.and_then(|record| record.below().map(ToString::to_string));
+        let item = Item {
+            kind: Type::Regular,
+            parents: below.into_iter().collect(),
+            size: sizes.of(&name, &folder) + packed,
+            created,
+            in_use: shared || leases.names.contains(&crate::store::lease::layer(&id)),
+            shared,
+            ..internal(&name, description, created.max(mtime(&folder.join("record"))))
+        };
+        all.insert(id, item);
+    }
+    all
+}
+
+/// Adds the records to the layers that they are about: those whose newest result has the layer on top. Returns what is about none.
+fn add_records(root: &Path, layers: &mut BTreeMap<LayerId, Item>) -> Vec<Item> {
+    let mut lost = Vec::new();
+    let mut uses: Vec<(Vec<LayerId>, i64)> = Vec::new();
+    for file in files(&cache::folder(root).join("records")) {
+        let record = read::<RecordFile>(&file);
+        let newest = record.as_ref().and_then(|record| record.records.first());
+        let top = newest.and_then(|newest| newest.layers.last());
+        let Some(item) = top.and_then(|top| layers.get_mut(top)) else {
+            lost.push(Item {
+                files: vec![file.clone()],
+                ..internal("record", "a record without its layer", mtime(&file))
+            });
+            continue;
+        };
+        let Some(newest) = newest else { continue };
+        let used = mtime(&file);
+        if let Some(description) = described(&newest.description) {
+            item.description = description;
+        }
+        if let Some(below) = newest.layers.len().checked_sub(2).and_then(|at| newest.layers.get(at)) {
+            item.parents = vec![below.to_string()];
+        }
+        item.files.push(file);
+        // Older results of the same step have records of their own.
+        item.layers.extend(newest.layers.iter().cloned());
+        uses.push((newest.layers.clone(), used));
+    }
+    // What a result stands on was used with it.
+    for (stack, used) in uses {
+        for layer in stack {
+            if let Some(item) = layers.get_mut(&layer) {
+                item.last_used = item.last_used.max(used);
+            }
+        }
+    }
+    for item in layers.values_mut() {
+        item.layers.sort();
+        item.layers.dedup();
+    }
+    lost
+}
+
+/// `RUN make` or `COPY to /src`, from a printed description.
+fn described(text: &str) -> Option<String> {
+    let value = |name: &str| {
+        let line = text.lines().find_map(|line| line.strip_prefix(name))?;
+        Some(plain(line))
+    };
+    match value("op: ")?.as_str() {
+        "exec" => {
+            let args = text.lines().skip_while(|line| !line.starts_with("args:")).skip(1);
+            let last = args.take_while(|line| line.starts_with(' ')).last()?;
+            Some(format!("RUN {}", plain(last)))
+        }
+        "copy" => Some(format!("COPY to {}", value("dest: ")?)),
+        "mkdir" => Some(format!("WORKDIR {}", value("path: ")?)),
+        _ => None,
+    }
+}
+
+/// A printed value without its quotes.
+fn plain(line: &str) -> String {
+    let line = line.trim();
+    line.strip_prefix('"').and_then(|line| line.strip_suffix('"')).unwrap_or(line).replace("\\\"", "\"")
+}
+
+fn held(root: &Path, leases: &Leases, path: &Path) -> bool {
+    leases.names.contains(&crate::store::lease::path(root, path))
+}
+
+fn mounts(root: &Path, leases: &Leases) -> Vec<Item> {
+    let item = |path: PathBuf| {
+        let used = subfolders(&path).iter().map(|inner| mtime(&inner.join("lock"))).max().unwrap_or(0);
+        let id = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        let description = fs::read_to_string(path.join("id")).unwrap_or_default();
+        Item {
+            kind: Type::CacheMount,
+            size: measure(&path),
+            created: mtime(&path),
+            in_use: held(root, leases, &path),
+            files: vec![path.clone()],
+            ..internal(&id, &format!("cache mount {}", description.trim()), used.max(mtime(&path.join("lock"))))
+        }
+    };
+    subfolders(&root.join("mounts-v1")).into_iter().map(item).collect()
+}
+
+fn sources(root: &Path, leases: &Leases) -> Vec<Item> {
+    let item = |(path, used): (PathBuf, i64)| {
+        let git = path.parent().is_some_and(|parent| parent.ends_with("git"));
+        let id = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        Item {
+            kind: if git { Type::GitCheckout } else { Type::Http },
+            size: measure(&path),
+            in_use: held(root, leases, &path),
+            files: vec![path.clone()],
+            ..internal(&id, if git { "files of a commit" } else { "file behind a URL" }, used)
+        }
+    };
+    crate::source::fetched::all(root).into_iter().map(item).collect()
+}
+
+/// Blobs that no layer names: manifests and configs of bases, and what is left over.
+fn loose_blobs(leases: &Leases, named: &Named, blobs: &HashMap<String, (PathBuf, u64)>) -> Vec<Item> {
+    let item = |(hex, (path, size)): (&String, &(PathBuf, u64))| Item {
+        size: *size,
+        shared: named.blobs.contains(hex),
+        in_use: named.blobs.contains(hex) || leases.names.contains(&format!("blob {hex}")),
+        files: vec![path.clone()],
+        ..internal(hex, BLOB, mtime(path))
+    };
+    blobs.iter().map(item).collect()
+}
+
+/// Indexes and explanations: each small, but there are more and more of them.
+fn indexes(root: &Path, now: i64) -> Vec<Item> {
+    let folders = ["files", "origins", "pins", "locks"].map(|name| cache::folder(root).join(name));
+    let explained = ["files", "steps"].map(|name| crate::explain::folder(root).join(name));
+    // A build that runs may rely on what it wrote there.
+    let young = |path: &Path| now.saturating_sub(mtime(path)) < LONGEST_BUILD;
+    let item = |path: PathBuf| Item {
+        size: measure(&path),
+        in_use: young(&path),
+        files: vec![path.clone()],
+        ..internal(&path.file_name().unwrap_or_default().to_string_lossy(), "an index, to read less", mtime(&path))
+    };
+    folders.iter().chain(&explained).flat_map(|folder| files(folder)).map(item).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn descriptions_are_those_of_the_dockerfile() {
+        let run = "op: \"exec\"\nbase: \"0\"\nargs:\n  \"/bin/sh\"\n  \"-c\"\n  \"echo \\\"x\\\"\"\nenv:\n";
+        assert_eq!(described(run).as_deref(), Some("RUN echo \"x\""));
+        assert_eq!(described("op: \"copy\"\nlink: \"no\"\ndest: \"/src/\"\n").as_deref(), Some("COPY to /src/"));
+        assert_eq!(described(""), None);
+    }
+}

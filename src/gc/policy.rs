@@ -1,0 +1,375 @@
+//! What is to be removed: filters, ages and sizes, as BuildKit means them, and what is done without being asked.
+
+use super::inventory::{Item, Type};
+use super::{Collected, Inventory, Other, collect};
+use crate::error::{At, Error, Kind, Result};
+use crate::sync::lock;
+use regex::Regex;
+use std::fs::File;
+use std::path::Path;
+use std::sync::Mutex;
+use std::time::{Duration, Instant, SystemTime};
+
+/// How often the store is looked through after a build, as long as the disk has room.
+const EVERY: Duration = Duration::from_secs(3600);
+/// A build asks for room when less than this share of the disk is free, and less than this many bytes.
+const LOW_SHARE: u64 = 10;
+const LOW: u64 = 2 << 30;
+/// Where there was none, room is not asked for again before this has gone by.
+const PAUSE: Duration = Duration::from_secs(10);
+static LAST: Mutex<Option<Instant>> = Mutex::new(None);
+/// With less than this nothing can be built.
+const NOTHING: u64 = 4 << 20;
+
+/// What a collection removes.
+#[derive(Clone, Debug, Default)]
+pub struct Rule {
+    /// For people, and for `kiln explain`: `kiln prune --all`.
+    pub name: String,
+    /// All of them must hold.
+    pub filters: Vec<Filter>,
+    /// What was used within so many seconds stays.
+    pub keep: i64,
+    /// Indexes and manifests too, however young.
+    pub all: bool,
+    /// The store may take this much; none for any.
+    pub max_used: Option<Amount>,
+    /// However little room there is, this much may stay.
+    pub reserved: Option<Amount>,
+    /// So much of the disk shall be free.
+    pub min_free: Option<Amount>,
+    /// Everything is measured anew, not only what changed.
+    pub exact: bool,
+}
+
+/// An amount of the disk.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Amount {
+    /// In bytes.
+    Bytes(u64),
+    /// In hundredths of the disk.
+    Percent(u64),
+}
+
+/// One `--filter`.
+#[derive(Clone, Debug)]
+pub enum Filter {
+    /// Whether a yes or no is as wished.
+    Is(fn(&Item) -> bool, bool),
+    /// Whether a text, or one of several, is as wished.
+    Text(fn(&Item) -> Vec<String>, Matcher, bool),
+}
+
+/// How a text is compared.
+#[derive(Clone, Debug)]
+pub enum Matcher {
+    /// It is this, or begins with it where it is an id.
+    Equal(String),
+    /// The pattern is found in it.
+    Pattern(Regex),
+}
+
+/// The disk that the store is on.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Space {
+    /// In bytes.
+    pub size: u64,
+    /// What this user may still write, in bytes.
+    pub free: u64,
+}
+
+impl Space {
+    /// Asks the file system.
+    pub fn of(root: &Path) -> Space {
+        rustix::fs::statvfs(root).map_or(Space::default(), |disk| Space {
+            size: disk.f_blocks.saturating_mul(disk.f_frsize),
+            free: disk.f_bavail.saturating_mul(disk.f_frsize),
+        })
+    }
+}
+
+fn usage(message: String) -> Error {
+    Error::new(Kind::Usage, message)
+}
+
+impl Amount {
+    /// `10gb`, `512MiB`, `1.5g`, `20%`; a number alone is bytes. Units are powers of 1000 unless written with `i`.
+    pub fn parse(text: &str) -> Result<Amount> {
+        let wrong = || usage(format!("`{text}` is no size")).hint("write `10gb`, `512MiB`, `20%`");
+        let lower = text.trim().to_lowercase();
+        let end = lower.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(lower.len());
+        let (number, unit) = lower.split_at(end);
+        let number: f64 = number.parse().map_err(|_| wrong())?;
+        let factor = match unit.trim() {
+            "%" if number <= 100.0 => return Ok(Amount::Percent(number as u64)),
+            "" | "b" => 1.0,
+            "k" | "kb" => 1e3,
+            "m" | "mb" => 1e6,
+            "g" | "gb" => 1e9,
+            "t" | "tb" => 1e12,
+            "kib" => 1024.0,
+            "mib" => 1_048_576.0,
+            "gib" => 1_073_741_824.0,
+            "tib" => 1_099_511_627_776.0,
+            _ => return Err(wrong()),
+        };
+        Ok(Amount::Bytes((number * factor) as u64))
+    }
+
+    fn of(self, disk: u64) -> u64 {
+        match self {
+            Amount::Bytes(bytes) => bytes,
+            Amount::Percent(percent) => disk / 100 * percent,
+        }
+    }
+}
+
+/// Seconds: `90`, `30s`, `12h`, `1h30m`, `7d`, `2w`.
+pub fn duration(text: &str) -> Result<i64> {
+    let wrong = || usage(format!("`{text}` is no duration")).hint("write `30m`, `12h`, `7d`");
+    if let Ok(seconds) = text.parse::<u32>() {
+        return Ok(i64::from(seconds));
+    }
+    let (mut total, mut digits) = (0_i64, String::new());
+    for c in text.chars() {
+        let unit = match c {
+            '0'..='9' => {
+                digits.push(c);
+                continue;
+            }
+            's' => 1,
+            'm' => 60,
+            'h' => 3600,
+            'd' => 86_400,
+            'w' => 604_800,
+            _ => return Err(wrong()),
+        };
+        let number: i64 = std::mem::take(&mut digits).parse().map_err(|_| wrong())?;
+        total = number.checked_mul(unit).and_then(|part| total.checked_add(part)).ok_or_else(wrong)?;
+    }
+    if digits.is_empty() && !text.is_empty() { Ok(total) } else { Err(wrong()) }
+}
+
+const KEYS: &[&str] =
+    &["until", "id", "parents", "description", "type", "inuse", "mutable", "immutable", "shared", "private"];
+
+impl Filter {
+    /// `id=x`, `description~=pattern`, `type!=regular`, `shared`, `inuse=false`. `until=24h` is an age, not a filter.
+    pub fn parse(text: &str) -> Result<Filter> {
+        let (key, rest) = match text.find(['=', '!', '~']) {
+            Some(end) => text.split_at(end),
+            None => (text, ""),
+        };
+        let (sign, value) = ["~=", "!=", "==", "="]
+            .iter()
+            .find_map(|sign| rest.strip_prefix(sign).map(|value| (*sign, value)))
+            .unwrap_or(("", ""));
+        let flag = |is: fn(&Item) -> bool| match (sign, value) {
+            ("", _) | ("=" | "==", "true" | "1") | ("!=", "false" | "0") => Ok(Filter::Is(is, true)),
+            ("=" | "==", "false" | "0") | ("!=", "true" | "1") => Ok(Filter::Is(is, false)),
+            _ => Err(usage(format!("--filter {text}: {key} is true or false"))),
+        };
+        let words = |of: fn(&Item) -> Vec<String>| {
+            let matcher = match sign {
+                "~=" => {
+                    Matcher::Pattern(Regex::new(value).map_err(|cause| usage(format!("--filter {text}: {cause}")))?)
+                }
+                "" => return Err(usage(format!("--filter {text}: write {key}=VALUE"))),
+                _ => Matcher::Equal(value.to_owned()),
+            };
+            Ok(Filter::Text(of, matcher, sign != "!="))
+        };
+        match key {
+            "id" => words(|item| vec![item.id.clone()]),
+            "parents" | "parent" => words(|item| item.parents.clone()),
+            "description" => words(|item| vec![item.description.clone()]),
+            "type" => words(|item| vec![item.kind.name().to_owned()]),
+            "inuse" => flag(|item| item.in_use),
+            "mutable" => flag(|item| item.kind.is_mutable()),
+            "immutable" => flag(|item| !item.kind.is_mutable()),
+            "shared" => flag(|item| item.shared),
+            "private" => flag(|item| !item.shared),
+            _ => {
+                let error = usage(format!("--filter {text}: unknown key `{key}`"));
+                Err(error.hint(format!("known are {}", KEYS.join(", "))))
+            }
+        }
+    }
+
+    /// Whether a thing passes.
+    pub fn holds(&self, item: &Item) -> bool {
+        match self {
+            Filter::Is(of, wished) => of(item) == *wished,
+            Filter::Text(of, matcher, wished) => {
+                let found = of(item).iter().any(|text| match matcher {
+                    Matcher::Equal(value) => text == value || (value.len() >= 8 && text.starts_with(value)),
+                    Matcher::Pattern(pattern) => pattern.is_match(text),
+                });
+                found == *wished
+            }
+        }
+    }
+}
+
+impl Rule {
+    /// Whether a thing may go.
+    pub(super) fn means(&self, item: &Item, now: i64) -> bool {
+        let internal = item.kind == Type::Internal && !self.all && self.keep == 0 && self.filters.is_empty();
+        !item.in_use
+            && !item.files.is_empty()
+            && !internal
+            && item.last_used.saturating_add(self.keep) <= now
+            && self.filters.iter().all(|filter| filter.holds(item))
+    }
+
+    /// How many bytes must go; none if everything that is meant goes.
+    pub(super) fn wanted(&self, used: u64, space: &Space) -> Option<u64> {
+        if self.max_used.is_none() && self.min_free.is_none() && self.reserved.is_none() {
+            return None;
+        }
+        let over = self.max_used.map_or(0, |most| used.saturating_sub(most.of(space.size)));
+        let lacking = self.min_free.map_or(0, |least| least.of(space.size).saturating_sub(space.free));
+        let wanted = match (self.max_used, self.min_free) {
+            // BuildKit's `--reserved-space` alone: down to it.
+            (None, None) => used,
+            _ => over.max(lacking),
+        };
+        let most = self.reserved.map_or(used, |reserved| used.saturating_sub(reserved.of(space.size)));
+        Some(wanted.min(most))
+    }
+
+    /// What is done after builds: `KILN_GC` is `off`, or some of `max-used-space=`, `reserved-space=`, `min-free-space=` and `keep-duration=`
+    /// with commas between them, in place of the default. None if it is off.
+    pub fn automatic(setting: Option<&str>) -> Result<Option<Rule>> {
+        let mut rule = Rule {
+            name: "the collection after a build".to_owned(),
+            all: true,
+            max_used: Some(Amount::Percent(60)),
+            reserved: Some(Amount::Bytes(2_000_000_000)),
+            min_free: Some(Amount::Percent(10)),
+            ..Rule::default()
+        };
+        for part in setting.unwrap_or("").split(',').map(str::trim).filter(|part| !part.is_empty()) {
+            match part.split_once('=') {
+                None if part == "off" => return Ok(None),
+                Some(("max-used-space", value)) => rule.max_used = Some(Amount::parse(value)?),
+                Some(("reserved-space", value)) => rule.reserved = Some(Amount::parse(value)?),
+                Some(("min-free-space", value)) => rule.min_free = Some(Amount::parse(value)?),
+                Some(("keep-duration", value)) => rule.keep = duration(value)?,
+                _ => {
+                    return Err(usage(format!("KILN_GC: `{part}` is not understood")).hint(
+                        "write `off`, or `max-used-space=50gb,reserved-space=5gb,min-free-space=10%,keep-duration=1d`",
+                    ));
+                }
+            }
+        }
+        Ok(Some(rule))
+    }
+}
+
+/// Collects after a build, when it is time or the disk has too little room.
+pub fn after_build(root: &Path, rule: &Rule, now: i64) -> Result<Option<Collected>> {
+    let space = Space::of(root);
+    let path = root.join("collector");
+    let lacking = rule.min_free.is_some_and(|least| least.of(space.size) > space.free);
+    let last = std::fs::metadata(&path).and_then(|metadata| metadata.modified()).ok();
+    let early =
+        last.and_then(|last| last.elapsed().ok()).is_some_and(|age| age < if lacking { EVERY / 60 } else { EVERY });
+    if early {
+        return Ok(None);
+    }
+    let file = File::options().create(true).append(true).open(&path).at("open", &path)?;
+    file.set_modified(SystemTime::now()).at("mark", &path)?;
+    let inventory = Inventory::read(root, false, now);
+    match rule.wanted(inventory.total, &space) {
+        Some(0) | None => Ok(None),
+        Some(_) => collect(root, rule, now, Other::Yield),
+    }
+}
+
+/// Sees to it that a step has room to write, and says what is wrong where it has none.
+pub fn make_room(root: &Path, now: i64) -> Result<()> {
+    let space = Space::of(root);
+    let low = (space.size / LOW_SHARE).min(LOW);
+    if space.size == 0 || space.free >= low {
+        return Ok(());
+    }
+    // Of the steps that begin now one asks; the others wait for what comes of it.
+    let mut last = lock(&LAST);
+    if last.is_some_and(|last| last.elapsed() < PAUSE) && space.free >= NOTHING {
+        return Ok(());
+    }
+    let rule = Rule {
+        name: "a build that had no room on the disk".to_owned(),
+        all: true,
+        min_free: Some(Amount::Bytes(2 * low)),
+        ..Rule::default()
+    };
+    let done = collect(root, &rule, now, Other::Wait)?;
+    *last = done.filter(|done| done.missing > 0).map(|_| Instant::now());
+    match Space::of(root).free {
+        free if free < NOTHING => Err(full(root, free)),
+        _ => Ok(()),
+    }
+}
+
+/// What to add to an error that came of a full disk; none if there is room.
+pub fn no_room(root: &Path) -> Option<String> {
+    let free = Space::of(root).free;
+    (free < NOTHING).then(|| format!("only {} kB are free on the disk of {}", free / 1000, root.display()))
+}
+
+fn full(root: &Path, free: u64) -> Error {
+    let left = format!("only {} kB are left on the disk of {}", free / 1000, root.display());
+    Error::new(Kind::System, left).because("what no image and no running build needs is removed already").hint(
+        "remove images (`kiln images`, `kiln rmi`, `kiln prune`) or other files, or put KILN_ROOT on a larger disk",
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sizes_and_durations_are_read_as_people_write_them() {
+        let bytes = |text: &str| Amount::parse(text).ok();
+        assert_eq!(bytes("10gb"), Some(Amount::Bytes(10_000_000_000)));
+        assert_eq!(bytes("1.5MiB"), Some(Amount::Bytes(1_572_864)));
+        assert_eq!(bytes("0"), Some(Amount::Bytes(0)));
+        assert_eq!(bytes("20%"), Some(Amount::Percent(20)));
+        for wrong in ["", "gb", "10xb", "-1", "120%", "1e3"] {
+            assert_eq!(bytes(wrong), None, "{wrong}");
+        }
+        assert_eq!(duration("1h30m").ok(), Some(5400));
+        assert_eq!(duration("7d").ok(), Some(604_800));
+        assert_eq!(duration("90").ok(), Some(90));
+        for wrong in ["", "h", "5x", "1h3", "99999999999999999999d"] {
+            assert!(duration(wrong).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn limits_ask_for_as_much_as_they_need() {
+        let space = Space { size: 1000, free: 100 };
+        let rule = |max: Option<u64>, reserved: Option<u64>, free: Option<u64>| {
+            let amount = |bytes: Option<u64>| bytes.map(Amount::Bytes);
+            Rule { max_used: amount(max), reserved: amount(reserved), min_free: amount(free), ..Rule::default() }
+        };
+        assert_eq!(rule(None, None, None).wanted(500, &space), None);
+        assert_eq!(rule(Some(300), None, None).wanted(500, &space), Some(200));
+        assert_eq!(rule(Some(600), None, None).wanted(500, &space), Some(0));
+        assert_eq!(rule(Some(300), None, Some(400)).wanted(500, &space), Some(300));
+        assert_eq!(rule(Some(0), Some(450), Some(900)).wanted(500, &space), Some(50));
+        assert_eq!(rule(None, Some(450), None).wanted(500, &space), Some(50));
+        let half = Rule { min_free: Some(Amount::Percent(50)), ..Rule::default() };
+        assert_eq!(half.wanted(500, &space), Some(400));
+    }
+
+    #[test]
+    fn the_setting_replaces_the_default_or_turns_it_off() {
+        assert!(Rule::automatic(Some("off")).is_ok_and(|rule| rule.is_none()));
+        let rule = Rule::automatic(Some("max-used-space=5gb, keep-duration=1h")).ok().flatten();
+        assert!(rule.is_some_and(|rule| rule.max_used == Some(Amount::Bytes(5_000_000_000)) && rule.keep == 3600));
+        assert!(Rule::automatic(Some("max=5")).is_err());
+    }
+}
