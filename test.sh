@@ -3,7 +3,7 @@
 # format, lints and docs and runs every test, as root and again as an ordinary user.
 set -euo pipefail
 cd "$(dirname "$0")"
-packages=(busybox-static docker-registry docker.io skopeo umoci podman runc debootstrap uidmap zstd xz-utils bzip2 libcap2-bin attr procps python3 util-linux g++ git openssh-client passt slirp4netns iproute2 qemu-user-static)
+packages=(busybox-static docker-registry docker.io skopeo umoci podman runc debootstrap uidmap zstd xz-utils bzip2 libcap2-bin attr procps python3 util-linux g++ git openssh-client openssl passt slirp4netns iproute2 qemu-user-static)
 if [ "$(id -u)" = 0 ]; then
   missing=(); for package in "${packages[@]}"; do dpkg -s "$package" >/dev/null 2>&1 || missing+=("$package"); done
   if [ ${#missing[@]} -gt 0 ]; then
@@ -34,7 +34,7 @@ work=$(mktemp -d /var/tmp/kiln-user.XXXXXX); trap 'rm -rf "$work"' EXIT
 mkdir -p "$work/target/debug" "$work/target/tmp"
 cp -r Cargo.toml src tests testdata examples "$work/"
 cp target/debug/kiln "$work/target/debug/kiln"
-user_tests=(conformance readers resilience sources language security secrets isolation network limits emulation processes explain room)
+user_tests=(conformance readers resilience sources language security secrets isolation network limits emulation processes explain room registries)
 for name in "${user_tests[@]}"; do
   cp "$(ls -t target/debug/deps/$name-* | grep -v '\.d$' | head -n 1)" "$work/$name"
 done

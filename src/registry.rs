@@ -1,14 +1,17 @@
 //! The distribution protocol (OCI distribution specification): pulling, pushing, and who one is to a registry.
 //! Knows nothing of images, layers or the cache.
 
+mod agents;
 mod auth;
 pub mod client;
+pub mod config;
 mod helper;
 pub mod login;
 pub mod push;
 pub mod reference;
 mod transport;
 
+pub use agents::Proxies;
 pub use client::{Client, Settings};
 pub use login::{Credential, Logins};
 pub use reference::Reference;

@@ -17,7 +17,8 @@ const EXIT_CODES: &str = "Exit codes: 0 done; 1 the build failed (Dockerfile, st
 
 Environment: KILN_ROOT is the store's folder (else $XDG_DATA_HOME/kiln, ~/.local/share/kiln, or /var/lib/kiln for root); \
 SOURCE_DATE_EPOCH is the latest time that an image may hold; \
-DOCKER_CONFIG is the folder of Docker's config.json, with the logins (else ~/.docker); HTTP_PROXY, HTTPS_PROXY, NO_PROXY; NO_COLOR; \
+DOCKER_CONFIG is the folder of Docker's config.json, with the logins (else ~/.docker); HTTP_PROXY, HTTPS_PROXY, ALL_PROXY, NO_PROXY; \
+CONTAINERS_REGISTRIES_CONF, SSL_CERT_FILE: see docs/registries.md; NO_COLOR; \
 KILN_EVENT_LOG appends every event to a file; \
 KILN_GC says how much room the store may take, see docs/room.md: off, or max-used-space=60%,reserved-space=2gb,min-free-space=10%.";
 

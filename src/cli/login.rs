@@ -5,8 +5,9 @@ use super::request::Environment;
 use crate::error::{At, Error, Kind, Result};
 use crate::export::registry::{StoredPush, push as push_stored};
 use crate::layer::Layers;
+use crate::registry::config::Places;
 use crate::registry::login::Place;
-use crate::registry::{Client, Credential, Logins, Reference, Settings};
+use crate::registry::{Client, Credential, Logins, Proxies, Reference, Settings};
 use rustix::termios::{LocalModes, OptionalActions, tcgetattr, tcsetattr};
 use std::collections::BTreeMap;
 use std::io::{BufRead as _, IsTerminal as _, Read as _, Write as _};
@@ -15,12 +16,27 @@ use std::path::PathBuf;
 /// A longer password is none.
 const LONGEST: u64 = 64 << 10;
 
-/// Proxies, and where credentials are kept.
+/// How registries are reached, and where credentials are kept.
 pub fn settings(env: &Environment<'_>) -> Settings {
     let set = |name: &str| (env.get)(name).filter(|value| !value.is_empty()).map(PathBuf::from);
     let folder = set("DOCKER_CONFIG").or_else(|| set("HOME").map(|home| home.join(".docker")));
     let logins = Logins { file: folder.map(|folder| folder.join("config.json")) };
-    Settings { proxy: ureq::Proxy::try_from_env(), logins }
+    let home = set("HOME");
+    let user = set("XDG_CONFIG_HOME").or_else(|| home.map(|home| home.join(".config")));
+    let user = user.map(|folder| folder.join("containers"));
+    let system = PathBuf::from("/etc/containers");
+    let certs = [
+        Some("/etc/docker/certs.d".into()),
+        Some(system.join("certs.d")),
+        user.as_ref().map(|user| user.join("certs.d")),
+    ];
+    Settings {
+        proxies: Proxies::of(env.get),
+        registries: Places { only: set("CONTAINERS_REGISTRIES_CONF"), user, system: Some(system) },
+        certs: certs.into_iter().flatten().collect(),
+        authorities: set("SSL_CERT_FILE"),
+        logins,
+    }
 }
 
 /// `kiln login`: tries the credential, then keeps it.

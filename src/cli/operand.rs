@@ -201,7 +201,7 @@ pub fn fetch_http(
     stop: &dyn Fn() -> bool,
 ) -> Result<http::Fetched> {
     let (secret, settings) = (|id: &str| secret_text(&request.secrets, id), &request.settings);
-    http::Fetcher { store, settings, secret: &secret, progress: &|_, _| {}, stop }.fetch(http)
+    http::Fetcher { store, settings, secret: &secret, stop }.fetch(http)
 }
 
 /// Unpacks a fetched archive into a folder of its own. The time of the newest member comes with it.

@@ -167,6 +167,7 @@ impl BuildRequest {
             }
             other => return Err(Error::unknown("network mode", other, ["default", "none", "host"])),
         };
+        let settings = super::login::settings(env);
         Ok(BuildRequest {
             color: false,
             dockerfile,
@@ -209,12 +210,12 @@ impl BuildRequest {
             network,
             limits: limits::of(args)?,
             hosts: args.add_host.iter().map(|text| host(text)).collect::<Result<_>>()?,
-            outputs: super::output::outputs(args, epoch.unwrap_or(now), &super::login::settings(env))?,
+            outputs: super::output::outputs(args, epoch.unwrap_or(now), &settings)?,
             iidfile: args.iidfile.clone(),
             metadata_file: args.metadata_file.clone(),
             quiet: args.quiet || args.progress == "quiet",
             epoch,
-            settings: super::login::settings(env),
+            settings,
         })
     }
 }

@@ -22,6 +22,8 @@ const AT_ONCE: usize = 4;
 pub(super) struct Push {
     names: Vec<Reference>,
     by_digest: bool,
+    /// The names come back with the digest as well.
+    canonical: bool,
     packing: Packing,
     settings: Settings,
 }
@@ -42,7 +44,8 @@ impl Push {
             return Err(Error::new(Kind::Usage, "there is no name to push to")
                 .hint("give a name to push to, such as `-t registry.example/team/app:1`"));
         }
-        Ok(Push { names, by_digest, packing: wanted.packing(true)?, settings: wanted.settings.clone() })
+        let canonical = wanted.flag("name-canonical", false)?;
+        Ok(Push { names, by_digest, canonical, packing: wanted.packing(true)?, settings: wanted.settings.clone() })
     }
 }
 
@@ -86,11 +89,12 @@ impl Exporter for Push {
         for (done, to) in self.names.iter().enumerate() {
             shipment.send(to, &self.names[..done], self.by_digest)?;
         }
-        let name = |to: &Reference| match self.by_digest {
-            true => format!("{}/{}@{}", to.registry, to.repository, top.0.digest()),
-            false => to.to_string(),
+        let canonical = |to: &Reference| format!("{}/{}@{}", to.registry, to.repository, top.0.digest());
+        let names = |to: &Reference| {
+            let tagged = (!self.by_digest).then(|| to.to_string());
+            tagged.into_iter().chain((self.by_digest || self.canonical).then(|| canonical(to)))
         };
-        let names = self.names.iter().map(name).collect();
+        let names = self.names.iter().flat_map(names).collect();
         Ok(Exported { descriptor: Some(top.0), names })
     }
 }

@@ -1,6 +1,7 @@
 //! Who we are to a registry: its challenge becomes the value of an `Authorization` header (RFC 9110, section 11; the
 //! token specification of distribution, and its OAuth2 form for identity tokens).
 
+use super::agents::Agents;
 use super::reference::is_local;
 use super::transport::{Answer, Ask, Body, bounded, host_of, send};
 use super::{Credential, Reference};
@@ -27,7 +28,7 @@ fn denied(name: &Reference, why: &str) -> Error {
 
 /// The value of `Authorization` that opens `access`: scopes of the token specification, with blanks between.
 pub(super) fn authorize(
-    agent: &ureq::Agent,
+    agents: &Agents,
     name: &Reference,
     access: &str,
     answer: &Answer,
@@ -43,8 +44,8 @@ pub(super) fn authorize(
             return Err(denied(name, "the registry asks for a token from nowhere"));
         }
         let token = match credential {
-            Some(Credential::Identity(identity)) => by_identity(agent, name, realm, service, access, identity)?,
-            other => by_question(agent, name, realm, service, access, other)?,
+            Some(Credential::Identity(identity)) => by_identity(agents, name, realm, service, access, identity)?,
+            other => by_question(agents, name, realm, service, access, other)?,
         };
         return Ok(format!("Bearer {token}"));
     }
@@ -68,7 +69,7 @@ fn basic(user: &str, password: &str) -> String {
 
 /// GET, with the password if there is one, else as anybody.
 fn by_question(
-    agent: &ureq::Agent,
+    agents: &Agents,
     name: &Reference,
     realm: &str,
     service: Option<&str>,
@@ -88,12 +89,12 @@ fn by_question(
     let url = format!("{realm}{}{}", if realm.contains('?') { '&' } else { '?' }, form(&fields));
     let authorization = authorization.as_deref();
     let ask = &mut Ask { method: "GET", url: &url, name, headers: &[], authorization, body: Body::None };
-    token(name, send(agent, ask)?.answer)
+    token(name, send(agents, ask)?.answer)
 }
 
 /// POST of the identity token. It stands in the body, so no redirection is followed.
 fn by_identity(
-    agent: &ureq::Agent,
+    agents: &Agents,
     name: &Reference,
     realm: &str,
     service: Option<&str>,
@@ -108,7 +109,7 @@ fn by_identity(
     let mut reader = &body[..];
     let body = Body::Stream(&mut reader, body.len() as u64);
     let ask = &mut Ask { method: "POST", url: realm, name, headers: &headers, authorization: None, body };
-    token(name, send(agent, ask)?.answer)
+    token(name, send(agents, ask)?.answer)
 }
 
 fn token(name: &Reference, mut answer: Answer) -> Result<String> {

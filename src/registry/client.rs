@@ -1,7 +1,9 @@
 //! Requests to registries: manifests by HEAD and GET, blobs by GET with resuming, and what authorizes each of them.
 //! Every answer is bounded, and what has a digest is checked against it.
 
+use super::agents::{Agents, Proxies};
 use super::auth::authorize;
+use super::config::{self, Rules, Source};
 use super::transport::{Answer, Ask, Body, TRIES, bounded, header, host_of, refused, send, wait};
 use super::{Credential, Logins, Reference};
 use crate::digest::Digest;
@@ -9,8 +11,8 @@ use crate::error::{Error, Kind, Result};
 use crate::store::Store;
 use std::collections::HashMap;
 use std::io::{Read, Write};
-use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use ureq::http::StatusCode;
 
 /// The media types of what we can read.
@@ -21,7 +23,13 @@ const ACCEPT: &str = "application/vnd.oci.image.index.v1+json, application/vnd.o
 #[derive(Clone, Debug, Default)]
 pub struct Settings {
     /// From HTTP_PROXY, HTTPS_PROXY, ALL_PROXY and NO_PROXY.
-    pub proxy: Option<ureq::Proxy>,
+    pub proxies: Proxies,
+    /// Where `registries.conf` is.
+    pub registries: config::Places,
+    /// Folders like `/etc/docker/certs.d`.
+    pub certs: Vec<PathBuf>,
+    /// SSL_CERT_FILE.
+    pub authorities: Option<PathBuf>,
     /// Who we are.
     pub logins: Logins,
 }
@@ -40,7 +48,10 @@ pub struct Manifest {
 pub struct Client(Arc<Inner>);
 
 struct Inner {
-    agent: ureq::Agent,
+    agents: Agents,
+    registries: config::Places,
+    /// Read when somebody asks for the first name.
+    rules: OnceLock<Result<Rules>>,
     logins: Logins,
     /// Values of `Authorization` by registry and access.
     known: Mutex<HashMap<(String, String), String>>,
@@ -57,27 +68,59 @@ pub struct Watch<'a> {
 impl Client {
     /// A client; no connection is made yet.
     pub fn new(settings: &Settings) -> Client {
-        let config = ureq::Agent::config_builder()
-            .http_status_as_error(false)
-            .max_redirects(0)
-            .max_redirects_will_error(false)
-            .proxy(settings.proxy.clone())
-            .user_agent(concat!("kiln/", env!("CARGO_PKG_VERSION")))
-            .timeout_connect(Some(Duration::from_secs(15)))
-            .timeout_recv_response(Some(Duration::from_secs(60)))
-            .timeout_per_read(Some(Duration::from_secs(60)))
-            .build();
-        Client(Arc::new(Inner { agent: config.into(), logins: settings.logins.clone(), known: Mutex::default() }))
+        Client(Arc::new(Inner {
+            agents: Agents::new(settings),
+            registries: settings.registries.clone(),
+            rules: OnceLock::new(),
+            logins: settings.logins.clone(),
+            known: Mutex::default(),
+        }))
+    }
+
+    fn rules(&self) -> Result<&Rules> {
+        self.0.rules.get_or_init(|| Rules::read(&self.0.registries)).as_ref().map_err(Clone::clone)
+    }
+
+    fn known(&self, source: Source) -> Reference {
+        if source.insecure {
+            self.0.agents.trust(&source.name);
+        }
+        source.name
+    }
+
+    /// Asks for a name wherever it may be: mirrors first.
+    fn anywhere<T>(&self, name: &Reference, ask: &mut dyn FnMut(&Reference) -> Result<T>) -> Result<T> {
+        let mut last = None;
+        for source in self.rules()?.sources(name)? {
+            match ask(&self.known(source)) {
+                Err(error) if error.kind() == Kind::Source => last = Some(error),
+                done => return done,
+            }
+        }
+        Err(last.unwrap_or_else(|| Error::new(Kind::Source, format!("{name}: there is nobody to ask"))))
+    }
+
+    /// The name under which something is pushed.
+    pub(super) fn target(&self, name: &Reference) -> Result<Reference> {
+        Ok(self.known(self.rules()?.target(name)?))
     }
 
     /// The digest behind a name, if the registry tells it without sending the manifest.
     pub fn head(&self, name: &Reference) -> Result<Option<Digest>> {
+        self.anywhere(name, &mut |name| self.head_at(name))
+    }
+
+    pub(super) fn head_at(&self, name: &Reference) -> Result<Option<Digest>> {
         let answer = self.ask("HEAD", name, &format!("manifests/{}", name.target()), &[("accept", ACCEPT)])?;
         Ok(header(&answer, "docker-content-digest").and_then(|digest| digest.parse().ok()))
     }
 
     /// A manifest by tag or digest.
     pub fn manifest(&self, name: &Reference) -> Result<Manifest> {
+        self.anywhere(name, &mut |name| self.manifest_at(name))
+    }
+
+    fn manifest_at(&self, name: &Reference) -> Result<Manifest> {
         let mut answer = self.ask("GET", name, &format!("manifests/{}", name.target()), &[("accept", ACCEPT)])?;
         let promised =
             name.digest.or_else(|| header(&answer, "docker-content-digest").and_then(|digest| digest.parse().ok()));
@@ -94,6 +137,12 @@ impl Client {
 
     /// Brings a blob into the store, checked. A download that breaks off is taken up where it ended.
     pub fn blob(&self, name: &Reference, digest: &Digest, size: u64, store: &Store, watch: &Watch<'_>) -> Result<()> {
+        // A blob has its digest wherever it comes from.
+        let by_digest = Reference { tag: None, digest: Some(*digest), ..name.clone() };
+        self.anywhere(&by_digest, &mut |name| self.blob_at(name, digest, size, store, watch))
+    }
+
+    fn blob_at(&self, name: &Reference, digest: &Digest, size: u64, store: &Store, watch: &Watch<'_>) -> Result<()> {
         let mut writer = store.blob()?;
         let mut failures = 0;
         while writer.size() < size || size == 0 {
@@ -161,9 +210,14 @@ impl Client {
 
     /// A question about a repository that must be answered well.
     fn ask(&self, method: &str, name: &Reference, path: &str, headers: &[(&str, &str)]) -> Result<Answer> {
-        let (url, access) = (address(name, path), format!("repository:{}:pull", name.repository));
+        let (url, access) = (self.address(name, path), format!("repository:{}:pull", name.repository));
         let answer = self.exchange(&Asked { method, url: &url, name, access: &access, headers }, Body::None)?;
         if answer.status().is_success() { Ok(answer) } else { Err(refused(name, method, answer)) }
+    }
+
+    /// Where something of a repository is.
+    pub(super) fn address(&self, name: &Reference, path: &str) -> String {
+        format!("{}://{}/v2/{}/{path}", self.0.agents.scheme(name), name.host(), name.repository)
     }
 
     /// One request, with what authorizes it. Any status comes back.
@@ -183,7 +237,7 @@ impl Client {
             };
             let authorized = authorization.as_deref();
             let ask = &mut Ask { method, url, name, headers, authorization: authorized, body: part };
-            let answered = send(&self.0.agent, ask)?;
+            let answered = send(&self.0.agents, ask)?;
             if answered.answer.status() != StatusCode::UNAUTHORIZED || !(ours && answered.home) || fresh {
                 return Ok(answered.answer);
             }
@@ -193,7 +247,7 @@ impl Client {
                 return Ok(answered.answer);
             }
             let credential = self.0.logins.get(&name.registry)?;
-            let value = authorize(&self.0.agent, name, access, &answered.answer, credential.as_ref())?;
+            let value = authorize(&self.0.agents, name, access, &answered.answer, credential.as_ref())?;
             known().insert(key.clone(), value.clone());
             authorization = Some(value);
         }
@@ -202,14 +256,15 @@ impl Client {
 
     /// Asks the registry whether it knows us, with a credential that is not written down yet.
     pub fn check(&self, name: &Reference, credential: &Credential) -> Result<()> {
-        let url = format!("{}://{}/v2/", scheme(name), name.host());
+        let name = &self.target(name)?;
+        let url = format!("{}://{}/v2/", self.0.agents.scheme(name), name.host());
         let ask = |authorization: Option<&str>| {
             let ask = &mut Ask { method: "GET", url: &url, name, headers: &[], authorization, body: Body::None };
-            send(&self.0.agent, ask)
+            send(&self.0.agents, ask)
         };
         let mut answered = ask(None)?;
         if answered.answer.status() == StatusCode::UNAUTHORIZED && answered.home {
-            let value = authorize(&self.0.agent, name, "", &answered.answer, Some(credential))?;
+            let value = authorize(&self.0.agents, name, "", &answered.answer, Some(credential))?;
             answered = ask(Some(&value))?;
         }
         if answered.answer.status().is_success() { Ok(()) } else { Err(refused(name, "GET", answered.answer)) }
@@ -225,13 +280,4 @@ pub(super) struct Asked<'a> {
     /// The scopes that a token must have.
     pub access: &'a str,
     pub headers: &'a [(&'a str, &'a str)],
-}
-
-fn scheme(name: &Reference) -> &'static str {
-    if name.is_local() { "http" } else { "https" }
-}
-
-/// Where something of a repository is.
-pub(super) fn address(name: &Reference, path: &str) -> String {
-    format!("{}://{}/v2/{}/{path}", scheme(name), name.host(), name.repository)
 }

@@ -3,7 +3,7 @@
 
 use super::Reference;
 use super::auth::escaped;
-use super::client::{Asked, Client, Watch, address};
+use super::client::{Asked, Client, Watch};
 use super::transport::{Answer, Body, TRIES, header, join, passing, refused, wait};
 use crate::digest::Digest;
 use crate::error::{Error, Kind, Result};
@@ -44,8 +44,8 @@ struct Session {
 
 impl Client {
     /// Whether the repository has a blob.
-    pub fn has_blob(&self, to: &Reference, digest: &Digest) -> Result<bool> {
-        let url = address(to, &format!("blobs/{digest}"));
+    fn has_blob(&self, to: &Reference, digest: &Digest) -> Result<bool> {
+        let url = self.address(to, &format!("blobs/{digest}"));
         let answer = self.exchange(&asked(to, "HEAD", &url, &pushing(to), &[]), Body::None)?;
         match answer.status() {
             status if status.is_success() => Ok(true),
@@ -55,19 +55,19 @@ impl Client {
     }
 
     /// Asks for a blob of another repository of the same registry. Registries may decline for any reason.
-    pub fn mount(&self, to: &Reference, digest: &Digest, from: &Reference) -> bool {
+    fn mount(&self, to: &Reference, digest: &Digest, from: &Reference) -> bool {
         if from.registry != to.registry || from.repository == to.repository {
             return false;
         }
         let way = format!("blobs/uploads/?mount={}&from={}", escaped(&digest.to_string()), escaped(&from.repository));
         let access = format!("{} repository:{}:pull", pushing(to), from.repository);
-        let url = address(to, &way);
+        let url = self.address(to, &way);
         let answer = self.exchange(&asked(to, "POST", &url, &access, &[]), Body::None);
         match answer {
             Ok(answer) if answer.status() == StatusCode::CREATED => true,
             Ok(answer) if answer.status() == StatusCode::ACCEPTED => {
                 // An upload has begun instead. It is given up: the caller may have another repository to ask.
-                if let Some(url) = header(&answer, "location").and_then(|place| join(&url, place)) {
+                if let Some(url) = place(&answer, &url) {
                     let _ = self.exchange(&asked(to, "DELETE", &url, &pushing(to), &[]), Body::None);
                 }
                 false
@@ -84,10 +84,12 @@ impl Client {
         sources: &[Reference],
         watch: &Watch<'_>,
     ) -> Result<Sent> {
+        let to = &self.target(to)?;
         if self.has_blob(to, blob.digest)? {
             return Ok(Sent::There);
         }
-        if sources.iter().any(|from| self.mount(to, blob.digest, from)) {
+        let mut sources = sources.iter().filter_map(|from| self.target(from).ok());
+        if sources.any(|from| self.mount(to, blob.digest, &from)) {
             return Ok(Sent::Mounted);
         }
         self.upload(to, blob, watch).map(|()| Sent::Uploaded)
@@ -135,7 +137,7 @@ impl Client {
     }
 
     fn begin(&self, to: &Reference) -> Result<Session> {
-        let url = address(to, "blobs/uploads/");
+        let url = self.address(to, "blobs/uploads/");
         let answer = self.exchange(&asked(to, "POST", &url, &pushing(to), &[]), Body::None)?;
         if answer.status() != StatusCode::ACCEPTED {
             return Err(refused(to, "POST", answer));
@@ -186,7 +188,8 @@ impl Client {
 
     /// Puts a manifest under the tag or digest of `to`, and makes sure that it is the one that stands there.
     pub fn push_manifest(&self, to: &Reference, media_type: &str, bytes: &[u8]) -> Result<Digest> {
-        let (digest, url) = (Digest::of(bytes), address(to, &format!("manifests/{}", to.target())));
+        let to = &self.target(to)?;
+        let (digest, url) = (Digest::of(bytes), self.address(to, &format!("manifests/{}", to.target())));
         let headers = [("content-type", media_type)];
         let answer = self.exchange(&asked(to, "PUT", &url, &pushing(to), &headers), Body::Bytes(bytes))?;
         if !answer.status().is_success() {
@@ -194,7 +197,7 @@ impl Client {
         }
         let told = match header(&answer, "docker-content-digest").map(str::parse) {
             Some(told) => told.ok(),
-            None => self.head(to)?,
+            None => self.head_at(to)?,
         };
         if told.is_some_and(|told| told != digest) {
             let message = format!("{to}: the registry has another manifest than the one with the digest {digest}");

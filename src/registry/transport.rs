@@ -2,6 +2,7 @@
 //! What authorizes a request goes to the host that the request is for, never to where that one redirects.
 
 use super::Reference;
+use super::agents::Agents;
 use crate::error::{Error, Kind, Result};
 use serde_json::Value;
 use std::io::Read;
@@ -72,13 +73,13 @@ pub(super) fn header<'a>(answer: &'a Answer, key: &str) -> Option<&'a str> {
 }
 
 /// Sends, follows, tries again.
-pub(super) fn send(agent: &ureq::Agent, ask: &mut Ask<'_>) -> Result<Answered> {
+pub(super) fn send(agents: &Agents, ask: &mut Ask<'_>) -> Result<Answered> {
     let (mut url, mut redirects, mut tries) = (ask.url.to_owned(), 0, 0);
     let home = host_of(&url);
     let once = matches!(ask.body, Body::Stream(..));
     loop {
         let at_home = host_of(&url) == home;
-        let pause = match one(agent, ask, &url, at_home)? {
+        let pause = match one(&agents.of(&url)?, ask, &url, at_home)? {
             Ok(answer) if follows(&answer, ask.method) && !once => {
                 redirects += 1;
                 url = header(&answer, "location")

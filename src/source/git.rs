@@ -142,10 +142,11 @@ impl Fetcher<'_> {
             command.env("SSH_AUTH_SOCK", agent);
         }
         // In the environment, which is ours alone, and not among the arguments, which everyone can read.
-        for (number, (key, value)) in self.settings(git).iter().enumerate() {
+        let settings = self.settings(git);
+        for (number, (key, value)) in settings.iter().enumerate() {
             command.env(format!("GIT_CONFIG_KEY_{number}"), key).env(format!("GIT_CONFIG_VALUE_{number}"), value);
         }
-        command.env("GIT_CONFIG_COUNT", self.settings(git).len().to_string());
+        command.env("GIT_CONFIG_COUNT", settings.len().to_string());
         if let Some(at) = at {
             command.current_dir(at);
         }

@@ -34,7 +34,7 @@ pub struct Fetched {
 }
 
 /// What is remembered of a URL.
-#[derive(Debug, Default, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 struct Record {
     etag: Option<String>,
     modified: Option<String>,
@@ -50,8 +50,6 @@ pub struct Fetcher<'a> {
     pub settings: &'a Settings,
     /// The user's secrets, by id: `HTTP_AUTH_TOKEN_<host>`, `HTTP_AUTH_HEADER_<host>`.
     pub secret: &'a dyn Fn(&str) -> Option<String>,
-    /// Told the bytes so far, and how many there are.
-    pub progress: &'a dyn Fn(u64, Option<u64>),
     /// Whether to give up.
     pub stop: &'a dyn Fn() -> bool,
 }
@@ -103,8 +101,7 @@ impl Fetcher<'_> {
             if let Some((_, wanted)) = wanted {
                 return Err(Failure::Final(mismatch(http, &known.digest, wanted)));
             }
-            return Ok(Record { name: known.name.clone(), digest: known.digest.clone(), ..Record::default() }
-                .with(known.etag.clone(), known.modified.clone()));
+            return Ok(known.clone());
         }
         let header = |name: &str| answer.headers().get(name).and_then(|value| value.to_str().ok()).map(str::to_owned);
         let (etag, modified) = (header("etag"), header("last-modified"));
@@ -113,7 +110,7 @@ impl Fetcher<'_> {
         if let Some(time) = modified.as_deref().and_then(http_date) {
             set_time(&folder.join(http.file_name()), time)?;
         }
-        let record = Record { name: http.file_name(), digest, ..Record::default() }.with(etag, modified);
+        let record = Record { etag, modified, digest, name: http.file_name() };
         fs::create_dir_all(place).at("make", place)?;
         fetched::publish(&folder, &place.join(&record.digest))?;
         let temporary = self.store.temp("record");
@@ -125,20 +122,10 @@ impl Fetcher<'_> {
 
     /// Asks, and asks where the answer says, without credentials for another host.
     fn follow(&self, url: &str, known: Option<&Record>) -> Result<Response<ureq::Body>, Failure> {
-        let config = ureq::Agent::config_builder()
-            .http_status_as_error(false)
-            .max_redirects(0)
-            .max_redirects_will_error(false)
-            .proxy(self.settings.proxy.clone())
-            .user_agent(concat!("kiln/", env!("CARGO_PKG_VERSION")))
-            .timeout_connect(Some(Duration::from_secs(15)))
-            .timeout_recv_response(Some(Duration::from_secs(60)))
-            .timeout_per_read(Some(Duration::from_secs(60)));
-        let agent: ureq::Agent = config.build().into();
         let credentials = self.credentials(url);
         let (mut at, first) = (url.to_owned(), origin(url));
         for _ in 0..=MOST_REDIRECTS {
-            let mut request = agent.get(&at);
+            let mut request = self.settings.agent(&at, false)?.get(&at);
             if let Some(credentials) = credentials.as_ref().filter(|_| origin(&at) == first) {
                 request = request.header("authorization", credentials);
             }
@@ -210,7 +197,6 @@ impl Fetcher<'_> {
             }
             hashes.add(&buffer[..count]);
             file.write_all(&buffer[..count]).at("write", &path)?;
-            (self.progress)(done, total);
             if (self.stop)() {
                 return Err(Failure::Final(Error::new(Kind::Interrupted, "stopped")));
             }
@@ -236,13 +222,6 @@ enum Failure {
 impl From<Error> for Failure {
     fn from(error: Error) -> Failure {
         Failure::Final(error)
-    }
-}
-
-impl Record {
-    fn with(mut self, etag: Option<String>, modified: Option<String>) -> Record {
-        (self.etag, self.modified) = (etag, modified);
-        self
     }
 }
 

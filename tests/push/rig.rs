@@ -1,5 +1,5 @@
 //! Debian's docker-registry on a port of its own, and a proxy before it that breaks what it is told to break.
-#![allow(clippy::zombie_processes)]
+#![allow(clippy::zombie_processes, dead_code)]
 
 use std::collections::HashMap;
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
@@ -23,6 +23,11 @@ pub struct Registry {
 
 impl Registry {
     pub fn start(password: bool) -> Registry {
+        Registry::start_with(password, "")
+    }
+
+    /// `tls` is added to `http:` in its configuration, such as `, tls: {...}`.
+    pub fn start_with(password: bool, tls: &str) -> Registry {
         let (dir, port) = (tempfile::tempdir().unwrap(), super::common::free_port());
         let at = |name: &str| dir.path().join(name).display().to_string();
         std::fs::write(at("htpasswd"), format!("{USER}:{HASH}\n")).unwrap();
@@ -33,7 +38,7 @@ impl Registry {
         };
         let config = format!(
             "version: 0.1\nlog: {{accesslog: {{disabled: false}}, level: error}}\n\
-             storage: {{filesystem: {{rootdirectory: {}}}}}\nhttp: {{addr: '127.0.0.1:{port}'}}\n{auth}",
+             storage: {{filesystem: {{rootdirectory: {}}}}}\nhttp: {{addr: '127.0.0.1:{port}'{tls}}}\n{auth}",
             at("data")
         );
         std::fs::write(at("config.yml"), config).unwrap();
@@ -144,21 +149,28 @@ struct State {
     log: Mutex<String>,
     /// Where uploads go on that were kept.
     moved: Mutex<HashMap<String, String>>,
-    /// Nothing goes through without TOKEN.
-    guarded: bool,
+    /// Nothing goes through without TOKEN and its number, which is good for so many requests.
+    guarded: Option<usize>,
+    /// For how many requests each token is still good, by its number.
+    tokens: Mutex<Vec<usize>>,
 }
 
 impl Proxy {
     pub fn start(registry: &Registry, faults: Vec<Fault>) -> Proxy {
-        Proxy::serve(registry, faults, false)
+        Proxy::serve(registry, faults, None)
     }
 
     /// One that asks for a token, which it gives to USER and to IDENTITY.
     pub fn guarded(registry: &Registry) -> Proxy {
-        Proxy::serve(registry, Vec::new(), true)
+        Proxy::serve(registry, Vec::new(), Some(usize::MAX))
     }
 
-    fn serve(registry: &Registry, faults: Vec<Fault>, guarded: bool) -> Proxy {
+    /// The same, but each of its tokens is good for so many requests.
+    pub fn forgetful(registry: &Registry, uses: usize) -> Proxy {
+        Proxy::serve(registry, Vec::new(), Some(uses))
+    }
+
+    fn serve(registry: &Registry, faults: Vec<Fault>, guarded: Option<usize>) -> Proxy {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let port = listener.local_addr().unwrap().port();
         let state = State {
@@ -168,6 +180,7 @@ impl Proxy {
             log: Mutex::default(),
             moved: Mutex::default(),
             guarded,
+            tokens: Mutex::default(),
         };
         let state = Arc::new(state);
         let shared = Arc::clone(&state);
@@ -228,7 +241,7 @@ fn answer(state: &State, mut client: TcpStream) -> Option<()> {
         client.write_all(text.as_bytes()).ok()
     };
     let authorization = headers.get("authorization").map(String::as_str).unwrap_or_default();
-    if state.guarded && path.starts_with("/token") {
+    if let (Some(uses), true) = (state.guarded, path.starts_with("/token")) {
         let mut body = vec![0; length];
         reader.read_exact(&mut body).ok()?;
         let body = String::from_utf8(body).unwrap();
@@ -237,12 +250,23 @@ fn answer(state: &State, mut client: TcpStream) -> Option<()> {
             if method == "POST" { body.contains(&format!("refresh_token={IDENTITY}")) } else { authorization == basic };
         let field = if method == "POST" { "access_token" } else { "token" };
         return match well {
-            true => reply("200 OK", "", &format!("{{\"{field}\": \"{TOKEN}\"}}")),
+            true => {
+                let mut tokens = state.tokens.lock().unwrap();
+                tokens.push(uses);
+                reply("200 OK", "", &format!("{{\"{field}\": \"{TOKEN}-{}\"}}", tokens.len() - 1))
+            }
             false => reply("401 Unauthorized", "", "{}"),
         };
     }
-    if matches!(fault, Some(What::Status(_) | What::Redirect(_))) || state.guarded {
-        let denied = state.guarded && authorization != format!("Bearer {TOKEN}");
+    if matches!(fault, Some(What::Status(_) | What::Redirect(_))) || state.guarded.is_some() {
+        let denied = state.guarded.is_some() && {
+            let number =
+                authorization.strip_prefix(&format!("Bearer {TOKEN}-")).and_then(|text| text.parse::<usize>().ok());
+            let mut tokens = state.tokens.lock().unwrap();
+            let left = number.and_then(|number| tokens.get_mut(number)).filter(|left| **left > 0);
+            let well = left.map(|left| *left -= 1).is_some();
+            !well
+        };
         if denied || fault.is_some() {
             std::io::copy(&mut (&mut reader).take(length as u64), &mut std::io::sink()).ok()?;
         }
