@@ -47,6 +47,10 @@ const MOST_AT_A_PLACE: usize = 4;
 const MOST_DIFFERENCES: usize = 100;
 /// Dockerfiles that one which was never built here is compared with.
 const MOST_STRANGERS: usize = 4;
+/// Dockerfiles whose accounts stay, lists of files that stay, and what these may take in bytes.
+const MOST_PLACES: usize = 256;
+const MOST_LISTS: usize = 512;
+const LISTS_BYTES: u64 = 64 << 20;
 /// A file larger than this is none of ours.
 const LARGEST: u64 = 64 << 20;
 
@@ -85,6 +89,9 @@ pub fn folder(root: &Path) -> PathBuf {
 pub fn names(wanted: &str, name: &str, stage: &str) -> bool {
     let Some((number, text)) = name.strip_prefix('[').and_then(|rest| rest.split_once("] ")) else { return false };
     let wanted = wanted.trim();
+    if wanted.is_empty() || number == "internal" {
+        return false;
+    }
     let bare = wanted.trim_start_matches('[').trim_end_matches(']');
     let same = |one: &str| one.split_whitespace().eq(bare.split_whitespace());
     let fraction = number.split_whitespace().last().unwrap_or("");
@@ -204,14 +211,17 @@ impl Explainer {
         if let Ok(bytes) = serde_json::to_vec(&Earlier { accounts, strangers: false }) {
             write(&self.store, &self.path, &bytes);
         }
+        let folder = folder(self.store.root());
+        trim(&folder.join("steps"), MOST_PLACES, LARGEST);
+        trim(&folder.join("files"), MOST_LISTS, LISTS_BYTES);
     }
 
     fn load(&self) -> Earlier {
         if let Some(earlier) = read::<Earlier>(&self.path) {
             return earlier;
         }
-        let paths = newest(&self.path.with_file_name(""), MOST_STRANGERS);
-        let accounts = paths.iter().filter_map(|path| read::<Earlier>(path)).flat_map(|earlier| earlier.accounts);
+        let paths = newest(&self.path.with_file_name("")).into_iter().take(MOST_STRANGERS);
+        let accounts = paths.filter_map(|(path, _)| read::<Earlier>(&path)).flat_map(|earlier| earlier.accounts);
         Earlier { accounts: accounts.take(MOST_ACCOUNTS).collect(), strangers: true }
     }
 
@@ -402,13 +412,28 @@ fn parts(old: &str, new: &str, between: &str) -> (String, String) {
     }
 }
 
-/// The newest files of a folder.
-fn newest(folder: &Path, most: usize) -> Vec<PathBuf> {
+/// The files of a folder with their sizes, the newest first.
+fn newest(folder: &Path) -> Vec<(PathBuf, u64)> {
     let entries = fs::read_dir(folder).into_iter().flatten().flatten();
-    let mut all: Vec<_> =
-        entries.filter_map(|entry| Some((entry.metadata().ok()?.modified().ok()?, entry.path()))).collect();
+    let known = |entry: fs::DirEntry| {
+        let metadata = entry.metadata().ok()?;
+        Some((metadata.modified().ok()?, entry.path(), metadata.len()))
+    };
+    let mut all: Vec<_> = entries.filter_map(known).collect();
     all.sort_by(|one, two| two.cmp(one));
-    all.into_iter().take(most).map(|(_, path)| path).collect()
+    all.into_iter().map(|(_, path, size)| (path, size)).collect()
+}
+
+/// Removes the oldest files of a folder.
+fn trim(folder: &Path, most: usize, bytes: u64) {
+    let mut sum = 0;
+    for (at, (path, size)) in newest(folder).into_iter().enumerate() {
+        sum += size;
+        if at >= most || sum > bytes {
+            // Another build may have been faster.
+            let _ = fs::remove_file(path);
+        }
+    }
 }
 
 fn read<T: serde::de::DeserializeOwned>(path: &Path) -> Option<T> {
@@ -435,4 +460,40 @@ fn write(store: &Store, path: &Path, bytes: &[u8]) {
 /// Milliseconds since 1970.
 fn now() -> i64 {
     i64::try_from(since_1970().as_millis()).unwrap_or(i64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::time::{Duration, SystemTime};
+
+    #[test]
+    fn the_oldest_goes_when_there_is_too_much() {
+        let dir = tempfile::tempdir().expect("a folder");
+        let names = || newest(dir.path()).len();
+        for (age, name) in ["a", "b", "c", "d"].iter().enumerate() {
+            let path = dir.path().join(name);
+            fs::write(&path, vec![0; 100]).expect("written");
+            let time = SystemTime::now() - Duration::from_secs(60 * age as u64);
+            File::open(&path).and_then(|file| file.set_modified(time)).expect("a time");
+        }
+        trim(dir.path(), 4, 400);
+        assert_eq!(names(), 4);
+        trim(dir.path(), 3, 400);
+        trim(dir.path(), 3, 299);
+        assert_eq!(names(), 2);
+        assert!(dir.path().join("a").exists() && !dir.path().join("c").exists());
+    }
+
+    #[test]
+    fn steps_are_named_as_they_are_shown() {
+        let name = "[linux/arm64 build  3/14] RUN make all";
+        for wanted in ["build", "BUILD", "3/14", "linux/arm64 build 3/14", "[linux/arm64 build 3/14]", "make", name] {
+            assert!(names(wanted, name, "build"), "{wanted}");
+        }
+        for wanted in ["", " ", "4/14", "other", "RUN  make"] {
+            assert!(!names(wanted, name, "build"), "{wanted}");
+        }
+        assert!(!names("load", "[internal] load metadata for x", ""), "no step of the Dockerfile");
+    }
 }
