@@ -51,14 +51,14 @@ fn s25_s26_secrets_are_found_nowhere() {
     listener.set_nonblocking(true).unwrap();
     // The step holds its secrets until the answer comes.
     let lines = format!(
-        "RUN --mount=type=secret,id=f --mount=type=secret,id=e,env=TOKEN grep -q canary-file /run/secrets/f && test -n \"$TOKEN\" && echo cores $(ulimit -c) && wget -q -O- http://127.0.0.1:{}/\n\
+        "RUN --network=host --mount=type=secret,id=f --mount=type=secret,id=e,env=TOKEN grep -q canary-file /run/secrets/f && test -n \"$TOKEN\" && echo cores $(ulimit -c) && wget -q -O- http://127.0.0.1:{}/\n\
          RUN cat /proc/*/environ /proc/*/cmdline 2>/dev/null | tr '\\0' '\\n' | grep 'canar[y]' || echo nothing-$((1+1)); ls /run/secrets || echo nothing-$((1+1))",
         listener.local_addr().unwrap().port()
     );
     space.write("app/Dockerfile", &format!("FROM {}/busybox\n{lines}\n", registry().0));
     let (log, plain) = (space.path("log"), space.path("plain.tar"));
     let output = format!("type=oci,compression=uncompressed,dest={}", plain.display());
-    let secrets = ["--secret", "id=f,src=s", "--secret", "id=e,env=CANARY"];
+    let secrets = ["--secret", "id=f,src=s", "--secret", "id=e,env=CANARY", "--allow=network.host"];
     let build = |progress: &str| {
         let mut command =
             space.kiln(&[&["build", progress, "-t", "x", "-o", &output], &secrets[..], &["app"]].concat());

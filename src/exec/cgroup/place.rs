@@ -209,9 +209,7 @@ fn candidates(mounted: &Mounted, own: &str, parent: Option<&str>) -> Vec<PathBuf
             std::path::Component::Normal(name) => Some(name),
             _ => None,
         });
-        let folder = names.fold(mounted.at.clone(), |folder, name| folder.join(name));
-        let _ = fs::create_dir_all(&folder);
-        return vec![folder];
+        return vec![names.fold(mounted.at.clone(), |folder, name| folder.join(name))];
     }
     let ours = own.lines().find_map(|line| {
         let mut fields = line.splitn(3, ':').skip(1);
@@ -233,6 +231,8 @@ fn candidates(mounted: &Mounted, own: &str, parent: Option<&str>) -> Vec<PathBuf
 }
 
 fn trial(folder: &Path) -> Result<PathBuf, String> {
+    // What --cgroup-parent names need not be there yet; all else is.
+    let _ = fs::create_dir_all(folder);
     let name = folder.join(format!("kiln-{}-{TRIAL}", std::process::id()));
     fs::create_dir(&name).map_err(|cause| format!("cannot make a control group in {}: {cause}", folder.display()))?;
     Ok(name)
