@@ -2,7 +2,7 @@
 
 use crate::engine::{Cache, Engine, Found, Role, Shelf};
 use crate::graph::{Graph, VertexId};
-use crate::key::{Describe, Key, key_of};
+use crate::key::{Describe, Key, Manifest, key_of, print_of};
 use crate::solve::{Failure, Task};
 use std::collections::{BTreeSet, HashMap};
 
@@ -34,6 +34,8 @@ struct Known<E: Engine> {
     state: State<E>,
     role: Role,
     written: Option<Key>,
+    /// What it reads of its open inputs.
+    part: Option<Key>,
     fresh: bool,
     tainted: bool,
     waited: bool,
@@ -63,6 +65,7 @@ impl<E: Engine> Demand<E> {
         for &target in task.targets {
             demand.vertices[target.index()].state = State::Wanted;
         }
+        cache.expect(&demand.askable());
         for id in task.graph.iter().map(|(id, _)| id).collect::<Vec<_>>().into_iter().rev() {
             if matches!(demand.vertices[id.index()].state, State::Wanted) {
                 demand.ask(task.graph, engine, cache, id);
@@ -89,6 +92,7 @@ impl<E: Engine> Demand<E> {
             state: State::Unwanted,
             role,
             written: None,
+            part: None,
             fresh: reached && work && (task.fresh)(id),
             tainted: reached && work && inputs().any(|input| input.fresh || input.tainted),
             waited: false,
@@ -105,30 +109,41 @@ impl<E: Engine> Demand<E> {
             } else {
                 None
             };
-            let key = self.written_key(task.graph, engine, id, part);
+            let key = key_of(|to| self.describe(task.graph, engine, id, part, to));
+            known.part = part;
             known.written = Some(key);
             known.equal = Some(*seen.entry(key).or_insert(id)).filter(|&first| first != id);
         }
         Ok(known)
     }
 
-    fn written_key(&self, graph: &Graph<E::Op>, engine: &E, id: VertexId, part: Option<Key>) -> Key {
+    /// What a written key is made of.
+    fn describe(&self, graph: &Graph<E::Op>, engine: &E, id: VertexId, part: Option<Key>, to: &mut dyn Manifest) {
         let vertex = graph.get(id);
-        key_of(|to| {
-            vertex.op.describe(to);
-            to.open("inputs");
-            for (at, input) in vertex.inputs.iter().enumerate() {
-                let known = &self.vertices[input.index()];
-                match known.role {
-                    _ if !engine.reads(&vertex.op, at) => to.text("below", ""),
-                    Role::Work => to.text("written", &known.written.map(|key| key.to_string()).unwrap_or_default()),
-                    Role::Pinned => to.key("pinned", &key_of(|to| graph.get(*input).op.describe(to))),
-                    Role::Open => to.text("open", ""),
-                }
+        vertex.op.describe(to);
+        to.open("inputs");
+        for (at, input) in vertex.inputs.iter().enumerate() {
+            let known = &self.vertices[input.index()];
+            match known.role {
+                _ if !engine.reads(&vertex.op, at) => to.text("below", ""),
+                Role::Work => to.text("written", &known.written.map(|key| key.to_string()).unwrap_or_default()),
+                Role::Pinned => to.key("pinned", &key_of(|to| graph.get(*input).op.describe(to))),
+                Role::Open => to.text("open", ""),
             }
-            to.close();
-            to.text("part", &part.map(|key| key.to_string()).unwrap_or_default());
-        })
+        }
+        to.close();
+        to.text("part", &part.map(|key| key.to_string()).unwrap_or_default());
+    }
+
+    /// The written keys that may be asked for, those nearest to the targets first.
+    fn askable(&self) -> Vec<Key> {
+        let asked = self.vertices.iter().rev().filter(|known| !known.fresh && !known.tainted && known.equal.is_none());
+        asked.filter_map(|known| known.written).collect()
+    }
+
+    /// The description behind the written key of a vertex, printed.
+    pub(crate) fn printed(&self, graph: &Graph<E::Op>, engine: &E, id: VertexId) -> String {
+        print_of(|to| self.describe(graph, engine, id, self.vertices[id.index()].part, to))
     }
 
     /// A wanted vertex: found, equal to another, or in need of its inputs.

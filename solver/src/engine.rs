@@ -103,9 +103,13 @@ pub trait Cache<Output>: Sync {
     /// What is kept so that nobody else runs the same step.
     type Lock: Send;
 
+    /// These written keys may be asked for soon, in about this order: a cache that answers slowly can begin to look.
+    fn expect(&self, keys: &[Key]) {
+        let _ = keys;
+    }
     /// The records under a key, the newest first.
     fn get(&self, shelf: Shelf, key: &Key) -> Vec<Output>;
-    /// Adds a record; `description` is what the key was made of, printed.
+    /// Adds a record; `description` is what the key was made of, printed: [`crate::key::key_of_text`] makes the key of it.
     fn put(&self, shelf: Shelf, key: &Key, output: &Output, description: &str);
     /// Takes the lock of a key over all processes, or says who has it.
     fn try_lock(&self, key: &Key) -> Result<Self::Lock, String>;

@@ -3,6 +3,8 @@
 //!
 //! Every field is framed by its kind, the length of its name and the length of its value, so two descriptions
 //! can only be equal if they hold the same fields in the same order. `KEY_VERSION` stands first in every key.
+//!
+//! What was printed can be read again ([`key_of_text`]): a record that keeps its description proves which key it has.
 
 use sha2::{Digest as _, Sha256};
 use std::fmt;
@@ -117,10 +119,10 @@ impl Printer {
 
 impl Manifest for Printer {
     fn bytes(&mut self, name: &'static str, value: &[u8]) {
-        let value = String::from_utf8_lossy(value);
+        let value = quoted(value);
         match name {
-            "" => self.line(format_args!("{value:?}")),
-            name => self.line(format_args!("{name}: {value:?}")),
+            "" => self.line(format_args!("{value}")),
+            name => self.line(format_args!("{name}: {value}")),
         }
     }
     fn open(&mut self, name: &'static str) {
@@ -130,6 +132,77 @@ impl Manifest for Printer {
     fn close(&mut self) {
         self.depth -= 1;
     }
+}
+
+/// A value between quotes, in one line: text as Rust writes it, any other byte as `\xNN`.
+fn quoted(value: &[u8]) -> String {
+    let mut out = String::from("\"");
+    for chunk in value.utf8_chunks() {
+        let text = format!("{:?}", chunk.valid());
+        out.push_str(&text[1..text.len() - 1]);
+        out.extend(chunk.invalid().iter().map(|byte| format!("\\x{byte:02x}")));
+    }
+    out.push('"');
+    out
+}
+
+/// The opposite of [`quoted`]; none if nothing is written so.
+fn unquoted(text: &str) -> Option<Vec<u8>> {
+    let mut rest = text.strip_prefix('"')?.strip_suffix('"')?.chars();
+    let (mut out, mut buffer) = (Vec::new(), [0; 4]);
+    while let Some(c) = rest.next() {
+        let c = match c {
+            '\\' => match rest.next()? {
+                'n' => '\n',
+                'r' => '\r',
+                't' => '\t',
+                '0' => '\0',
+                'x' => {
+                    let digits = [rest.next()?, rest.next()?].iter().collect::<String>();
+                    out.push(u8::from_str_radix(&digits, 16).ok()?);
+                    continue;
+                }
+                'u' => {
+                    let digits: String = rest.by_ref().skip(1).take_while(|c| *c != '}').take(8).collect();
+                    char::from_u32(u32::from_str_radix(&digits, 16).ok()?)?
+                }
+                c @ ('\\' | '"' | '\'') => c,
+                _ => return None,
+            },
+            c => c,
+        };
+        out.extend(c.encode_utf8(&mut buffer).as_bytes());
+    }
+    Some(out)
+}
+
+/// The key of what [`print_of`] printed; none if it printed nothing like this.
+pub fn key_of_text(text: &str) -> Option<Key> {
+    let mut hasher = Hasher(Sha256::new());
+    hasher.number("key version", u64::from(KEY_VERSION));
+    let mut depth = 0;
+    for line in text.lines() {
+        let field = line.trim_start_matches(' ');
+        let indent = line.len() - field.len();
+        if indent % 2 != 0 || indent / 2 > depth {
+            return None;
+        }
+        (indent / 2..depth).for_each(|_| hasher.close());
+        depth = indent / 2;
+        let (name, value) = match field.strip_suffix(':').filter(|_| !field.ends_with('"')) {
+            Some(group) => {
+                hasher.frame(b'(', group.as_bytes());
+                depth += 1;
+                continue;
+            }
+            None if field.starts_with('"') => ("", field),
+            None => field.split_once(": ")?,
+        };
+        hasher.frame(b'n', name.as_bytes());
+        hasher.frame(b'v', &unquoted(value)?);
+    }
+    (0..depth).for_each(|_| hasher.close());
+    Some(Key(hasher.0.finalize().into()))
 }
 
 #[cfg(test)]
@@ -162,6 +235,32 @@ mod tests {
             m.flag("f", true);
         });
         assert_eq!(printed, "a: \"x\\ny\"\nlist:\n  n: \"3\"\nf: \"yes\"\n");
+    }
+
+    #[test]
+    fn what_was_printed_proves_its_key() {
+        let walk = |m: &mut dyn Manifest| {
+            m.text("a", "x\ny \"q\" \\ 'é\u{301}\u{7f}\0:");
+            m.bytes("raw", b"\xff\xfe\\xff");
+            m.open("empty");
+            m.close();
+            m.open("list:");
+            m.texts("inner", &["".to_owned(), "one: \"two\"".to_owned()]);
+            m.open("");
+            m.flag("f", true);
+            m.close();
+            m.close();
+            m.number("last", 3);
+        };
+        let text = print_of(walk);
+        assert_eq!(key_of_text(&text), Some(key_of(walk)), "{text}");
+        for other in [text.replace("yes", "no"), text.replace("last", "lost"), text.replace("  f", "f")] {
+            assert_ne!(key_of_text(&other), Some(key_of(walk)));
+        }
+        for nonsense in ["no quotes: here", "   three: \"\"", "a: \"\\q\"", "a: \"\\x4", "a"] {
+            assert_eq!(key_of_text(nonsense), None, "{nonsense}");
+        }
+        assert_eq!(key_of_text(""), Some(key_of(|_| ())));
     }
 
     #[test]

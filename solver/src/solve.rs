@@ -207,10 +207,11 @@ impl<E: Engine, C: Cache<E::Output>> Solver<'_, E, C> {
     {
         let inputs = demand.inputs(self.task.graph, id);
         let (fresh, written, tainted) = (demand.is_fresh(id), demand.written(id), demand.is_tainted(id));
+        let printed = written.map(|_| demand.printed(self.task.graph, self.engine, id)).unwrap_or_default();
         Box::new(move || {
             let step = Step { graph: self.task.graph, id, inputs: &inputs, fresh, written };
             let began = Mutex::new(None);
-            let result = self.solve_step(&step, tainted, &began);
+            let result = self.solve_step(&step, printed, tainted, &began);
             drop(lock);
             let began = began.into_inner().unwrap_or(None);
             // The owner only stops listening when the build is over.
@@ -222,6 +223,7 @@ impl<E: Engine, C: Cache<E::Output>> Solver<'_, E, C> {
     fn solve_step(
         &self,
         step: &Step<'_, E>,
+        printed: String,
         tainted: bool,
         began: &Mutex<Option<Instant>>,
     ) -> Result<Solved<E>, E::Error> {
@@ -246,7 +248,7 @@ impl<E: Engine, C: Cache<E::Output>> Solver<'_, E, C> {
             && let Some(found) = self.find(Shelf::Settled, key)
         {
             let output = self.engine.reuse(step, &found, Found::Settled);
-            self.cache.put(Shelf::Written, &written, &output, &self.printed(step.id));
+            self.cache.put(Shelf::Written, &written, &output, &printed);
             return cached(output);
         }
         if let Ok(mut began) = began.lock() {
@@ -255,12 +257,12 @@ impl<E: Engine, C: Cache<E::Output>> Solver<'_, E, C> {
         self.observer.event(SystemTime::now(), &Event::Begin { step: self.step(step.id), name: name() });
         let mut output = self.engine.run(step)?;
         if known {
-            let same = self.same(step.id, &output)?;
+            let (same, _) = self.same(step.id, &output)?;
             if let Some(found) = self.find(Shelf::Same, &same) {
                 output = self.engine.reuse(step, &found, Found::Same);
             }
         }
-        self.cache.put(Shelf::Written, &written, &output, &self.printed(step.id));
+        self.cache.put(Shelf::Written, &written, &output, &printed);
         Ok(Solved { output, unsettled: true })
     }
 
@@ -280,10 +282,11 @@ impl<E: Engine, C: Cache<E::Output>> Solver<'_, E, C> {
         Box::new(move || {
             let step = Step { graph: self.task.graph, id, inputs: &inputs, fresh, written };
             // A record that can't be made is a miss of a later build, not a failure of this one.
-            if let (Ok((settled, printed)), Ok(same)) = (self.settled(&step), self.same(id, &output)) {
-                self.cache.put(Shelf::Same, &same, &output, "");
-                self.cache.put(Shelf::Settled, &settled, &output, &printed);
-                self.cache.put(Shelf::Described, &self.described(id), &output, "");
+            if let (Ok((settled, content)), Ok((same, result))) = (self.settled(&step), self.same(id, &output)) {
+                self.cache.put(Shelf::Same, &same, &output, &result);
+                self.cache.put(Shelf::Settled, &settled, &output, &content);
+                let op = print_of(|to| self.task.graph.get(id).op.describe(to));
+                self.cache.put(Shelf::Described, &self.described(id), &output, &op);
             }
             let _ = sender.send(Message::Settled);
         })
@@ -306,10 +309,6 @@ impl<E: Engine, C: Cache<E::Output>> Solver<'_, E, C> {
         key_of(|to| self.task.graph.get(id).op.describe(to))
     }
 
-    fn printed(&self, id: VertexId) -> String {
-        print_of(|to| self.task.graph.get(id).op.describe(to))
-    }
-
     fn settled(&self, step: &Step<'_, E>) -> Result<(Key, String), E::Error> {
         let mut failed = None;
         let mut walk = |to: &mut dyn crate::key::Manifest| {
@@ -325,12 +324,13 @@ impl<E: Engine, C: Cache<E::Output>> Solver<'_, E, C> {
         failed.map_or(Ok((key, printed)), Err)
     }
 
-    fn same(&self, id: VertexId, output: &E::Output) -> Result<Key, E::Error> {
+    fn same(&self, id: VertexId, output: &E::Output) -> Result<(Key, String), E::Error> {
         let content = self.engine.content(output)?;
-        Ok(key_of(|to| {
+        let walk = |to: &mut dyn crate::key::Manifest| {
             self.task.graph.get(id).op.describe(to);
             to.key("result", &content);
-        }))
+        };
+        Ok((key_of(walk), print_of(walk)))
     }
 
     fn step(&self, id: VertexId) -> StepId {

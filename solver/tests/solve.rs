@@ -387,3 +387,44 @@ fn ten_thousand_steps_in_a_row() {
     assert_eq!(bench.solve(last).unwrap(), "base");
     assert_eq!(bench.toys.ran(), "");
 }
+
+/// A cache that keeps nothing and writes down what it is told.
+#[derive(Default)]
+struct Listener {
+    heard: Mutex<Vec<String>>,
+    descriptions: Mutex<Vec<(Key, String)>>,
+}
+
+impl Cache<Output> for Listener {
+    type Lock = ();
+    fn expect(&self, keys: &[Key]) {
+        self.heard.lock().unwrap().push(format!("expect {}", keys.len()));
+    }
+    fn get(&self, shelf: Shelf, _: &Key) -> Vec<Output> {
+        self.heard.lock().unwrap().push(format!("get {shelf:?}"));
+        // Every description is known, so that settled keys are asked for too.
+        if shelf == Shelf::Described { vec![Vec::new()] } else { Vec::new() }
+    }
+    fn put(&self, _: Shelf, key: &Key, _: &Output, description: &str) {
+        self.descriptions.lock().unwrap().push((*key, description.to_owned()));
+    }
+    fn try_lock(&self, _: &Key) -> Result<(), String> {
+        Ok(())
+    }
+}
+
+#[test]
+fn a_cache_hears_what_will_be_asked_and_each_record_proves_its_key() {
+    let (bench, last) = chain();
+    let cache = Listener::default();
+    let task = Task { graph: &bench.graph, targets: &[last], fresh: &|_| false, jobs: 2, first_step: 0 };
+    solve(&task, &bench.toys, &cache, &Log::default()).unwrap();
+    let heard = cache.heard.into_inner().unwrap();
+    assert_eq!(heard[0], "expect 3");
+    assert!(heard.iter().skip(1).all(|line| line.starts_with("get ")), "{heard:?}");
+    let descriptions = cache.descriptions.into_inner().unwrap();
+    assert_eq!(descriptions.len(), 12, "four shelves for each of three steps");
+    for (key, description) in descriptions {
+        assert_eq!(key::key_of_text(&description), Some(key), "{description}");
+    }
+}
