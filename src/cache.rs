@@ -11,6 +11,7 @@
 //! name and renamed. Two builds that add to the same key at once may lose one of the two records: a miss later.
 //! The time of a record's file is that of its last use, give or take ten minutes. GC rule: a record lives while the collector's policy says so (see `gc`); a layer lives while a record names it.
 
+use crate::digest::Digest;
 use crate::layer::LayerId;
 use crate::layer::rootfs::Rootfs;
 use crate::store::Store;
@@ -62,6 +63,18 @@ pub fn folder(root: &Path) -> PathBuf {
     root.join(format!("cache-v{CACHE_VERSION}"))
 }
 
+/// Where it is remembered from where a blob comes: the name of an image or repository, or a layout.
+pub fn origin(root: &Path, blob: &Digest) -> PathBuf {
+    folder(root).join("origins").join(blob.hex())
+}
+
+/// Writes a small file that may be lost.
+pub fn remember(store: &Store, path: &Path, bytes: &[u8]) {
+    let temp = store.temp("memory");
+    let _ = path.parent().map(fs::create_dir_all);
+    let _ = fs::write(&temp, bytes).and_then(|()| fs::rename(&temp, path));
+}
+
 impl LocalCache {
     /// The cache beside a store. Nothing is made before it is needed.
     pub fn new(store: &Store) -> LocalCache {
@@ -89,6 +102,13 @@ impl LocalCache {
             let _ = file.set_modified(SystemTime::now());
         }
         serde_json::from_slice(&bytes).ok()
+    }
+
+    /// The newest record under a key that is good, with what the key was made of.
+    pub fn described(&self, shelf: Shelf, key: &Key, good: &dyn Fn(&Rootfs) -> bool) -> Option<(Rootfs, String)> {
+        let records = self.read(&self.path(shelf, key))?.records.into_iter();
+        let mut records = records.map(|record| (Rootfs { layers: record.layers }, record.description));
+        records.find(|(rootfs, _)| good(rootfs))
     }
 
     fn write(&self, path: &Path, file: &RecordFile) -> std::io::Result<()> {

@@ -3,6 +3,7 @@
 
 pub mod args;
 pub mod explain;
+pub mod caches;
 pub mod failure;
 mod limits;
 pub mod login;

@@ -10,6 +10,7 @@
 //! | mkdir | | content of its rootfs | `copy` |
 
 pub mod agent;
+mod bring;
 mod caches;
 mod device;
 mod identity;
@@ -30,6 +31,7 @@ use crate::layer::rootfs::Rootfs;
 use crate::layer::tree::Time;
 use crate::layer::view::View;
 use crate::layer::{LayerId, Layers};
+use crate::remote::Caches;
 use crate::source::context::Context;
 use crate::source::image::{Images, Pinned};
 use crate::store::Store;
@@ -50,6 +52,8 @@ pub struct Machine {
     pub layers: Layers,
     /// Brings base images.
     pub images: Images,
+    /// Brings layers of other machines.
+    pub remote: Arc<Caches>,
     /// The directories of the user, by name.
     pub contexts: Mutex<BTreeMap<String, Context>>,
     /// The values of `--secret`, by id.
@@ -170,32 +174,6 @@ impl Machine {
             }
             None => Err(Error::new(Kind::Source, format!("image {digest} was never resolved"))),
         }
-    }
-
-    /// Brings the blobs that are missing to read these layers. Ask before `tree`, `dir` or `open` of a base.
-    pub fn fetch(&self, layers: &[LayerId], step: u32) -> Result<()> {
-        let missing: Vec<_> = layers.iter().filter_map(|id| self.layers.needs_blob(id)).collect();
-        self.fetch_blobs(&missing, step)
-    }
-
-    /// Brings the blobs that an export of these images must contain.
-    pub fn fetch_all(&self, images: &[crate::image::Image], step: u32) -> Result<()> {
-        let mut missing: Vec<_> =
-            images.iter().flat_map(|image| &image.layers).filter_map(|id| self.layers.missing_blob(id)).collect();
-        missing.sort_by_key(|blob| blob.digest);
-        missing.dedup();
-        self.fetch_blobs(&missing, step)
-    }
-
-    fn fetch_blobs(&self, missing: &[crate::layer::BaseBlob], step: u32) -> Result<()> {
-        if missing.is_empty() {
-            return Ok(());
-        }
-        let progress = |what: &str, done: u64, total: u64| {
-            let (step, what, total) = (solver::StepId(step), what.to_owned(), Some(total));
-            self.observer.event(SystemTime::now(), &solver::Event::Transfer { step, what, done, total });
-        };
-        self.images.fetch(missing, &progress, &|| self.stop.is_stopped())
     }
 
     /// A rootfs to look things up in.

@@ -22,6 +22,9 @@ pub enum Kind {
     Export,
     /// The store is damaged or can't be used: exit code 3.
     Store,
+    /// What a cache promised is not there or not what it promised: the build goes on without it. Exit code 3 if it never
+    /// comes to an end that way.
+    Lost,
     /// The system refuses something that kiln needs: exit code 4.
     System,
     /// A step that `--fail-on-miss` names was not cached: exit code 5.
@@ -36,7 +39,7 @@ impl Kind {
         match self {
             Kind::Dockerfile | Kind::Step | Kind::Source | Kind::Export => 1,
             Kind::Usage => 2,
-            Kind::Store => 3,
+            Kind::Store | Kind::Lost => 3,
             Kind::System => 4,
             Kind::Missed => 5,
             Kind::Interrupted => 130,

@@ -203,6 +203,7 @@ pub struct Stop(Arc<Running>);
 #[derive(Debug, Default)]
 struct Running {
     stopped: AtomicBool,
+    interrupted: AtomicBool,
     next: AtomicU64,
     processes: Mutex<HashMap<u64, Arc<OwnedFd>>>,
 }
@@ -215,6 +216,22 @@ impl Stop {
             // The first process of a pid namespace takes all others with it.
             let _ = pidfd_send_signal(process.as_fd(), Signal::KILL);
         }
+    }
+
+    /// Stops for good: the user wishes so.
+    pub fn interrupt(&self) {
+        self.0.interrupted.store(true, Ordering::SeqCst);
+        self.stop();
+    }
+
+    /// Lets things begin again that were stopped for a reason that is gone; false if the user wished the end.
+    pub fn go_on(&self) -> bool {
+        self.0.stopped.store(false, Ordering::SeqCst);
+        let interrupted = self.0.interrupted.load(Ordering::SeqCst);
+        if interrupted {
+            self.stop();
+        }
+        !interrupted
     }
 
     /// Whether it was called.

@@ -9,6 +9,7 @@
 //!   dir-<flavour>/    unpacked and mountable; `root` with trusted.* marks, `user-<mapping>` with user.* marks
 //!   content           the content digest            diff-id[@<clamp>]    of the plain tar
 //!   blob-<how>[@<clamp>]   digest and size of a packed blob in the store
+//!   facts             of a layer that came from another machine's cache: what was known there
 //!   lock              flock: whoever makes a dir holds it
 //! ```
 //!
@@ -17,7 +18,7 @@
 //! has it in use; whoever finds the name of one in a record takes it into use with [`Layers::keep`].
 
 mod base;
-mod chunk;
+pub mod chunk;
 pub mod compress;
 mod derive;
 mod encode;
@@ -27,12 +28,14 @@ mod index;
 mod pack;
 pub mod rootfs;
 pub mod tar;
+mod travel;
 pub mod tree;
 pub mod unpack;
 pub mod view;
 
 pub use derive::PackedBlob;
 pub use pack::Compression;
+pub use travel::Facts;
 
 use crate::clock::now;
 use crate::digest::Digest;
@@ -118,10 +121,10 @@ pub struct Record {
     /// When its RUN ran: seconds and nanoseconds of begin and end.
     #[serde(default)]
     window: Option<[(i64, u32); 2]>,
-    /// The compressed blob of a base.
+    /// The compressed blob that it came as.
     #[serde(default)]
     pub blob: Option<BaseBlob>,
-    /// Of a base: the layer that it stands on, and that what its archive leaves out comes from.
+    /// Of a layer that came as a blob: what it stands on, and that what its archive leaves out comes from.
     #[serde(default)]
     below: Option<LayerId>,
 }
@@ -145,7 +148,7 @@ pub enum LayerKind {
     Copy,
 }
 
-/// The blob that a base layer came as.
+/// The blob that a layer came as: one of a base, or one of another machine's cache.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct BaseBlob {
     /// Its name.

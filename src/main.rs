@@ -19,6 +19,7 @@ mod pipeline;
 mod progress;
 mod read;
 mod registry;
+mod remote;
 mod source;
 mod store;
 mod sync;
@@ -183,7 +184,7 @@ fn on_interrupt(stop: &exec::Stop) -> Result<()> {
             if stop.is_stopped() {
                 std::process::exit(i32::from(Kind::Interrupted.exit_code()));
             }
-            stop.stop();
+            stop.interrupt();
         }
     });
     Ok(())

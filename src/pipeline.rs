@@ -3,7 +3,7 @@
 mod picture;
 mod resolver;
 
-use crate::cache::LocalCache;
+use crate::cache;
 use crate::call::{Call, Findings};
 use crate::cli::request::{BuildRequest, NamedContext};
 use crate::clock::now;
@@ -18,6 +18,7 @@ use crate::export::{self, Exported};
 use crate::image::{self, Image};
 use crate::layer::Layers;
 use crate::layer::rootfs::Rootfs;
+use crate::remote::{self, Caches};
 use crate::source::context::{Context, ignore_of};
 use crate::source::image::Images;
 use frontend::diagnostic::Diagnostic;
@@ -38,26 +39,15 @@ pub fn build(request: &BuildRequest, layers: &Layers, stop: &Stop, observer: &Ar
     let mut build = Build::new(request, layers, stop, observer)?;
     let document = frontend::read(&request.dockerfile).map_err(|errors| picture::of_dockerfile(request, &errors))?;
     build.tell_of_syntax(&document);
-    let mut images = Vec::new();
-    for platform in &request.platforms {
-        let resolver = Resolver::new(request, &build.machine, observer);
-        let plan = frontend::plan(&document, &build.request_for(platform), &resolver)
-            .map_err(|errors| picture::of_dockerfile(request, &errors))?;
-        build.warn(&plan);
-        build.refuse(&plan)?;
-        let rootfs = build.solve(&plan)?;
-        images.push(image::assemble(
-            &plan.config,
-            &plan.history,
-            &rootfs.layers,
-            &plan.platform,
-            request.epoch,
-            layers,
-        )?);
-    }
-    build.machine.save_contexts();
-    build.export(&images)?;
-    Ok(images.first().map(|image| image.id.to_string()).unwrap_or_default())
+    let images = loop {
+        match build.images(&document) {
+            // A cache did not keep a promise. It is forgotten, so that this comes to an end.
+            Err(error) if error.kind() == Kind::Lost && stop.go_on() => build.again = true,
+            images => break images,
+        }
+    };
+    build.finish_caches(images.as_deref().unwrap_or_default(), images.is_ok())?;
+    Ok(images?.first().map(|image| image.id.to_string()).unwrap_or_default())
 }
 
 /// Answers `--call`: the text to print, and whether all is well.
@@ -98,9 +88,11 @@ pub fn call(
 struct Build<'a> {
     request: &'a BuildRequest,
     machine: Machine,
-    cache: LocalCache,
+    caches: Arc<Caches>,
     observer: Arc<dyn Observer>,
     next_step: u32,
+    /// It was begun before: what was told then is not told again.
+    again: bool,
 }
 
 impl<'a> Build<'a> {
@@ -120,8 +112,17 @@ impl<'a> Build<'a> {
                 contexts.insert(name.clone(), Context::open(path, ignore_of(path, None)?, &store)?);
             }
         }
+        let root = store.root().to_owned();
+        let caches = Arc::new(Caches::open(remote::Plan {
+            wanted: &request.caches,
+            settings: &request.settings,
+            layers,
+            observer,
+            has_base: Box::new(move |blob| cache::origin(&root, blob).exists()),
+        })?);
         let machine = Machine {
             images: Images::new(store.clone(), &request.settings),
+            remote: Arc::clone(&caches),
             layers: layers.clone(),
             contexts: contexts.into(),
             secrets: request.secrets.clone(),
@@ -139,7 +140,55 @@ impl<'a> Build<'a> {
             must_hit: request.fail_on_miss.clone(),
             store: store.clone(),
         };
-        Ok(Build { request, machine, cache: LocalCache::new(&store), observer: Arc::clone(observer), next_step: 0 })
+        Ok(Build { request, machine, caches, observer: Arc::clone(observer), next_step: 0, again: false })
+    }
+
+    /// Plan, solve, image, for each platform; then the export.
+    fn images(&mut self, document: &Document) -> Result<Vec<Image>> {
+        let (request, mut images) = (self.request, Vec::new());
+        for platform in &request.platforms {
+            let resolver = Resolver::new(request, &self.machine, &self.observer);
+            let plan = frontend::plan(document, &self.request_for(platform), &resolver)
+                .map_err(|errors| picture::of_dockerfile(request, &errors))?;
+            self.warn(&plan);
+            self.refuse(&plan)?;
+            let rootfs = self.solve(&plan)?;
+            if request.epoch.is_some() {
+                // Times are bounded in the bytes: layers of a cache have to be packed anew.
+                self.machine.fetch_travelled(&rootfs.layers, self.next_step)?;
+            }
+            let layers = &self.machine.layers;
+            images.push(image::assemble(
+                &plan.config,
+                &plan.history,
+                &rootfs.layers,
+                &plan.platform,
+                request.epoch,
+                layers,
+            )?);
+        }
+        self.machine.save_contexts();
+        self.export(&images)?;
+        Ok(images)
+    }
+
+    /// What goes to `--cache-to` is waited for, however the build ended.
+    fn finish_caches(&mut self, images: &[Image], well: bool) -> Result<()> {
+        let images: Vec<_> = images.iter().map(|image| image.layers.clone()).collect();
+        self.caches.begin_end(&images);
+        let open = self.caches.outstanding();
+        let (step, began) = (StepId(self.next_step), Instant::now());
+        if !open.is_empty() {
+            let names: Vec<String> = open.iter().map(|(title, count)| format!("{title} ({count} to go)")).collect();
+            self.event(&Event::Begin { step, name: format!("exporting cache to {}", names.join(", ")) });
+        }
+        let stop = || well && self.machine.stop.is_stopped();
+        let result = self.caches.end(&stop);
+        if !open.is_empty() {
+            let outcome = result.as_ref().map_or_else(|error| Outcome::Failed(error.to_string()), |()| Outcome::Done);
+            self.event(&Event::End { step, outcome, took: began.elapsed() });
+        }
+        if well { result } else { Ok(()) }
     }
 
     fn request_for(&self, platform: &Platform) -> Request {
@@ -187,6 +236,9 @@ impl<'a> Build<'a> {
     }
 
     fn warn(&self, plan: &Plan) {
+        if self.again {
+            return;
+        }
         for warning in &plan.warnings {
             let text = picture::warning(self.request, warning);
             self.event(&Event::Warning { text });
@@ -240,13 +292,14 @@ impl<'a> Build<'a> {
         self.machine.explainer.begin(arguments.chain(self.request.build_args.keys().cloned()).collect());
         let jobs = std::thread::available_parallelism().map_or(2, usize::from).max(2);
         let task = Task { graph: &plan.graph, targets: &[target], fresh: &fresh, jobs, first_step: self.next_step };
-        let solved = solver::solve(&task, &self.machine, &self.cache, &*self.observer);
+        let solved = solver::solve(&task, &self.machine, &*self.caches, &*self.observer);
         self.next_step = self.next_step.saturating_add(plan.graph.len() as u32);
         self.machine.known.forget_selections();
         self.machine.explainer.save();
         match solved {
             Ok(mut outputs) => outputs.pop().ok_or_else(|| Error::new(Kind::System, "BUG: a build without a result")),
             Err(Failure::Stopped) => Err(Error::new(Kind::Interrupted, "interrupted; what was done is kept")),
+            Err(Failure::Failed { error, .. }) if error.kind() == Kind::Lost => Err(error),
             Err(Failure::Failed { vertex, error }) => Err(picture::at_vertex(self.request, plan, vertex, error)),
         }
     }

@@ -12,6 +12,7 @@ const RUNGS: &[&[&str]] = &[
     // `layer` names images nowhere; `cache` is only a folder's name to `source`.
     &["layer", "registry", "exec"],
     &["cache"],
+    &["remote"],
     &["source", "copy"],
     &["image"],
     &["explain"],

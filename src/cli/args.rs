@@ -27,7 +27,12 @@ credsStore), else in that file itself, which only you can read: $DOCKER_CONFIG/c
 
 /// What can be written behind `--output` and `--progress`.
 fn tables() -> String {
-    format!("Outputs:\n{}\nProgress views:\n{}\n{EXIT_CODES}", crate::export::help(), crate::progress::help())
+    format!(
+        "Outputs:\n{}\nCaches (docs/cache.md):\n{}\nProgress views:\n{}\n{EXIT_CODES}",
+        crate::export::help(),
+        crate::remote::help(),
+        crate::progress::help()
+    )
 }
 
 /// What a step can differ in.
@@ -160,6 +165,13 @@ pub struct Build {
     /// the instruction (may repeat).
     #[arg(long, value_name = "STEP")]
     pub fail_on_miss: Vec<String>,
+    /// Look for results of other machines there before running anything: type=TYPE,...; REF is type=registry,ref=REF
+    /// (may repeat).
+    #[arg(long, value_name = "type=TYPE,...")]
+    pub cache_from: Vec<String>,
+    /// Leave each result there for other machines as soon as its step ends (may repeat).
+    #[arg(long, value_name = "type=TYPE,...")]
+    pub cache_to: Vec<String>,
     /// Insist on the registry: never use an earlier answer for a base image.
     #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", value_name = "BOOL")]
     pub pull: Option<bool>,
@@ -269,10 +281,6 @@ pub struct Later {
     #[arg(long, hide = true)]
     builder: Option<String>,
     #[arg(long, hide = true)]
-    cache_from: Vec<String>,
-    #[arg(long, hide = true)]
-    cache_to: Vec<String>,
-    #[arg(long, hide = true)]
     policy: Vec<String>,
     #[arg(long, hide = true)]
     squash: bool,
@@ -281,12 +289,10 @@ pub struct Later {
 impl Later {
     /// The first of them that was used.
     pub fn used(&self) -> Option<&'static str> {
-        let given: [(&'static str, bool); 7] = [
+        let given: [(&'static str, bool); 5] = [
             ("--annotation", !self.annotation.is_empty()),
             ("--attest", !self.attest.is_empty()),
             ("--builder", self.builder.is_some()),
-            ("--cache-from", !self.cache_from.is_empty()),
-            ("--cache-to", !self.cache_to.is_empty()),
             ("--policy", !self.policy.is_empty()),
             ("--squash", self.squash),
         ];

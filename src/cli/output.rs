@@ -46,7 +46,7 @@ fn output(text: &str) -> Result<Wanted> {
 
 /// What stands between commas. Quotes hold a field together, as in `"name=a,b"`; behind `name=` a field that is no
 /// `key=value` is another name.
-fn fields(text: &str) -> Vec<String> {
+pub(super) fn fields(text: &str) -> Vec<String> {
     let (mut fields, mut quoted) = (vec![String::new()], false);
     for c in text.chars() {
         match c {

@@ -10,6 +10,7 @@ use crate::error::{At, Error, Kind, Result};
 use crate::exec::Limits;
 use crate::export::Wanted;
 use crate::registry::Settings;
+use crate::remote;
 use frontend::op::Network;
 use frontend::platform::Platform;
 use frontend::remote::Remote;
@@ -63,6 +64,8 @@ pub struct BuildRequest {
     pub no_cache: bool,
     /// `--no-cache-filter`.
     pub no_cache_filter: Vec<String>,
+    /// `--cache-from` and `--cache-to`.
+    pub caches: Vec<remote::Wanted>,
     /// `--pull`.
     pub pull: bool,
     /// `--network`.
@@ -206,6 +209,7 @@ impl BuildRequest {
             fail_on_miss: args.fail_on_miss.clone(),
             no_cache: args.no_cache,
             no_cache_filter: args.no_cache_filter.clone(),
+            caches: super::caches::caches(args)?,
             pull: args.pull.unwrap_or(false),
             network,
             limits: limits::of(args)?,
@@ -434,7 +438,12 @@ mod tests {
         refused(&["--push"], "a name to push to");
         refused(&["-o", "type=registry,name=a@sha256:12"], "digest");
         refused(&["-o", "type=image,push=true,push-by-digest=true,name=r.io/a:1"], "without a tag");
-        refused(&["--cache-to=type=local"], "--cache-to is not there yet");
+        refused(&["--cache-to=type=local"], "--cache-to type=local needs dest=");
+        refused(&["--cache-to=type=lcoal,dest=x"], "did you mean `local`?");
+        refused(&["--cache-to=type=registry,ref=r.io/a,mdoe=max"], "did you mean `mode`?");
+        refused(&["--cache-to=type=registry,ref=r.io/a,mode=mx"], "did you mean `max`?");
+        refused(&["--cache-from=type=local,dest=x"], "unknown attribute of --cache-from type=local `dest`");
+        refused(&["--cache-from=UPPER"], "must be lowercase");
         refused(&["--provenance=max"], "--provenance=false");
         refused(&["-t", "UPPER"], "must be lowercase");
         assert!(request(&["--provenance=false", "--sbom=false", "--load", "--rm", "--force-rm"]).is_ok());

@@ -108,6 +108,9 @@ impl Layers {
         if self.diff_id(id, None)?.0 == got {
             return Ok(());
         }
+        if self.travelled(id) {
+            return Err(Error::new(Kind::Lost, format!("layer {id} of a cache: its content has the digest {got}")));
+        }
         Err(Error::new(Kind::Source, format!("base layer {id}: its content has the digest {got}"))
             .hint("the image is damaged or was tampered with; nothing of the layer was used"))
     }

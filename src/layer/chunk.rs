@@ -2,9 +2,9 @@
 //! changes only the chunks around it. A gear hash (Xia et al., FastCDC, 2016) over the last 64 bytes.
 
 /// No chunk but the last is smaller.
-pub(super) const SMALLEST: usize = 256 * 1024;
+pub const SMALLEST: usize = 256 * 1024;
 /// No chunk is larger.
-pub(super) const LARGEST: usize = 4 * 1024 * 1024;
+pub const LARGEST: usize = 4 * 1024 * 1024;
 /// Cuts come about once in this many bytes behind the smallest size.
 const MASK: u64 = (1 << 20) - 1;
 
@@ -26,14 +26,14 @@ const GEAR: [u64; 256] = {
 
 /// Cuts a stream into chunks.
 #[derive(Default)]
-pub(super) struct Chunker {
+pub struct Chunker {
     open: Vec<u8>,
     hash: u64,
 }
 
 impl Chunker {
     /// Takes bytes and hands every finished chunk on.
-    pub(super) fn push(&mut self, mut bytes: &[u8], done: &mut dyn FnMut(Vec<u8>)) {
+    pub fn push(&mut self, mut bytes: &[u8], done: &mut dyn FnMut(Vec<u8>)) {
         while !bytes.is_empty() {
             // Up to here no cut is possible, and what is further back than 64 bytes does not count.
             let skip = SMALLEST.saturating_sub(64 + self.open.len()).min(bytes.len());
@@ -59,7 +59,7 @@ impl Chunker {
     }
 
     /// The last chunk; may be empty.
-    pub(super) fn finish(self) -> Vec<u8> {
+    pub fn finish(self) -> Vec<u8> {
         self.open
     }
 }

@@ -98,7 +98,8 @@ impl Layers {
     /// The blob in the store, made now if need be. A base keeps its own, unless `force` asks for another compression.
     pub fn blob(&self, id: &LayerId, how: Compression, force: bool, clamp: Option<i64>) -> Result<PackedBlob> {
         let record = self.record(id)?;
-        if let Some(blob) = record.blob.as_ref().filter(|blob| !force || blob.media_type == how.media_type()) {
+        let own = record.blob.as_ref().filter(|_| record.kind == LayerKind::Base);
+        if let Some(blob) = own.filter(|blob| !force || blob.media_type == how.media_type()) {
             if !self.store().has(&blob.digest) {
                 return Err(Error::new(Kind::Store, format!("blob {} is not in the store", blob.digest)));
             }

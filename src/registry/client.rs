@@ -2,7 +2,7 @@
 //! Every answer is bounded, and what has a digest is checked against it.
 
 use super::agents::{Agents, Proxies};
-use super::auth::authorize;
+use super::auth::{authorize, escaped};
 use super::config::{self, Rules, Source};
 use super::transport::{Answer, Ask, Body, TRIES, bounded, header, host_of, refused, send, wait};
 use super::{Credential, Logins, Reference};
@@ -18,6 +18,9 @@ use ureq::http::StatusCode;
 /// The media types of what we can read.
 const ACCEPT: &str = "application/vnd.oci.image.index.v1+json, application/vnd.oci.image.manifest.v1+json, \
     application/vnd.docker.distribution.manifest.list.v2+json, application/vnd.docker.distribution.manifest.v2+json";
+
+/// Pages of a list beyond this are not asked for.
+const MOST_PAGES: usize = 100;
 
 /// What the client must know of its surroundings.
 #[derive(Clone, Debug, Default)]
@@ -121,7 +124,24 @@ impl Client {
     }
 
     fn manifest_at(&self, name: &Reference) -> Result<Manifest> {
-        let mut answer = self.ask("GET", name, &format!("manifests/{}", name.target()), &[("accept", ACCEPT)])?;
+        self.read_manifest(name, self.ask("GET", name, &format!("manifests/{}", name.target()), &[("accept", ACCEPT)])?)
+    }
+
+    /// A manifest by tag or digest, if there is one.
+    pub fn find_manifest(&self, name: &Reference) -> Result<Option<Manifest>> {
+        let (url, access) =
+            (self.address(name, &format!("manifests/{}", name.target())), format!("repository:{}:pull", name.repository));
+        let headers = [("accept", ACCEPT)];
+        let answer =
+            self.exchange(&Asked { method: "GET", url: &url, name, access: &access, headers: &headers }, Body::None)?;
+        match answer.status() {
+            StatusCode::NOT_FOUND => Ok(None),
+            status if status.is_success() => self.read_manifest(name, answer).map(Some),
+            _ => Err(refused(name, "GET", answer)),
+        }
+    }
+
+    fn read_manifest(&self, name: &Reference, mut answer: Answer) -> Result<Manifest> {
         let promised =
             name.digest.or_else(|| header(&answer, "docker-content-digest").and_then(|digest| digest.parse().ok()));
         let bytes = bounded(&mut answer, name)?;
@@ -205,6 +225,48 @@ impl Client {
             }
             writer.write_all(bytes).map_err(|cause| Error::new(Kind::Store, "cannot write a blob").because(cause))?;
             (watch.progress)(writer.size());
+        }
+    }
+
+    /// The tags of a repository; none if there is no such repository.
+    pub fn tags(&self, name: &Reference) -> Result<Vec<String>> {
+        let (mut all, mut path) = (Vec::new(), "tags/list?n=1000".to_owned());
+        for _ in 0..MOST_PAGES {
+            let (url, access) = (self.address(name, &path), format!("repository:{}:pull", name.repository));
+            let mut answer =
+                self.exchange(&Asked { method: "GET", url: &url, name, access: &access, headers: &[] }, Body::None)?;
+            if answer.status() == StatusCode::NOT_FOUND {
+                return Ok(all);
+            }
+            if !answer.status().is_success() {
+                return Err(refused(name, "GET", answer));
+            }
+            let more = header(&answer, "link").is_some();
+            let value: serde_json::Value = serde_json::from_slice(&bounded(&mut answer, name)?).unwrap_or_default();
+            let tags = value["tags"].as_array().map(Vec::as_slice).unwrap_or_default();
+            all.extend(tags.iter().filter_map(|tag| tag.as_str().map(str::to_owned)));
+            match all.last().filter(|_| more && !tags.is_empty()) {
+                Some(last) => path = format!("tags/list?n=1000&last={}", escaped(last)),
+                None => break,
+            }
+        }
+        Ok(all)
+    }
+
+    /// Takes the manifest of a tag away; one that is not there is fine.
+    pub fn delete_manifest(&self, name: &Reference) -> Result<()> {
+        let Some(manifest) = self.find_manifest(name)? else { return Ok(()) };
+        let url = self.address(name, &format!("manifests/{}", manifest.digest));
+        let access = format!("repository:{}:pull,push,delete", name.repository);
+        let answer =
+            self.exchange(&Asked { method: "DELETE", url: &url, name, access: &access, headers: &[] }, Body::None)?;
+        match answer.status() {
+            StatusCode::NOT_FOUND => Ok(()),
+            status if status.is_success() => Ok(()),
+            StatusCode::METHOD_NOT_ALLOWED => {
+                Err(refused(name, "DELETE", answer).hint("this registry deletes nothing"))
+            }
+            _ => Err(refused(name, "DELETE", answer)),
         }
     }
 

@@ -151,7 +151,7 @@ impl Images {
         let pinned = assemble(reference.to_string(), manifest, config, parts.layers)?;
         let origin = Reference { tag: None, digest: Some(manifest), ..reference.clone() };
         for layer in &pinned.layers {
-            let path = self.folder("origins").join(layer.blob.digest.hex());
+            let path = cache::origin(self.store.root(), &layer.blob.digest);
             if !path.exists() {
                 self.remember(&path, origin.to_string().as_bytes());
             }
@@ -213,14 +213,14 @@ impl Images {
 
     /// The registry's image that a blob was part of, if it came from a registry.
     pub fn origin(&self, blob: &Digest) -> Option<Reference> {
-        fs::read_to_string(self.folder("origins").join(blob.hex())).ok()?.trim().parse().ok()
+        fs::read_to_string(cache::origin(self.store.root(), blob)).ok()?.trim().parse().ok()
     }
 
     fn fetch_one(&self, blob: &BaseBlob, watch: &Watch<'_>) -> Result<()> {
         if self.store.has(&blob.digest) {
             return Ok(());
         }
-        let origin = fs::read_to_string(self.folder("origins").join(blob.digest.hex())).unwrap_or_default();
+        let origin = fs::read_to_string(cache::origin(self.store.root(), &blob.digest)).unwrap_or_default();
         if let Some(place) = origin.strip_prefix("oci-layout://") {
             return layout::copy_blob(&self.store, place.as_ref(), &blob.digest);
         }
@@ -245,15 +245,8 @@ impl Images {
 
     /// Losing this costs a request.
     fn remember(&self, path: &std::path::Path, bytes: &[u8]) {
-        remember(&self.store, path, bytes);
+        cache::remember(&self.store, path, bytes);
     }
-}
-
-/// Writes a small file that may be lost.
-pub(super) fn remember(store: &Store, path: &std::path::Path, bytes: &[u8]) {
-    let temp = store.temp("pin");
-    let _ = path.parent().map(fs::create_dir_all);
-    let _ = fs::write(&temp, bytes).and_then(|()| fs::rename(&temp, path));
 }
 
 fn unreachable(error: &Error) -> bool {

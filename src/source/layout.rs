@@ -1,8 +1,9 @@
 //! Images in an OCI layout on disk (image-layout.md): `oci-layout://path[:tag][@digest]`. The layout may be hostile:
 //! only files with the bytes that their names promise are taken.
 
-use super::image::{Pinned, assemble, read_parts, remember, small_file};
+use super::image::{Pinned, assemble, read_parts, small_file};
 use crate::cache;
+use crate::cache::remember;
 use crate::digest::Digest;
 use crate::error::{At, Error, Kind, Result};
 use crate::store::Store;
@@ -63,7 +64,7 @@ pub(super) fn resolve(
         copy_blob(store, &path, &config.0)?;
         let origin = format!("oci-layout://{}", path.display());
         for layer in &layers {
-            remember(store, &cache::folder(store.root()).join("origins").join(layer.digest.hex()), origin.as_bytes());
+            remember(store, &cache::origin(store.root(), &layer.digest), origin.as_bytes());
         }
         let config = store.read_blob(&config.0, 8 << 20)?;
         let pinned = assemble(name, digest, config, layers)?;

@@ -1,0 +1,284 @@
+//! Caches that travel: records and layers of one machine's builds, kept where other machines find them. Knows keys, facts
+//! of layers and blobs; knows nothing of Dockerfiles, steps or images.
+//!
+//! | object | name | what it holds |
+//! |---|---|---|
+//! | record | `<shelf>-<64 hex of the key>` | an [`envelope`] around a [`record`]: description, facts of each layer |
+//! | blob | its digest | a layer's compressed tar, or a pack of a cache mount ([`mounts`]) |
+//! | index | `mount-<32 hex>-<scope>` | an envelope around what is in a cache mount, newest wins |
+//!
+//! Every result is an object of its own, so jobs that write at the same time never overwrite each other's; two that
+//! write the same key write equally good records. A record is written after the blobs that it names. Nothing is ever
+//! changed in place. Whatever can't be read, or is not what its name says, is a miss and a warning.
+//!
+//! A backend is one file and one row of [`BACKENDS`]. docs/cache.md has the key layout of each.
+
+mod caches;
+mod chunked;
+mod envelope;
+mod local;
+mod lookup;
+mod push;
+mod record;
+mod registry;
+
+pub use caches::{Caches, Plan};
+
+use crate::error::{Error, Kind, Result};
+use crate::layer::{BaseBlob, Compression};
+use crate::registry::Settings;
+use crate::registry::client::Watch;
+use crate::store::Store;
+use frontend::diagnostic::closest;
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::time::Duration;
+
+/// Larger objects are refused; blobs are bounded by the size that their record says.
+const LARGEST_OBJECT: u64 = 4 << 20;
+
+/// Where objects are kept. Called from several threads. Names are of letters, digits, `-`, `_` and `.`, at most 128.
+pub trait Backend: Send + Sync {
+    /// A small object; none if it is not there.
+    fn get(&self, name: &str) -> Result<Option<Vec<u8>>>;
+    /// Writes a small object, whole or not at all. The blobs are those that it names, which were put before.
+    fn put(&self, name: &str, bytes: &[u8], blobs: &[BaseBlob]) -> Result<()>;
+    /// Whether a blob is there.
+    fn has_blob(&self, blob: &BaseBlob) -> Result<bool>;
+    /// Brings a blob into the store, checked.
+    fn get_blob(&self, blob: &BaseBlob, watch: &Watch<'_>) -> Result<()>;
+    /// Takes a blob from a file.
+    fn put_blob(&self, blob: &BaseBlob, from: &Path, watch: &Watch<'_>) -> Result<()>;
+    /// The names of small objects that begin so.
+    fn list(&self, prefix: &str) -> Result<Vec<String>>;
+    /// Removes a small object; one that is not there is fine.
+    fn remove(&self, name: &str) -> Result<()>;
+    /// The repository that has the blobs, if it is one: an image push mounts them from there.
+    fn origin(&self) -> Option<String> {
+        None
+    }
+}
+
+/// One kind of backend.
+pub struct Row {
+    /// `type=`.
+    pub name: &'static str,
+    /// For people.
+    pub help: &'static str,
+    /// Attributes of both flags.
+    attributes: &'static [&'static str],
+    /// The one that says where, for `--cache-to` and `--cache-from`.
+    place: [&'static str; 2],
+    open: fn(&Wanted, &Surroundings<'_>) -> Result<Box<dyn Backend>>,
+}
+
+/// All of them.
+pub const BACKENDS: &[Row] = &[
+    Row {
+        name: "registry",
+        help: "a repository of a registry; the tag of ref= keeps caches of one repository apart",
+        attributes: &["image-manifest", "oci-mediatypes"],
+        place: ["ref", "ref"],
+        open: registry::open,
+    },
+    Row { name: "local", help: "a directory", attributes: &[], place: ["dest", "src"], open: local::open },
+];
+
+/// What every `--cache-to` knows.
+const TO: &[&str] = &["mode", "ignore-error", "mounts", "sign-key", "compression", "compression-level", "timeout"];
+/// What every `--cache-from` knows.
+const FROM: &[&str] = &["mounts", "verify-key", "timeout"];
+
+/// What a backend may need of the host.
+pub struct Surroundings<'a> {
+    /// Where blobs come to.
+    pub store: &'a Store,
+    /// How registries are reached.
+    pub settings: &'a Settings,
+}
+
+/// Which way a cache is used.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Way {
+    /// `--cache-to`.
+    To,
+    /// `--cache-from`.
+    From,
+}
+
+/// A `--cache-to` or `--cache-from` as it was wished.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Wanted {
+    /// Which flag it was.
+    pub way: Way,
+    /// `type=`.
+    pub kind: String,
+    /// The rest.
+    pub attributes: BTreeMap<String, String>,
+}
+
+impl Wanted {
+    /// Whether a backend knows all of it: asked early, since a wrong attribute is no reason to build first.
+    pub fn check(&self) -> Result<()> {
+        let row = self.row()?;
+        let place = row.place[usize::from(self.way == Way::From)];
+        let common = if self.way == Way::To { TO } else { FROM };
+        let known: Vec<&str> =
+            row.attributes.iter().chain(common).copied().chain([place].into_iter().filter(|p| !p.is_empty())).collect();
+        if let Some(key) = self.attributes.keys().find(|key| !known.contains(&key.as_str())) {
+            return Err(unknown(&format!("attribute of {} type={}", self.flag_name(), row.name), key, &known));
+        }
+        if !place.is_empty() && self.text(place).is_none() {
+            return Err(Error::new(Kind::Usage, format!("{} type={} needs {place}=", self.flag_name(), row.name)));
+        }
+        self.mode()?;
+        self.compression()?;
+        self.timeout()?;
+        ["ignore-error", "mounts"].iter().try_for_each(|key| self.flag(key, false).map(drop))
+    }
+
+    fn row(&self) -> Result<&'static Row> {
+        BACKENDS.iter().find(|row| row.name == self.kind).ok_or_else(|| {
+            let known: Vec<&str> = BACKENDS.iter().map(|row| row.name).collect();
+            unknown(&format!("type of {}", self.flag_name()), &self.kind, &known)
+        })
+    }
+
+    /// For people: `registry localhost:5000/cache`.
+    pub fn title(&self) -> String {
+        let place = self.row().map(|row| row.place).unwrap_or(["", ""]);
+        let place = place.iter().find_map(|key| self.text(key)).unwrap_or_default();
+        format!("{} {place}", self.kind).trim_end().to_owned()
+    }
+
+    /// Equal for two that mean the same place.
+    fn identity(&self) -> String {
+        let row = self.row();
+        let attributes = row.iter().flat_map(|row| row.attributes).map(|key| self.text(key).unwrap_or_default());
+        let place = Some(self.place()).into_iter();
+        [self.kind.as_str()].into_iter().chain(place).chain(attributes).collect::<Vec<_>>().join("\n")
+    }
+
+    fn open(&self, surroundings: &Surroundings<'_>) -> Result<Box<dyn Backend>> {
+        (self.row()?.open)(self, surroundings)
+    }
+
+    fn flag_name(&self) -> &'static str {
+        if self.way == Way::To { "--cache-to" } else { "--cache-from" }
+    }
+
+    fn text(&self, key: &str) -> Option<&str> {
+        self.attributes.get(key).map(String::as_str).filter(|text| !text.is_empty())
+    }
+
+    /// The attribute that says where.
+    fn place(&self) -> &str {
+        let key = self.row().map(|row| row.place[usize::from(self.way == Way::From)]).unwrap_or_default();
+        self.text(key).unwrap_or_default()
+    }
+
+    fn flag(&self, key: &str, default: bool) -> Result<bool> {
+        match self.attributes.get(key).map(String::as_str) {
+            None => Ok(default),
+            Some("true" | "1" | "") => Ok(true),
+            Some("false" | "0") => Ok(false),
+            Some(other) => Err(Error::new(Kind::Usage, format!("{key}={other} is neither true nor false"))),
+        }
+    }
+
+    /// Whether only what the image contains is written.
+    fn mode(&self) -> Result<Mode> {
+        match self.text("mode") {
+            None | Some("max") => Ok(Mode::Max),
+            Some("min") => Ok(Mode::Min),
+            Some(other) => Err(unknown("mode", other, &["min", "max"])),
+        }
+    }
+
+    /// How long it may not answer: seconds.
+    fn timeout(&self) -> Result<Duration> {
+        let Some(text) = self.text("timeout") else { return Ok(Duration::from_secs(10)) };
+        let number =
+            text.strip_suffix('s').unwrap_or(text).parse::<u64>().ok().filter(|number| (1..=3600).contains(number));
+        number.map(Duration::from_secs).ok_or_else(|| {
+            Error::new(Kind::Usage, format!("timeout={text} is no number of seconds")).hint("for example 10s")
+        })
+    }
+
+    fn compression(&self) -> Result<Compression> {
+        let level = self.text("compression-level").map(|text| {
+            text.parse::<u32>().ok().filter(|level| *level <= 22).ok_or_else(|| {
+                Error::new(Kind::Usage, format!("compression-level={text} is no level"))
+                    .hint("gzip has 0 to 9, zstd 1 to 22")
+            })
+        });
+        let level = level.transpose()?;
+        match self.text("compression") {
+            None | Some("gzip") => Ok(level.map_or(Compression::GZIP, |level| Compression::Gzip(level.min(9)))),
+            Some("zstd") => Ok(level.map_or(Compression::ZSTD, |level| Compression::Zstd(level.clamp(1, 22) as i32))),
+            Some("uncompressed") => Ok(Compression::None),
+            Some(other) => Err(unknown("compression", other, &["gzip", "zstd", "uncompressed"])),
+        }
+    }
+
+    fn path(&self, key: &str) -> Option<PathBuf> {
+        self.text(key).map(PathBuf::from)
+    }
+}
+
+/// What is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Mode {
+    /// What the image contains.
+    Min,
+    /// Every step.
+    Max,
+}
+
+fn unknown(what: &str, word: &str, known: &[&str]) -> Error {
+    let error = Error::new(Kind::Usage, format!("unknown {what} `{word}`"));
+    match closest(word, known.iter().copied()) {
+        Some(near) => error.hint(format!("did you mean `{near}`?")),
+        None => error.hint(format!("known are {}", known.join(", "))),
+    }
+}
+
+/// The rows for people.
+pub fn help() -> String {
+    BACKENDS
+        .iter()
+        .map(|row| {
+            let place = if row.place[0] == row.place[1] { row.place[0].to_owned() } else { row.place.join("= or ") };
+            format!("  type={:<10}{} ({place}=)\n", row.name, row.help)
+        })
+        .collect()
+}
+
+/// Does the same with each of several things, some at once, on threads of their own: what waits for a network must not
+/// hold the cores that compress. The results are in the order of the things; after a failure nothing new is begun.
+pub fn side_by_side<T: Sync, R: Send>(
+    things: &[T],
+    at_once: usize,
+    work: &(dyn Fn(&T) -> Result<R> + Sync),
+) -> Vec<Result<R>> {
+    let (next, failed) = (AtomicUsize::new(0), AtomicBool::new(false));
+    let results = Mutex::new(Vec::new());
+    std::thread::scope(|scope| {
+        for _ in 0..at_once.min(things.len()) {
+            scope.spawn(|| {
+                while !failed.load(Ordering::SeqCst) {
+                    let at = next.fetch_add(1, Ordering::SeqCst);
+                    let Some(thing) = things.get(at) else { return };
+                    let result = work(thing);
+                    failed.fetch_or(result.is_err(), Ordering::SeqCst);
+                    lookup::lock(&results).push((at, result));
+                }
+            });
+        }
+    });
+    let mut results = results.into_inner().unwrap_or_default();
+    results.sort_by_key(|(at, _)| *at);
+    results.into_iter().map(|(_, result)| result).collect()
+}

@@ -1,0 +1,225 @@
+//! The cache of a build: the local one first, then `--cache-from`; what is new goes to `--cache-to`.
+
+use super::lookup::{Lookups, Source, lock};
+use super::push::{Job, Target};
+use super::record::Record;
+use super::{Surroundings, Wanted, Way};
+use crate::cache::{self, LocalCache};
+use crate::digest::Digest;
+use crate::error::{Error, Kind, Result};
+use crate::layer::rootfs::Rootfs;
+use crate::layer::{BaseBlob, LayerId, LayerKind, Layers};
+use crate::registry::Settings;
+use crate::registry::client::Watch;
+use solver::{Cache, Event, Key, Observer, Shelf};
+use std::collections::{HashMap, HashSet};
+use std::fs::File;
+use std::sync::{Arc, Mutex};
+use std::time::SystemTime;
+
+/// What a build's caches are made of.
+pub struct Plan<'a> {
+    /// `--cache-to` and `--cache-from`.
+    pub wanted: &'a [Wanted],
+    /// How registries are reached.
+    pub settings: &'a Settings,
+    /// The layers of the store.
+    pub layers: &'a Layers,
+    /// Who hears of trouble.
+    pub observer: &'a Arc<dyn Observer>,
+    /// Whether the blob of a base can be had on this machine.
+    pub has_base: Box<dyn Fn(&Digest) -> bool + Send + Sync>,
+}
+
+/// The caches of a build.
+pub struct Caches {
+    local: LocalCache,
+    layers: Layers,
+    lookups: Lookups,
+    targets: Vec<Target>,
+    observer: Arc<dyn Observer>,
+    has_base: Box<dyn Fn(&Digest) -> bool + Send + Sync>,
+    /// Written keys of this build, for what is pushed at its end.
+    expected: Mutex<Vec<Key>>,
+    /// Which source promised a blob.
+    promised: Mutex<HashMap<Digest, usize>>,
+    /// Blobs on their way, each once.
+    coming: Mutex<HashMap<Digest, Arc<Mutex<()>>>>,
+    /// Blobs that were promised and could not be had, or were not what was promised.
+    distrusted: Mutex<HashSet<Digest>>,
+    /// One import at a time: two of the same record would make the same layers.
+    importing: Mutex<()>,
+}
+
+impl Caches {
+    /// Opens them. Nothing is asked or written yet.
+    pub fn open(plan: Plan<'_>) -> Result<Caches> {
+        let around = Surroundings { store: plan.layers.store(), settings: plan.settings };
+        let of = |way: Way| plan.wanted.iter().filter(move |wanted| wanted.way == way);
+        let sources =
+            of(Way::From).map(|wanted| Source::open(wanted, &around, plan.observer)).collect::<Result<Vec<_>>>()?;
+        let targets =
+            of(Way::To).map(|wanted| Target::open(wanted, &around, plan.layers)).collect::<Result<Vec<_>>>()?;
+        Ok(Caches {
+            local: LocalCache::new(plan.layers.store()),
+            layers: plan.layers.clone(),
+            lookups: Lookups::new(sources),
+            targets,
+            observer: Arc::clone(plan.observer),
+            has_base: plan.has_base,
+            expected: Mutex::default(),
+            promised: Mutex::default(),
+            coming: Mutex::default(),
+            distrusted: Mutex::default(),
+            importing: Mutex::default(),
+        })
+    }
+
+    /// Brings the blob of a layer that travelled, checked, from whichever source has it.
+    pub fn bring(&self, blob: &BaseBlob, watch: &Watch<'_>) -> Result<()> {
+        let turn = Arc::clone(lock(&self.coming).entry(blob.digest).or_default());
+        let _turn = lock(&turn);
+        if self.layers.store().has(&blob.digest) {
+            return Ok(());
+        }
+        let first = lock(&self.promised).get(&blob.digest).copied();
+        let all = self.lookups.sources();
+        let order = first.into_iter().chain((0..all.len()).filter(|at| Some(*at) != first));
+        for source in order.map(|at| &all[at]).filter(|source| !source.is_broken()) {
+            match source.backend.get_blob(blob, watch) {
+                Ok(()) => return Ok(()),
+                Err(error) if error.kind() == Kind::Interrupted => return Err(error),
+                Err(error) => source.warn(&error.to_string()),
+            }
+        }
+        Err(Error::new(Kind::Lost, format!("no cache has the blob {}", blob.digest)))
+    }
+
+    /// No record that names this blob is used from now on.
+    pub fn distrust(&self, blob: &BaseBlob) {
+        lock(&self.distrusted).insert(blob.digest);
+    }
+
+    /// Makes a rootfs of a record, without any bytes; none if a base of it is not at hand.
+    fn import(&self, source: usize, record: &Record) -> Option<Rootfs> {
+        let _one = lock(&self.importing);
+        let mut rootfs = Rootfs::default();
+        for facts in &record.layers {
+            if facts.kind == LayerKind::Base {
+                if !self.layers.store().has(&facts.blob.digest) && !(self.has_base)(&facts.blob.digest) {
+                    return None;
+                }
+            } else if lock(&self.distrusted).contains(&facts.blob.digest) {
+                return None;
+            } else {
+                lock(&self.promised).insert(facts.blob.digest, source);
+                self.keep_origin(source, &facts.blob.digest);
+            }
+            match self.layers.import(facts, rootfs.top()) {
+                Ok(layer) => rootfs.layers.push(layer),
+                Err(error) => {
+                    self.lookups.sources()[source].warn(&error.to_string());
+                    return None;
+                }
+            }
+        }
+        Some(rootfs)
+    }
+
+    /// A later build, or a push, can then have the blob from there too.
+    fn keep_origin(&self, source: usize, blob: &Digest) {
+        let path = cache::origin(self.layers.store().root(), blob);
+        if let Some(origin) = self.lookups.sources()[source].backend.origin().filter(|_| !path.exists()) {
+            cache::remember(self.layers.store(), &path, origin.as_bytes());
+        }
+    }
+
+    fn usable(&self, rootfs: &Rootfs) -> bool {
+        rootfs.layers.iter().all(|layer| self.layers.exists(layer))
+    }
+
+    /// Begins to push what was not pushed as its step ended. `images` is what each image contains; nothing for a build
+    /// that failed.
+    pub fn begin_end(&self, images: &[Vec<LayerId>]) {
+        let expected = std::mem::take(&mut *lock(&self.expected));
+        for key in expected.iter().filter(|_| !self.targets.is_empty()) {
+            let Some((rootfs, description)) = self.local.described(Shelf::Written, key, &|found| self.usable(found))
+            else {
+                continue;
+            };
+            if images.is_empty() && !self.targets.iter().any(Target::takes_all) {
+                break;
+            }
+            let within = images.iter().any(|layers| layers.starts_with(&rootfs.layers));
+            let job = Job { shelf: Shelf::Written, key: *key, rootfs, description, ask: true };
+            for target in self.targets.iter().filter(|target| within || target.takes_all()) {
+                let sources = self.lookups.sources().iter().enumerate();
+                let mut same = sources.filter(|(_, source)| target.is_fed_by(source)).map(|(at, _)| at);
+                if !same.any(|at| self.lookups.holds(at, Shelf::Written, key)) {
+                    target.push(job.clone());
+                }
+            }
+        }
+    }
+
+    /// Waits for all that is on its way. A failure is a warning, unless `ignore-error=false` was said.
+    pub fn end(&self, stop: &dyn Fn() -> bool) -> Result<()> {
+        let mut result = Ok(());
+        for target in &self.targets {
+            match target.finish(stop) {
+                Ok(_) => {}
+                Err(error) if target.must() => {
+                    result = result.and(Err(error.hint("ignore-error=true makes this a warning")))
+                }
+                Err(error) => {
+                    let text = format!("{error}; the image is not affected");
+                    self.observer.event(SystemTime::now(), &Event::Warning { text });
+                }
+            }
+        }
+        result
+    }
+
+    /// What is still to be pushed: the caches, and how many records.
+    pub fn outstanding(&self) -> Vec<(String, usize)> {
+        let targets = self.targets.iter().map(|target| (target.title().to_owned(), target.open_jobs()));
+        targets.filter(|(_, count)| *count > 0).collect()
+    }
+}
+
+impl Cache<Rootfs> for Caches {
+    type Lock = File;
+
+    fn expect(&self, keys: &[Key]) {
+        lock(&self.expected).extend(keys);
+        if !self.lookups.sources().is_empty() {
+            self.lookups.expect(keys);
+        }
+    }
+
+    fn get(&self, shelf: Shelf, key: &Key) -> Vec<Rootfs> {
+        let mut found = self.local.get(shelf, key);
+        if self.lookups.sources().is_empty() || found.iter().any(|rootfs| self.usable(rootfs)) {
+            return found;
+        }
+        if let Some((source, record)) = self.lookups.get(shelf, key)
+            && let Some(rootfs) = self.import(source, &record)
+        {
+            self.local.put(shelf, key, &rootfs, &record.description);
+            found.insert(0, rootfs);
+        }
+        found
+    }
+
+    fn put(&self, shelf: Shelf, key: &Key, output: &Rootfs, description: &str) {
+        self.local.put(shelf, key, output, description);
+        for target in self.targets.iter().filter(|target| target.takes_all()) {
+            let (rootfs, description) = (output.clone(), description.to_owned());
+            target.push(Job { shelf, key: *key, rootfs, description, ask: false });
+        }
+    }
+
+    fn try_lock(&self, key: &Key) -> Result<File, String> {
+        self.local.try_lock(key)
+    }
+}

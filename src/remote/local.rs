@@ -1,0 +1,102 @@
+//! type=local: a directory, of this machine or of a file system that several share.
+//!
+//! ```text
+//! <dest>/objects/<name>                      small objects, written to a temporary name and renamed
+//! <dest>/chunks/ab/<64 hex>                  see `chunked`
+//! ```
+
+use super::chunked::{self, Chunks};
+use super::{Backend, LARGEST_OBJECT, Surroundings, Wanted};
+use crate::digest::Digest;
+use crate::error::{At, Error, Kind, Result};
+use crate::layer::BaseBlob;
+use crate::registry::client::Watch;
+use crate::store::Store;
+use std::fs::{self, File};
+use std::io::Read as _;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
+
+struct Local {
+    root: PathBuf,
+    store: Store,
+    count: AtomicU64,
+}
+
+pub(super) fn open(wanted: &Wanted, surroundings: &Surroundings<'_>) -> Result<Box<dyn Backend>> {
+    let root = std::path::absolute(wanted.place()).at("find", wanted.place())?;
+    Ok(Box::new(Local { root, store: surroundings.store.clone(), count: AtomicU64::new(0) }))
+}
+
+impl Local {
+    fn object(&self, name: &str) -> PathBuf {
+        self.root.join("objects").join(name)
+    }
+
+    /// Another process, or another machine, may write the same name: each has its own temporary one.
+    fn write(&self, path: &Path, bytes: &[u8]) -> Result<()> {
+        let dir = path.parent().unwrap_or(&self.root);
+        fs::create_dir_all(dir).at("make", dir)?;
+        let unique = format!("{}-{}", std::process::id(), self.count.fetch_add(1, Ordering::Relaxed));
+        let host = Digest::of(&fs::read("/etc/machine-id").unwrap_or_default()).hex();
+        let temp = dir.join(format!(".{}-{unique}", &host[..12]));
+        let done = fs::write(&temp, bytes).and_then(|()| fs::rename(&temp, path));
+        done.at("write", path).inspect_err(|_| {
+            let _ = fs::remove_file(&temp);
+        })
+    }
+}
+
+fn read(path: &Path, limit: u64) -> Result<Option<Vec<u8>>> {
+    let file = match File::open(path) {
+        Err(cause) if cause.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+        file => file.at("open", path)?,
+    };
+    let mut bytes = Vec::new();
+    file.take(limit + 1).read_to_end(&mut bytes).at("read", path)?;
+    match bytes.len() as u64 > limit {
+        true => Err(Error::new(Kind::Source, format!("`{}` is larger than {limit} bytes", path.display()))),
+        false => Ok(Some(bytes)),
+    }
+}
+
+impl Chunks for Local {
+    fn has(&self, name: &Digest) -> Result<bool> {
+        Ok(self.root.join(chunked::path(name)).exists())
+    }
+    fn get(&self, name: &Digest, limit: u64) -> Result<Option<Vec<u8>>> {
+        read(&self.root.join(chunked::path(name)), limit)
+    }
+    fn put(&self, name: &Digest, bytes: &[u8]) -> Result<()> {
+        self.write(&self.root.join(chunked::path(name)), bytes)
+    }
+}
+
+impl Backend for Local {
+    fn get(&self, name: &str) -> Result<Option<Vec<u8>>> {
+        read(&self.object(name), LARGEST_OBJECT)
+    }
+    fn put(&self, name: &str, bytes: &[u8], _: &[BaseBlob]) -> Result<()> {
+        self.write(&self.object(name), bytes)
+    }
+    fn has_blob(&self, blob: &BaseBlob) -> Result<bool> {
+        chunked::has(self, blob)
+    }
+    fn get_blob(&self, blob: &BaseBlob, watch: &Watch<'_>) -> Result<()> {
+        chunked::get(self, blob, &self.store, watch)
+    }
+    fn put_blob(&self, blob: &BaseBlob, from: &Path, watch: &Watch<'_>) -> Result<()> {
+        chunked::put(self, blob, from, watch)
+    }
+    fn list(&self, prefix: &str) -> Result<Vec<String>> {
+        let names = fs::read_dir(self.root.join("objects")).into_iter().flatten().flatten();
+        let names = names.map(|entry| entry.file_name().to_string_lossy().into_owned());
+        Ok(names.filter(|name| name.starts_with(prefix) && !name.starts_with('.')).collect())
+    }
+    fn remove(&self, name: &str) -> Result<()> {
+        match fs::remove_file(self.object(name)) {
+            Err(cause) if cause.kind() == std::io::ErrorKind::NotFound => Ok(()),
+            done => done.at("remove", self.object(name)),
+        }
+    }
+}

@@ -1,0 +1,242 @@
+//! Look-ups in caches that answer slowly: all that is expected is asked for side by side as soon as the first answer is
+//! needed, by threads of their own, so that a cache that never answers costs its timeout once and nothing more.
+
+use super::envelope::Verifier;
+use super::record::{self, Record};
+use super::{Backend, Surroundings, Wanted};
+use crate::error::Result;
+use solver::{Event, Key, Observer, Shelf};
+use std::collections::{HashMap, HashSet, VecDeque};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant, SystemTime};
+
+/// Requests to one cache at once.
+const AT_ONCE: usize = 8;
+
+/// What is asked for.
+type Question = (Shelf, Key);
+
+/// One `--cache-from`.
+pub(super) struct Source {
+    /// For people.
+    pub(super) title: String,
+    /// Equal where the place is the same.
+    pub(super) identity: String,
+    pub(super) backend: Box<dyn Backend>,
+    /// Whether cache mounts come from it.
+    pub(super) mounts: bool,
+    /// Signatures that count, if any must.
+    pub(super) verifier: Option<Verifier>,
+    timeout: Duration,
+    /// It failed, and is not asked again.
+    broken: AtomicBool,
+    /// What was warned of: each thing once.
+    warned: Mutex<HashSet<String>>,
+    observer: Arc<dyn Observer>,
+}
+
+impl Source {
+    pub(super) fn open(wanted: &Wanted, around: &Surroundings<'_>, observer: &Arc<dyn Observer>) -> Result<Source> {
+        Ok(Source {
+            title: wanted.title(),
+            identity: wanted.identity(),
+            backend: wanted.open(around)?,
+            mounts: wanted.flag("mounts", false)?,
+            verifier: wanted.path("verify-key").map(|path| Verifier::read(&path)).transpose()?,
+            timeout: wanted.timeout()?,
+            broken: AtomicBool::new(false),
+            warned: Mutex::default(),
+            observer: Arc::clone(observer),
+        })
+    }
+
+    pub(super) fn warn(&self, text: &str) {
+        if lock(&self.warned).insert(text.to_owned()) {
+            let text = format!("cache {}: {text}", self.title);
+            self.observer.event(SystemTime::now(), &Event::Warning { text });
+        }
+    }
+
+    pub(super) fn is_broken(&self) -> bool {
+        self.broken.load(Ordering::SeqCst)
+    }
+
+    /// Says why once; from now on it is as if it were not there.
+    pub(super) fn give_up(&self, why: &str) {
+        if !self.broken.swap(true, Ordering::SeqCst) {
+            self.warn(&format!("{why}; the build goes on without it"));
+        }
+    }
+
+    fn ask(&self, (shelf, key): &Question) -> Option<Record> {
+        if self.is_broken() {
+            return None;
+        }
+        let name = record::name(*shelf, key);
+        let object = match self.backend.get(&name) {
+            Ok(object) => object?,
+            Err(error) => {
+                self.give_up(&error.to_string());
+                return None;
+            }
+        };
+        match Record::open(*shelf, key, &object, self.verifier.as_ref()) {
+            Ok(record) => Some(record),
+            Err(why) => {
+                self.warn(&format!("a record is not used: {why}"));
+                None
+            }
+        }
+    }
+}
+
+/// The sources, and all answers so far.
+pub(super) struct Lookups {
+    sources: Vec<Arc<Source>>,
+    shared: Arc<Shared>,
+}
+
+#[derive(Default)]
+struct Shared {
+    state: Mutex<State>,
+    changed: Condvar,
+}
+
+#[derive(Default)]
+struct State {
+    expected: Vec<Key>,
+    /// What each source has not been asked yet.
+    queues: Vec<VecDeque<Question>>,
+    answers: HashMap<Question, Answer>,
+    /// When each source last gave an answer, or was first asked.
+    heard: Vec<Option<Instant>>,
+    closed: bool,
+}
+
+#[derive(Default)]
+struct Answer {
+    /// Sources that have not answered.
+    open: Vec<usize>,
+    found: Option<(usize, Arc<Record>)>,
+    /// All sources that have it.
+    holders: Vec<usize>,
+}
+
+impl Lookups {
+    pub(super) fn new(sources: Vec<Source>) -> Lookups {
+        let shared = Arc::new(Shared::default());
+        let count = sources.len();
+        {
+            let mut state = lock(&shared.state);
+            state.queues.resize_with(count, VecDeque::new);
+            state.heard.resize(count, None);
+        }
+        Lookups { sources: sources.into_iter().map(Arc::new).collect(), shared }
+    }
+
+    pub(super) fn sources(&self) -> &[Arc<Source>] {
+        &self.sources
+    }
+
+    /// Written keys that may be asked for; nothing is sent before one is.
+    pub(super) fn expect(&self, keys: &[Key]) {
+        lock(&self.shared.state).expected.extend(keys);
+    }
+
+    /// The record of a key, from whichever source has it first.
+    pub(super) fn get(&self, shelf: Shelf, key: &Key) -> Option<(usize, Arc<Record>)> {
+        if self.sources.iter().all(|source| source.is_broken()) {
+            return None;
+        }
+        let question = (shelf, *key);
+        let mut state = lock(&self.shared.state);
+        self.begin(&mut state, question);
+        for key in std::mem::take(&mut state.expected) {
+            self.begin(&mut state, (Shelf::Written, key));
+        }
+        self.shared.changed.notify_all();
+        loop {
+            let answer = state.answers.get(&question)?;
+            if answer.found.is_some() {
+                return answer.found.clone();
+            }
+            let late = |at: &&usize| {
+                let source = &self.sources[**at];
+                let heard = state.heard[**at];
+                !source.is_broken() && heard.is_none_or(|heard| heard.elapsed() < source.timeout)
+            };
+            if !answer.open.iter().any(|at| late(&at)) {
+                for at in answer.open.clone() {
+                    self.sources[at].give_up(&format!("no answer in {} s", self.sources[at].timeout.as_secs()));
+                }
+                return None;
+            }
+            state = self
+                .shared
+                .changed
+                .wait_timeout(state, Duration::from_millis(100))
+                .unwrap_or_else(PoisonError::into_inner)
+                .0;
+        }
+    }
+
+    /// Whether a source is known to have the record of a key.
+    pub(super) fn holds(&self, source: usize, shelf: Shelf, key: &Key) -> bool {
+        let state = lock(&self.shared.state);
+        state.answers.get(&(shelf, *key)).is_some_and(|answer| answer.holders.contains(&source))
+    }
+
+    fn begin(&self, state: &mut State, question: Question) {
+        if state.answers.contains_key(&question) {
+            return;
+        }
+        let open: Vec<usize> = (0..self.sources.len()).filter(|at| !self.sources[*at].is_broken()).collect();
+        for &at in &open {
+            state.queues[at].push_back(question);
+            if state.heard[at].is_none() {
+                state.heard[at] = Some(Instant::now());
+                (0..AT_ONCE).for_each(|_| self.serve(at));
+            }
+        }
+        state.answers.insert(question, Answer { open, ..Answer::default() });
+    }
+
+    /// A thread that asks one source. It is not waited for: it holds nothing but the connection.
+    fn serve(&self, at: usize) {
+        let (source, shared) = (Arc::clone(&self.sources[at]), Arc::clone(&self.shared));
+        std::thread::spawn(move || {
+            let mut state = lock(&shared.state);
+            while !state.closed {
+                let Some(question) = state.queues[at].pop_front() else {
+                    state = shared.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
+                    continue;
+                };
+                drop(state);
+                let found = source.ask(&question);
+                state = lock(&shared.state);
+                state.heard[at] = Some(Instant::now());
+                if let Some(answer) = state.answers.get_mut(&question) {
+                    answer.open.retain(|open| *open != at);
+                    if let Some(record) = found {
+                        answer.holders.push(at);
+                        answer.found.get_or_insert((at, Arc::new(record)));
+                    }
+                }
+                shared.changed.notify_all();
+            }
+        });
+    }
+}
+
+impl Drop for Lookups {
+    fn drop(&mut self) {
+        lock(&self.shared.state).closed = true;
+        self.shared.changed.notify_all();
+    }
+}
+
+pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    // What these mutexes guard is whole between any two statements.
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

@@ -1,0 +1,126 @@
+//! type=registry: a repository. A record is a manifest of its own, under a tag made of the tag of `ref=` and the record's
+//! name, with the record as an annotation, so that a look-up is one request. Its layers are ordinary layer blobs.
+//!
+//! Why whole blobs and not chunks: the blob is the one that the image push needs, which is then mounted and not sent a second
+//! time; a registry's own collector keeps what a manifest names; and a chunk costs three requests of a registry (HEAD,
+//! POST, PUT), which limits requests more than bytes. docs/cache.md has the figures.
+
+use super::{Backend, LARGEST_OBJECT, Surroundings, Wanted};
+use crate::error::{Error, Kind, Result};
+use crate::layer::BaseBlob;
+use crate::registry::client::Watch;
+use crate::registry::push::Upload;
+use crate::registry::{Client, Reference};
+use crate::store::Store;
+use serde_json::{Value, json};
+use std::path::Path;
+use std::sync::OnceLock;
+
+/// The annotation that holds an object, and the type of its manifest.
+const ANNOTATION: &str = "dev.kiln.cache.object.v1";
+const ARTIFACT: &str = "application/vnd.kiln.cache.v1";
+const MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
+const EMPTY: &str = "application/vnd.oci.empty.v1+json";
+
+struct Repository {
+    client: Client,
+    place: Reference,
+    store: Store,
+    /// Whether the repository has the empty config that every manifest names.
+    empty: OnceLock<()>,
+}
+
+pub(super) fn open(wanted: &Wanted, surroundings: &Surroundings<'_>) -> Result<Box<dyn Backend>> {
+    let place: Reference = wanted.place().parse().map_err(|cause: String| Error::new(Kind::Usage, cause))?;
+    let tag = place.tag.as_deref().unwrap_or_default();
+    // The longest name is that of a described record: ten characters and the 64 of the key.
+    if place.digest.is_some() || tag.len() > 48 {
+        return Err(Error::new(Kind::Usage, format!("`{place}` can't be a cache")).hint(
+            "write a repository with a tag of at most 48 characters, such as `registry.example/team/cache:main`",
+        ));
+    }
+    let client = Client::new(surroundings.settings);
+    Ok(Box::new(Repository { client, place, store: surroundings.store.clone(), empty: OnceLock::new() }))
+}
+
+impl Repository {
+    fn at(&self, name: &str) -> Reference {
+        let tag = self.place.tag.as_deref().unwrap_or("latest");
+        Reference { tag: Some(format!("{tag}.{name}")), ..self.place.clone() }
+    }
+
+    /// Every manifest needs a config; ours is `{}` (OCI image specification, "Guidelines for Artifact Usage").
+    fn need_empty(&self) -> Result<BaseBlob> {
+        let blob = self.store.put_blob(b"{}")?;
+        let blob = BaseBlob { digest: blob.digest, size: blob.size, media_type: EMPTY.to_owned() };
+        if self.empty.get().is_none() {
+            self.put_blob(&blob, &self.store.blob_path(&blob.digest), &Watch { progress: &|_| {}, stop: &|| false })?;
+            let _ = self.empty.set(());
+        }
+        Ok(blob)
+    }
+}
+
+fn descriptor(blob: &BaseBlob) -> Value {
+    json!({"mediaType": blob.media_type, "digest": blob.digest, "size": blob.size})
+}
+
+impl Backend for Repository {
+    fn get(&self, name: &str) -> Result<Option<Vec<u8>>> {
+        let Some(manifest) = self.client.find_manifest(&self.at(name))? else { return Ok(None) };
+        let value: Value = serde_json::from_slice(&manifest.bytes).unwrap_or_default();
+        let object = value["annotations"][ANNOTATION].as_str();
+        let damaged = || Error::new(Kind::Source, format!("{}: the manifest holds no object of kiln", self.at(name)));
+        object.map(|object| Some(object.as_bytes().to_vec())).ok_or_else(damaged)
+    }
+
+    fn put(&self, name: &str, bytes: &[u8], blobs: &[BaseBlob]) -> Result<()> {
+        let text =
+            std::str::from_utf8(bytes).map_err(|cause| Error::new(Kind::Export, "an object is text").because(cause))?;
+        let config = self.need_empty()?;
+        let layers: Vec<Value> =
+            if blobs.is_empty() { vec![descriptor(&config)] } else { blobs.iter().map(descriptor).collect() };
+        let manifest = json!({
+            "schemaVersion": 2,
+            "mediaType": MANIFEST,
+            "artifactType": ARTIFACT,
+            "config": descriptor(&config),
+            "layers": layers,
+            "annotations": {ANNOTATION: text},
+        });
+        let bytes = serde_json::to_vec(&manifest)
+            .map_err(|cause| Error::new(Kind::Export, "cannot write a manifest").because(cause))?;
+        if bytes.len() as u64 > LARGEST_OBJECT {
+            return Err(Error::new(Kind::Export, format!("{}: the object is too large for a manifest", self.at(name))));
+        }
+        self.client.push_manifest(&self.at(name), MANIFEST, &bytes).map(drop)
+    }
+
+    fn has_blob(&self, blob: &BaseBlob) -> Result<bool> {
+        self.client.has_blob(&self.place, &blob.digest)
+    }
+
+    fn get_blob(&self, blob: &BaseBlob, watch: &Watch<'_>) -> Result<()> {
+        self.client.blob(&self.place, &blob.digest, blob.size, &self.store, watch)
+    }
+
+    fn put_blob(&self, blob: &BaseBlob, from: &Path, watch: &Watch<'_>) -> Result<()> {
+        let upload = Upload { digest: &blob.digest, size: blob.size, path: from };
+        self.client.push_blob(&self.place, upload, &[], watch).map(drop)
+    }
+
+    fn list(&self, prefix: &str) -> Result<Vec<String>> {
+        let tag = format!("{}.", self.place.tag.as_deref().unwrap_or("latest"));
+        let names = self.client.tags(&self.place)?;
+        let names = names.iter().filter_map(|name| name.strip_prefix(&tag));
+        Ok(names.filter(|name| name.starts_with(prefix)).map(str::to_owned).collect())
+    }
+
+    fn remove(&self, name: &str) -> Result<()> {
+        self.client.delete_manifest(&self.at(name))
+    }
+
+    fn origin(&self) -> Option<String> {
+        Some(self.place.to_string())
+    }
+}
