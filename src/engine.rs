@@ -11,7 +11,7 @@
 
 pub mod agent;
 mod bring;
-mod caches;
+pub mod caches;
 mod device;
 mod identity;
 mod step;
@@ -38,7 +38,7 @@ use crate::store::Store;
 use crate::sync::lock;
 use frontend::op::{self, CopySource, Op, Source};
 use solver::{Engine, Found, Graph, Key, Manifest, Observer, Role, Step, VertexId};
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::path::PathBuf;
 use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex};
@@ -103,6 +103,8 @@ pub struct Known {
     images: Mutex<HashMap<String, Base>>,
     /// Selections of copies, made for the key and used again to run.
     selections: Mutex<HashMap<VertexId, Arc<Selection>>>,
+    /// Cache mounts that steps of this build have used and ended well.
+    used: Mutex<BTreeSet<caches::Used>>,
     /// Directories of missing mount points, by what they hold.
     stubs: Mutex<BTreeMap<StubsName, PathBuf>>,
     /// Whether it was said that steps have the host's network.

@@ -23,6 +23,7 @@ pub mod compress;
 mod derive;
 mod encode;
 pub mod files;
+pub mod folder;
 mod harvest;
 mod index;
 mod pack;

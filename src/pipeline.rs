@@ -176,6 +176,8 @@ impl<'a> Build<'a> {
     fn finish_caches(&mut self, images: &[Image], well: bool) -> Result<()> {
         let images: Vec<_> = images.iter().map(|image| image.layers.clone()).collect();
         self.caches.begin_end(&images);
+        let mounts = self.machine.save_caches(self.next_step);
+        self.next_step += 1;
         let open = self.caches.outstanding();
         let (step, began) = (StepId(self.next_step), Instant::now());
         if !open.is_empty() {
@@ -183,7 +185,7 @@ impl<'a> Build<'a> {
             self.event(&Event::Begin { step, name: format!("exporting cache to {}", names.join(", ")) });
         }
         let stop = || well && self.machine.stop.is_stopped();
-        let result = self.caches.end(&stop);
+        let result = self.caches.end(&stop).and(mounts);
         if !open.is_empty() {
             let outcome = result.as_ref().map_or_else(|error| Outcome::Failed(error.to_string()), |()| Outcome::Done);
             self.event(&Event::End { step, outcome, took: began.elapsed() });

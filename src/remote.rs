@@ -16,11 +16,18 @@
 mod caches;
 mod chunked;
 mod envelope;
+mod gha;
+mod http;
 mod local;
 mod lookup;
+pub mod mounts;
 mod push;
 mod record;
 mod registry;
+mod s3;
+mod sigv4;
+#[cfg(test)]
+mod tests;
 
 pub use caches::{Caches, Plan};
 
@@ -69,6 +76,8 @@ pub struct Row {
     pub help: &'static str,
     /// Attributes of both flags.
     attributes: &'static [&'static str],
+    /// Attributes that the environment may give, and by which variables.
+    variables: &'static [(&'static str, &'static [&'static str])],
     /// The one that says where, for `--cache-to` and `--cache-from`.
     place: [&'static str; 2],
     open: fn(&Wanted, &Surroundings<'_>) -> Result<Box<dyn Backend>>,
@@ -80,16 +89,68 @@ pub const BACKENDS: &[Row] = &[
         name: "registry",
         help: "a repository of a registry; the tag of ref= keeps caches of one repository apart",
         attributes: &["image-manifest", "oci-mediatypes"],
+        variables: &[],
         place: ["ref", "ref"],
         open: registry::open,
     },
-    Row { name: "local", help: "a directory", attributes: &[], place: ["dest", "src"], open: local::open },
+    Row {
+        name: "local",
+        help: "a directory",
+        attributes: &[],
+        variables: &[],
+        place: ["dest", "src"],
+        open: local::open,
+    },
+    Row {
+        name: "s3",
+        help: "a bucket of S3, or of anything that speaks it",
+        attributes: &[
+            "region",
+            "endpoint_url",
+            "use_path_style",
+            "prefix",
+            "blobs_prefix",
+            "manifests_prefix",
+            "access_key_id",
+            "secret_access_key",
+            "session_token",
+        ],
+        variables: &[
+            ("region", &["AWS_REGION", "AWS_DEFAULT_REGION"]),
+            ("endpoint_url", &["AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL"]),
+            ("access_key_id", &["AWS_ACCESS_KEY_ID"]),
+            ("secret_access_key", &["AWS_SECRET_ACCESS_KEY"]),
+            ("session_token", &["AWS_SESSION_TOKEN"]),
+        ],
+        place: ["bucket", "bucket"],
+        open: s3::open,
+    },
+    Row {
+        name: "gha",
+        help: "the cache of GitHub Actions",
+        attributes: &["scope", "url_v2", "token"],
+        variables: &[("url_v2", &["ACTIONS_RESULTS_URL"]), ("token", &["ACTIONS_RUNTIME_TOKEN"])],
+        place: ["", ""],
+        open: gha::open,
+    },
 ];
 
 /// What every `--cache-to` knows.
-const TO: &[&str] = &["mode", "ignore-error", "mounts", "sign-key", "compression", "compression-level", "timeout"];
+const TO: &[&str] = &[
+    "mode",
+    "ignore-error",
+    "mounts",
+    "mounts-scope",
+    "mounts-limit",
+    "sign-key",
+    "compression",
+    "compression-level",
+    "timeout",
+];
 /// What every `--cache-from` knows.
-const FROM: &[&str] = &["mounts", "verify-key", "timeout"];
+const FROM: &[&str] = &["mounts", "mounts-scope", "verify-key", "timeout"];
+/// A larger cache mount is not saved, unless `mounts-limit=` says so.
+const LARGEST_MOUNT: u64 = 2 << 30;
 
 /// What a backend may need of the host.
 pub struct Surroundings<'a> {
@@ -120,6 +181,17 @@ pub struct Wanted {
 }
 
 impl Wanted {
+    /// Takes from the environment what was not said.
+    pub fn complete(&mut self, env: &dyn Fn(&str) -> Option<String>) -> Result<()> {
+        for (key, names) in self.row()?.variables {
+            let mut set = names.iter().filter_map(|name| env(name)).filter(|value| !value.is_empty());
+            if let (false, Some(value)) = (self.attributes.contains_key(*key), set.next()) {
+                self.attributes.insert((*key).to_owned(), value);
+            }
+        }
+        Ok(())
+    }
+
     /// Whether a backend knows all of it: asked early, since a wrong attribute is no reason to build first.
     pub fn check(&self) -> Result<()> {
         let row = self.row()?;
@@ -136,6 +208,7 @@ impl Wanted {
         self.mode()?;
         self.compression()?;
         self.timeout()?;
+        self.mounts_limit()?;
         ["ignore-error", "mounts"].iter().try_for_each(|key| self.flag(key, false).map(drop))
     }
 
@@ -207,6 +280,29 @@ impl Wanted {
         })
     }
 
+    /// Where cache mounts are kept apart: the first is written, all are looked at in order.
+    fn scopes(&self) -> Vec<String> {
+        let scopes = self.text("mounts-scope").unwrap_or("default").split(';').map(str::trim);
+        scopes.filter(|scope| !scope.is_empty()).map(str::to_owned).collect()
+    }
+
+    /// In bytes.
+    fn mounts_limit(&self) -> Result<u64> {
+        let Some(text) = self.text("mounts-limit") else { return Ok(LARGEST_MOUNT) };
+        let digits = text.trim_end_matches(|c: char| c.is_ascii_alphabetic());
+        let unit = match text[digits.len()..].to_ascii_lowercase().trim_end_matches('b') {
+            "" => Some(0),
+            "k" => Some(10),
+            "m" => Some(20),
+            "g" => Some(30),
+            _ => None,
+        };
+        let number = digits.parse::<u64>().ok().zip(unit).and_then(|(number, unit)| number.checked_mul(1 << unit));
+        number.ok_or_else(|| {
+            Error::new(Kind::Usage, format!("mounts-limit={text} is no size")).hint("for example 500m or 2g")
+        })
+    }
+
     fn compression(&self) -> Result<Compression> {
         let level = self.text("compression-level").map(|text| {
             text.parse::<u32>().ok().filter(|level| *level <= 22).ok_or_else(|| {
@@ -250,7 +346,13 @@ pub fn help() -> String {
     BACKENDS
         .iter()
         .map(|row| {
-            let place = if row.place[0] == row.place[1] { row.place[0].to_owned() } else { row.place.join("= or ") };
+            let place = if row.place[0].is_empty() {
+                row.attributes.join("=, ")
+            } else if row.place[0] == row.place[1] {
+                row.place[0].to_owned()
+            } else {
+                row.place.join("= or ")
+            };
             format!("  type={:<10}{} ({place}=)\n", row.name, row.help)
         })
         .collect()

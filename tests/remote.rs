@@ -7,7 +7,7 @@ mod common;
 mod rig;
 
 use common::{Built, Space, have};
-use rig::Registry;
+use rig::{Fault, Proxy, Registry};
 use std::collections::BTreeSet;
 
 /// A machine of its own: another store, the same project.
@@ -124,4 +124,200 @@ fn a_failed_build_leaves_its_good_steps_behind() {
     project.write("app/Dockerfile", &text);
     let built = Machine::new(&project).built(&["--cache-from", &format!("type=local,src={cache}")]);
     assert_eq!(built.ran, [""; 0]);
+}
+
+/// What the registry does wrong, how often, and whether the cache still answers. It answers each request in the end or
+/// not at all; the build works either way, and says what went wrong in one line.
+const READS: &[(&str, fn() -> Fault, usize, bool)] = &[
+    ("401 once", || Fault::status("GET", "/manifests/", 401), 1, true),
+    ("401", || Fault::status("GET", "/manifests/", 401), 99, false),
+    ("403", || Fault::status("GET", "/manifests/", 403), 99, false),
+    ("429 twice", || Fault::status("GET", "/manifests/", 429), 2, true),
+    ("500 twice", || Fault::status("GET", "/manifests/", 500), 2, true),
+    ("502", || Fault::status("GET", "/manifests/", 502), 99, false),
+    ("a record that breaks off once", || Fault::broken("GET", "/manifests/", 100), 1, true),
+    ("records that break off", || Fault::broken("GET", "/manifests/", 100), 99, false),
+    ("a record with another byte", || Fault::corrupt("GET", "/manifests/"), 99, false),
+    ("a record that is shorter than its length once", || Fault::longer("GET", "/manifests/", 10), 1, true),
+    ("a blob that breaks off", || Fault::broken("GET", "/blobs/", 1000), 2, true),
+    ("a blob that is shorter than its length", || Fault::longer("GET", "/blobs/", 10), 1, true),
+    ("500 for blobs", || Fault::status("GET", "/blobs/", 500), 3, true),
+    ("404 for blobs", || Fault::status("GET", "/blobs/", 404), 99, false),
+    ("blobs with another byte", || Fault::corrupt("GET", "/blobs/"), 99, false),
+];
+
+#[test]
+fn whatever_the_registry_answers_the_build_works_and_says_one_clear_line() {
+    if !have("docker-registry") {
+        return;
+    }
+    let (project, registry) = (two_stages(), Registry::start(false));
+    Machine::new(&project).built(&["--cache-to", &format!("type=registry,ref={}", registry.name("cache"))]);
+    for (what, fault, times, still) in READS {
+        let proxy = Proxy::start(&registry, (0..*times).map(|_| fault()).collect());
+        let machine = Machine::new(&project);
+        let built = machine.built(&["--cache-from", &proxy.name("cache"), "-o", "files"]);
+        assert_eq!(built.ran.is_empty(), *still, "{what}: {:?}\n{}", built.ran, built.stderr);
+        let lines = built.stderr.lines().filter(|line| line.starts_with("warning: cache ")).count();
+        assert_eq!(lines == 1, !*still, "{what}:\n{}", built.stderr);
+        assert!(proxy.log().contains("FAULT "), "{what} did not happen");
+        assert_eq!(std::fs::read_to_string(machine.space.path("files/copy")).unwrap(), "source\nmore\n", "{what}");
+        machine.space.assert_whole();
+    }
+}
+
+#[test]
+fn a_write_that_fails_is_a_warning_or_the_build_s_failure_as_was_said() {
+    if !have("docker-registry") {
+        return;
+    }
+    let project = two_stages();
+    for (what, fault, times, works) in [
+        ("429", Fault::status("PUT", "/manifests/", 429), 2, true),
+        ("an upload that breaks off", Fault::cut("PUT", "/blobs/uploads/", 500_000), 1, true),
+        ("another digest", Fault::lie("PUT", "/manifests/"), 1, false),
+        ("500", Fault::status("PUT", "/manifests/", 500), 99, false),
+        ("403", Fault::status("POST", "/blobs/uploads/", 403), 99, false),
+    ] {
+        let registry = Registry::start(false);
+        let proxy = Proxy::start(&registry, (0..times).map(|_| fault.clone()).collect());
+        let to = format!("type=registry,ref={}", proxy.name("cache"));
+        let built = Machine::new(&project).built(&["--cache-to", &to]);
+        let lines = built.stderr.lines().filter(|line| line.starts_with("warning: cache ")).count();
+        assert_eq!(lines, usize::from(!works), "{what}:\n{}", built.stderr);
+        if works {
+            assert_eq!(Machine::new(&project).built(&["--cache-from", &registry.name("cache")]).ran, [""; 0], "{what}");
+        } else {
+            let proxy = Proxy::start(&registry, (0..times).map(|_| fault.clone()).collect());
+            let to = format!("type=registry,ref={},ignore-error=false", proxy.name("cache"));
+            let built = Machine::new(&project).build(&["--cache-to", &to]);
+            assert!(!built.ok && built.stderr.contains("ignore-error=true"), "{what}: {}", built.stderr);
+        }
+    }
+}
+
+#[test]
+fn a_cache_that_is_not_there_costs_at_most_its_timeout() {
+    if !have("docker-registry") {
+        return;
+    }
+    let (project, registry) = (two_stages(), Registry::start(false));
+    let silent = Proxy::start(&registry, (0..999).map(|_| Fault::hang("GET", "/v2/", 60)).collect());
+    let began = std::time::Instant::now();
+    let from = format!("type=registry,ref={},timeout=1", silent.name("cache"));
+    let built = Machine::new(&project).built(&["--cache-from", &from, "--cache-from", "localhost:1/nobody"]);
+    // Far below what the silence lasts, far above what a busy machine needs.
+    assert!(began.elapsed().as_secs() < 40);
+    assert_eq!(built.ran.len(), 5);
+    for line in ["no answer in 1 s; the build goes on without it", "cannot reach localhost:1"] {
+        assert_eq!(built.stderr.matches(line).count(), 1, "{line}:\n{}", built.stderr);
+    }
+}
+
+#[test]
+fn sixteen_jobs_share_a_cache_and_lose_nothing() {
+    if !have("docker-registry") {
+        return;
+    }
+    let registry = Registry::start(false);
+    let cache = format!("type=registry,ref={}", registry.name("shared"));
+    let project = |number: usize, fails: bool| {
+        let space = Space::new();
+        let last = if fails { "RUN false\n" } else { "RUN echo done >/done\n" };
+        let base = base();
+        let text = format!("FROM {base}\nRUN echo shared >/shared\nRUN echo {number} >/own\nRUN cp /own /last\n{last}");
+        space.write("app/Dockerfile", &text);
+        space
+    };
+    std::thread::scope(|scope| {
+        for number in 0..16 {
+            let (project, cache) = (project(number, number % 2 == 0), &cache);
+            scope.spawn(move || {
+                let built = Machine::new(&project).build(&["--cache-to", cache, "--cache-from", cache]);
+                assert_eq!(built.ok, number % 2 == 1, "{}", built.stderr);
+            });
+        }
+    });
+    for number in 0..16 {
+        let built = Machine::new(&project(number, number % 2 == 0)).build(&["--cache-from", &cache]);
+        let expected: &[&str] = if number % 2 == 0 { &["RUN false"] } else { &[] };
+        assert_eq!(built.ran, expected, "job {number}: {}", built.stderr);
+    }
+}
+
+#[test]
+fn a_tampered_byte_is_a_miss_and_a_warning() {
+    let (project, shared) = (two_stages(), Space::new());
+    let cache = shared.path("cache");
+    let (to, from) = (format!("type=local,dest={}", cache.display()), format!("type=local,src={}", cache.display()));
+    Machine::new(&project).built(&["--cache-to", &to]);
+    for folder in ["objects", "chunks"] {
+        let spoilt = spoil(&cache.join(folder));
+        assert!(spoilt >= 5, "{spoilt} files in {folder}");
+        let machine = Machine::new(&project);
+        let built = machine.built(&["--cache-from", &from, "-o", "files"]);
+        assert!(!built.ran.is_empty() && built.stderr.contains("warning: "), "{folder}: {}", built.stderr);
+        assert_eq!(std::fs::read_to_string(machine.space.path("files/copy")).unwrap(), "source\nmore\n");
+        machine.space.assert_whole();
+        std::fs::remove_dir_all(&cache).unwrap();
+        Machine::new(&project).built(&["--cache-to", &to]);
+    }
+}
+
+/// Changes one byte in the middle of every file.
+fn spoil(dir: &std::path::Path) -> usize {
+    let mut count = 0;
+    for entry in std::fs::read_dir(dir).unwrap().flatten() {
+        if entry.path().is_dir() {
+            count += spoil(&entry.path());
+            continue;
+        }
+        let mut bytes = std::fs::read(entry.path()).unwrap();
+        let middle = bytes.len() / 2;
+        bytes[middle] ^= 0x10;
+        std::fs::write(entry.path(), bytes).unwrap();
+        count += 1;
+    }
+    count
+}
+
+/// A pull request's job reads what the main branch's jobs wrote. What it writes itself counts nowhere else: it has
+/// another place to write to, and not the key to sign with.
+#[test]
+fn signed_records_count_and_others_do_not() {
+    if !have("openssl") {
+        return;
+    }
+    let (project, shared) = (two_stages(), Space::new());
+    let path = |name: &str| shared.path(name).display().to_string();
+    common::run("openssl", &["genpkey", "-algorithm", "ed25519", "-out", &path("private")]);
+    common::run("openssl", &["pkey", "-in", &path("private"), "-pubout", "-out", &path("public")]);
+    let to = format!("type=local,dest={}", path("cache"));
+    let from = format!("type=local,src={},verify-key={}", path("cache"), path("public"));
+
+    // Somebody without the key.
+    Machine::new(&project).built(&["--cache-to", &to]);
+    let built = Machine::new(&project).built(&["--cache-from", &from]);
+    assert_eq!(built.ran.len(), 5);
+    assert_eq!(built.stderr.matches("a record is not used: it is not signed").count(), 1, "{}", built.stderr);
+
+    // The owner of the key; then a signed record under the name of another key.
+    Machine::new(&project).built(&["--cache-to", &format!("{to},sign-key={}", path("private"))]);
+    assert_eq!(Machine::new(&project).built(&["--cache-from", &from]).ran, [""; 0]);
+    let objects = shared.path("cache/objects");
+    let written = |entry: &std::fs::DirEntry| entry.file_name().to_string_lossy().starts_with("written-");
+    let mut names: Vec<_> =
+        std::fs::read_dir(&objects).unwrap().flatten().filter(written).map(|entry| entry.path()).collect();
+    names.sort();
+    let first = std::fs::read(&names[0]).unwrap();
+    names.windows(2).for_each(|pair| drop(std::fs::copy(&pair[1], &pair[0]).unwrap()));
+    std::fs::write(names.last().unwrap(), first).unwrap();
+    std::fs::read_dir(&objects)
+        .unwrap()
+        .flatten()
+        .filter(|entry| !written(entry))
+        .for_each(|entry| std::fs::remove_file(entry.path()).unwrap());
+    let built = Machine::new(&project).built(&["--cache-from", &from]);
+    assert_eq!(built.ran.len(), 5);
+    assert!(built.stderr.contains("its signature is wrong"), "{}", built.stderr);
 }

@@ -2,19 +2,20 @@
 
 use super::args;
 use super::output::fields;
+use super::request::Environment;
 use crate::error::{Error, Kind, Result};
 use crate::registry::Reference;
 use crate::remote::{Wanted, Way};
 use std::collections::BTreeMap;
 
 /// All caches of a build.
-pub fn caches(args: &args::Build) -> Result<Vec<Wanted>> {
-    let from = args.cache_from.iter().map(|text| cache(Way::From, text));
-    from.chain(args.cache_to.iter().map(|text| cache(Way::To, text))).collect()
+pub fn caches(args: &args::Build, env: &Environment<'_>) -> Result<Vec<Wanted>> {
+    let from = args.cache_from.iter().map(|text| cache(Way::From, text, env));
+    from.chain(args.cache_to.iter().map(|text| cache(Way::To, text, env))).collect()
 }
 
 /// `type=local,dest=x`, or the name of a repository.
-pub fn cache(way: Way, text: &str) -> Result<Wanted> {
+pub fn cache(way: Way, text: &str, env: &Environment<'_>) -> Result<Wanted> {
     let mut wanted = Wanted { way, kind: String::new(), attributes: BTreeMap::new() };
     if !text.contains('=') {
         wanted.kind = "registry".to_owned();
@@ -36,6 +37,7 @@ pub fn cache(way: Way, text: &str) -> Result<Wanted> {
     if let Some(Err(cause)) = wanted.attributes.get("ref").map(|name| name.parse::<Reference>()) {
         return Err(Error::new(Kind::Usage, cause));
     }
+    wanted.complete(env.get)?;
     wanted.check()?;
     Ok(wanted)
 }

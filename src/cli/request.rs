@@ -209,7 +209,7 @@ impl BuildRequest {
             fail_on_miss: args.fail_on_miss.clone(),
             no_cache: args.no_cache,
             no_cache_filter: args.no_cache_filter.clone(),
-            caches: super::caches::caches(args)?,
+            caches: super::caches::caches(args, env)?,
             pull: args.pull.unwrap_or(false),
             network,
             limits: limits::of(args)?,

@@ -5,26 +5,31 @@
 //!   id          its name in the Dockerfile, for people
 //!   lock        flock: shared by `sharing=shared`, exclusive by `locked`; held while a step runs
 //!   data/       what is mounted
+//!   id index stats dirty      what travels of it (see `remote::mounts`)
 //!   1/ 2/ ...   the same again, for `sharing=private`: the first that nobody holds
 //! ```
 //!
 //! The time of `lock` is that of the last use. GC rule: the collector removes those that no lease names; whoever gets the lock of
 //! one that has no name any more begins again (see `gc`).
 
-use super::Machine;
+use super::{Machine, lock};
 use crate::digest::Digest;
 use crate::error::{At, Error, Kind, Result};
 use crate::layer::files::resolve;
 use crate::layer::rootfs::Rootfs;
+use crate::remote::mounts::{Mount, Moved};
 use crate::store::lease;
 use frontend::op::Sharing;
 use rustix::fs::{AtFlags, CWD, Gid, Mode, Uid};
+use solver::{Event, Outcome, StepId, Stream};
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::path::{Path, PathBuf};
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 /// How often a locked mount is asked for again.
 const POLL: Duration = Duration::from_millis(20);
+/// How long a mount may be in another build's use before it is not saved.
+const PATIENCE: Duration = Duration::from_secs(5);
 /// More private copies than this are a mistake.
 const MOST_PRIVATE: u32 = 1000;
 
@@ -45,6 +50,22 @@ pub(super) struct Held {
     /// What is mounted.
     pub(super) data: PathBuf,
     _lock: File,
+    /// What is saved of it after the build; nothing of a private copy.
+    travels: Option<Used>,
+}
+
+/// A cache mount that a step has used.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Used {
+    folder: PathBuf,
+    name: String,
+    id: String,
+}
+
+impl Used {
+    fn mount(&self) -> Mount<'_> {
+        Mount { folder: &self.folder, name: &self.name, id: &self.id }
+    }
 }
 
 /// Whether a file that is open is still the one with this name.
@@ -57,7 +78,9 @@ fn is_same(file: &File, path: &Path) -> bool {
 impl Machine {
     /// Takes a cache mount, waiting for its turn where the sharing says so. A wait ends with the build.
     pub(super) fn hold_cache(&self, wanted: &Wanted<'_>, step: u32) -> Result<Held> {
-        let base = self.store.root().join("mounts-v1").join(self.cache_name(wanted)?);
+        let name = self.cache_name(wanted)?;
+        let base = folder(self.store.root()).join(&name);
+        let used = Used { folder: base.clone(), name, id: wanted.id.to_owned() };
         let mut copy = 0;
         loop {
             let dir = if copy == 0 { base.clone() } else { base.join(copy.to_string()) };
@@ -77,6 +100,10 @@ impl Machine {
                 Err(cause) if cause.kind() == std::io::ErrorKind::NotFound => continue,
                 lock => lock.at("open", &path)?,
             };
+            if copy == 0 && lock.try_lock().is_ok() {
+                self.restore(&used, wanted, step)?;
+                lock.unlock().at("unlock", &path)?;
+            }
             let taken = match wanted.sharing {
                 Sharing::Shared => lock.try_lock_shared(),
                 Sharing::Private | Sharing::Locked => lock.try_lock(),
@@ -96,7 +123,11 @@ impl Machine {
                     let _ = lock.set_modified(SystemTime::now());
                     let data = dir.join("data");
                     self.fill(&data, wanted, step)?;
-                    return Ok(Held { data, _lock: lock });
+                    let travels = (copy == 0).then(|| used.clone());
+                    if travels.is_some() {
+                        fs::write(dir.join("dirty"), b"").at("write", &dir)?;
+                    }
+                    return Ok(Held { data, _lock: lock, travels });
                 }
                 Err(TryLockError::Error(cause)) => return Err(cause).at("lock", &path),
                 Err(TryLockError::WouldBlock) if wanted.sharing == Sharing::Private && copy < MOST_PRIVATE => copy += 1,
@@ -106,6 +137,78 @@ impl Machine {
                 Err(TryLockError::WouldBlock) => std::thread::sleep(POLL),
             }
         }
+    }
+
+    /// Brings what another machine left of the mount, if there is nothing newer here.
+    fn restore(&self, used: &Used, wanted: &Wanted<'_>, step: u32) -> Result<()> {
+        let path = used.folder.join("id");
+        if !path.exists() {
+            fs::write(&path, wanted.id).at("write", &path)?;
+        }
+        let moved = self.remote.restores_mounts().then(|| self.remote.restore_mount(&used.mount())).flatten();
+        if let Some(moved) = moved {
+            let data = used.folder.join("data");
+            set_owner(&data, wanted)?;
+            let text = format!("cache mount {} restored: {}\n", wanted.id, shown(moved));
+            self.tell(StepId(step), text);
+        }
+        Ok(())
+    }
+
+    /// A step has ended well: what it used may be saved.
+    pub(super) fn note_caches(&self, held: &[Held]) {
+        if self.remote.saves_mounts() {
+            lock(&self.known.used).extend(held.iter().filter_map(|held| held.travels.clone()));
+        }
+    }
+
+    /// Saves the cache mounts that steps of this build have used. Trouble is a warning, or an error where that was said.
+    pub fn save_caches(&self, step: u32) -> Result<()> {
+        let (used, began) = (std::mem::take(&mut *lock(&self.known.used)), Instant::now());
+        if used.is_empty() {
+            return Ok(());
+        }
+        let begin = Event::Begin { step: StepId(step), name: "saving cache mounts".to_owned() };
+        self.observer.event(SystemTime::now(), &begin);
+        let mut result = Ok(());
+        for used in &used {
+            let (moved, errors) = self.save_cache(used)?;
+            for moved in moved {
+                self.tell(StepId(step), format!("{}: {}\n", used.id, shown(moved)));
+            }
+            for (must, error) in errors {
+                if must {
+                    result = result.and(Err(error));
+                } else {
+                    let text = error.to_string();
+                    self.observer.event(SystemTime::now(), &Event::Warning { text });
+                }
+            }
+        }
+        let outcome =
+            result.as_ref().map_or_else(|error: &Error| Outcome::Failed(error.to_string()), |()| Outcome::Done);
+        let end = Event::End { step: StepId(step), outcome, took: began.elapsed() };
+        self.observer.event(SystemTime::now(), &end);
+        result
+    }
+
+    fn save_cache(&self, used: &Used) -> Result<(Vec<Moved>, Vec<(bool, Error)>)> {
+        let path = used.folder.join("lock");
+        let held = OpenOptions::new().create(true).append(true).open(&path).at("open", &path)?;
+        let since = Instant::now();
+        while held.try_lock().is_err() {
+            if since.elapsed() > PATIENCE || self.stop.is_stopped() {
+                let error = Error::new(Kind::Export, format!("cache mount `{}` is in use and not saved", used.id));
+                return Ok((Vec::new(), vec![(false, error)]));
+            }
+            std::thread::sleep(POLL);
+        }
+        Ok(self.remote.save_mount(&used.mount()))
+    }
+
+    fn tell(&self, step: StepId, text: String) {
+        let event = Event::Output { step, stream: Stream::Out, bytes: text.into_bytes() };
+        self.observer.event(SystemTime::now(), &event);
     }
 
     fn cache_name(&self, wanted: &Wanted<'_>) -> Result<String> {
@@ -139,11 +242,7 @@ impl Machine {
             }
             None => {
                 fs::create_dir(&new).at("make", &new)?;
-                let (uid, gid) = (Uid::from_raw(wanted.uid), Gid::from_raw(wanted.gid));
-                rustix::fs::chownat(CWD, &new, Some(uid), Some(gid), AtFlags::empty())
-                    .at("change the owner of", &new)?;
-                rustix::fs::chmodat(CWD, &new, Mode::from(wanted.mode), AtFlags::empty())
-                    .at("set the mode of", &new)?;
+                set_owner(&new, wanted)?;
             }
         }
         match fs::rename(&new, data) {
@@ -152,4 +251,20 @@ impl Machine {
             done => done.at("make", data),
         }
     }
+}
+
+/// The cache mounts of a store.
+pub fn folder(root: &Path) -> PathBuf {
+    root.join("mounts-v1")
+}
+
+fn set_owner(dir: &Path, wanted: &Wanted<'_>) -> Result<()> {
+    let (uid, gid) = (Uid::from_raw(wanted.uid), Gid::from_raw(wanted.gid));
+    rustix::fs::chownat(CWD, dir, Some(uid), Some(gid), AtFlags::empty()).at("change the owner of", dir)?;
+    rustix::fs::chmodat(CWD, dir, Mode::from(wanted.mode), AtFlags::empty()).at("set the mode of", dir)
+}
+
+/// For people: `1.2 of 80.0 MB moved`.
+pub fn shown(moved: Moved) -> String {
+    format!("{:.1} of {:.1} MB moved", moved.bytes as f64 / 1e6, moved.of as f64 / 1e6)
 }

@@ -85,6 +85,9 @@ impl Machine {
         };
         let began = Time::now();
         let ended = exec::run(&spec, &mut output, &self.stop)?;
+        if ended.exit == Exit::Code(0) {
+            self.note_caches(&mounts.held);
+        }
         drop((lease, mounts.held, mounts.forwards));
         if self.stop.is_stopped() {
             return Err(Error::new(Kind::Interrupted, "stopped"));

@@ -1,6 +1,7 @@
 //! The cache of a build: the local one first, then `--cache-from`; what is new goes to `--cache-to`.
 
 use super::lookup::{Lookups, Source, lock};
+use super::mounts::{self, Mount, Moved, Saved};
 use super::push::{Job, Target};
 use super::record::Record;
 use super::{Surroundings, Wanted, Way};
@@ -47,6 +48,8 @@ pub struct Caches {
     coming: Mutex<HashMap<Digest, Arc<Mutex<()>>>>,
     /// Blobs that were promised and could not be had, or were not what was promised.
     distrusted: Mutex<HashSet<Digest>>,
+    /// Cache mounts that were looked for.
+    restored: Mutex<HashSet<String>>,
     /// One import at a time: two of the same record would make the same layers.
     importing: Mutex<()>,
 }
@@ -71,6 +74,7 @@ impl Caches {
             promised: Mutex::default(),
             coming: Mutex::default(),
             distrusted: Mutex::default(),
+            restored: Mutex::default(),
             importing: Mutex::default(),
         })
     }
@@ -132,6 +136,56 @@ impl Caches {
         if let Some(origin) = self.lookups.sources()[source].backend.origin().filter(|_| !path.exists()) {
             cache::remember(self.layers.store(), &path, origin.as_bytes());
         }
+    }
+
+    /// Whether cache mounts are restored from anywhere.
+    pub fn restores_mounts(&self) -> bool {
+        self.lookups.sources().iter().any(|source| source.mounts && !source.is_broken())
+    }
+
+    /// Whether cache mounts are saved anywhere.
+    pub fn saves_mounts(&self) -> bool {
+        self.targets.iter().any(Target::takes_mounts)
+    }
+
+    /// Restores a cache mount from the first source that has it. Trouble is a warning: the mount is as it was.
+    pub fn restore_mount(&self, mount: &Mount<'_>) -> Option<Moved> {
+        // Once in a build is enough: what others save meanwhile is for the next.
+        if !lock(&self.restored).insert(mount.name.to_owned()) {
+            return None;
+        }
+        for source in self.lookups.sources().iter().filter(|source| source.mounts && !source.is_broken()) {
+            match mounts::restore(source, mount, &source.scopes, &self.layers) {
+                Ok(None) => {}
+                Ok(moved) => return moved,
+                Err(error) => source.warn(&format!("cache mount `{}` is not restored: {error}", mount.id)),
+            }
+        }
+        None
+    }
+
+    /// Saves a cache mount, which the caller holds, to everywhere that takes them. Each failure comes back,
+    /// with whether it is one of the build (`ignore-error=false`).
+    pub fn save_mount(&self, mount: &Mount<'_>) -> (Vec<Moved>, Vec<(bool, Error)>) {
+        let (mut all, mut errors) = (Vec::new(), Vec::new());
+        for target in self.targets.iter().filter(|target| target.takes_mounts()) {
+            match target.save(mount) {
+                Ok(moved) => all.extend(moved),
+                Err(error) => errors.push((target.must(), error.context(format!("cache {}", target.title())))),
+            }
+        }
+        (all, errors)
+    }
+
+    /// What is saved of cache mounts in each source, in order; `kiln cache ls`.
+    pub fn saved_mounts(&self) -> Result<Vec<Saved>> {
+        let all = self.lookups.sources().iter().map(|source| mounts::list(source)).collect::<Result<Vec<_>>>()?;
+        Ok(all.into_iter().flatten().collect())
+    }
+
+    /// Takes what was saved of a cache mount away; `kiln cache rm`.
+    pub fn forget_mount(&self, saved: &Saved) -> Result<()> {
+        self.lookups.sources().iter().try_for_each(|source| mounts::forget(&*source.backend, saved))
     }
 
     fn usable(&self, rootfs: &Rootfs) -> bool {

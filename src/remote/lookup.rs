@@ -4,7 +4,7 @@
 use super::envelope::Verifier;
 use super::record::{self, Record};
 use super::{Backend, Surroundings, Wanted};
-use crate::error::Result;
+use crate::error::{Kind, Result};
 use solver::{Event, Key, Observer, Shelf};
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -13,6 +13,10 @@ use std::time::{Duration, Instant, SystemTime};
 
 /// Requests to one cache at once.
 const AT_ONCE: usize = 8;
+
+/// Tries of one look-up, whatever a backend tries itself.
+const TRIES: u32 = 3;
+const PAUSE: Duration = Duration::from_millis(50);
 
 /// What is asked for.
 type Question = (Shelf, Key);
@@ -26,6 +30,7 @@ pub(super) struct Source {
     pub(super) backend: Box<dyn Backend>,
     /// Whether cache mounts come from it.
     pub(super) mounts: bool,
+    pub(super) scopes: Vec<String>,
     /// Signatures that count, if any must.
     pub(super) verifier: Option<Verifier>,
     timeout: Duration,
@@ -43,6 +48,7 @@ impl Source {
             identity: wanted.identity(),
             backend: wanted.open(around)?,
             mounts: wanted.flag("mounts", false)?,
+            scopes: wanted.scopes(),
             verifier: wanted.path("verify-key").map(|path| Verifier::read(&path)).transpose()?,
             timeout: wanted.timeout()?,
             broken: AtomicBool::new(false),
@@ -74,7 +80,15 @@ impl Source {
             return None;
         }
         let name = record::name(*shelf, key);
-        let object = match self.backend.get(&name) {
+        let mut answer = self.backend.get(&name);
+        for _ in 1..TRIES {
+            // What broke off once often comes whole the next time.
+            if answer.as_ref().is_err_and(|error| error.kind() == Kind::Source) && !self.is_broken() {
+                std::thread::sleep(PAUSE);
+                answer = self.backend.get(&name);
+            }
+        }
+        let object = match answer {
             Ok(object) => object?,
             Err(error) => {
                 self.give_up(&error.to_string());

@@ -3,6 +3,7 @@
 
 use super::envelope::Signer;
 use super::lookup::{Source, lock};
+use super::mounts::{self, Mount, Moved, Place};
 use super::record::{self, Record};
 use super::{Backend, Mode, Surroundings, Wanted};
 use crate::error::{Error, Kind, Result};
@@ -43,6 +44,8 @@ struct Shared {
     identity: String,
     mode: Mode,
     mounts: bool,
+    scopes: Vec<String>,
+    mounts_limit: u64,
     must: bool,
     timeout: Duration,
     compression: Compression,
@@ -79,6 +82,8 @@ impl Target {
             identity: wanted.identity(),
             mode: wanted.mode()?,
             mounts: wanted.flag("mounts", false)?,
+            scopes: wanted.scopes(),
+            mounts_limit: wanted.mounts_limit()?,
             must: !wanted.flag("ignore-error", true)?,
             timeout: wanted.timeout()?,
             compression: wanted.compression()?,
@@ -100,6 +105,19 @@ impl Target {
     /// Whether every step is pushed, and at once.
     pub(super) fn takes_all(&self) -> bool {
         self.shared.mode == Mode::Max
+    }
+
+    /// Whether cache mounts go there.
+    pub(super) fn takes_mounts(&self) -> bool {
+        self.shared.mounts
+    }
+
+    /// Saves a cache mount, which the caller holds.
+    pub(super) fn save(&self, mount: &Mount<'_>) -> Result<Option<Moved>> {
+        let shared = &*self.shared;
+        let (scopes, limit) = (shared.scopes.as_slice(), shared.mounts_limit);
+        let place = Place { backend: &*shared.backend, signer: shared.signer.as_ref(), scopes, limit };
+        mounts::save(&place, mount, &shared.layers)
     }
 
     /// Whether a failure of this cache is one of the build.

@@ -94,12 +94,14 @@ impl Drop for Registry {
 }
 
 /// Happens once, to the first request that it fits.
+#[derive(Clone)]
 pub struct Fault {
     method: &'static str,
     part: &'static str,
     what: What,
 }
 
+#[derive(Clone)]
 enum What {
     /// Answered so.
     Status(u16),
@@ -113,6 +115,14 @@ enum What {
     Lie,
     /// To another port.
     Redirect(u16),
+    /// So many bytes of the answer go through, then the connection is gone.
+    Break(usize),
+    /// The answer says that it is so many bytes longer than it is.
+    Longer(usize),
+    /// The last byte of the answer is another.
+    Corrupt,
+    /// Nothing is answered for so many seconds.
+    Hang(u64),
 }
 
 impl Fault {
@@ -130,6 +140,18 @@ impl Fault {
     }
     pub fn lie(method: &'static str, part: &'static str) -> Fault {
         Fault { method, part, what: What::Lie }
+    }
+    pub fn broken(method: &'static str, part: &'static str, bytes: usize) -> Fault {
+        Fault { method, part, what: What::Break(bytes) }
+    }
+    pub fn longer(method: &'static str, part: &'static str, bytes: usize) -> Fault {
+        Fault { method, part, what: What::Longer(bytes) }
+    }
+    pub fn corrupt(method: &'static str, part: &'static str) -> Fault {
+        Fault { method, part, what: What::Corrupt }
+    }
+    pub fn hang(method: &'static str, part: &'static str, seconds: u64) -> Fault {
+        Fault { method, part, what: What::Hang(seconds) }
     }
     pub fn redirect(method: &'static str, part: &'static str, port: u16) -> Fault {
         Fault { method, part, what: What::Redirect(port) }
@@ -305,6 +327,10 @@ fn answer(state: &State, mut client: TcpStream) -> Option<()> {
         state.moved.lock().unwrap().insert(place, next);
         return client.shutdown(Shutdown::Both).ok();
     }
+    if let Some(What::Hang(seconds)) = fault {
+        std::thread::sleep(std::time::Duration::from_secs(seconds));
+        return client.shutdown(Shutdown::Both).ok();
+    }
     let lie = matches!(fault, Some(What::Lie));
     if let Some(What::Cut(bytes)) = fault {
         write!(behind, "{method} {path} HTTP/1.1\r\n{head}Connection: close\r\n\r\n").ok()?;
@@ -322,6 +348,20 @@ fn answer(state: &State, mut client: TcpStream) -> Option<()> {
         let text = String::from_utf8_lossy(&answer).into_owned();
         let at = text.find("Docker-Content-Digest: sha256:")? + "Docker-Content-Digest: sha256:".len();
         answer[at..at + 64].fill(b'0');
+    }
+    let body = answer.windows(4).position(|part| part == b"\r\n\r\n").map_or(answer.len(), |at| at + 4);
+    match fault {
+        Some(What::Break(bytes)) => answer.truncate(body + bytes),
+        Some(What::Corrupt) if answer.len() > body => *answer.last_mut()? ^= 1,
+        Some(What::Longer(bytes)) => {
+            let head = String::from_utf8_lossy(&answer[..body]).into_owned();
+            let (before, rest) = head.split_once("Content-Length: ")?;
+            let (length, after) = rest.split_once("\r\n")?;
+            let longer = length.parse::<usize>().ok()? + bytes;
+            let head = format!("{before}Content-Length: {longer}\r\n{after}");
+            answer.splice(..body, head.into_bytes());
+        }
+        _ => {}
     }
     client.write_all(&answer).ok()
 }

@@ -1,0 +1,195 @@
+//! type=gha: the cache of GitHub Actions, by its service of version 2: three calls in JSON (Twirp), bytes by signed
+//! addresses of Azure's blob storage. Entries can't be overwritten and belong to a branch: what a pull request's job writes,
+//! no job of the main branch ever sees, by GitHub's own rule.
+//!
+//! | object | key of its entry |
+//! |---|---|
+//! | record | `kiln-<scope>-<name>` |
+//! | blob | `kiln-<scope>-blob-<64 hex>` |
+//! | index of a cache mount | `kiln-<scope>-<name>.<milliseconds>`: the newest that begins so is the one |
+//!
+//! A call names a key and a version; ours is the SHA-256 of `kiln cache 1`. Blobs are whole: an entry costs three calls,
+//! of which GitHub allows a few hundred in a minute.
+
+use super::http::{Answer, Ask, Body, Http};
+use super::{Backend, LARGEST_OBJECT, Surroundings, Wanted};
+use crate::digest::Digest;
+use crate::error::{At, Error, Kind, Result};
+use crate::layer::BaseBlob;
+use crate::registry::client::Watch;
+use crate::store::Store;
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use serde_json::{Value, json};
+use std::io::Write as _;
+use std::path::Path;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+/// Larger blobs go in blocks of this size, and come in parts of it.
+const BLOCK: u64 = 32 << 20;
+
+struct Service {
+    http: Http,
+    store: Store,
+    url: String,
+    token: String,
+    scope: String,
+}
+
+pub(super) fn open(wanted: &Wanted, around: &Surroundings<'_>) -> Result<Box<dyn Backend>> {
+    let value = |key: &str, variable: &str| {
+        wanted.text(key).map(str::to_owned).ok_or_else(|| {
+            Error::new(Kind::Usage, format!("type=gha needs {key}= or {variable}")).hint(
+                "a `run:` step does not have it: `uses: crazy-max/ghaction-github-runtime@v3` before it exports it; see docs/ci.md",
+            )
+        })
+    };
+    let url = value("url_v2", "ACTIONS_RESULTS_URL")?;
+    Ok(Box::new(Service {
+        http: Http::new(&wanted.title(), around.settings.proxy.clone()),
+        store: around.store.clone(),
+        url: format!("{}/twirp/github.actions.results.api.v1.CacheService/", url.trim_end_matches('/')),
+        token: value("token", "ACTIONS_RUNTIME_TOKEN")?,
+        scope: wanted.text("scope").unwrap_or("default").to_owned(),
+    }))
+}
+
+impl Service {
+    fn key(&self, name: &str) -> String {
+        format!("kiln-{}-{name}", self.scope)
+    }
+
+    fn blob_key(&self, blob: &BaseBlob) -> String {
+        self.key(&format!("blob-{}", blob.digest.hex()))
+    }
+
+    /// A call of the service. None if there is no such entry, or one is there already.
+    fn call(&self, method: &str, mut question: Value) -> Result<Option<Value>> {
+        question["version"] = json!(Digest::of(b"kiln cache 1").hex());
+        let bytes = question.to_string().into_bytes();
+        let headers = || {
+            let pairs = [("content-type", "application/json"), ("authorization", &format!("Bearer {}", self.token))];
+            pairs.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect()
+        };
+        let url = format!("{}{method}", self.url);
+        let ask =
+            Ask { method: "POST", url: &url, headers: &headers, body: Body::Bytes(&bytes), limit: LARGEST_OBJECT };
+        let answer = self.http.send(&ask)?;
+        match answer.status {
+            // Twirp's not_found and already_exists.
+            404 | 409 => return Ok(None),
+            _ if !answer.is_good() => return Err(self.http.refused(&answer, ["\"msg\":\"", "\""])),
+            _ => {}
+        }
+        let value: Value = serde_json::from_slice(&answer.body).unwrap_or_default();
+        Ok(Some(value).filter(|value| value["ok"] == json!(true)))
+    }
+
+    /// Where the bytes of an entry are.
+    fn find(&self, key: &str, prefixes: &[&str]) -> Result<Option<String>> {
+        let found = self.call("GetCacheEntryDownloadURL", json!({"key": key, "restore_keys": prefixes}))?;
+        let Some(found) = found else { return Ok(None) };
+        // A key is found by its beginning too: that is another entry.
+        let matched = found["matched_key"].as_str().unwrap_or(key);
+        let exact = matched == key || prefixes.iter().any(|prefix| matched.starts_with(prefix));
+        Ok(found["signed_download_url"].as_str().filter(|_| exact).map(str::to_owned))
+    }
+
+    fn write(&self, key: &str, size: u64, body: Body<'_>) -> Result<()> {
+        let Some(made) = self.call("CreateCacheEntry", json!({"key": key}))? else {
+            // Somebody else has written it, or is writing it: equal keys hold equally good results.
+            return Ok(());
+        };
+        let url = made["signed_upload_url"].as_str().unwrap_or_default();
+        self.upload(url, size, body)?;
+        let done = self.call("FinalizeCacheEntryUpload", json!({"key": key, "size_bytes": size.to_string()}))?;
+        let message = "type=gha: the service did not take the entry";
+        done.map(drop).ok_or_else(|| Error::new(Kind::Export, message))
+    }
+
+    /// Azure's Put Blob, or Put Block and Put Block List for a large one.
+    fn upload(&self, url: &str, size: u64, body: Body<'_>) -> Result<()> {
+        let put = |url: &str, body: Body<'_>| {
+            let headers = || vec![("x-ms-blob-type".to_owned(), "BlockBlob".to_owned())];
+            let answer = self.http.send(&Ask { method: "PUT", url, headers: &headers, body, limit: LARGEST_OBJECT })?;
+            if answer.is_good() { Ok(()) } else { Err(self.http.refused(&answer, ["<Code>", "</Code>"])) }
+        };
+        let (Body::Part(path, ..), true) = (body, size > BLOCK) else { return put(url, body) };
+        let mut list = String::from("<?xml version=\"1.0\" encoding=\"utf-8\"?><BlockList>");
+        for at in 0..size.div_ceil(BLOCK) {
+            let id = STANDARD.encode(format!("{at:08}"));
+            let part = Body::Part(path, at * BLOCK, BLOCK.min(size - at * BLOCK));
+            put(&format!("{url}&comp=block&blockid={}", super::http::escaped(&id, "")), part)?;
+            list.push_str(&format!("<Latest>{id}</Latest>"));
+        }
+        list.push_str("</BlockList>");
+        put(&format!("{url}&comp=blocklist"), Body::Bytes(list.as_bytes()))
+    }
+
+    fn read(&self, url: &str, range: Option<(u64, u64)>, limit: u64) -> Result<Answer> {
+        let headers =
+            || range.map(|(from, to)| ("range".to_owned(), format!("bytes={from}-{to}"))).into_iter().collect();
+        let answer = self.http.send(&Ask { method: "GET", url, headers: &headers, body: Body::None, limit })?;
+        if answer.is_good() { Ok(answer) } else { Err(self.http.refused(&answer, ["<Code>", "</Code>"])) }
+    }
+}
+
+/// Names of which the newest counts.
+fn changes(name: &str) -> bool {
+    name.starts_with("mount-")
+}
+
+impl Backend for Service {
+    fn get(&self, name: &str) -> Result<Option<Vec<u8>>> {
+        let key = self.key(name);
+        let begin = format!("{key}.");
+        let found = if changes(name) { self.find(&begin, &[&begin])? } else { self.find(&key, &[])? };
+        found.map(|url| Ok(self.read(&url, None, LARGEST_OBJECT)?.body)).transpose()
+    }
+
+    fn put(&self, name: &str, bytes: &[u8], _: &[BaseBlob]) -> Result<()> {
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_millis();
+        let key = if changes(name) { format!("{}.{now}", self.key(name)) } else { self.key(name) };
+        self.write(&key, bytes.len() as u64, Body::Bytes(bytes))
+    }
+
+    fn has_blob(&self, blob: &BaseBlob) -> Result<bool> {
+        Ok(self.find(&self.blob_key(blob), &[])?.is_some())
+    }
+
+    fn get_blob(&self, blob: &BaseBlob, watch: &Watch<'_>) -> Result<()> {
+        let url = self.find(&self.blob_key(blob), &[])?;
+        let url = url.ok_or_else(|| Error::new(Kind::Source, format!("blob {} is not there", blob.digest)))?;
+        let mut writer = self.store.blob()?;
+        while writer.size() < blob.size {
+            if (watch.stop)() {
+                return Err(Error::new(Kind::Interrupted, "stopped"));
+            }
+            let to = (writer.size() + BLOCK).min(blob.size) - 1;
+            let answer = self.read(&url, Some((writer.size(), to)), blob.size)?;
+            // A server that knows no ranges sends all of it.
+            let skip = if answer.status == 206 { 0 } else { writer.size() };
+            let bytes = answer.body.get(usize::try_from(skip).unwrap_or(usize::MAX)..).unwrap_or_default();
+            if bytes.is_empty() {
+                return Err(Error::new(Kind::Source, format!("blob {} ends too early", blob.digest)));
+            }
+            writer.write_all(bytes).at("write", "a blob")?;
+            (watch.progress)(writer.size());
+        }
+        writer.complete_as(&blob.digest, Some(blob.size)).map(drop)
+    }
+
+    fn put_blob(&self, blob: &BaseBlob, from: &Path, watch: &Watch<'_>) -> Result<()> {
+        self.write(&self.blob_key(blob), blob.size, Body::Part(from, 0, blob.size))?;
+        (watch.progress)(blob.size);
+        Ok(())
+    }
+
+    fn list(&self, _: &str) -> Result<Vec<String>> {
+        Err(Error::new(Kind::Usage, "type=gha lists nothing to a job").hint("`gh cache list` does"))
+    }
+
+    fn remove(&self, _: &str) -> Result<()> {
+        Err(Error::new(Kind::Usage, "type=gha removes nothing for a job").hint("`gh cache delete` does"))
+    }
+}

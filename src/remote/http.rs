@@ -1,0 +1,156 @@
+//! Requests to object stores: bounded answers, tries with growing waits, addresses without what may be a secret in errors.
+
+use crate::error::{Error, Kind, Result};
+use std::fs::File;
+use std::io::{Read as _, Seek as _, SeekFrom};
+use std::path::Path;
+use std::time::Duration;
+use ureq::SendBody;
+
+/// Tries of one request.
+const TRIES: u32 = 4;
+/// No wait is longer, whatever the server wishes.
+const LONGEST_WAIT: Duration = Duration::from_secs(10);
+
+/// A client; connections are kept.
+pub(super) struct Http {
+    agent: ureq::Agent,
+    /// For messages: `s3 bucket`.
+    title: String,
+}
+
+/// What goes with a request.
+#[derive(Clone, Copy)]
+pub(super) enum Body<'a> {
+    None,
+    Bytes(&'a [u8]),
+    /// So many bytes of a file from an offset.
+    Part(&'a Path, u64, u64),
+}
+
+/// A request; `headers` are made anew for each try, because signatures have a time.
+pub(super) struct Ask<'a> {
+    pub(super) method: &'a str,
+    pub(super) url: &'a str,
+    pub(super) headers: &'a dyn Fn() -> Vec<(String, String)>,
+    pub(super) body: Body<'a>,
+    /// More bytes of an answer are refused.
+    pub(super) limit: u64,
+}
+
+/// What came back.
+pub(super) struct Answer {
+    pub(super) status: u16,
+    pub(super) body: Vec<u8>,
+}
+
+impl Answer {
+    pub(super) fn is_good(&self) -> bool {
+        (200..300).contains(&self.status)
+    }
+}
+
+impl Http {
+    pub(super) fn new(title: &str, proxy: Option<ureq::Proxy>) -> Http {
+        let config = ureq::Agent::config_builder()
+            .http_status_as_error(false)
+            .max_redirects(3)
+            .proxy(proxy)
+            .user_agent(concat!("kiln/", env!("CARGO_PKG_VERSION")))
+            .timeout_connect(Some(Duration::from_secs(10)))
+            .timeout_recv_response(Some(Duration::from_secs(60)))
+            .timeout_per_read(Some(Duration::from_secs(60)))
+            .build();
+        Http { agent: config.into(), title: title.to_owned() }
+    }
+
+    /// Sends, and tries again what may pass.
+    pub(super) fn send(&self, ask: &Ask<'_>) -> Result<Answer> {
+        let mut tries = 0;
+        loop {
+            tries += 1;
+            let (error, wish) = match self.once(ask) {
+                Ok((answer, wish)) if passing(answer.status) && tries < TRIES => (None, wish),
+                Ok((answer, _)) => return Ok(answer),
+                Err(error) => (Some(error), None),
+            };
+            if let Some(error) = error
+                && (tries >= TRIES || error.kind() != Kind::Source)
+            {
+                return Err(error);
+            }
+            std::thread::sleep(wish.unwrap_or(Duration::from_millis(100 << tries)).min(LONGEST_WAIT));
+        }
+    }
+
+    fn once(&self, ask: &Ask<'_>) -> Result<(Answer, Option<Duration>)> {
+        let mut request = ureq::http::Request::builder().method(ask.method).uri(ask.url);
+        for (key, value) in (ask.headers)() {
+            request = request.header(key, value);
+        }
+        let bad = |_| Error::new(Kind::Usage, format!("{}: the address is none", self.title));
+        let sent = match ask.body {
+            Body::None => self.agent.run(request.body(()).map_err(bad)?),
+            Body::Bytes(bytes) => self.agent.run(request.body(bytes).map_err(bad)?),
+            Body::Part(path, offset, length) => {
+                let open = |cause| Error::new(Kind::Store, "cannot read a blob").because(cause);
+                let mut file = File::open(path).map_err(open)?;
+                file.seek(SeekFrom::Start(offset)).map_err(open)?;
+                let mut part = file.take(length);
+                let request = request.header("content-length", length.to_string());
+                self.agent.run(request.body(SendBody::from_reader(&mut part)).map_err(bad)?)
+            }
+        };
+        let mut answer = sent.map_err(|cause| self.unreachable(&cause))?;
+        let status = answer.status().as_u16();
+        let wish = answer.headers().get("retry-after").and_then(|value| value.to_str().ok()?.trim().parse().ok());
+        let mut body = Vec::new();
+        let read = answer.body_mut().as_reader().take(ask.limit + 1).read_to_end(&mut body);
+        read.map_err(|cause| Error::new(Kind::Source, format!("{}: the connection broke", self.title)).because(cause))?;
+        if body.len() as u64 > ask.limit {
+            return Err(Error::new(
+                Kind::Export,
+                format!("{}: an answer is larger than {} bytes", self.title, ask.limit),
+            ));
+        }
+        Ok((Answer { status, body }, wish.map(Duration::from_secs)))
+    }
+
+    fn unreachable(&self, cause: &ureq::Error) -> Error {
+        let refused = matches!(cause, ureq::Error::Io(error) if error.kind() == std::io::ErrorKind::ConnectionRefused);
+        // What will not pass is not tried again: it has another kind.
+        let kind = if refused || matches!(cause, ureq::Error::HostNotFound) { Kind::Export } else { Kind::Source };
+        let error = Error::new(kind, format!("{}: cannot be reached", self.title));
+        match cause {
+            // These would print the address, which may hold a signature.
+            ureq::Error::BadUri(_) | ureq::Error::Http(_) => error,
+            cause => error.because(cause),
+        }
+    }
+
+    /// A refusal in one line, with the server's own word for it if it has one between these marks.
+    pub(super) fn refused(&self, answer: &Answer, marks: [&str; 2]) -> Error {
+        let text = String::from_utf8_lossy(&answer.body);
+        let word = text.split_once(marks[0]).and_then(|(_, rest)| rest.split_once(marks[1])).map(|(word, _)| word);
+        let word: String = word.unwrap_or_default().chars().filter(|c| !c.is_control()).take(200).collect();
+        let error = Error::new(Kind::Source, format!("{}: the server answers {}", self.title, answer.status));
+        if word.is_empty() { error } else { error.because(word) }
+    }
+}
+
+fn passing(status: u16) -> bool {
+    matches!(status, 408 | 429) || status >= 500
+}
+
+/// A text for a path or query (RFC 3986, unreserved characters stay), with `also` kept too.
+pub(super) fn escaped(text: &str, also: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    for byte in text.bytes() {
+        if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) || also.as_bytes().contains(&byte) {
+            out.push(char::from(byte));
+        } else {
+            out.push_str(&format!("%{byte:02X}"));
+        }
+    }
+    out
+}
