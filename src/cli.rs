@@ -7,6 +7,7 @@ pub mod caches;
 pub mod failure;
 mod limits;
 pub mod login;
+pub mod mounts;
 pub mod operand;
 pub mod output;
 pub mod request;

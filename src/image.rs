@@ -37,7 +37,8 @@ pub struct Image {
     pub epoch: Option<i64>,
 }
 
-/// Puts an image together. The layers of new history entries are the topmost ones, in order.
+/// Puts an image together. The layers of new history entries are the topmost ones, in order. `more` is one more field of
+/// the config.
 pub fn assemble(
     config: &ImageConfig,
     past: &[Past],
@@ -45,6 +46,7 @@ pub fn assemble(
     platform: &Platform,
     epoch: Option<i64>,
     store: &Layers,
+    more: Option<(&str, String)>,
 ) -> Result<Image> {
     let mut config = config.clone();
     let times = layers.iter().map(|layer| Ok(store.record(layer)?.created)).collect::<Result<Vec<i64>>>()?;
@@ -82,8 +84,15 @@ pub fn assemble(
     let diff_ids =
         layers.iter().map(|layer| Ok(store.diff_id(layer, epoch)?.to_string())).collect::<Result<Vec<String>>>()?;
     config.rootfs = RootFs { diff_ids, ..RootFs::default() };
-    let config = serde_json::to_vec(&config)
-        .map_err(|cause| Error::new(Kind::Export, "cannot write the config").because(cause))?;
+    let failed = |cause: serde_json::Error| Error::new(Kind::Export, "cannot write the config").because(cause);
+    let config = match more {
+        None => serde_json::to_vec(&config).map_err(failed)?,
+        Some((field, text)) => {
+            let mut value = serde_json::to_value(&config).map_err(failed)?;
+            value[field] = text.into();
+            serde_json::to_vec(&value).map_err(failed)?
+        }
+    };
     let id = Digest::of(&config);
     store.store().put_blob(&config)?;
     Ok(Image { config, id, layers: layers.to_vec(), platform: platform.clone(), epoch })

@@ -106,6 +106,12 @@ fn run(cli: Cli, color: bool) -> Result<ExitCode> {
         // These were done above: they need no store.
         Command::Login(_) | Command::Logout { .. } => {}
         Command::Du(args) => cli::room::du(&root, &args, now(), &mut out)?,
+        Command::Cache(command) => {
+            let observer: Arc<dyn solver::Observer> =
+                progress::view("plain", progress::Screen { terminal: false, color })?;
+            let desk = cli::mounts::Desk { layers: &layers, env: &env, observer: &observer };
+            cli::mounts::run(&command, &desk, &mut out)?;
+        }
         Command::Prune(args) => {
             // What this process looked up is not in use.
             drop((layers, store));

@@ -157,15 +157,10 @@ impl<'a> Build<'a> {
                 // Times are bounded in the bytes: layers of a cache have to be packed anew.
                 self.machine.fetch_travelled(&rootfs.layers, self.next_step)?;
             }
-            let layers = &self.machine.layers;
-            images.push(image::assemble(
-                &plan.config,
-                &plan.history,
-                &rootfs.layers,
-                &plan.platform,
-                request.epoch,
-                layers,
-            )?);
+            let more = self.caches.inline(&rootfs.layers)?.map(|text| (remote::inline::FIELD, text));
+            let (layers, epoch) = (&self.machine.layers, request.epoch);
+            let (config, history) = (&plan.config, &plan.history);
+            images.push(image::assemble(config, history, &rootfs.layers, &plan.platform, epoch, layers, more)?);
         }
         self.machine.save_contexts();
         self.export(&images)?;

@@ -18,6 +18,7 @@ mod chunked;
 mod envelope;
 mod gha;
 mod http;
+pub mod inline;
 mod local;
 mod lookup;
 pub mod mounts;
@@ -133,6 +134,14 @@ pub const BACKENDS: &[Row] = &[
         place: ["", ""],
         open: gha::open,
     },
+    Row {
+        name: "inline",
+        help: "the image itself: only --cache-to; --cache-from REF reads it",
+        attributes: &[],
+        variables: &[],
+        place: ["", ""],
+        open: inline::open,
+    },
 ];
 
 /// What every `--cache-to` knows.
@@ -209,6 +218,10 @@ impl Wanted {
         self.compression()?;
         self.timeout()?;
         self.mounts_limit()?;
+        if self.kind == "inline" && self.way == Way::From {
+            return Err(Error::new(Kind::Usage, "--cache-from type=inline is no place")
+                .hint("write the name of the image: --cache-from REF"));
+        }
         ["ignore-error", "mounts"].iter().try_for_each(|key| self.flag(key, false).map(drop))
     }
 
@@ -347,7 +360,7 @@ pub fn help() -> String {
         .iter()
         .map(|row| {
             let place = if row.place[0].is_empty() {
-                row.attributes.join("=, ")
+                row.attributes.first().copied().unwrap_or("compression").to_owned()
             } else if row.place[0] == row.place[1] {
                 row.place[0].to_owned()
             } else {

@@ -96,6 +96,9 @@ pub enum Command {
     Explain(Explain),
     /// Show what takes how much room in the store.
     Du(Du),
+    /// The folders of RUN --mount=type=cache: list, save, restore, remove.
+    #[command(subcommand)]
+    Cache(CacheCommand),
     /// Free what no image and no recent build needs. Builds may run meanwhile; what they use stays.
     Prune(Prune),
     /// Say what this machine lets kiln do, what is missing, and what would lift it.
@@ -109,6 +112,42 @@ pub enum Command {
         /// Remove what is damaged: it is built or pulled again when it is needed.
         #[arg(long)]
         repair: bool,
+    },
+}
+
+/// `kiln cache`.
+#[derive(Debug, Subcommand)]
+pub enum CacheCommand {
+    /// List the cache mounts of this machine, or those that were saved elsewhere.
+    Ls {
+        /// Where: as --cache-from of `kiln build`.
+        #[arg(long, value_name = "type=TYPE,...")]
+        from: Option<String>,
+    },
+    /// Save cache mounts for other machines; what is there already is not sent again.
+    Export {
+        /// Where to: as --cache-to of `kiln build`.
+        #[arg(long, value_name = "type=TYPE,...")]
+        to: String,
+        /// Which [default: all].
+        ids: Vec<String>,
+    },
+    /// Bring cache mounts that other machines have saved; what was used here since stays.
+    Import {
+        /// From where: as --cache-from of `kiln build`.
+        #[arg(long, value_name = "type=TYPE,...")]
+        from: String,
+        /// Which [default: all].
+        ids: Vec<String>,
+    },
+    /// Remove cache mounts of this machine, or what was saved of them elsewhere.
+    Rm {
+        /// Where: as --cache-from of `kiln build`.
+        #[arg(long, value_name = "type=TYPE,...")]
+        from: Option<String>,
+        /// Which.
+        #[arg(required = true)]
+        ids: Vec<String>,
     },
 }
 

@@ -57,10 +57,9 @@ impl Machine {
             if self.stop.is_stopped() || error.kind() == Kind::Interrupted {
                 return Error::new(Kind::Interrupted, "stopped");
             }
+            self.remote.complain(blob, &error);
             self.layers.forget(id);
             self.remote.distrust(blob);
-            let text = format!("a layer of a cache can't be had, what it was for is built again: {error}");
-            self.observer.event(SystemTime::now(), &Event::Warning { text });
             Error::new(Kind::Lost, "a layer of a cache can't be had").because(error)
         })
     }

@@ -199,7 +199,17 @@ impl Client {
         let from = writer.size();
         let range = format!("bytes={from}-");
         let headers: &[(&str, &str)] = if from > 0 { &[("range", &range)] } else { &[] };
-        let mut answer = self.ask("GET", name, &format!("blobs/{digest}"), headers)?;
+        let (url, access) = (address(name, &format!("blobs/{digest}")), format!("repository:{}:pull", name.repository));
+        let mut answer =
+            self.exchange(&Asked { method: "GET", url: &url, name, access: &access, headers }, Body::None)?;
+        if answer.status() == StatusCode::NOT_FOUND {
+            // It does not help to ask again: this kind of error ends the tries.
+            return Err(Error::new(Kind::Export, format!("{name}: there is no blob {digest}"))
+                .hint("the registry has lost it: push the image or the cache again"));
+        }
+        if !answer.status().is_success() {
+            return Err(refused(name, "GET", answer));
+        }
         // A server without ranges sends everything again.
         let mut skip = if answer.status() == StatusCode::PARTIAL_CONTENT { 0 } else { from };
         let mut reader = answer.body_mut().as_reader();

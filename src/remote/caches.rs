@@ -1,5 +1,6 @@
 //! The cache of a build: the local one first, then `--cache-from`; what is new goes to `--cache-to`.
 
+use super::inline::Inline;
 use super::lookup::{Lookups, Source, lock};
 use super::mounts::{self, Mount, Moved, Saved};
 use super::push::{Job, Target};
@@ -38,6 +39,7 @@ pub struct Caches {
     layers: Layers,
     lookups: Lookups,
     targets: Vec<Target>,
+    inline: Option<Inline>,
     observer: Arc<dyn Observer>,
     has_base: Box<dyn Fn(&Digest) -> bool + Send + Sync>,
     /// Written keys of this build, for what is pushed at its end.
@@ -61,13 +63,15 @@ impl Caches {
         let of = |way: Way| plan.wanted.iter().filter(move |wanted| wanted.way == way);
         let sources =
             of(Way::From).map(|wanted| Source::open(wanted, &around, plan.observer)).collect::<Result<Vec<_>>>()?;
-        let targets =
-            of(Way::To).map(|wanted| Target::open(wanted, &around, plan.layers)).collect::<Result<Vec<_>>>()?;
+        let inline = of(Way::To).find(|wanted| wanted.kind == "inline").map(Inline::new).transpose()?;
+        let places = of(Way::To).filter(|wanted| wanted.kind != "inline");
+        let targets = places.map(|wanted| Target::open(wanted, &around, plan.layers)).collect::<Result<Vec<_>>>()?;
         Ok(Caches {
             local: LocalCache::new(plan.layers.store()),
             layers: plan.layers.clone(),
             lookups: Lookups::new(sources),
             targets,
+            inline,
             observer: Arc::clone(plan.observer),
             has_base: plan.has_base,
             expected: Mutex::default(),
@@ -93,10 +97,21 @@ impl Caches {
             match source.backend.get_blob(blob, watch) {
                 Ok(()) => return Ok(()),
                 Err(error) if error.kind() == Kind::Interrupted => return Err(error),
-                Err(error) => source.warn(&error.to_string()),
+                Err(error) => source.warn("layer", &lost(&error)),
             }
         }
         Err(Error::new(Kind::Lost, format!("no cache has the blob {}", blob.digest)))
+    }
+
+    /// Tells of a layer that came and is not what its record says.
+    pub fn complain(&self, blob: &BaseBlob, error: &Error) {
+        let source = lock(&self.promised).get(&blob.digest).map(|at| &self.lookups.sources()[*at]);
+        let text = lost(error);
+        match source {
+            Some(source) => source.warn("layer", &text),
+            // It was promised in an earlier build, by a cache that this one does not name.
+            None => self.observer.event(SystemTime::now(), &Event::Warning { text: format!("cache: {text}") }),
+        }
     }
 
     /// No record that names this blob is used from now on.
@@ -122,7 +137,7 @@ impl Caches {
             match self.layers.import(facts, rootfs.top()) {
                 Ok(layer) => rootfs.layers.push(layer),
                 Err(error) => {
-                    self.lookups.sources()[source].warn(&error.to_string());
+                    self.lookups.sources()[source].warn("import", &error.to_string());
                     return None;
                 }
             }
@@ -158,7 +173,7 @@ impl Caches {
             match mounts::restore(source, mount, &source.scopes, &self.layers) {
                 Ok(None) => {}
                 Ok(moved) => return moved,
-                Err(error) => source.warn(&format!("cache mount `{}` is not restored: {error}", mount.id)),
+                Err(error) => source.warn("mount", &format!("cache mount `{}` is not restored: {error}", mount.id)),
             }
         }
         None
@@ -190,6 +205,20 @@ impl Caches {
 
     fn usable(&self, rootfs: &Rootfs) -> bool {
         rootfs.layers.iter().all(|layer| self.layers.exists(layer))
+    }
+
+    /// What an image of these layers carries of the cache itself, if that was wished.
+    pub fn inline(&self, layers: &[LayerId]) -> Result<Option<String>> {
+        let Some(inline) = &self.inline else { return Ok(None) };
+        let mut keys = lock(&self.expected).clone();
+        keys.sort_unstable();
+        keys.dedup();
+        let record = |key: &Key| {
+            let (rootfs, description) = self.local.described(Shelf::Written, key, &|found| self.usable(found))?;
+            layers.starts_with(&rootfs.layers).then_some((*key, rootfs, description))
+        };
+        let records: Vec<_> = keys.iter().filter_map(record).collect();
+        inline.field(&records, &self.layers).map(Some)
     }
 
     /// Begins to push what was not pushed as its step ended. `images` is what each image contains; nothing for a build
@@ -239,6 +268,10 @@ impl Caches {
         let targets = self.targets.iter().map(|target| (target.title().to_owned(), target.open_jobs()));
         targets.filter(|(_, count)| *count > 0).collect()
     }
+}
+
+fn lost(error: &Error) -> String {
+    format!("a layer can't be had, what needs it is built again: {error}")
 }
 
 impl Cache<Rootfs> for Caches {

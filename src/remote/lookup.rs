@@ -36,8 +36,8 @@ pub(super) struct Source {
     timeout: Duration,
     /// It failed, and is not asked again.
     broken: AtomicBool,
-    /// What was warned of: each thing once.
-    warned: Mutex<HashSet<String>>,
+    /// What was warned of: each sort of trouble once.
+    warned: Mutex<HashSet<&'static str>>,
     observer: Arc<dyn Observer>,
 }
 
@@ -57,8 +57,9 @@ impl Source {
         })
     }
 
-    pub(super) fn warn(&self, text: &str) {
-        if lock(&self.warned).insert(text.to_owned()) {
+    /// Tells of a sort of trouble, once in a build: what is wrong with one object is likely wrong with many.
+    pub(super) fn warn(&self, sort: &'static str, text: &str) {
+        if lock(&self.warned).insert(sort) {
             let text = format!("cache {}: {text}", self.title);
             self.observer.event(SystemTime::now(), &Event::Warning { text });
         }
@@ -71,7 +72,7 @@ impl Source {
     /// Says why once; from now on it is as if it were not there.
     pub(super) fn give_up(&self, why: &str) {
         if !self.broken.swap(true, Ordering::SeqCst) {
-            self.warn(&format!("{why}; the build goes on without it"));
+            self.warn("gone", &format!("{why}; the build goes on without it"));
         }
     }
 
@@ -98,7 +99,7 @@ impl Source {
         match Record::open(*shelf, key, &object, self.verifier.as_ref()) {
             Ok(record) => Some(record),
             Err(why) => {
-                self.warn(&format!("a record is not used: {why}"));
+                self.warn("record", &format!("a record is not used: {why}"));
                 None
             }
         }
@@ -128,8 +129,8 @@ struct State {
     closed: bool,
 }
 
-#[derive(Default)]
 struct Answer {
+    asked: Instant,
     /// Sources that have not answered.
     open: Vec<usize>,
     found: Option<(usize, Arc<Record>)>,
@@ -178,7 +179,8 @@ impl Lookups {
             let late = |at: &&usize| {
                 let source = &self.sources[**at];
                 let heard = state.heard[**at];
-                !source.is_broken() && heard.is_none_or(|heard| heard.elapsed() < source.timeout)
+                let since = heard.map_or(answer.asked, |heard| heard.max(answer.asked));
+                !source.is_broken() && since.elapsed() < source.timeout
             };
             if !answer.open.iter().any(|at| late(&at)) {
                 for at in answer.open.clone() {
@@ -213,7 +215,8 @@ impl Lookups {
                 (0..AT_ONCE).for_each(|_| self.serve(at));
             }
         }
-        state.answers.insert(question, Answer { open, ..Answer::default() });
+        let (asked, found, holders) = (Instant::now(), None, Vec::new());
+        state.answers.insert(question, Answer { asked, open, found, holders });
     }
 
     /// A thread that asks one source. It is not waited for: it holds nothing but the connection.

@@ -104,7 +104,7 @@ fn read(source: &Source, name: &str) -> Result<Option<Saved>> {
         Ok(saved) if saved.version == 1 && object(&saved.name, &saved.scope) == name => Ok(Some(saved)),
         Ok(_) => Ok(None),
         Err(why) => {
-            source.warn(&format!("a cache mount is not used: {why}"));
+            source.warn("mount", &format!("a cache mount is not used: {why}"));
             Ok(None)
         }
     }

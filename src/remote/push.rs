@@ -19,6 +19,8 @@ use std::time::{Duration, Instant};
 
 /// Records that are pushed at once to one cache.
 const AT_ONCE: usize = 4;
+/// After so many failures nothing more is tried.
+const MOST_FAILURES: usize = 3;
 /// How often the end of the build looks whether anything moves.
 const POLL: Duration = Duration::from_millis(50);
 
@@ -67,8 +69,9 @@ struct State {
     busy: usize,
     closed: bool,
     pushed: usize,
-    /// The first of them; after it nothing is tried any more.
+    /// The first of them.
     failure: Option<Error>,
+    failures: usize,
     /// Blobs of this process: each is brought once.
     blobs: HashMap<BlobName, Arc<Mutex<Option<bool>>>>,
 }
@@ -133,7 +136,7 @@ impl Target {
     /// Pushes a record in the background, once.
     pub(super) fn push(&self, job: Job) {
         let mut state = lock(&self.shared.state);
-        if state.failure.is_some() || !state.known.insert(record::name(job.shelf, &job.key)) {
+        if state.failures >= MOST_FAILURES || !state.known.insert(record::name(job.shelf, &job.key)) {
             return;
         }
         state.queue.push_back(job);
@@ -206,7 +209,10 @@ impl Shared {
             match done {
                 Ok(pushed) => state.pushed += usize::from(pushed),
                 Err(error) => {
-                    state.queue.clear();
+                    state.failures += 1;
+                    if state.failures >= MOST_FAILURES {
+                        state.queue.clear();
+                    }
                     state.failure.get_or_insert(error.context(format!("cache {}", self.title)));
                 }
             }

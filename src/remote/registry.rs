@@ -5,7 +5,7 @@
 //! time; a registry's own collector keeps what a manifest names; and a chunk costs three requests of a registry (HEAD,
 //! POST, PUT), which limits requests more than bytes. docs/cache.md has the figures.
 
-use super::{Backend, LARGEST_OBJECT, Surroundings, Wanted};
+use super::{Backend, LARGEST_OBJECT, Surroundings, Wanted, inline};
 use crate::error::{Error, Kind, Result};
 use crate::layer::BaseBlob;
 use crate::registry::client::Watch;
@@ -13,6 +13,7 @@ use crate::registry::push::Upload;
 use crate::registry::{Client, Reference};
 use crate::store::Store;
 use serde_json::{Value, json};
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::OnceLock;
 
@@ -22,10 +23,15 @@ const ARTIFACT: &str = "application/vnd.kiln.cache.v1";
 const MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
 const EMPTY: &str = "application/vnd.oci.empty.v1+json";
 
+/// A config larger than this is not read.
+const LARGEST_CONFIG: u64 = 8 << 20;
+
 struct Repository {
     client: Client,
     place: Reference,
     store: Store,
+    /// Records inside the image that has the tag itself, by name.
+    inline: OnceLock<BTreeMap<String, String>>,
     /// Whether the repository has the empty config that every manifest names.
     empty: OnceLock<()>,
 }
@@ -40,13 +46,39 @@ pub(super) fn open(wanted: &Wanted, surroundings: &Surroundings<'_>) -> Result<B
         ));
     }
     let client = Client::new(surroundings.settings);
-    Ok(Box::new(Repository { client, place, store: surroundings.store.clone(), empty: OnceLock::new() }))
+    Ok(Box::new(Repository {
+        client,
+        place,
+        store: surroundings.store.clone(),
+        inline: OnceLock::new(),
+        empty: OnceLock::new(),
+    }))
 }
 
 impl Repository {
     fn at(&self, name: &str) -> Reference {
         let tag = self.place.tag.as_deref().unwrap_or("latest");
         Reference { tag: Some(format!("{tag}.{name}")), ..self.place.clone() }
+    }
+
+    /// What an image under the tag brings itself (`type=inline`). Whatever can't be read there is no cache.
+    fn inline(&self) -> &BTreeMap<String, String> {
+        self.inline.get_or_init(|| {
+            let Ok(Some(manifest)) = self.client.find_manifest(&self.place) else { return BTreeMap::new() };
+            let value: Value = serde_json::from_slice(&manifest.bytes).unwrap_or_default();
+            let digest = value["config"]["digest"].as_str().and_then(|digest| digest.parse().ok());
+            let size = value["config"]["size"].as_u64().filter(|size| *size <= LARGEST_CONFIG);
+            let (Some(digest), Some(size)) = (digest, size) else { return BTreeMap::new() };
+            let brought = self.client.blob(
+                &self.place,
+                &digest,
+                size,
+                &self.store,
+                &Watch { progress: &|_| {}, stop: &|| false },
+            );
+            let config = brought.and_then(|()| self.store.read_blob(&digest, LARGEST_CONFIG));
+            config.map(|config| inline::read(&config)).unwrap_or_default()
+        })
     }
 
     /// Every manifest needs a config; ours is `{}` (OCI image specification, "Guidelines for Artifact Usage").
@@ -67,7 +99,9 @@ fn descriptor(blob: &BaseBlob) -> Value {
 
 impl Backend for Repository {
     fn get(&self, name: &str) -> Result<Option<Vec<u8>>> {
-        let Some(manifest) = self.client.find_manifest(&self.at(name))? else { return Ok(None) };
+        let Some(manifest) = self.client.find_manifest(&self.at(name))? else {
+            return Ok(self.inline().get(name).map(|object| object.as_bytes().to_vec()));
+        };
         let value: Value = serde_json::from_slice(&manifest.bytes).unwrap_or_default();
         let object = value["annotations"][ANNOTATION].as_str();
         let damaged = || Error::new(Kind::Source, format!("{}: the manifest holds no object of kiln", self.at(name)));
