@@ -228,8 +228,8 @@ pub fn save(layers: &Layers, name: &str, dest: &str, format: &str, now: i64) -> 
     let images = refs.images(&entry)?;
     for layer in images.iter().flat_map(|image| &image.layers) {
         if let Some(blob) = layers.missing_blob(layer) {
-            let error = Error::new(Kind::Source, format!("the base layer {} was never pulled", blob.digest));
-            return Err(error.hint("build once with `-o type=oci,...`, which pulls it"));
+            let error = Error::new(Kind::Source, format!("the layer {} was never brought here", blob.digest));
+            return Err(error.hint("build once with `-o type=oci,...`, which brings it"));
         }
     }
     let attributes = BTreeMap::from([("dest".to_owned(), dest.to_owned())]);

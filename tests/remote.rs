@@ -322,3 +322,73 @@ fn signed_records_count_and_others_do_not() {
     assert_eq!(built.ran.len(), 5);
     assert!(built.stderr.contains("its signature is wrong"), "{}", built.stderr);
 }
+
+#[test]
+fn an_image_carries_its_own_cache() {
+    if !have("docker-registry") {
+        return;
+    }
+    let (project, registry) = (two_stages(), Registry::start(false));
+    let name = registry.name("team/app:1");
+    let first = Machine::new(&project);
+    let args = ["--cache-to", "type=inline", "-t", name.as_str(), "--push", "--iidfile", "id"];
+    first.built(&args);
+    let id = |machine: &Machine| std::fs::read_to_string(machine.space.path("id")).unwrap();
+    let made = id(&first);
+    first.built(&args);
+    assert_eq!(id(&first), made, "a cached build makes the same image");
+
+    let second = Machine::new(&project);
+    let built = second.built(&["--cache-from", &name, "--cache-to", "type=inline", "--iidfile", "id", "-o", "files"]);
+    assert_eq!(built.ran, [""; 0], "{}", built.stderr);
+    assert_eq!(id(&second), made);
+    // What is not in the image is not in its cache: the first stage runs again.
+    let text = std::fs::read_to_string(project.path("app/Dockerfile")).unwrap();
+    project.write("app/Dockerfile", &text.replace("/copy", "/other"));
+    let built = Machine::new(&project).built(&["--cache-from", &name, "-t", "x"]);
+    assert_eq!(built.ran, ["RUN cat /app >/other"], "{}", built.stderr);
+    project.write("app/Dockerfile", &text.replace("more", "other"));
+    let built = Machine::new(&project).built(&["--cache-from", &name, "-t", "x"]);
+    assert_eq!(built.ran.len(), 5);
+}
+
+#[test]
+fn min_keeps_what_the_image_contains() {
+    let (project, shared) = (two_stages(), Space::new());
+    let place = shared.path("cache").display().to_string();
+    Machine::new(&project).built(&["--cache-to", &format!("type=local,dest={place},mode=min")]);
+    let names = std::fs::read_dir(shared.path("cache/objects")).unwrap().count();
+    assert_eq!(names, 2, "the two steps of the last stage");
+    assert_eq!(Machine::new(&project).built(&["--cache-from", &format!("type=local,src={place}")]).ran, [""; 0]);
+}
+
+/// The image's own layers and the cache's are the same blobs: one is mounted from the other, or was there first.
+#[test]
+fn what_the_cache_has_is_not_sent_again_with_the_image() {
+    if !have("docker-registry") {
+        return;
+    }
+    let (project, registry) = (two_stages(), Registry::start(false));
+    let cache = format!("type=registry,ref={}", registry.name("cache"));
+    Machine::new(&project).built(&["--cache-to", &cache]);
+    let second = Machine::new(&project);
+    second.built(&["--cache-from", &cache, "-t", &registry.name("app:1"), "--push"]);
+    // The config, and the base's layer, which came from another registry.
+    assert_eq!(registry.uploads("app"), 2, "{}", registry.log());
+}
+
+/// SOURCE_DATE_EPOCH bounds times in the bytes, whether a layer was made here or came from a cache.
+#[test]
+fn times_are_bounded_in_layers_of_a_cache_too() {
+    let (project, shared) = (two_stages(), Space::new());
+    let place = shared.path("cache").display().to_string();
+    let args = |place: &str| ["--cache-to".to_owned(), format!("type=local,dest={place}")];
+    let (first, second) = (Machine::new(&project), Machine::new(&project));
+    let [flag, to] = args(&place);
+    let epoch = "--build-arg=SOURCE_DATE_EPOCH=1000000000";
+    first.built(&[&flag, &to, epoch, "-o", "type=oci,tar=false,dest=out"]);
+    let from = format!("type=local,src={place}");
+    let built = second.built(&["--cache-from", &from, epoch, "-o", "type=oci,tar=false,dest=out"]);
+    assert_eq!(built.ran, [""; 0]);
+    assert_eq!(layers_of(&first.space, "out"), layers_of(&second.space, "out"));
+}

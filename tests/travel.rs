@@ -25,11 +25,29 @@ fn data(machine: &Space) -> PathBuf {
     mounts.next().unwrap().unwrap().path().join("data")
 }
 
-/// `RUN command` with a cache mount at /m.
+/// `RUN command` with a cache mount at /m, and the folder `files` of the context at /src.
 fn run(machine: &Space, command: &str, flags: &[&str]) -> common::Built {
-    let text = format!("FROM {}\nRUN --mount=type=cache,id=deps,target=/m {command}\n", base());
-    machine.write("app/Dockerfile", &text);
+    let mounts = "--mount=type=cache,id=deps,target=/m --mount=type=bind,source=files,target=/src";
+    machine.write("app/Dockerfile", &format!("FROM {}\nRUN {mounts} {command}\n", base()));
+    machine.write("app/files/x", "");
     machine.built(&[flags, &["app"]].concat())
+}
+
+/// Files of 4 KB that don't compress, two hundred in each folder; every `step`th of 20,000.
+fn files(machine: &Space, step: usize, seed: u64) {
+    let _ = std::fs::remove_dir_all(machine.path("app/files"));
+    let mut state = seed;
+    for number in (0..20_000).step_by(step) {
+        let bytes: Vec<u8> = std::iter::repeat_with(|| {
+            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            (state >> 33) as u8
+        })
+        .take(4096)
+        .collect();
+        let path = machine.path(&format!("app/files/{}/f{number}", number / 200));
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::write(path, bytes).unwrap();
+    }
 }
 
 /// Megabytes that a build says it has moved.
@@ -44,16 +62,15 @@ fn a_mount_of_twenty_thousand_files_moves_what_has_changed() {
     let (cache, one, two) = (Space::new(), Space::new(), Space::new());
     let to = format!("type=local,dest={},mounts=true", cache.path("c").display());
     let from = format!("type=local,src={},mounts=true", cache.path("c").display());
-    // Files of 4 KB that don't compress, in a hundred folders; every twentieth changes.
-    let fill = "i=0; while [ $i -lt 100 ]; do mkdir -p /m/$i; head -c 819200 /dev/urandom | split -b 4096 -a 3 - /m/$i/f; \
-                i=$((i+1)); done; ln -s 1/faaa /m/link; ln /m/1/faaa /m/hard; chmod 751 /m/2; chown 7:8 /m/3";
+    files(&one, 1, 1);
+    let fill = "cp -r /src/. /m && ln -s 1/f200 /m/link && ln /m/1/f200 /m/hard && chmod 751 /m/2 && chown 7:8 /m/3";
     let whole = moved(&run(&one, fill, &["--cache-to", &to]));
     assert!((80.0..90.0).contains(&whole), "{whole} MB of 82 MB");
     let restored = moved(&run(&two, "ls /m >/dev/null", &["--cache-from", &from, "--cache-to", &to]));
     assert!((80.0..90.0).contains(&restored), "{restored} MB of 82 MB");
 
-    let change = "i=0; for f in /m/*/f*; do i=$((i+1)); \
-                  [ $((i % 20)) = 0 ] && head -c 4096 /dev/urandom >$f; done; true";
+    files(&one, 20, 2);
+    let change = "cp -r /src/. /m";
     let before = weight(&cache.path("c"));
     let saved = moved(&run(&one, change, &["--cache-to", &to]));
     let grown = (weight(&cache.path("c")) - before) as f64 / 1e6;

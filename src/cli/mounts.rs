@@ -49,6 +49,18 @@ fn print(out: &mut dyn Write, text: std::fmt::Arguments<'_>) -> Result<()> {
     writeln!(out, "{text}").map_err(|cause| Error::new(Kind::Export, "cannot print the answer").because(cause))
 }
 
+/// Whether `one` is asked for by `ids`; ids of mounts begin with a slash, whether that was written or not.
+fn is_asked(ids: &[String], one: &str) -> bool {
+    ids.is_empty() || ids.iter().any(|id| id.trim_start_matches('/') == one.trim_start_matches('/'))
+}
+
+/// Every id must be one of these.
+fn all_known<'a>(ids: &[String], known: impl Iterator<Item = &'a str>) -> Result<()> {
+    let known: Vec<&str> = known.collect();
+    let missing = ids.iter().find(|id| !known.iter().any(|one| is_asked(std::slice::from_ref(id), one)));
+    missing.map_or(Ok(()), |id| Err(none(id)))
+}
+
 fn none(id: &str) -> Error {
     Error::new(Kind::Usage, format!("there is no cache mount `{id}`")).hint("`kiln cache ls` lists them")
 }
@@ -74,10 +86,8 @@ impl Desk<'_> {
             let (folder, name) = (entry.path(), entry.file_name().to_string_lossy().into_owned());
             all.push(Local { folder, name, id });
         }
-        if let Some(missing) = ids.iter().find(|id| all.iter().all(|mount| mount.id != **id)) {
-            return Err(none(missing));
-        }
-        all.retain(|mount| ids.is_empty() || ids.contains(&mount.id));
+        all_known(ids, all.iter().map(|mount| mount.id.as_str()))?;
+        all.retain(|mount| is_asked(ids, &mount.id));
         all.sort_by(|one, two| (&one.id, &one.name).cmp(&(&two.id, &two.name)));
         Ok(all)
     }
@@ -125,10 +135,8 @@ impl Desk<'_> {
     fn import(&self, from: &str, ids: &[String], out: &mut dyn Write) -> Result<()> {
         let caches = self.open(Way::From, from)?;
         let mut all = caches.saved_mounts()?;
-        if let Some(missing) = ids.iter().find(|id| all.iter().all(|saved| saved.id != **id)) {
-            return Err(none(missing));
-        }
-        all.retain(|saved| ids.is_empty() || ids.contains(&saved.id));
+        all_known(ids, all.iter().map(|saved| saved.id.as_str()))?;
+        all.retain(|saved| is_asked(ids, &saved.id));
         all.dedup_by(|one, two| one.name == two.name);
         for saved in all {
             // It names a folder: it is what a name is, or it is none of ours.
@@ -160,10 +168,8 @@ impl Desk<'_> {
     fn remove_saved(&self, from: &str, ids: &[String], out: &mut dyn Write) -> Result<()> {
         let caches = self.open(Way::From, from)?;
         let all = caches.saved_mounts()?;
-        if let Some(missing) = ids.iter().find(|id| all.iter().all(|saved| saved.id != **id)) {
-            return Err(none(missing));
-        }
-        for saved in all.iter().filter(|saved| ids.contains(&saved.id)) {
+        all_known(ids, all.iter().map(|saved| saved.id.as_str()))?;
+        for saved in all.iter().filter(|saved| is_asked(ids, &saved.id)) {
             caches.forget_mount(saved)?;
             print(out, format_args!("{} {}", saved.id, saved.scope))?;
         }

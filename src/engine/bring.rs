@@ -52,7 +52,14 @@ impl Machine {
         let what = format!("{:.19}", blob.digest);
         let watch = Watch { progress: &|done| progress(&what, done, blob.size), stop: &|| self.stop.is_stopped() };
         // What the record says of the plain bytes is only as true as its writer: it is checked before anybody uses them.
-        let brought = self.remote.bring(blob, &watch).and_then(|()| self.layers.verify(id));
+        let brought = self.remote.bring(blob, &watch).or_else(|error| match self.images.origin(&blob.digest) {
+            // The repository that promised it in an earlier build, which this one need not name.
+            Some(_) if error.kind() == Kind::Lost => {
+                self.images.fetch(std::slice::from_ref(blob), progress, &|| self.stop.is_stopped())
+            }
+            _ => Err(error),
+        });
+        let brought = brought.and_then(|()| self.layers.verify(id));
         brought.map_err(|error| {
             if self.stop.is_stopped() || error.kind() == Kind::Interrupted {
                 return Error::new(Kind::Interrupted, "stopped");

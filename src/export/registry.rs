@@ -6,7 +6,7 @@ use crate::digest::Digest;
 use crate::error::{Error, Kind, Result};
 use crate::image::manifest::{Packed, Packing, index, pack};
 use crate::image::{Image, Refs};
-use crate::layer::Layers;
+use crate::layer::{LayerId, Layers};
 use crate::registry::push::{Sent, Upload};
 use crate::registry::{Client, Reference, Settings, client};
 use crate::source::image::Images;
@@ -210,6 +210,12 @@ pub fn push(layers: &Layers, wish: StoredPush<'_>, settings: &Settings) -> Resul
     missing.dedup();
     let source = Images::new(layers.store().clone(), settings);
     source.fetch(&missing, UNWATCHED.progress, UNWATCHED.stop)?;
+    // What came from a cache must be what its record said before it goes out as ours.
+    let new = |layer: &&LayerId| {
+        let blob = layers.record(layer).ok().and_then(|record| record.blob);
+        layers.travelled(layer) && blob.is_some_and(|blob| missing.contains(&blob))
+    };
+    images.iter().flat_map(|image| &image.layers).filter(new).try_for_each(|layer| layers.verify(layer))?;
     let exported = exporter.export(&images, layers, &UNWATCHED)?;
     let digest = exported.descriptor.map(|descriptor| descriptor.digest().to_string()).unwrap_or_default();
     Ok(format!("{}@{digest}", exported.names.join(",")))

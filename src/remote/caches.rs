@@ -214,6 +214,8 @@ impl Caches {
         keys.sort_unstable();
         keys.dedup();
         let record = |key: &Key| {
+            // Every step that is known anywhere, so that the image is the same whichever machine has built it.
+            self.get(Shelf::Written, key);
             let (rootfs, description) = self.local.described(Shelf::Written, key, &|found| self.usable(found))?;
             layers.starts_with(&rootfs.layers).then_some((*key, rootfs, description))
         };

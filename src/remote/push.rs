@@ -19,6 +19,9 @@ use std::time::{Duration, Instant};
 
 /// Records that are pushed at once to one cache.
 const AT_ONCE: usize = 4;
+/// Tries of one record, whatever a backend tries itself.
+const TRIES: u32 = 3;
+const PAUSE: Duration = Duration::from_millis(200);
 /// After so many failures nothing more is tried.
 const MOST_FAILURES: usize = 3;
 /// How often the end of the build looks whether anything moves.
@@ -202,7 +205,14 @@ impl Shared {
             };
             state.busy += 1;
             drop(state);
-            let done = self.push(&job);
+            let mut done = self.push(&job);
+            for _ in 1..TRIES {
+                // Registries stumble over the same blob or tag from two sides at once: the second time it is there.
+                if done.as_ref().is_err_and(|error| error.kind() == Kind::Source) && !self.stop.load(Ordering::SeqCst) {
+                    std::thread::sleep(PAUSE);
+                    done = self.push(&job);
+                }
+            }
             state = lock(&self.state);
             state.busy -= 1;
             self.moved.fetch_add(1, Ordering::SeqCst);

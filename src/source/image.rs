@@ -226,7 +226,7 @@ impl Images {
         }
         let reference: Reference = origin.trim().parse().map_err(|_| {
             Error::new(Kind::Source, format!("nobody knows where blob {} comes from", blob.digest))
-                .hint("build with --pull")
+                .hint("build again, with --pull, or with the --cache-from that it came from")
         })?;
         self.client.blob(&reference, &blob.digest, blob.size, &self.store, watch)
     }
