@@ -234,6 +234,11 @@ impl Stop {
         !interrupted
     }
 
+    /// Whether the user wishes the end.
+    pub fn is_interrupted(&self) -> bool {
+        self.0.interrupted.load(Ordering::SeqCst)
+    }
+
     /// Whether it was called.
     pub fn is_stopped(&self) -> bool {
         self.0.stopped.load(Ordering::SeqCst)

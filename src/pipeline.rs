@@ -179,7 +179,8 @@ impl<'a> Build<'a> {
             let names: Vec<String> = open.iter().map(|(title, count)| format!("{title} ({count} to go)")).collect();
             self.event(&Event::Begin { step, name: format!("exporting cache to {}", names.join(", ")) });
         }
-        let stop = || well && self.machine.stop.is_stopped();
+        // After a failure everything else is stopped, but what goes to caches is not; Ctrl-C ends that too.
+        let stop = || self.machine.stop.is_interrupted();
         let result = self.caches.end(&stop).and(mounts);
         if !open.is_empty() {
             let outcome = result.as_ref().map_or_else(|error| Outcome::Failed(error.to_string()), |()| Outcome::Done);
