@@ -174,18 +174,15 @@ impl<'a> Build<'a> {
         let mounts = self.machine.save_caches(self.next_step);
         self.next_step += 1;
         let open = self.caches.outstanding();
-        let (step, began) = (StepId(self.next_step), Instant::now());
-        if !open.is_empty() {
-            let names: Vec<String> = open.iter().map(|(title, count)| format!("{title} ({count} to go)")).collect();
-            self.event(&Event::Begin { step, name: format!("exporting cache to {}", names.join(", ")) });
-        }
         // After a failure everything else is stopped, but what goes to caches is not; Ctrl-C ends that too.
-        let stop = || self.machine.stop.is_interrupted();
-        let result = self.caches.end(&stop).and(mounts);
-        if !open.is_empty() {
-            let outcome = result.as_ref().map_or_else(|error| Outcome::Failed(error.to_string()), |()| Outcome::Done);
-            self.event(&Event::End { step, outcome, took: began.elapsed() });
-        }
+        let end = || self.caches.end(&|| self.machine.stop.is_interrupted());
+        let result = if open.is_empty() {
+            end()
+        } else {
+            let names: Vec<String> = open.iter().map(|(title, count)| format!("{title} ({count} to go)")).collect();
+            told(&*self.observer, StepId(self.next_step), format!("exporting cache to {}", names.join(", ")), end)
+        };
+        let result = result.and(mounts);
         if well { result } else { Ok(()) }
     }
 

@@ -37,7 +37,7 @@ use crate::layer::{BaseBlob, Compression};
 use crate::registry::Settings;
 use crate::registry::client::Watch;
 use crate::store::Store;
-use frontend::diagnostic::closest;
+use crate::sync::lock;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
@@ -209,7 +209,7 @@ impl Wanted {
         let known: Vec<&str> =
             row.attributes.iter().chain(common).copied().chain([place].into_iter().filter(|p| !p.is_empty())).collect();
         if let Some(key) = self.attributes.keys().find(|key| !known.contains(&key.as_str())) {
-            return Err(unknown(&format!("attribute of {} type={}", self.flag_name(), row.name), key, &known));
+            return Err(Error::unknown(&format!("attribute of {} type={}", self.flag_name(), row.name), key, known));
         }
         if !place.is_empty() && self.text(place).is_none() {
             return Err(Error::new(Kind::Usage, format!("{} type={} needs {place}=", self.flag_name(), row.name)));
@@ -227,8 +227,7 @@ impl Wanted {
 
     fn row(&self) -> Result<&'static Row> {
         BACKENDS.iter().find(|row| row.name == self.kind).ok_or_else(|| {
-            let known: Vec<&str> = BACKENDS.iter().map(|row| row.name).collect();
-            unknown(&format!("type of {}", self.flag_name()), &self.kind, &known)
+            Error::unknown(&format!("type of {}", self.flag_name()), &self.kind, BACKENDS.iter().map(|row| row.name))
         })
     }
 
@@ -279,7 +278,7 @@ impl Wanted {
         match self.text("mode") {
             None | Some("max") => Ok(Mode::Max),
             Some("min") => Ok(Mode::Min),
-            Some(other) => Err(unknown("mode", other, &["min", "max"])),
+            Some(other) => Err(Error::unknown("mode", other, ["min", "max"])),
         }
     }
 
@@ -328,7 +327,7 @@ impl Wanted {
             None | Some("gzip") => Ok(level.map_or(Compression::GZIP, |level| Compression::Gzip(level.min(9)))),
             Some("zstd") => Ok(level.map_or(Compression::ZSTD, |level| Compression::Zstd(level.clamp(1, 22) as i32))),
             Some("uncompressed") => Ok(Compression::None),
-            Some(other) => Err(unknown("compression", other, &["gzip", "zstd", "uncompressed"])),
+            Some(other) => Err(Error::unknown("compression", other, ["gzip", "zstd", "uncompressed"])),
         }
     }
 
@@ -344,14 +343,6 @@ enum Mode {
     Min,
     /// Every step.
     Max,
-}
-
-fn unknown(what: &str, word: &str, known: &[&str]) -> Error {
-    let error = Error::new(Kind::Usage, format!("unknown {what} `{word}`"));
-    match closest(word, known.iter().copied()) {
-        Some(near) => error.hint(format!("did you mean `{near}`?")),
-        None => error.hint(format!("known are {}", known.join(", "))),
-    }
 }
 
 /// The rows for people.
@@ -388,7 +379,7 @@ pub fn side_by_side<T: Sync, R: Send>(
                     let Some(thing) = things.get(at) else { return };
                     let result = work(thing);
                     failed.fetch_or(result.is_err(), Ordering::SeqCst);
-                    lookup::lock(&results).push((at, result));
+                    lock(&results).push((at, result));
                 }
             });
         }

@@ -3,7 +3,6 @@
 
 mod common;
 #[path = "push/rig.rs"]
-#[allow(dead_code)]
 mod rig;
 
 use common::{Built, Space, have};
@@ -128,7 +127,9 @@ fn a_failed_build_leaves_its_good_steps_behind() {
 
 /// What the registry does wrong, how often, and whether the cache still answers. It answers each request in the end or
 /// not at all; the build works either way, and says what went wrong in one line.
-const READS: &[(&str, fn() -> Fault, usize, bool)] = &[
+type Read = (&'static str, fn() -> Fault, usize, bool);
+
+const READS: &[Read] = &[
     ("401 once", || Fault::status("GET", "/manifests/", 401), 1, true),
     ("401", || Fault::status("GET", "/manifests/", 401), 99, false),
     ("403", || Fault::status("GET", "/manifests/", 403), 99, false),
@@ -311,7 +312,9 @@ fn signed_records_count_and_others_do_not() {
         std::fs::read_dir(&objects).unwrap().flatten().filter(written).map(|entry| entry.path()).collect();
     names.sort();
     let first = std::fs::read(&names[0]).unwrap();
-    names.windows(2).for_each(|pair| drop(std::fs::copy(&pair[1], &pair[0]).unwrap()));
+    for pair in names.windows(2) {
+        std::fs::copy(&pair[1], &pair[0]).unwrap();
+    }
     std::fs::write(names.last().unwrap(), first).unwrap();
     std::fs::read_dir(&objects)
         .unwrap()

@@ -79,7 +79,6 @@ fn a_mount_of_twenty_thousand_files_moves_what_has_changed() {
     let back = moved(&run(&two, "echo again; ls /m >/dev/null", &["--cache-from", &from]));
     assert!(back < 82.0 * 0.15, "{back} MB came");
     common::run("diff", &["-r", &data(&one).display().to_string(), &data(&two).display().to_string()]);
-    eprintln!("whole {whole} MB, restored {restored} MB; 5 % changed: saved {saved} MB, restored {back} MB");
     let list = |machine: &Space| {
         let script = "find . -mindepth 1 -printf '%P %y %m %U:%G %n %l %T@\\n' | sort";
         let output =

@@ -21,7 +21,8 @@ use crate::remote::mounts::{Mount, Moved};
 use crate::store::lease;
 use frontend::op::Sharing;
 use rustix::fs::{AtFlags, CWD, Gid, Mode, Uid};
-use solver::{Event, Outcome, StepId, Stream};
+use solver::event::told;
+use solver::{Event, StepId, Stream};
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant, SystemTime};
@@ -164,32 +165,29 @@ impl Machine {
 
     /// Saves the cache mounts that steps of this build have used. Trouble is a warning, or an error where that was said.
     pub fn save_caches(&self, step: u32) -> Result<()> {
-        let (used, began) = (std::mem::take(&mut *lock(&self.known.used)), Instant::now());
+        let used = std::mem::take(&mut *lock(&self.known.used));
         if used.is_empty() {
             return Ok(());
         }
-        let begin = Event::Begin { step: StepId(step), name: "saving cache mounts".to_owned() };
-        self.observer.event(SystemTime::now(), &begin);
-        let mut result = Ok(());
-        for used in &used {
-            let (moved, errors) = self.save_cache(used)?;
-            for moved in moved {
-                self.tell(StepId(step), format!("{}: {}\n", used.id, shown(moved)));
-            }
-            for (must, error) in errors {
-                if must {
-                    result = result.and(Err(error));
-                } else {
-                    let text = error.to_string();
-                    self.observer.event(SystemTime::now(), &Event::Warning { text });
+        let step = StepId(step);
+        told(&*self.observer, step, "saving cache mounts".to_owned(), || {
+            let mut result = Ok(());
+            for used in &used {
+                let (moved, errors) = self.save_cache(used)?;
+                for moved in moved {
+                    self.tell(step, format!("{}: {}\n", used.id, shown(moved)));
+                }
+                for (must, error) in errors {
+                    if must {
+                        result = result.and(Err(error));
+                    } else {
+                        let text = error.to_string();
+                        self.observer.event(SystemTime::now(), &Event::Warning { text });
+                    }
                 }
             }
-        }
-        let outcome =
-            result.as_ref().map_or_else(|error: &Error| Outcome::Failed(error.to_string()), |()| Outcome::Done);
-        let end = Event::End { step: StepId(step), outcome, took: began.elapsed() };
-        self.observer.event(SystemTime::now(), &end);
-        result
+            result
+        })
     }
 
     fn save_cache(&self, used: &Used) -> Result<(Vec<Moved>, Vec<(bool, Error)>)> {

@@ -9,6 +9,7 @@ use super::derive::put_text;
 use super::{BaseBlob, Compression, LayerId, LayerKind, Layers, Record, json};
 use crate::digest::{DiffId, Digest};
 use crate::error::{At, Error, Kind, Result};
+use crate::sync::lock;
 use serde::{Deserialize, Serialize};
 use std::fs;
 
@@ -116,6 +117,6 @@ impl Layers {
         let temp = self.store().temp("lost");
         // What is left over has no name and goes with the store's temporary folder.
         let _ = fs::rename(self.folder(id), &temp).and_then(|()| super::remove(&temp));
-        self.guard(&self.0.trees).remove(id);
+        lock(&self.0.trees).remove(id);
     }
 }

@@ -1,7 +1,7 @@
 //! The cache of a build: the local one first, then `--cache-from`; what is new goes to `--cache-to`.
 
 use super::inline::Inline;
-use super::lookup::{Lookups, Source, lock};
+use super::lookup::{Lookups, Source};
 use super::mounts::{self, Mount, Moved, Saved};
 use super::push::{Job, Target};
 use super::record::Record;
@@ -13,6 +13,7 @@ use crate::layer::rootfs::Rootfs;
 use crate::layer::{BaseBlob, LayerId, LayerKind, Layers};
 use crate::registry::Settings;
 use crate::registry::client::Watch;
+use crate::sync::lock;
 use solver::{Cache, Event, Key, Observer, Shelf};
 use std::collections::{HashMap, HashSet};
 use std::fs::File;

@@ -13,6 +13,7 @@
 
 use super::http::{Answer, Ask, Body, Http};
 use super::{Backend, LARGEST_OBJECT, Surroundings, Wanted};
+use crate::clock::since_1970;
 use crate::digest::Digest;
 use crate::error::{At, Error, Kind, Result};
 use crate::layer::BaseBlob;
@@ -23,7 +24,6 @@ use base64::engine::general_purpose::STANDARD;
 use serde_json::{Value, json};
 use std::io::Write as _;
 use std::path::Path;
-use std::time::{SystemTime, UNIX_EPOCH};
 
 /// Larger blobs go in blocks of this size, and come in parts of it.
 const BLOCK: u64 = 32 << 20;
@@ -148,7 +148,7 @@ impl Backend for Service {
     }
 
     fn put(&self, name: &str, bytes: &[u8], _: &[BaseBlob]) -> Result<()> {
-        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_millis();
+        let now = since_1970().as_millis();
         let key = if changes(name) { format!("{}.{now}", self.key(name)) } else { self.key(name) };
         self.write(&key, bytes.len() as u64, Body::Bytes(bytes))
     }

@@ -5,10 +5,11 @@ use super::envelope::Verifier;
 use super::record::{self, Record};
 use super::{Backend, Surroundings, Wanted};
 use crate::error::{Kind, Result};
+use crate::sync::lock;
 use solver::{Event, Key, Observer, Shelf};
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 
 /// Requests to one cache at once.
@@ -251,9 +252,4 @@ impl Drop for Lookups {
         lock(&self.shared.state).closed = true;
         self.shared.changed.notify_all();
     }
-}
-
-pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    // What these mutexes guard is whole between any two statements.
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

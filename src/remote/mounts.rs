@@ -13,6 +13,7 @@ mod state;
 use super::envelope::{self, Signer};
 use super::lookup::Source;
 use super::{Backend, LARGEST_OBJECT};
+use crate::clock::since_1970;
 use crate::digest::Digest;
 use crate::error::{At, Error, Kind, Result};
 use crate::layer::{BaseBlob, Layers, remove};
@@ -21,7 +22,6 @@ use index::{Index, LARGEST_INDEX};
 use serde::{Deserialize, Serialize};
 use state::Known;
 use std::path::Path;
-use std::time::{SystemTime, UNIX_EPOCH};
 
 /// What an index says that it is.
 const INDEX_TYPE: &str = "application/vnd.kiln.cache.index.v1+zstd";
@@ -210,7 +210,7 @@ pub(super) fn save(place: &Place<'_>, mount: &Mount<'_>, layers: &Layers) -> Res
         name: mount.name.to_owned(),
         id: mount.id.to_owned(),
         scope: scope.to_owned(),
-        at: SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs()),
+        at: since_1970().as_secs(),
         size,
         files: index.files.len() as u64,
         index: blob.clone(),

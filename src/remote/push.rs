@@ -2,7 +2,7 @@
 //! Blobs first, then the record: nobody ever finds a record whose blobs are missing.
 
 use super::envelope::Signer;
-use super::lookup::{Source, lock};
+use super::lookup::Source;
 use super::mounts::{self, Mount, Moved, Place};
 use super::record::{self, Record};
 use super::{Backend, Mode, Surroundings, Wanted};
@@ -10,6 +10,7 @@ use crate::error::{Error, Kind, Result};
 use crate::layer::rootfs::Rootfs;
 use crate::layer::{BaseBlob, Compression, Facts, LayerId, LayerKind, Layers};
 use crate::registry::client::Watch;
+use crate::sync::lock;
 use solver::{Key, Shelf};
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};

@@ -9,6 +9,7 @@
 //! ```
 
 use super::index::{Index, files_of};
+use crate::clock::since_1970;
 use crate::digest::Digest;
 use crate::error::{At, Error, Kind, Result};
 use crate::layer::tree::{Entry, Tree};
@@ -19,7 +20,7 @@ use std::ffi::OsStr;
 use std::fs;
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::Path;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 /// A file that changed this shortly before it was looked at may change again unseen: clocks of files tick slowly.
 const YOUNG: i128 = 100_000_000;
@@ -87,7 +88,7 @@ pub(super) fn write(mount: &Path, index: &Index, blob: Digest, packed: &[u8]) ->
 fn stats_of(dir: &Path, tree: &Tree) -> Vec<Option<Stat>> {
     // What was written just now is old enough to be trusted a moment later.
     std::thread::sleep(Duration::from_millis(120));
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_nanos() as i128);
+    let now = since_1970().as_nanos() as i128;
     let old = |stat: &Stat| i128::from(stat[4]) * 1_000_000_000 + i128::from(stat[5]) + YOUNG < now;
     files_of(tree).map(|entry| stat_of(dir, &entry.path).filter(old)).collect()
 }
