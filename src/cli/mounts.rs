@@ -120,11 +120,11 @@ impl Desk<'_> {
         let caches = self.open(Way::To, to)?;
         for mount in self.mounts(ids)? {
             let _held = hold(&mount.folder, &mount.id)?;
-            let (moved, errors) = caches.save_mount(&Mount { folder: &mount.folder, name: &mount.name, id: &mount.id });
-            if let Some((_, error)) = errors.into_iter().next() {
+            let saves = caches.save_mount(&Mount { folder: &mount.folder, name: &mount.name, id: &mount.id });
+            if let Some((_, error)) = saves.failures.into_iter().next() {
                 return Err(error);
             }
-            match moved.first() {
+            match saves.moved.first() {
                 Some(moved) => print(out, format_args!("{}: {}", mount.id, shown(*moved)))?,
                 None => print(out, format_args!("{}: nothing new", mount.id))?,
             }

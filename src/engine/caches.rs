@@ -17,7 +17,7 @@ use crate::digest::Digest;
 use crate::error::{At, Error, Kind, Result};
 use crate::layer::files::resolve;
 use crate::layer::rootfs::Rootfs;
-use crate::remote::mounts::{Mount, Moved};
+use crate::remote::mounts::{Mount, Moved, Saves};
 use crate::store::lease;
 use frontend::op::Sharing;
 use rustix::fs::{AtFlags, CWD, Gid, Mode, Uid};
@@ -173,11 +173,11 @@ impl Machine {
         told(&*self.observer, step, "saving cache mounts".to_owned(), || {
             let mut result = Ok(());
             for used in &used {
-                let (moved, errors) = self.save_cache(used)?;
-                for moved in moved {
+                let saves = self.save_cache(used)?;
+                for moved in saves.moved {
                     self.tell(step, format!("{}: {}\n", used.id, shown(moved)));
                 }
-                for (must, error) in errors {
+                for (must, error) in saves.failures {
                     if must {
                         result = result.and(Err(error));
                     } else {
@@ -190,14 +190,14 @@ impl Machine {
         })
     }
 
-    fn save_cache(&self, used: &Used) -> Result<(Vec<Moved>, Vec<(bool, Error)>)> {
+    fn save_cache(&self, used: &Used) -> Result<Saves> {
         let path = used.folder.join("lock");
         let held = OpenOptions::new().create(true).append(true).open(&path).at("open", &path)?;
         let since = Instant::now();
         while held.try_lock().is_err() {
             if since.elapsed() > PATIENCE || self.stop.is_stopped() {
                 let error = Error::new(Kind::Export, format!("cache mount `{}` is in use and not saved", used.id));
-                return Ok((Vec::new(), vec![(false, error)]));
+                return Ok(Saves { failures: vec![(false, error)], ..Saves::default() });
             }
             std::thread::sleep(POLL);
         }

@@ -39,7 +39,7 @@ pub fn encode(tree: &Tree) -> Vec<u8> {
     encode::encode(tree)
 }
 
-/// The tree of bytes from anywhere. None if it is not one that [`write`] can be given: each name once, each parent a
+/// The tree of bytes from anywhere. None if it is not one that [`write()`] can be given: each name once, each parent a
 /// directory, nothing that leads out.
 pub fn decode(bytes: &[u8]) -> Option<Tree> {
     let tree = encode::decode(bytes)?;

@@ -2,7 +2,7 @@
 
 use super::inline::Inline;
 use super::lookup::{Lookups, Source};
-use super::mounts::{self, Mount, Moved, Saved};
+use super::mounts::{self, Mount, Moved, Saved, Saves};
 use super::push::{Job, Target};
 use super::record::Record;
 use super::{Surroundings, Wanted, Way};
@@ -180,17 +180,18 @@ impl Caches {
         None
     }
 
-    /// Saves a cache mount, which the caller holds, to everywhere that takes them. Each failure comes back,
-    /// with whether it is one of the build (`ignore-error=false`).
-    pub fn save_mount(&self, mount: &Mount<'_>) -> (Vec<Moved>, Vec<(bool, Error)>) {
-        let (mut all, mut errors) = (Vec::new(), Vec::new());
+    /// Saves a cache mount, which the caller holds, to everywhere that takes them.
+    pub fn save_mount(&self, mount: &Mount<'_>) -> Saves {
+        let mut saves = Saves::default();
         for target in self.targets.iter().filter(|target| target.takes_mounts()) {
             match target.save(mount) {
-                Ok(moved) => all.extend(moved),
-                Err(error) => errors.push((target.must(), error.context(format!("cache {}", target.title())))),
+                Ok(moved) => saves.moved.extend(moved),
+                Err(error) => {
+                    saves.failures.push((target.must(), error.context(format!("cache {}", target.title()))));
+                }
             }
         }
-        (all, errors)
+        saves
     }
 
     /// What is saved of cache mounts in each source, in order; `kiln cache ls`.

@@ -67,6 +67,15 @@ pub struct Moved {
     pub of: u64,
 }
 
+/// What came of saving a mount in several places.
+#[derive(Debug, Default)]
+pub struct Saves {
+    /// Each that had something new.
+    pub moved: Vec<Moved>,
+    /// What failed, and whether that is a failure of the build (`ignore-error=false`).
+    pub failures: Vec<(bool, Error)>,
+}
+
 /// Where and how mounts are saved.
 pub(super) struct Place<'a> {
     pub(super) backend: &'a dyn Backend,

@@ -84,7 +84,8 @@ fn noise(store: &Store, size: usize) -> (BaseBlob, PathBuf) {
 struct Server {
     child: Child,
     port: u16,
-    dir: tempfile::TempDir,
+    /// Gone with the server.
+    _dir: tempfile::TempDir,
 }
 
 impl Server {
@@ -93,7 +94,7 @@ impl Server {
         let dir = tempfile::tempdir().expect("a folder");
         let mut command = Command::new(program);
         command.args(args(port, dir.path())).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
-        let server = Server { child: command.spawn().expect("a server"), port, dir };
+        let server = Server { child: command.spawn().expect("a server"), port, _dir: dir };
         for _ in 0..600 {
             if std::net::TcpStream::connect(("127.0.0.1", port)).is_ok() {
                 return server;
