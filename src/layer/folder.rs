@@ -48,8 +48,9 @@ pub fn decode(bytes: &[u8]) -> Option<Tree> {
     for entry in &tree.entries {
         let path: &[u8] = &entry.path;
         let part = name(path);
-        let clean =
-            !part.is_empty() && part != b"." && part != b".." && !path.contains(&0) && path.len() <= LONGEST_PATH;
+        // A slash at the beginning would make it a path of the host.
+        let clean = !path.starts_with(b"/") && !part.is_empty() && part != b"." && part != b"..";
+        let clean = clean && !path.contains(&0) && path.len() <= LONGEST_PATH;
         if !clean || order(last, path).is_ge() || !is_plain(&entry.node) {
             return None;
         }
