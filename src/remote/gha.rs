@@ -95,20 +95,20 @@ impl Service {
         Ok(found["signed_download_url"].as_str().filter(|_| exact).map(str::to_owned))
     }
 
-    fn write(&self, key: &str, size: u64, body: Body<'_>) -> Result<()> {
+    fn write(&self, key: &str, size: u64, body: Body<'_>, progress: &dyn Fn(u64)) -> Result<()> {
         let Some(made) = self.call("CreateCacheEntry", json!({"key": key}))? else {
             // Somebody else has written it, or is writing it: equal keys hold equally good results.
             return Ok(());
         };
         let url = made["signed_upload_url"].as_str().unwrap_or_default();
-        self.upload(url, size, body)?;
+        self.upload(url, size, body, progress)?;
         let done = self.call("FinalizeCacheEntryUpload", json!({"key": key, "size_bytes": size.to_string()}))?;
         let message = "type=gha: the service did not take the entry";
         done.map(drop).ok_or_else(|| Error::new(Kind::Export, message))
     }
 
     /// Azure's Put Blob, or Put Block and Put Block List for a large one.
-    fn upload(&self, url: &str, size: u64, body: Body<'_>) -> Result<()> {
+    fn upload(&self, url: &str, size: u64, body: Body<'_>, progress: &dyn Fn(u64)) -> Result<()> {
         let put = |url: &str, body: Body<'_>| {
             let headers = || vec![("x-ms-blob-type".to_owned(), "BlockBlob".to_owned())];
             let answer = self.http.send(&Ask { method: "PUT", url, headers: &headers, body, limit: LARGEST_OBJECT })?;
@@ -120,6 +120,7 @@ impl Service {
             let id = STANDARD.encode(format!("{at:08}"));
             let part = Body::Part(path, at * BLOCK, BLOCK.min(size - at * BLOCK));
             put(&format!("{url}&comp=block&blockid={}", super::http::escaped(&id, "")), part)?;
+            progress(size.min((at + 1) * BLOCK));
             list.push_str(&format!("<Latest>{id}</Latest>"));
         }
         list.push_str("</BlockList>");
@@ -150,7 +151,7 @@ impl Backend for Service {
     fn put(&self, name: &str, bytes: &[u8], _: &[BaseBlob]) -> Result<()> {
         let now = since_1970().as_millis();
         let key = if changes(name) { format!("{}.{now}", self.key(name)) } else { self.key(name) };
-        self.write(&key, bytes.len() as u64, Body::Bytes(bytes))
+        self.write(&key, bytes.len() as u64, Body::Bytes(bytes), &|_| {})
     }
 
     fn has_blob(&self, blob: &BaseBlob) -> Result<bool> {
@@ -180,7 +181,7 @@ impl Backend for Service {
     }
 
     fn put_blob(&self, blob: &BaseBlob, from: &Path, watch: &Watch<'_>) -> Result<()> {
-        self.write(&self.blob_key(blob), blob.size, Body::Part(from, 0, blob.size))?;
+        self.write(&self.blob_key(blob), blob.size, Body::Part(from, 0, blob.size), watch.progress)?;
         (watch.progress)(blob.size);
         Ok(())
     }

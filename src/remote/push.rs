@@ -13,7 +13,7 @@ use crate::registry::client::Watch;
 use crate::sync::lock;
 use solver::{Key, Shelf};
 use std::collections::{HashMap, HashSet, VecDeque};
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
@@ -23,6 +23,8 @@ const AT_ONCE: usize = 4;
 /// Tries of one record, whatever a backend tries itself.
 const TRIES: u32 = 3;
 const PAUSE: Duration = Duration::from_millis(200);
+/// How long a cache that has answered may take for a piece of a blob.
+const PATIENCE: Duration = Duration::from_secs(60);
 /// After so many failures nothing more is tried.
 const MOST_FAILURES: usize = 3;
 /// How often the end of the build looks whether anything moves.
@@ -62,6 +64,8 @@ struct Shared {
     changed: Condvar,
     /// Grows while anything moves.
     moved: AtomicU64,
+    /// Layers that are being packed: that takes its time.
+    packing: AtomicUsize,
     stop: AtomicBool,
 }
 
@@ -100,6 +104,7 @@ impl Target {
             state: Mutex::default(),
             changed: Condvar::new(),
             moved: AtomicU64::new(0),
+            packing: AtomicUsize::new(0),
             stop: AtomicBool::new(false),
         };
         Ok(Target { shared: Arc::new(shared), workers: Mutex::default() })
@@ -167,10 +172,12 @@ impl Target {
         self.shared.changed.notify_all();
         while state.busy > 0 || !state.queue.is_empty() {
             let moved = self.shared.moved.load(Ordering::SeqCst);
-            if moved != seen {
+            if moved != seen || self.shared.packing.load(Ordering::SeqCst) > 0 {
                 (seen, since) = (moved, Instant::now());
             }
-            let stalled = since.elapsed() > self.shared.timeout;
+            // One that has taken something is only slow.
+            let patience = if seen == 0 { self.shared.timeout } else { self.shared.timeout.max(PATIENCE) };
+            let stalled = since.elapsed() > patience;
             if stop() || stalled {
                 self.shared.stop.store(true, Ordering::SeqCst);
                 let what = if stalled { "nothing moves any more" } else { "interrupted" };
@@ -238,7 +245,10 @@ impl Shared {
         }
         let (mut all, mut blobs) = (Vec::new(), Vec::new());
         for layer in &job.rootfs.layers {
-            let facts = self.layers.facts(layer, self.compression)?;
+            self.packing.fetch_add(1, Ordering::SeqCst);
+            let facts = self.layers.facts(layer, self.compression);
+            self.packing.fetch_sub(1, Ordering::SeqCst);
+            let facts = facts?;
             if facts.kind != LayerKind::Base {
                 if !self.bring(layer, &facts)? {
                     return Ok(false);
