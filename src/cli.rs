@@ -2,8 +2,8 @@
 //! error is printed (`failure`). The environment is read here and nowhere below.
 
 pub mod args;
-pub mod explain;
 pub mod caches;
+pub mod explain;
 pub mod failure;
 mod limits;
 pub mod login;

@@ -11,7 +11,7 @@ pub mod push;
 pub mod reference;
 mod transport;
 
-pub use agents::Proxies;
+pub use agents::{Agents, Proxies};
 pub use client::{Client, Settings};
 pub use login::{Credential, Logins};
 pub use reference::Reference;

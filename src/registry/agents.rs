@@ -198,7 +198,7 @@ fn shown(file: &Path) -> Result<ClientCert> {
 }
 
 /// The agents of a client, one a host.
-pub(super) struct Agents {
+pub struct Agents {
     settings: Settings,
     known: Mutex<HashMap<String, ureq::Agent>>,
     /// Hosts whose certificates do not count.
@@ -207,6 +207,7 @@ pub(super) struct Agents {
 }
 
 impl Agents {
+    /// None is made before it is needed.
     pub fn new(settings: &Settings) -> Agents {
         Agents {
             settings: settings.clone(),

@@ -129,8 +129,10 @@ impl Client {
 
     /// A manifest by tag or digest, if there is one.
     pub fn find_manifest(&self, name: &Reference) -> Result<Option<Manifest>> {
-        let (url, access) =
-            (self.address(name, &format!("manifests/{}", name.target())), format!("repository:{}:pull", name.repository));
+        let (url, access) = (
+            self.address(name, &format!("manifests/{}", name.target())),
+            format!("repository:{}:pull", name.repository),
+        );
         let headers = [("accept", ACCEPT)];
         let answer =
             self.exchange(&Asked { method: "GET", url: &url, name, access: &access, headers: &headers }, Body::None)?;
@@ -199,7 +201,8 @@ impl Client {
         let from = writer.size();
         let range = format!("bytes={from}-");
         let headers: &[(&str, &str)] = if from > 0 { &[("range", &range)] } else { &[] };
-        let (url, access) = (address(name, &format!("blobs/{digest}")), format!("repository:{}:pull", name.repository));
+        let (url, access) =
+            (self.address(name, &format!("blobs/{digest}")), format!("repository:{}:pull", name.repository));
         let mut answer =
             self.exchange(&Asked { method: "GET", url: &url, name, access: &access, headers }, Body::None)?;
         if answer.status() == StatusCode::NOT_FOUND {

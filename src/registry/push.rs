@@ -44,7 +44,7 @@ struct Session {
 
 impl Client {
     /// Whether the repository has a blob.
-    fn has_blob(&self, to: &Reference, digest: &Digest) -> Result<bool> {
+    pub fn has_blob(&self, to: &Reference, digest: &Digest) -> Result<bool> {
         let url = self.address(to, &format!("blobs/{digest}"));
         let answer = self.exchange(&asked(to, "HEAD", &url, &pushing(to), &[]), Body::None)?;
         match answer.status() {

@@ -46,7 +46,7 @@ pub(super) fn open(wanted: &Wanted, around: &Surroundings<'_>) -> Result<Box<dyn
     };
     let url = value("url_v2", "ACTIONS_RESULTS_URL")?;
     Ok(Box::new(Service {
-        http: Http::new(&wanted.title(), around.settings.proxy.clone()),
+        http: Http::new(&wanted.title(), around.settings),
         store: around.store.clone(),
         url: format!("{}/twirp/github.actions.results.api.v1.CacheService/", url.trim_end_matches('/')),
         token: value("token", "ACTIONS_RUNTIME_TOKEN")?,

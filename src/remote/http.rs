@@ -1,6 +1,7 @@
 //! Requests to object stores: bounded answers, tries with growing waits, addresses without what may be a secret in errors.
 
 use crate::error::{Error, Kind, Result};
+use crate::registry::{Agents, Settings};
 use std::fs::File;
 use std::io::{Read as _, Seek as _, SeekFrom};
 use std::path::Path;
@@ -14,7 +15,7 @@ const LONGEST_WAIT: Duration = Duration::from_secs(10);
 
 /// A client; connections are kept.
 pub(super) struct Http {
-    agent: ureq::Agent,
+    agents: Agents,
     /// For messages: `s3 bucket`.
     title: String,
 }
@@ -51,17 +52,8 @@ impl Answer {
 }
 
 impl Http {
-    pub(super) fn new(title: &str, proxy: Option<ureq::Proxy>) -> Http {
-        let config = ureq::Agent::config_builder()
-            .http_status_as_error(false)
-            .max_redirects(3)
-            .proxy(proxy)
-            .user_agent(concat!("kiln/", env!("CARGO_PKG_VERSION")))
-            .timeout_connect(Some(Duration::from_secs(10)))
-            .timeout_recv_response(Some(Duration::from_secs(60)))
-            .timeout_per_read(Some(Duration::from_secs(60)))
-            .build();
-        Http { agent: config.into(), title: title.to_owned() }
+    pub(super) fn new(title: &str, settings: &Settings) -> Http {
+        Http { agents: Agents::new(settings), title: title.to_owned() }
     }
 
     /// Sends, and tries again what may pass.
@@ -89,16 +81,17 @@ impl Http {
             request = request.header(key, value);
         }
         let bad = |_| Error::new(Kind::Usage, format!("{}: the address is none", self.title));
+        let agent = self.agents.of(ask.url)?;
         let sent = match ask.body {
-            Body::None => self.agent.run(request.body(()).map_err(bad)?),
-            Body::Bytes(bytes) => self.agent.run(request.body(bytes).map_err(bad)?),
+            Body::None => agent.run(request.body(()).map_err(bad)?),
+            Body::Bytes(bytes) => agent.run(request.body(bytes).map_err(bad)?),
             Body::Part(path, offset, length) => {
                 let open = |cause| Error::new(Kind::Store, "cannot read a blob").because(cause);
                 let mut file = File::open(path).map_err(open)?;
                 file.seek(SeekFrom::Start(offset)).map_err(open)?;
                 let mut part = file.take(length);
                 let request = request.header("content-length", length.to_string());
-                self.agent.run(request.body(SendBody::from_reader(&mut part)).map_err(bad)?)
+                agent.run(request.body(SendBody::from_reader(&mut part)).map_err(bad)?)
             }
         };
         let mut answer = sent.map_err(|cause| self.unreachable(&cause))?;

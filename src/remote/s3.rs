@@ -58,7 +58,7 @@ pub(super) fn open(wanted: &Wanted, around: &Surroundings<'_>) -> Result<Box<dyn
     });
     let prefix = wanted.text("prefix").unwrap_or_default();
     Ok(Box::new(Bucket {
-        http: Http::new(&wanted.title(), around.settings.proxy.clone()),
+        http: Http::new(&wanted.title(), around.settings),
         store: around.store.clone(),
         host,
         root,
