@@ -181,7 +181,12 @@ impl Machine {
     /// A rootfs to look things up in.
     fn view(&self, rootfs: &Rootfs, step: u32) -> Result<View> {
         self.fetch(&rootfs.layers, step)?;
-        View::new(&self.layers, &rootfs.layers)
+        self.phase(step, "index", || View::new(&self.layers, &rootfs.layers))
+    }
+
+    /// Does a part of a step's work, on the clock if somebody wants to know.
+    fn phase<T>(&self, step: u32, name: &'static str, work: impl FnOnce() -> T) -> T {
+        solver::phase(&*self.observer, Some(solver::StepId(step)), name, work)
     }
 
     fn step_of(&self, id: VertexId) -> u32 {
@@ -220,7 +225,8 @@ impl Machine {
         }
         let Op::Copy(copy) = &graph.get(id).op else { return Err(bug("only a copy selects")) };
         let views = self.source_views(graph, id, inputs)?;
-        let selection = Arc::new(copy::select(copy, &|input| source(&views, input))?);
+        let select = || copy::select(copy, &|input| source(&views, input));
+        let selection = Arc::new(self.phase(self.step_of(id), "select", select)?);
         lock(&self.known.selections).insert(id, Arc::clone(&selection));
         Ok(selection)
     }
@@ -243,9 +249,12 @@ impl Machine {
         let base = base.as_ref().map(|view| view as &dyn Files);
         let views = self.source_views(step.graph, step.id, step.inputs)?;
         let files = |input| source(&views, input);
-        let facts = copy::facts(copy, &selection, &files, base, &self.store)?;
-        let entries = copy::entries(copy, facts, &files, base, Time::now())?;
-        self.layers.publish_tar(entries)
+        let step = self.step_of(step.id);
+        let entries = self.phase(step, "place", || {
+            let facts = copy::facts(copy, &selection, &files, base, &self.store)?;
+            copy::entries(copy, facts, &files, base, Time::now())
+        })?;
+        self.phase(step, "write", || self.layers.publish_tar(entries))
     }
 
     /// The rootfs that a copy looks things up in: none for a linked one.

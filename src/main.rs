@@ -31,9 +31,10 @@ use cli::failure;
 use cli::login;
 use cli::request::{self, BuildRequest, Environment};
 use clock::now;
-use error::{Error, Kind, Result};
+use error::{At as _, Error, Kind, Result};
 use frontend::platform::Platform;
 use layer::{Flavour, Layers};
+use progress::timings::Timings;
 use std::io::{IsTerminal as _, Write as _};
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -149,6 +150,8 @@ fn build_image(
     if request.asked.call == call::Call::Build {
         observers.push(progress::report::observer(layers.store(), dockerfile, request.target.clone()));
     }
+    let timings = (args.timings || args.trace.is_some()).then(|| Arc::new(Timings::begin()));
+    observers.extend(timings.clone().map(|timings| timings as Arc<dyn solver::Observer>));
     let observer: Arc<dyn solver::Observer> = Arc::new(progress::All(observers));
     if identity.single_id {
         let text = "there is no range in /etc/subuid for you: files of other users in images are kept as yours while steps run, and RUN can't change users";
@@ -166,17 +169,32 @@ fn build_image(
         std::io::stdout().write_all(answer.as_bytes()).map_err(print)?;
         return Ok(if well { ExitCode::SUCCESS } else { ExitCode::FAILURE });
     }
-    let built = pipeline::build(request, layers, &stop, &observer);
+    let built = pipeline::build(request, layers, &stop, &observer, timings.as_deref().filter(|_| args.timings));
     if let Some(rule) = &collection {
         cli::room::after_build(layers.store().root(), rule, now(), &*observer);
     }
     drop(observer);
+    if let Some(timings) = timings {
+        tell_timings(&timings, args)?;
+    }
     let id = built?;
     if request.quiet {
         writeln!(std::io::stdout(), "{id}")
             .map_err(|cause| Error::new(Kind::Export, "cannot print the image id").because(cause))?;
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// Where the time went, of a build that failed too.
+fn tell_timings(timings: &Timings, args: &args::Build) -> Result<()> {
+    if let Some(path) = &args.trace {
+        std::fs::write(path, timings.trace().to_string()).at("write", path)?;
+    }
+    if args.timings {
+        let print = |cause| Error::new(Kind::Export, "cannot print the timings").because(cause);
+        std::io::stderr().write_all(timings.table().as_bytes()).map_err(print)?;
+    }
+    Ok(())
 }
 
 /// Ctrl-C ends every container at once; a second one ends kiln.

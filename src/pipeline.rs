@@ -18,6 +18,7 @@ use crate::export::{self, Exported};
 use crate::image::{self, Image};
 use crate::layer::Layers;
 use crate::layer::rootfs::Rootfs;
+use crate::progress::timings::Timings;
 use crate::remote::{self, Caches};
 use crate::source::context::{Context, ignore_of};
 use crate::source::image::Images;
@@ -34,20 +35,31 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::SystemTime;
 
-/// Builds what is asked for. The id of the image comes back.
-pub fn build(request: &BuildRequest, layers: &Layers, stop: &Stop, observer: &Arc<dyn Observer>) -> Result<String> {
+/// Builds what is asked for. The id of the image comes back. `timings` go into the metadata file.
+pub fn build(
+    request: &BuildRequest,
+    layers: &Layers,
+    stop: &Stop,
+    observer: &Arc<dyn Observer>,
+    timings: Option<&Timings>,
+) -> Result<String> {
     let mut build = Build::new(request, layers, stop, observer)?;
-    let document = frontend::read(&request.dockerfile).map_err(|errors| picture::of_dockerfile(request, &errors))?;
+    let document = build
+        .phase("parse", || frontend::read(&request.dockerfile))
+        .map_err(|errors| picture::of_dockerfile(request, &errors))?;
     build.tell_of_syntax(&document);
-    let images = loop {
+    let built = loop {
         match build.images(&document) {
             // A cache did not keep a promise. It is forgotten, so that this comes to an end.
             Err(error) if error.kind() == Kind::Lost && stop.go_on() => build.again = true,
-            images => break images,
+            built => break built,
         }
     };
-    build.finish_caches(images.as_deref().unwrap_or_default(), images.is_ok())?;
-    Ok(images?.first().map(|image| image.id.to_string()).unwrap_or_default())
+    let images = built.as_ref().map_or(&[][..], |(images, _)| images);
+    build.finish_caches(images, built.is_ok())?;
+    let (images, exported) = built?;
+    build.write_files(&images, &exported, timings)?;
+    Ok(images.first().map(|image| image.id.to_string()).unwrap_or_default())
 }
 
 /// Answers `--call`: the text to print, and whether all is well.
@@ -144,11 +156,12 @@ impl<'a> Build<'a> {
     }
 
     /// Plan, solve, image, for each platform; then the export.
-    fn images(&mut self, document: &Document) -> Result<Vec<Image>> {
+    fn images(&mut self, document: &Document) -> Result<(Vec<Image>, Exported)> {
         let (request, mut images) = (self.request, Vec::new());
         for platform in &request.platforms {
             let resolver = Resolver::new(request, &self.machine, &self.observer);
-            let plan = frontend::plan(document, &self.request_for(platform), &resolver)
+            let plan = self
+                .phase("plan", || frontend::plan(document, &self.request_for(platform), &resolver))
                 .map_err(|errors| picture::of_dockerfile(request, &errors))?;
             self.warn(&plan);
             self.refuse(&plan)?;
@@ -160,11 +173,13 @@ impl<'a> Build<'a> {
             let more = self.caches.inline(&rootfs.layers)?.map(|text| (remote::inline::FIELD, text));
             let (layers, epoch) = (&self.machine.layers, request.epoch);
             let (config, history) = (&plan.config, &plan.history);
-            images.push(image::assemble(config, history, &rootfs.layers, &plan.platform, epoch, layers, more)?);
+            images.push(self.phase("assemble", || {
+                image::assemble(config, history, &rootfs.layers, &plan.platform, epoch, layers, more)
+            })?);
         }
-        self.machine.save_contexts();
-        self.export(&images)?;
-        Ok(images)
+        self.phase("save", || self.machine.save_contexts());
+        let exported = self.export(&images)?;
+        Ok((images, exported))
     }
 
     /// What goes to `--cache-to` is waited for, however the build ended.
@@ -211,6 +226,11 @@ impl<'a> Build<'a> {
         };
         let top = self.request.context.as_ref().filter(|_| asked && ignore.is_none()).map(names);
         Checks { asked, ignore, top: top.unwrap_or_default() }
+    }
+
+    /// A part of the build as a whole.
+    fn phase<T>(&self, name: &'static str, work: impl FnOnce() -> T) -> T {
+        solver::phase(&*self.observer, None, name, work)
     }
 
     fn event(&self, event: &Event) {
@@ -299,7 +319,7 @@ impl<'a> Build<'a> {
         }
     }
 
-    fn export(&mut self, images: &[Image]) -> Result<()> {
+    fn export(&mut self, images: &[Image]) -> Result<Exported> {
         let mut outputs = self.request.outputs.clone();
         if !self.request.names.is_empty() && !outputs.iter().any(|output| output.kind == "image") {
             let now = outputs.first().map_or_else(|| self.request.epoch.unwrap_or_else(now), |output| output.now);
@@ -328,10 +348,10 @@ impl<'a> Build<'a> {
             exported.descriptor = made.descriptor.or(exported.descriptor);
             exported.names.extend(made.names);
         }
-        self.write_files(images, &exported)
+        Ok(exported)
     }
 
-    fn write_files(&self, images: &[Image], exported: &Exported) -> Result<()> {
+    fn write_files(&self, images: &[Image], exported: &Exported, timings: Option<&Timings>) -> Result<()> {
         let Some(first) = images.first() else { return Ok(()) };
         if let Some(path) = &self.request.iidfile {
             std::fs::write(path, first.id.to_string()).at("write", path)?;
@@ -347,6 +367,9 @@ impl<'a> Build<'a> {
             names.dedup();
             if !names.is_empty() {
                 metadata["image.name"] = json!(names.join(","));
+            }
+            if let Some(timings) = timings {
+                metadata["kiln.timings"] = timings.json();
             }
             let text = serde_json::to_string_pretty(&metadata)
                 .map_err(|cause| Error::new(Kind::Export, "cannot write the metadata").because(cause))?;

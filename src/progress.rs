@@ -4,6 +4,7 @@ pub mod log;
 mod plain;
 mod rawjson;
 pub mod report;
+pub mod timings;
 mod tty;
 
 use crate::error::{Error, Result};
@@ -67,6 +68,10 @@ pub struct All(pub Vec<Arc<dyn Observer>>);
 impl Observer for All {
     fn event(&self, at: SystemTime, event: &Event) {
         self.0.iter().for_each(|observer| observer.event(at, event));
+    }
+
+    fn wants_phases(&self) -> bool {
+        self.0.iter().any(|observer| observer.wants_phases())
     }
 }
 

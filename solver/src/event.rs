@@ -38,6 +38,24 @@ pub enum Event {
         /// Whose build it is: `pid 4711`.
         owner: String,
     },
+    /// Which steps the step stands on. Comes for every step of a graph, before anything else about it, but only to an
+    /// observer that [wants phases](Observer::wants_phases).
+    Needs {
+        /// Which.
+        step: StepId,
+        /// Its inputs.
+        inputs: Vec<StepId>,
+    },
+    /// A part of the work ended: it began `took` ago. Phases of one step may lie in each other, and some lie before
+    /// its `Begin` or behind its `End`. Comes only to an observer that [wants phases](Observer::wants_phases).
+    Phase {
+        /// Which step it belongs to; none for the build as a whole.
+        step: Option<StepId>,
+        /// One word: `pull`, `key`, `run`.
+        name: &'static str,
+        /// How long it took.
+        took: Duration,
+    },
     /// The step wrote something. Any bytes, cut anywhere.
     Output {
         /// Which.
@@ -137,4 +155,20 @@ pub fn told<T, E: fmt::Display>(
 pub trait Observer: Send + Sync {
     /// Takes an event. Must not block for long: the build waits.
     fn event(&self, at: SystemTime, event: &Event);
+
+    /// Whether it wants to know of phases: nobody looks at the clock for one that does not.
+    fn wants_phases(&self) -> bool {
+        false
+    }
+}
+
+/// Does a part of the work, and tells how long it took if that is wanted.
+pub fn phase<T>(observer: &dyn Observer, step: Option<StepId>, name: &'static str, work: impl FnOnce() -> T) -> T {
+    if !observer.wants_phases() {
+        return work();
+    }
+    let began = Instant::now();
+    let result = work();
+    observer.event(SystemTime::now(), &Event::Phase { step, name, took: began.elapsed() });
+    result
 }

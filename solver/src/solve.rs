@@ -13,7 +13,7 @@
 
 use crate::demand::{Demand, State};
 use crate::engine::{Cache, Engine, Found, Shelf, Step};
-use crate::event::{Event, Observer, Outcome, StepId};
+use crate::event::{Event, Observer, Outcome, StepId, phase};
 use crate::graph::{Graph, VertexId};
 use crate::key::{Describe, Key, key_of, print_of};
 use crate::work::{Job, Pool};
@@ -66,7 +66,10 @@ where
     C: Cache<E::Output>,
 {
     let solver = Solver { task, engine, cache, observer };
-    let mut demand = Demand::of(task, engine, cache)?;
+    if observer.wants_phases() {
+        solver.show_needs();
+    }
+    let mut demand = phase(observer, None, "look up", || Demand::of(task, engine, cache))?;
     solver.show_cached(&demand);
     if !demand.all_done() {
         solver.work(&mut demand)?;
@@ -243,7 +246,7 @@ impl<E: Engine, C: Cache<E::Output>> Solver<'_, E, C> {
             return cached(self.engine.reuse(step, &found, Found::Written));
         }
         let known = !step.fresh && !self.cache.get(Shelf::Described, &self.described(step.id)).is_empty();
-        let settled = if known { Some(self.settled(step)?) } else { None };
+        let settled = if known { Some(self.phase(step.id, "key", || self.settled(step))?) } else { None };
         if let Some((key, _)) = &settled
             && let Some(found) = self.find(Shelf::Settled, key)
         {
@@ -257,7 +260,7 @@ impl<E: Engine, C: Cache<E::Output>> Solver<'_, E, C> {
         self.observer.event(SystemTime::now(), &Event::Begin { step: self.step(step.id), name: name() });
         let mut output = self.engine.run(step)?;
         if known {
-            let (same, _) = self.same(step.id, &output)?;
+            let (same, _) = self.phase(step.id, "compare", || self.same(step.id, &output))?;
             if let Some(found) = self.find(Shelf::Same, &same) {
                 output = self.engine.reuse(step, &found, Found::Same);
             }
@@ -282,12 +285,14 @@ impl<E: Engine, C: Cache<E::Output>> Solver<'_, E, C> {
         Box::new(move || {
             let step = Step { graph: self.task.graph, id, inputs: &inputs, fresh, written };
             // A record that can't be made is a miss of a later build, not a failure of this one.
-            if let (Ok((settled, content)), Ok((same, result))) = (self.settled(&step), self.same(id, &output)) {
-                self.cache.put(Shelf::Same, &same, &output, &result);
-                self.cache.put(Shelf::Settled, &settled, &output, &content);
-                let op = print_of(|to| self.task.graph.get(id).op.describe(to));
-                self.cache.put(Shelf::Described, &self.described(id), &output, &op);
-            }
+            self.phase(id, "settle", || {
+                if let (Ok((settled, content)), Ok((same, result))) = (self.settled(&step), self.same(id, &output)) {
+                    self.cache.put(Shelf::Same, &same, &output, &result);
+                    self.cache.put(Shelf::Settled, &settled, &output, &content);
+                    let op = print_of(|to| self.task.graph.get(id).op.describe(to));
+                    self.cache.put(Shelf::Described, &self.described(id), &output, &op);
+                }
+            });
             let _ = sender.send(Message::Settled);
         })
     }
@@ -331,6 +336,17 @@ impl<E: Engine, C: Cache<E::Output>> Solver<'_, E, C> {
             to.key("result", &content);
         };
         Ok((key_of(walk), print_of(walk)))
+    }
+
+    fn phase<T>(&self, id: VertexId, name: &'static str, work: impl FnOnce() -> T) -> T {
+        phase(self.observer, Some(self.step(id)), name, work)
+    }
+
+    fn show_needs(&self) {
+        for (id, vertex) in self.task.graph.iter() {
+            let inputs = vertex.inputs.iter().map(|input| self.step(*input)).collect();
+            self.observer.event(SystemTime::now(), &Event::Needs { step: self.step(id), inputs });
+        }
     }
 
     fn step(&self, id: VertexId) -> StepId {

@@ -248,6 +248,12 @@ pub struct Build {
     /// Write what came out to a file, as JSON.
     #[arg(long, value_name = "PATH")]
     pub metadata_file: Option<PathBuf>,
+    /// Say at the end where the time went, step by step, the critical path first; --metadata-file gets it too.
+    #[arg(long)]
+    pub timings: bool,
+    /// Write where the time went as a Chrome trace, for chrome://tracing and ui.perfetto.dev.
+    #[arg(long, value_name = "PATH")]
+    pub trace: Option<PathBuf>,
     /// Where the image goes: type=oci|docker|local|tar|image|registry,dest=PATH,...; DIR is type=local; `-` is a tarball on
     /// standard output (may repeat).
     #[arg(short, long, value_name = "type=TYPE,...")]

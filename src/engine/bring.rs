@@ -44,8 +44,10 @@ impl Machine {
         };
         let (travelled, bases): (Vec<_>, Vec<_>) = missing.into_iter().partition(|(id, _)| self.layers.travelled(id));
         let bases: Vec<BaseBlob> = bases.into_iter().map(|(_, blob)| blob).collect();
-        self.images.fetch(&bases, &progress, &|| self.stop.is_stopped())?;
-        side_by_side(&travelled, AT_ONCE, &|(id, blob)| self.bring(id, blob, &progress)).into_iter().collect()
+        self.phase(step, "pull", || {
+            self.images.fetch(&bases, &progress, &|| self.stop.is_stopped())?;
+            side_by_side(&travelled, AT_ONCE, &|(id, blob)| self.bring(id, blob, &progress)).into_iter().collect()
+        })
     }
 
     fn bring(&self, id: &LayerId, blob: &BaseBlob, progress: &(dyn Fn(&str, u64, u64) + Sync)) -> Result<()> {

@@ -84,7 +84,7 @@ impl Machine {
             self.observer.event(SystemTime::now(), &event);
         };
         let began = Time::now();
-        let ended = exec::run(&spec, &mut output, &self.stop)?;
+        let ended = self.phase(number, "run", || exec::run(&spec, &mut output, &self.stop))?;
         if ended.exit == Exit::Code(0) {
             self.note_caches(&mounts.held);
         }
@@ -95,7 +95,7 @@ impl Machine {
         match ended.exit {
             Exit::Code(0) => {
                 let below = |path: &[u8]| view.find(path).is_some_and(|(_, entry)| entry.is_dir());
-                self.layers.publish_upper(draft, (began, Time::now()), &below)
+                self.phase(number, "harvest", || self.layers.publish_upper(draft, (began, Time::now()), &below))
             }
             // What it wrote is still there.
             _ => Err(self.or_full(self.failed(exec, ended, tail))),
@@ -139,7 +139,7 @@ impl Machine {
     /// The mountable directories of a rootfs, the topmost first.
     fn dirs(&self, rootfs: &Rootfs, step: u32) -> Result<Vec<PathBuf>> {
         self.fetch(&rootfs.layers, step)?;
-        rootfs.layers.iter().rev().map(|layer| self.layers.dir(layer)).collect()
+        self.phase(step, "unpack", || rootfs.layers.iter().rev().map(|layer| self.layers.dir(layer)).collect())
     }
 
     /// A directory with the mount points that are missing; equal ones are made once.

@@ -36,7 +36,7 @@ impl Observer for Log {
             }
             Event::Warning { text } => json!({"event": "warning", "text": text}),
             // Output may hold anything; it is not for a log that stays.
-            Event::Output { .. } | Event::Transfer { .. } => return,
+            Event::Output { .. } | Event::Transfer { .. } | Event::Needs { .. } | Event::Phase { .. } => return,
         };
         let mut line = line;
         line["at"] = json!(at);

@@ -70,6 +70,7 @@ impl State {
                 self.line(*step, &end);
             }
             Event::Warning { text } => self.write(format_args!("warning: {text}\n")),
+            Event::Needs { .. } | Event::Phase { .. } => {}
         }
     }
 

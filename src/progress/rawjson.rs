@@ -77,7 +77,7 @@ impl RawJson {
                 json!({"logs": [{"vertex": digest(*step), "stream": 2, "data": data, "timestamp": now}]})
             }
             Event::Warning { text } => json!({"warnings": [{"level": 1, "short": base64(text.as_bytes())}]}),
-            Event::Waiting { .. } => return None,
+            Event::Waiting { .. } | Event::Needs { .. } | Event::Phase { .. } => return None,
         })
     }
 }

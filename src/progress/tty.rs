@@ -99,6 +99,7 @@ impl State {
             Event::Transfer { step, what, done, total } => self.transfer(*step, what, *done, *total),
             Event::End { step, outcome, took } => self.end(*step, outcome, *took),
             Event::Warning { text } => self.print(&format!("warning: {text}")),
+            Event::Needs { .. } | Event::Phase { .. } => return,
         }
         self.tick();
     }

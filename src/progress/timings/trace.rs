@@ -1,0 +1,106 @@
+//! Timings in the Trace Event Format, which chrome://tracing and <https://ui.perfetto.dev> open: a JSON object with
+//! `traceEvents`, times in microseconds, "X" for what has a length, "i" for a moment, "M" for names, and "s"/"f" for
+//! the arrow from a step to one that stands on it.
+//!
+//! Steps that ran at the same time lie in different lanes, each lane being a "thread" of the one "process".
+
+use super::{Report, Span};
+use serde_json::{Value, json};
+use solver::StepId;
+use std::collections::HashMap;
+use std::time::Duration;
+
+const PROCESS: u32 = 1;
+/// The lane of the build as a whole; those of steps follow.
+const BUILD: usize = 0;
+
+/// A box of the picture, with those inside it.
+struct Piece<'a> {
+    name: String,
+    begin: Duration,
+    end: Duration,
+    category: &'static str,
+    /// Set for the box of a whole step.
+    step: Option<StepId>,
+    inside: Vec<&'a Span>,
+}
+
+pub(super) fn of(report: &Report) -> Value {
+    let mut events = vec![
+        json!({"ph": "M", "name": "process_name", "pid": PROCESS, "args": {"name": "kiln build"}}),
+        lane(BUILD, "build"),
+    ];
+    events.extend(report.phases.iter().map(|span| complete(span.name, "phase", BUILD, span.begin, span.took)));
+    let (mut lanes, mut place): (Vec<Duration>, HashMap<StepId, (usize, Duration, Duration)>) = Default::default();
+    for piece in pieces(report) {
+        let free = lanes.iter().position(|until| *until <= piece.begin).unwrap_or(lanes.len());
+        if free == lanes.len() {
+            lanes.push(Duration::ZERO);
+            events.push(lane(free + 1, "steps"));
+        }
+        lanes[free] = piece.end;
+        let took = piece.end.saturating_sub(piece.begin);
+        events.push(complete(&piece.name, piece.category, free + 1, piece.begin, took));
+        let inside = piece.inside.iter().map(|span| complete(span.name, "phase", free + 1, span.begin, span.took));
+        events.extend(inside);
+        if let Some(step) = piece.step {
+            place.insert(step, (free + 1, piece.begin, piece.end));
+        }
+    }
+    arrows(report, &place, &mut events);
+    for step in report.steps.values().filter(|step| step.outcome == "cached" && !step.name.is_empty()) {
+        events.push(json!({"ph": "i", "name": format!("cached: {}", step.name), "cat": "cached", "s": "t",
+            "pid": PROCESS, "tid": BUILD, "ts": micros(step.begins())}));
+    }
+    json!({"traceEvents": events, "displayTimeUnit": "ms"})
+}
+
+/// All boxes, by their begin. A phase outside its step's own time is a box of its own.
+fn pieces(report: &Report) -> Vec<Piece<'_>> {
+    let mut pieces = Vec::new();
+    for (id, step) in &report.steps {
+        let times = step.begin.zip(step.end);
+        let within = |span: &&Span| times.is_some_and(|(begin, end)| span.begin >= begin && span.end() <= end);
+        let (inside, outside): (Vec<&Span>, Vec<&Span>) = step.phases.iter().partition(within);
+        if let Some((begin, end)) = times {
+            pieces.push(Piece { name: step.name.clone(), begin, end, category: "step", step: Some(*id), inside });
+        }
+        pieces.extend(outside.into_iter().map(|span| Piece {
+            name: format!("{}: {}", span.name, step.name),
+            begin: span.begin,
+            end: span.end(),
+            category: "phase",
+            step: None,
+            inside: Vec::new(),
+        }));
+    }
+    pieces.sort_by_key(|piece| (piece.begin, piece.end));
+    pieces
+}
+
+fn arrows(report: &Report, place: &HashMap<StepId, (usize, Duration, Duration)>, events: &mut Vec<Value>) {
+    let mut number = 0;
+    for (id, (lane, begin, _)) in place {
+        for below in report.ran_below(*id) {
+            let Some((from, _, end)) = place.get(&below) else { continue };
+            number += 1;
+            let common = |ph: &str, tid: usize, at: Duration| json!({"ph": ph, "name": "needs", "cat": "needs", "id": number, "pid": PROCESS, "tid": tid, "ts": micros(at)});
+            events.push(common("s", *from, *end));
+            let mut finish = common("f", *lane, *begin);
+            finish["bp"] = json!("e");
+            events.push(finish);
+        }
+    }
+}
+
+fn lane(number: usize, name: &str) -> Value {
+    json!({"ph": "M", "name": "thread_name", "pid": PROCESS, "tid": number, "args": {"name": name}})
+}
+
+fn complete(name: &str, category: &str, lane: usize, begin: Duration, took: Duration) -> Value {
+    json!({"ph": "X", "name": name, "cat": category, "pid": PROCESS, "tid": lane, "ts": micros(begin), "dur": micros(took)})
+}
+
+fn micros(time: Duration) -> f64 {
+    time.as_secs_f64() * 1e6
+}
