@@ -18,7 +18,8 @@ mod step;
 mod stubs;
 
 use crate::clock;
-use crate::copy::{self, Selection};
+use crate::copy::{self, Facts, Selection};
+use crate::digest::Digest;
 use crate::error::{Error, Kind, Result};
 use crate::exec::cgroup::Groups;
 use crate::exec::emulate::Emulation;
@@ -105,6 +106,10 @@ pub struct Known {
     selections: Mutex<HashMap<VertexId, Arc<Selection>>>,
     /// Cache mounts that steps of this build have used and ended well.
     used: Mutex<BTreeSet<caches::Used>>,
+    /// What copies depend on in their targets, once it was looked up.
+    targets: Mutex<HashMap<VertexId, Digest>>,
+    /// The plans of copies that have not run, made for the key.
+    facts: Mutex<HashMap<VertexId, Facts>>,
     /// Directories of missing mount points, by what they hold.
     stubs: Mutex<BTreeMap<StubsName, PathBuf>>,
     /// Whether it was said that steps have the host's network.
@@ -133,6 +138,8 @@ impl Known {
     /// Vertices of the next graph are others.
     pub fn forget_selections(&self) {
         lock(&self.selections).clear();
+        lock(&self.targets).clear();
+        lock(&self.facts).clear();
     }
 }
 
@@ -244,17 +251,36 @@ impl Machine {
     }
 
     fn run_copy(&self, step: &Step<'_, Self>, copy: &op::Copy) -> Result<LayerId> {
-        let selection = self.selection(step.graph, step.id, step.inputs)?;
         let base = self.target(step, copy)?;
         let base = base.as_ref().map(|view| view as &dyn Files);
         let views = self.source_views(step.graph, step.id, step.inputs)?;
-        let files = |input| source(&views, input);
-        let step = self.step_of(step.id);
-        let entries = self.phase(step, "place", || {
-            let facts = copy::facts(copy, &selection, &files, base, &self.store)?;
-            copy::entries(copy, facts, &files, base, Time::now())
-        })?;
-        self.phase(step, "write", || self.layers.publish_tar(entries))
+        let planned = lock(&self.known.facts).remove(&step.id);
+        let facts = planned.map_or_else(|| self.facts(step, copy, base, &views), Ok)?;
+        let earlier = step.earlier.and_then(Rootfs::top);
+        let entries = copy::entries(copy, facts, &|input| source(&views, input), base, Time::now())?;
+        self.phase(self.step_of(step.id), "write", || self.layers.publish_tar(entries, earlier))
+    }
+
+    /// Plans a copy, and remembers what its plan depends on.
+    fn facts(&self, step: &Step<'_, Self>, copy: &op::Copy, base: Option<&dyn Files>, views: &Views) -> Result<Facts> {
+        let selection = self.selection(step.graph, step.id, step.inputs)?;
+        let plan = || copy::facts(copy, &selection, &|input| source(views, input), base, &self.store);
+        let facts = self.phase(self.step_of(step.id), "place", plan)?;
+        lock(&self.known.targets).insert(step.id, facts.digest());
+        Ok(facts)
+    }
+
+    /// What a copy depends on in its target. The plan that says it is kept for the run.
+    fn target_digest(&self, step: &Step<'_, Self>, copy: &op::Copy) -> Result<Digest> {
+        if let Some(known) = lock(&self.known.targets).get(&step.id) {
+            return Ok(*known);
+        }
+        let base = self.target(step, copy)?;
+        let views = self.source_views(step.graph, step.id, step.inputs)?;
+        let facts = self.facts(step, copy, base.as_ref().map(|view| view as &dyn Files), &views)?;
+        let digest = facts.digest();
+        lock(&self.known.facts).insert(step.id, facts);
+        Ok(digest)
     }
 
     /// The rootfs that a copy looks things up in: none for a linked one.
@@ -266,7 +292,8 @@ impl Machine {
     fn run_mkdir(&self, step: &Step<'_, Self>, file: &op::File) -> Result<LayerId> {
         let base = file.base.and_then(|input| step.input(input));
         let view = base.map(|rootfs| self.view(rootfs, self.step_of(step.id))).transpose()?;
-        self.layers.publish_tar(copy::mkdir(&file.action, view.as_ref().map(|view| view as &dyn Files), Time::now())?)
+        self.layers
+            .publish_tar(copy::mkdir(&file.action, view.as_ref().map(|view| view as &dyn Files), Time::now())?, None)
     }
 
     /// What a copy takes, if somebody asked already.
@@ -355,12 +382,7 @@ impl Engine for Machine {
             Op::Copy(copy) => {
                 let selection = self.selection(at.graph, at.id, at.inputs)?;
                 to.text("selection", &selection.digest().to_string());
-                let base = self.target(at, copy)?;
-                let views = self.source_views(at.graph, at.id, at.inputs)?;
-                let files = |input| source(&views, input);
-                let base = base.as_ref().map(|view| view as &dyn Files);
-                let facts = copy::facts(copy, &selection, &files, base, &self.store)?;
-                to.text("target", &facts.digest().to_string());
+                to.text("target", &self.target_digest(at, copy)?.to_string());
                 Ok(())
             }
         }

@@ -33,6 +33,7 @@ mod travel;
 pub mod tree;
 pub mod unpack;
 pub mod view;
+mod write;
 
 pub use derive::PackedBlob;
 pub use pack::Compression;
@@ -125,6 +126,9 @@ pub struct Record {
     /// The compressed blob that it came as.
     #[serde(default)]
     pub blob: Option<BaseBlob>,
+    /// Of a COPY: what the same COPY came to before. It may be gone.
+    #[serde(default)]
+    earlier: Option<LayerId>,
     /// Of a layer that came as a blob: what it stands on, and that what its archive leaves out comes from.
     #[serde(default)]
     below: Option<LayerId>,
@@ -305,24 +309,40 @@ impl Layers {
             }
         }
         let ends = [window.0, window.1].map(|time| (time.seconds, time.nanos));
-        let record =
-            Record { kind: LayerKind::Run, created: window.1.seconds, window: Some(ends), blob: None, below: None };
+        let record = Record {
+            kind: LayerKind::Run,
+            created: window.1.seconds,
+            window: Some(ends),
+            blob: None,
+            earlier: None,
+            below: None,
+        };
         self.publish(&draft.folder, tree, &record)
     }
 
     /// Makes entries a layer, written as a plain tar. They need not be sorted; of several for one path the last counts.
-    pub fn publish_tar(&self, entries: Vec<(Entry, Bytes)>) -> Result<LayerId> {
+    /// What `earlier` has of them is taken from there.
+    pub fn publish_tar(&self, entries: Vec<(Entry, Bytes)>, earlier: Option<&LayerId>) -> Result<LayerId> {
         let folder = self.0.store.temp("layer");
         fs::create_dir(&folder).at("make", &folder)?;
-        let result = derive::write_copy(&folder, entries).and_then(|(tree, diff_id)| {
+        let source = earlier.and_then(|id| self.earlier_form(id));
+        let result = write::write_copy(&folder, entries, source.as_ref()).and_then(|(tree, diff_id)| {
             derive::put_text(&folder.join("diff-id"), &diff_id.to_string())?;
-            let record = Record { kind: LayerKind::Copy, created: now(), window: None, blob: None, below: None };
+            let earlier = earlier.filter(|_| source.is_some()).cloned();
+            let (created, window, blob, below) = (now(), None, None, None);
+            let record = Record { kind: LayerKind::Copy, created, window, blob, earlier, below };
             self.publish(&folder, tree, &record)
         });
         if result.is_err() {
             let _ = remove(&folder);
         }
         result
+    }
+
+    /// What a layer that came from an equal COPY offers; nothing if it is no such layer, or damaged.
+    fn earlier_form(&self, id: &LayerId) -> Option<write::Earlier> {
+        let tar = File::open(self.folder(id).join("tar")).ok()?;
+        Some(write::Earlier { tree: self.tree(id).ok()?, tar })
     }
 
     fn publish(&self, folder: &Path, tree: Tree, record: &Record) -> Result<LayerId> {

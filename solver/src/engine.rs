@@ -47,6 +47,9 @@ pub struct Step<'a, E: Engine + ?Sized> {
     pub fresh: bool,
     /// Its written key; none where nothing is remembered.
     pub written: Option<Key>,
+    /// What a step of the same description came to before, on other inputs: no result, but perhaps most of one. Only
+    /// [`Engine::run`] gets it.
+    pub earlier: Option<&'a E::Output>,
 }
 
 impl<E: Engine + ?Sized> Step<'_, E> {

@@ -82,6 +82,34 @@ pub fn print_of(walk: impl FnOnce(&mut dyn Manifest)) -> String {
     printer.text
 }
 
+/// Both of one walk, for one that is dear.
+pub fn key_and_print(walk: impl FnOnce(&mut dyn Manifest)) -> (Key, String) {
+    let mut text = String::new();
+    let key = key_of(|hasher| {
+        let mut printer = Printer { text: String::new(), depth: 0 };
+        walk(&mut Both(hasher, &mut printer));
+        text = printer.text;
+    });
+    (key, text)
+}
+
+struct Both<'a>(&'a mut dyn Manifest, &'a mut dyn Manifest);
+
+impl Manifest for Both<'_> {
+    fn bytes(&mut self, name: &'static str, value: &[u8]) {
+        self.0.bytes(name, value);
+        self.1.bytes(name, value);
+    }
+    fn open(&mut self, name: &'static str) {
+        self.0.open(name);
+        self.1.open(name);
+    }
+    fn close(&mut self) {
+        self.0.close();
+        self.1.close();
+    }
+}
+
 struct Hasher(Sha256);
 
 impl Hasher {
@@ -227,13 +255,15 @@ mod tests {
 
     #[test]
     fn the_printer_sees_what_the_hasher_sees() {
-        let printed = print_of(|m| {
+        let walk = |m: &mut dyn Manifest| {
             m.text("a", "x\ny");
             m.open("list");
             m.number("n", 3);
             m.close();
             m.flag("f", true);
-        });
+        };
+        let printed = print_of(walk);
+        assert_eq!(key_and_print(walk), (key_of(walk), printed.clone()));
         assert_eq!(printed, "a: \"x\\ny\"\nlist:\n  n: \"3\"\nf: \"yes\"\n");
     }
 

@@ -15,7 +15,7 @@ use crate::demand::{Demand, State};
 use crate::engine::{Cache, Engine, Found, Shelf, Step};
 use crate::event::{Event, Observer, Outcome, StepId, phase};
 use crate::graph::{Graph, VertexId};
-use crate::key::{Describe, Key, key_of, print_of};
+use crate::key::{Describe, Key, key_and_print, key_of, print_of};
 use crate::work::{Job, Pool};
 use std::sync::Mutex;
 use std::sync::mpsc::{Receiver, Sender, channel};
@@ -95,8 +95,8 @@ enum Message<E: Engine> {
 
 struct Solved<E: Engine> {
     output: E::Output,
-    /// Whether the settled record still has to be written.
-    unsettled: bool,
+    /// Whether the settled record still has to be written, and its key and text if they are known already.
+    unsettled: Option<Option<(Key, String)>>,
 }
 
 impl<E: Engine, C: Cache<E::Output>> Solver<'_, E, C> {
@@ -146,9 +146,9 @@ impl<E: Engine, C: Cache<E::Output>> Solver<'_, E, C> {
                 Ok(Message::Done { id, result: Ok(solved), began }) => {
                     running -= 1;
                     self.end(id, Outcome::Done, began);
-                    if solved.unsettled && failure.is_none() {
+                    if let Some(settled) = solved.unsettled.filter(|_| failure.is_none()) {
                         settling += 1;
-                        pool.later(scope, self.settle_job(demand, id, solved.output.clone(), sender.clone()));
+                        pool.later(scope, self.settle_job(demand, id, solved.output.clone(), settled, sender.clone()));
                     }
                     demand.finish(id, solved.output);
                 }
@@ -212,7 +212,7 @@ impl<E: Engine, C: Cache<E::Output>> Solver<'_, E, C> {
         let (fresh, written, tainted) = (demand.is_fresh(id), demand.written(id), demand.is_tainted(id));
         let printed = written.map(|_| demand.printed(self.task.graph, self.engine, id)).unwrap_or_default();
         Box::new(move || {
-            let step = Step { graph: self.task.graph, id, inputs: &inputs, fresh, written };
+            let step = Step { graph: self.task.graph, id, inputs: &inputs, fresh, written, earlier: None };
             let began = Mutex::new(None);
             let result = self.solve_step(&step, printed, tainted, &began);
             drop(lock);
@@ -233,10 +233,10 @@ impl<E: Engine, C: Cache<E::Output>> Solver<'_, E, C> {
         let name = || self.task.graph.get(step.id).name.clone();
         let cached = |output| {
             self.observer.event(SystemTime::now(), &Event::Cached { step: self.step(step.id), name: name() });
-            Ok(Solved { output, unsettled: false })
+            Ok(Solved { output, unsettled: None })
         };
         let Some(written) = step.written else {
-            return Ok(Solved { output: self.engine.run(step)?, unsettled: false });
+            return Ok(Solved { output: self.engine.run(step)?, unsettled: None });
         };
         // Somebody else may have ended the same step between the first look and the lock.
         if !step.fresh
@@ -245,7 +245,9 @@ impl<E: Engine, C: Cache<E::Output>> Solver<'_, E, C> {
         {
             return cached(self.engine.reuse(step, &found, Found::Written));
         }
-        let known = !step.fresh && !self.cache.get(Shelf::Described, &self.described(step.id)).is_empty();
+        let earlier = if step.fresh { Vec::new() } else { self.cache.get(Shelf::Described, &self.described(step.id)) };
+        let known = !earlier.is_empty();
+        let earlier = earlier.into_iter().find(|output| self.engine.usable(output));
         let settled = if known { Some(self.phase(step.id, "key", || self.settled(step))?) } else { None };
         if let Some((key, _)) = &settled
             && let Some(found) = self.find(Shelf::Settled, key)
@@ -258,6 +260,7 @@ impl<E: Engine, C: Cache<E::Output>> Solver<'_, E, C> {
             *began = Some(Instant::now());
         }
         self.observer.event(SystemTime::now(), &Event::Begin { step: self.step(step.id), name: name() });
+        let step = &Step { earlier: earlier.as_ref(), ..*step };
         let mut output = self.engine.run(step)?;
         if known {
             let (same, _) = self.phase(step.id, "compare", || self.same(step.id, &output))?;
@@ -266,7 +269,7 @@ impl<E: Engine, C: Cache<E::Output>> Solver<'_, E, C> {
             }
         }
         self.cache.put(Shelf::Written, &written, &output, &printed);
-        Ok(Solved { output, unsettled: true })
+        Ok(Solved { output, unsettled: Some(settled) })
     }
 
     /// Writes what only later builds need: the settled record, and the content of the result.
@@ -275,6 +278,7 @@ impl<E: Engine, C: Cache<E::Output>> Solver<'_, E, C> {
         demand: &Demand<E>,
         id: VertexId,
         output: E::Output,
+        settled: Option<(Key, String)>,
         sender: Sender<Message<E>>,
     ) -> Job<'job>
     where
@@ -283,10 +287,11 @@ impl<E: Engine, C: Cache<E::Output>> Solver<'_, E, C> {
         let inputs = demand.inputs(self.task.graph, id);
         let (fresh, written) = (demand.is_fresh(id), demand.written(id));
         Box::new(move || {
-            let step = Step { graph: self.task.graph, id, inputs: &inputs, fresh, written };
+            let step = Step { graph: self.task.graph, id, inputs: &inputs, fresh, written, earlier: None };
             // A record that can't be made is a miss of a later build, not a failure of this one.
             self.phase(id, "settle", || {
-                if let (Ok((settled, content)), Ok((same, result))) = (self.settled(&step), self.same(id, &output)) {
+                let settled = settled.map_or_else(|| self.settled(&step), Ok);
+                if let (Ok((settled, content)), Ok((same, result))) = (settled, self.same(id, &output)) {
                     self.cache.put(Shelf::Same, &same, &output, &result);
                     self.cache.put(Shelf::Settled, &settled, &output, &content);
                     let op = print_of(|to| self.task.graph.get(id).op.describe(to));
@@ -301,7 +306,7 @@ impl<E: Engine, C: Cache<E::Output>> Solver<'_, E, C> {
     fn finish_found(&self, demand: &mut Demand<E>, id: VertexId, found: &(E::Output, Found)) {
         let inputs = demand.inputs(self.task.graph, id);
         let written = demand.written(id);
-        let step = Step { graph: self.task.graph, id, inputs: &inputs, fresh: false, written };
+        let step = Step { graph: self.task.graph, id, inputs: &inputs, fresh: false, written, earlier: None };
         let output = self.engine.reuse(&step, &found.0, found.1);
         demand.finish(id, output);
     }
@@ -316,17 +321,15 @@ impl<E: Engine, C: Cache<E::Output>> Solver<'_, E, C> {
 
     fn settled(&self, step: &Step<'_, E>) -> Result<(Key, String), E::Error> {
         let mut failed = None;
-        let mut walk = |to: &mut dyn crate::key::Manifest| {
+        let settled = key_and_print(|to| {
             step.op().describe(to);
             to.open("content");
             if let Err(error) = self.engine.settle(step, to) {
                 failed = Some(error);
             }
             to.close();
-        };
-        let key = key_of(&mut walk);
-        let printed = print_of(&mut walk);
-        failed.map_or(Ok((key, printed)), Err)
+        });
+        failed.map_or(Ok(settled), Err)
     }
 
     fn same(&self, id: VertexId, output: &E::Output) -> Result<(Key, String), E::Error> {

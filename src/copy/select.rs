@@ -10,7 +10,7 @@ use crate::error::{Error, Kind, Result};
 use crate::layer::compress::decompressor;
 use crate::layer::files::{Files, resolve};
 use crate::layer::tar::read::Archive;
-use crate::layer::tree::{Entry, Node, child, split};
+use crate::layer::tree::{Entry, Node, child, split, worth_all_cores};
 use frontend::ignore::{Ignore, Matched};
 use frontend::op::{Copy, CopySource, Input, Unpack};
 use rayon::prelude::*;
@@ -172,6 +172,9 @@ fn walk(files: &dyn Files, root: Entry, include: Option<&Include>, exclude: Opti
     let filter = Filter { include, exclude };
     let mut frames = Vec::new();
     if root.node.is_dir() {
+        if filter.is_empty() {
+            files.ahead(&root.path)?;
+        }
         let children = children(files, &root.path, include, 0)?;
         frames.push(Frame { waiting: None, verdict: Verdict::default(), children });
     }
@@ -262,15 +265,10 @@ fn children(
     include: Option<&Include>,
     depth: usize,
 ) -> Result<std::vec::IntoIter<Entry>> {
-    let mut entries = Vec::new();
-    let names = match include.and_then(|include| include.only(depth)) {
-        Some(name) => vec![name.into()],
-        None => files.list(dir)?,
+    let entries = match include.and_then(|include| include.only(depth)) {
+        Some(name) => files.lookup(&child(dir, name))?.into_iter().collect(),
+        None => files.children(dir)?,
     };
-    for name in names {
-        // What vanished since it was listed is not there.
-        entries.extend(files.lookup(&child(dir, &name))?);
-    }
     Ok(entries.into_iter())
 }
 
@@ -278,13 +276,17 @@ fn children(
 fn hash(files: &dyn Files, items: &mut [Item]) -> Result<()> {
     let unknown = |item: &&mut Item| matches!(item.entry.node, Node::File { digest: None, .. });
     let mut unknown: Vec<&mut Item> = items.iter_mut().filter(unknown).collect();
-    unknown.par_iter_mut().try_for_each(|item| {
+    let give = |item: &mut &mut Item| {
         let found = files.digest(&item.entry.path)?;
         if let Node::File { digest, .. } = &mut item.entry.node {
             *digest = Some(found);
         }
         Ok(())
-    })
+    };
+    match worth_all_cores(unknown.iter().map(|item| &item.entry.node)) {
+        true => unknown.par_iter_mut().try_for_each(give),
+        false => unknown.iter_mut().try_for_each(give),
+    }
 }
 
 fn is_tar(files: &dyn Files, entry: &Entry) -> bool {

@@ -39,7 +39,7 @@ impl Layers {
             return Ok(id);
         }
         let (created, blob, below) = (now(), Some(blob.clone()), below.cloned());
-        let record = Record { kind: LayerKind::Base, created, window: None, blob, below };
+        let record = Record { kind: LayerKind::Base, created, window: None, blob, earlier: None, below };
         let bytes = json(&record)?;
         self.store().make(lease::layer(&id), || {
             fs::create_dir_all(&folder).at("make", &folder)?;
@@ -80,7 +80,7 @@ impl Layers {
         file.set_len(end).at("unpack to", &temp)?;
         file.seek(SeekFrom::Start(0)).at("read", &temp)?;
         let indexed = self.index_on(id, std::io::BufReader::with_capacity(1 << 20, &file))?;
-        self.write_base(id, &indexed, &file, new)?;
+        self.write_base(id, &indexed, &Arc::new(file), new)?;
         if !self.folder(id).join("tree").exists() {
             self.keep_tree(id, &indexed.tree)?;
         }
@@ -149,19 +149,19 @@ impl Layers {
         View::new(self, &chain)
     }
 
-    fn write_base(&self, id: &LayerId, indexed: &Indexed, tar: &File, new: &Path) -> Result<()> {
-        let mut open = |entry: &Entry| -> Result<Box<dyn Read + Send>> {
+    fn write_base(&self, id: &LayerId, indexed: &Indexed, tar: &Arc<File>, new: &Path) -> Result<()> {
+        let open = |entry: &Entry| -> Result<Box<dyn Read + Send>> {
             match (indexed.sources.get(entry.path.as_ref()), &entry.node) {
                 (Some(Source::Below(path)), _) => self.view_below(id)?.open(path),
                 (Some(Source::Pieces(pieces)), Node::File { size, offset: Some(at), .. }) => {
-                    let tar = tar.try_clone().at("read", new)?;
+                    let tar = Arc::clone(tar);
                     let (at, size, pieces) = (*at, *size, Arc::clone(pieces));
                     Ok(Box::new(Sparse { tar, at, pieces, next: 0, position: 0, size }))
                 }
                 _ => part_of(tar, entry),
             }
         };
-        Writer { dir: new, flavour: self.flavour(), open: &mut open }.write(&indexed.tree)
+        Writer { dir: new, flavour: self.flavour(), open: &open, twin: None }.write(&indexed.tree)
     }
 }
 
@@ -194,7 +194,7 @@ impl Read for Checked {
 
 /// A sparse file: its stored pieces with zeros between.
 struct Sparse {
-    tar: File,
+    tar: Arc<File>,
     at: u64,
     pieces: Arc<[(u64, u64)]>,
     next: usize,

@@ -1,17 +1,16 @@
 //! What a layer's forms are made into: digests, dirs, blobs. Each is made once and remembered in the layer's folder.
 
 use super::pack::{self, Compression};
-use super::tar::{padding, write};
-use super::tree::{Entry, Node, Tree, is_below};
-use super::unpack::Writer;
-use super::{Bytes, LayerId, LayerKind, Layers, damaged, encode};
+use super::tree::{Entry, Node, Tree, worth_all_cores};
+use super::unpack::{Twin, Writer};
+use super::{LayerId, LayerKind, Layers, damaged, encode};
 use crate::digest::{DiffId, Digest, Hasher};
 use crate::error::{At, Error, Kind, Result};
 use rayon::prelude::*;
-use std::collections::{BTreeMap, HashMap};
 use std::fs::{self, File};
-use std::io::{BufWriter, Read, Write};
+use std::io::{BufWriter, Read};
 use std::path::Path;
+use std::sync::Arc;
 
 /// Time before a RUN's begin that still counts as in it: file times come from a coarser clock (up to a tick behind).
 const COARSE_CLOCK: u32 = 20_000_000;
@@ -69,15 +68,19 @@ impl Layers {
     /// The tree with the digest of every file.
     fn with_digests(&self, id: &LayerId) -> Result<Tree> {
         let mut tree = Tree::clone(&*self.tree(id)?);
-        let digests: HashMap<usize, Digest> = (tree.entries.par_iter().enumerate())
-            .filter(|(_, entry)| matches!(entry.node, Node::File { digest: None, .. }))
-            .map(|(at, entry)| Ok((at, self.digest(id, entry)?)))
-            .collect::<Result<_>>()?;
-        for (at, known) in digests {
-            if let Node::File { digest, .. } = &mut tree.entries[at].node {
-                *digest = Some(known);
+        let unknown = |entry: &&mut Entry| matches!(entry.node, Node::File { digest: None, .. });
+        let mut unknown: Vec<&mut Entry> = tree.entries.iter_mut().filter(unknown).collect();
+        let give = |entry: &mut &mut Entry| {
+            let found = self.digest(id, entry)?;
+            if let Node::File { digest, .. } = &mut entry.node {
+                *digest = Some(found);
             }
-        }
+            Ok(())
+        };
+        match worth_all_cores(unknown.iter().map(|entry| &entry.node)) {
+            true => unknown.par_iter_mut().try_for_each(give),
+            false => unknown.iter_mut().try_for_each(give),
+        }?;
         Ok(tree)
     }
 
@@ -171,8 +174,7 @@ impl Layers {
         rustix::fs::chmod(&new, rustix::fs::Mode::from(0o755)).at("set the mode of", &new)?;
         let tar = self.folder(id).join("tar");
         let made = if tar.exists() {
-            let tree = self.tree(id)?;
-            self.write_copy_dir(&new, &tree, &File::open(&tar).at("open", &tar)?)
+            self.write_copy_dir(id, &new, File::open(&tar).at("open", &tar)?)
         } else if self.record(id)?.blob.is_some() {
             self.unpack_base(id, &new)
         } else {
@@ -190,22 +192,28 @@ impl Layers {
             .map(|item| item.path())
             .find(|path| path.file_name().is_some_and(|name| name.to_string_lossy().starts_with("dir-")));
         let other = other.ok_or_else(|| damaged(id, "has lost its bytes"))?;
-        let mut open = |entry: &Entry| super::open_beneath(&other, &entry.path);
-        Writer { dir: new, flavour: self.flavour(), open: &mut open }.write(&*self.tree(id)?)
+        let open = |entry: &Entry| super::open_beneath(&other, &entry.path);
+        Writer { dir: new, flavour: self.flavour(), open: &open, twin: None }.write(&*self.tree(id)?)
     }
 
-    fn write_copy_dir(&self, new: &Path, tree: &Tree, tar: &File) -> Result<()> {
-        let mut open = |entry: &Entry| part_of(tar, entry);
-        Writer { dir: new, flavour: self.flavour(), open: &mut open }.write(tree)
+    /// A COPY's layer: what did not change since its earlier form is linked to that one's files.
+    fn write_copy_dir(&self, id: &LayerId, new: &Path, tar: File) -> Result<()> {
+        let tar = Arc::new(tar);
+        let open = |entry: &Entry| part_of(&tar, entry);
+        let earlier = self.record(id)?.earlier;
+        let twin = earlier.and_then(|id| {
+            let dir = File::open(self.folder(&id).join(self.flavour_folder())).ok()?;
+            Some(Twin { tree: self.tree(&id).ok()?, dir })
+        });
+        Writer { dir: new, flavour: self.flavour(), open: &open, twin: twin.as_ref() }.write(&*self.tree(id)?)
     }
 }
 
 /// The bytes of a file that lie in one stretch of a plain tar.
-pub(super) fn part_of(tar: &File, entry: &Entry) -> Result<Box<dyn Read + Send>> {
+pub(super) fn part_of(tar: &Arc<File>, entry: &Entry) -> Result<Box<dyn Read + Send>> {
     let Node::File { size, offset, .. } = entry.node else { return Ok(Box::new(std::io::empty())) };
     let at = offset.ok_or_else(|| Error::new(Kind::Store, "a file of a tar has no place in it"))?;
-    let tar = tar.try_clone().at("read", Path::new("a layer's tar"))?;
-    Ok(Box::new(Stretch { tar, at, left: size }))
+    Ok(Box::new(Stretch { tar: Arc::clone(tar), at, left: size }))
 }
 
 /// `name`, or `name@clamp`.
@@ -235,113 +243,9 @@ pub(super) fn hash(mut reader: Box<dyn Read + Send>) -> Result<Digest> {
     }
 }
 
-/// Writes a COPY's entries as a plain tar, hashing files and the whole on the way.
-pub(super) fn write_copy(folder: &Path, entries: Vec<(Entry, Bytes)>) -> Result<(Tree, Digest)> {
-    let path = folder.join("tar");
-    let mut out = Out {
-        file: BufWriter::with_capacity(1 << 20, File::create_new(&path).at("make", &path)?),
-        hasher: Hasher::default(),
-        at: 0,
-    };
-    let mut sorted: BTreeMap<usize, (Entry, Bytes)> = BTreeMap::new();
-    let mut order: Vec<(Box<[u8]>, usize)> = Vec::with_capacity(entries.len());
-    let mut bytes_of: HashMap<u32, Bytes> = HashMap::new();
-    for (at, (entry, mut bytes)) in entries.into_iter().enumerate() {
-        // Whichever name of a group was given the bytes: they belong to the one that is written first.
-        if let Some(link) = entry.link.filter(|_| !matches!(bytes, Bytes::None)) {
-            bytes_of.entry(link).or_insert(std::mem::replace(&mut bytes, Bytes::None));
-        }
-        order.push((entry.path.clone(), at));
-        sorted.insert(at, (entry, bytes));
-    }
-    order.sort_by(|one, two| super::tree::order(&one.0, &two.0).then(one.1.cmp(&two.1)));
-    let mut done: Vec<Entry> = Vec::with_capacity(order.len());
-    let mut first: HashMap<u32, usize> = HashMap::new();
-    for (place, (path, at)) in order.iter().enumerate() {
-        if order.get(place + 1).is_some_and(|(next, _)| next == path) || path.is_empty() {
-            continue;
-        }
-        let Some((mut entry, mut bytes)) = sorted.remove(at) else { continue };
-        if let Some(above) = done.last().filter(|above| !above.is_dir() && is_below(&entry.path, &above.path)) {
-            let what = format!("`{}` cannot be in `{}`, which is no directory", path_of(&entry), path_of(above));
-            return Err(Error::new(Kind::Dockerfile, what));
-        }
-        if let Some(link) = entry.link {
-            if let Some(&earlier) = first.get(&link) {
-                let header = write::header(&entry.path, &entry, write::Kind::Link(&done[earlier].path), None);
-                out.write(&header, &path_of(&entry))?;
-                // One inode: what the archive says of the first name holds for all.
-                done.push(Entry { path: entry.path, ..done[earlier].clone() });
-                continue;
-            }
-            first.insert(link, done.len());
-            if matches!(bytes, Bytes::None) {
-                bytes = bytes_of.remove(&link).unwrap_or(Bytes::None);
-            }
-        }
-        out.entry(&mut entry, bytes)?;
-        done.push(entry);
-    }
-    out.write(&write::END, "")?;
-    out.file.flush().at("write", &path)?;
-    Ok((Tree::new(done), out.hasher.finish()))
-}
-
-fn path_of(entry: &Entry) -> String {
-    String::from_utf8_lossy(&entry.path).into_owned()
-}
-
-struct Out {
-    file: BufWriter<File>,
-    hasher: Hasher,
-    at: u64,
-}
-
-impl Out {
-    fn write(&mut self, bytes: &[u8], path: &str) -> Result<()> {
-        self.hasher.update(bytes);
-        self.at += bytes.len() as u64;
-        self.file.write_all(bytes).at("write", path)
-    }
-
-    fn entry(&mut self, entry: &mut Entry, bytes: Bytes) -> Result<()> {
-        let path = path_of(entry);
-        self.write(&write::header(&entry.path, entry, write::Kind::Node, None), &path)?;
-        if entry.node == (Node::Dir { opaque: true }) {
-            let mark = [&entry.path, b"/.wh..wh..opq".as_slice()].concat();
-            return self
-                .write(&write::header(&mark, &Entry { mode: 0, ..entry.clone() }, write::Kind::Whiteout, None), &path);
-        }
-        let Node::File { size, digest, offset } = &mut entry.node else { return Ok(()) };
-        *offset = Some(self.at);
-        let mut hasher = Hasher::default();
-        let mut left = *size;
-        let mut reader: Box<dyn Read + Send> = match bytes {
-            Bytes::None => Box::new(std::io::empty()),
-            Bytes::Inline(bytes) => Box::new(std::io::Cursor::new(bytes)),
-            Bytes::Open(open) => open()?,
-        };
-        let mut buffer = vec![0; usize::try_from(left).unwrap_or(usize::MAX).clamp(1, 256 * 1024)];
-        while left > 0 {
-            let want = usize::try_from(left).unwrap_or(usize::MAX).min(buffer.len());
-            let got = reader.read(&mut buffer[..want]).at("read", &path)?;
-            if got == 0 {
-                return Err(Error::new(Kind::Dockerfile, format!("`{path}` became shorter while it was copied"))
-                    .hint("try again"));
-            }
-            hasher.update(&buffer[..got]);
-            self.write(&buffer[..got], &path)?;
-            left -= got as u64;
-        }
-        *digest = Some(hasher.finish());
-        let pad = padding(*size) as usize;
-        self.write(&[0; 512][..pad], &path)
-    }
-}
-
-/// A part of a tar, read by place: clones of a file share their position.
+/// A part of a tar, read by place.
 struct Stretch {
-    tar: File,
+    tar: Arc<File>,
     at: u64,
     left: u64,
 }
@@ -349,7 +253,7 @@ struct Stretch {
 impl Read for Stretch {
     fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
         let want = usize::try_from(self.left).unwrap_or(usize::MAX).min(buffer.len());
-        let count = std::os::unix::fs::FileExt::read_at(&self.tar, &mut buffer[..want], self.at)?;
+        let count = std::os::unix::fs::FileExt::read_at(&*self.tar, &mut buffer[..want], self.at)?;
         (self.at, self.left) = (self.at + count as u64, self.left - count as u64);
         Ok(count)
     }

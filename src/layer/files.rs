@@ -21,6 +21,15 @@ pub trait Files: Send + Sync {
     fn lookup(&self, path: &[u8]) -> Result<Option<Entry>>;
     /// The names in a directory, sorted.
     fn list(&self, path: &[u8]) -> Result<Vec<Box<[u8]>>>;
+    /// What stands in a directory, sorted by name.
+    fn children(&self, dir: &[u8]) -> Result<Vec<Entry>> {
+        // What vanished since it was listed is not there.
+        self.list(dir)?.iter().filter_map(|name| self.lookup(&child(dir, name)).transpose()).collect()
+    }
+    /// Says that all below a directory will be asked for.
+    fn ahead(&self, _dir: &[u8]) -> Result<()> {
+        Ok(())
+    }
     /// The bytes of a regular file, later.
     fn opener(&self, path: &[u8]) -> Opener;
     /// The digest of a regular file's bytes.

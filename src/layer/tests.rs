@@ -55,7 +55,7 @@ fn below(layers: &Layers) -> LayerId {
     };
     let (file, bytes) = text("tmp/f", "text");
     let (dir, none) = plain("tmp", Node::Dir { opaque: false });
-    layers.publish_tar(vec![(own(dir, 0o1777), none), (own(file, 0o4640), bytes)]).unwrap()
+    layers.publish_tar(vec![(own(dir, 0o1777), none), (own(file, 0o4640), bytes)], None).unwrap()
 }
 
 /// A mount of layers, the lowest first, that is gone in the end; none where there is no overlayfs.
@@ -228,7 +228,7 @@ fn overlayfs_shows_what_whiteouts_say() {
     let (temp, layers) = open();
     let entries = ["a/x", "a/y", "b/old", "c/f", "c/g"].map(|path| text(path, "1"));
     let dirs = ["a", "b", "c"].map(|path| plain(path, Node::Dir { opaque: false }));
-    let lower = layers.publish_tar(entries.into_iter().chain(dirs).collect()).unwrap();
+    let lower = layers.publish_tar(entries.into_iter().chain(dirs).collect(), None).unwrap();
     let members = [file("a/.wh.x", b""), file("b/.wh..wh..opq", b""), file("b/new", b"n"), file("c/f", b"2")];
     let upper = base(&layers, &tar(&members), Some(&lower));
     let view = View::new(&layers, &[lower.clone(), upper.clone()]).unwrap();
@@ -272,7 +272,7 @@ fn copies_of_the_same_entries_are_the_same_bytes_in_any_order() {
     };
     let mut other = sample();
     other.reverse();
-    let (one, two) = (layers.publish_tar(sample()).unwrap(), layers.publish_tar(other).unwrap());
+    let (one, two) = (layers.publish_tar(sample(), None).unwrap(), layers.publish_tar(other, None).unwrap());
     assert_ne!(one, two);
     assert_eq!(layers.diff_id(&one, None).unwrap(), layers.diff_id(&two, None).unwrap());
     assert_eq!(layers.content(&one).unwrap(), layers.content(&two).unwrap());
@@ -294,7 +294,7 @@ fn copies_of_the_same_entries_are_the_same_bytes_in_any_order() {
 fn gzip_is_one_member_that_other_programs_read() {
     let (_temp, layers) = open();
     let long: String = (0..600_000).map(|at| format!("{at} ")).collect();
-    let id = layers.publish_tar(vec![text("f", &long)]).unwrap();
+    let id = layers.publish_tar(vec![text("f", &long)], None).unwrap();
     let blob = layers.blob(&id, GZIP, false, None).unwrap();
     let path = layers.store().blob_path(&blob.digest);
     let mut single = flate2::bufread::GzDecoder::new(std::io::BufReader::new(File::open(&path).unwrap()));
@@ -326,7 +326,7 @@ fn higher_layers_hide_lower_ones_in_a_view() {
         ],
         vec![plain("a/y", Node::Whiteout), plain("c", Node::Dir { opaque: true }), text("c/w", "3"), text("d/n", "3")],
     ];
-    let ids: Vec<_> = stack.into_iter().map(|entries| layers.publish_tar(entries).unwrap()).collect();
+    let ids: Vec<_> = stack.into_iter().map(|entries| layers.publish_tar(entries, None).unwrap()).collect();
     let view = View::new(&layers, &ids).unwrap();
     let read = |path: &str| {
         view.lookup(path.as_bytes()).unwrap()?;

@@ -154,6 +154,14 @@ pub fn order(one: &[u8], two: &[u8]) -> std::cmp::Ordering {
     one.iter().map(rank).cmp(two.iter().map(rank))
 }
 
+/// Whether reading these takes longer than to start threads for it.
+pub fn worth_all_cores<'a>(nodes: impl Iterator<Item = &'a Node>) -> bool {
+    const FILE: u64 = 16 << 10;
+    const MUCH: u64 = 1 << 20;
+    let size = |node: &Node| if let Node::File { size, .. } = node { size + FILE } else { 0 };
+    nodes.map(size).fold(0, u64::saturating_add) > MUCH
+}
+
 /// The directory a path stands in: empty for what stands in the root.
 pub fn parent(path: &[u8]) -> &[u8] {
     path.iter().rposition(|byte| *byte == b'/').map_or(b"", |at| &path[..at])

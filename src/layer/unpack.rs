@@ -2,20 +2,34 @@
 //!
 //! The tree has every name once and every parent as a directory, and the target is a fresh directory that nobody else
 //! writes, so that no link is ever walked through, whatever the entries are called.
+//!
+//! Directories come first, then what is in them, a directory a thread, by names relative to its descriptor; then link
+//! groups, which go across directories; then the metadata of directories, because making an entry changes its parent.
+//! What creating a file costs is the floor: nothing else is asked of the kernel that its creation gave already.
 
 use super::Flavour;
 use super::files::Files;
-use super::tree::{Entry, Node, Tree, child, show};
+use super::tree::{Entry, Node, Tree, child, name, parent, show, worth_all_cores};
 use crate::error::{At, Result};
 use crate::read;
-use rustix::fs::{AtFlags, CWD, FileType, Gid, Mode, Timespec, Timestamps, Uid, XattrFlags};
-use std::collections::HashMap;
+use rayon::prelude::*;
+use rustix::fd::{BorrowedFd, OwnedFd};
+use rustix::fs::{AtFlags, CWD, FileType, Gid, Mode, OFlags, ResolveFlags, Timespec, Timestamps, Uid, XattrFlags};
+use std::collections::{BTreeMap, HashMap};
 use std::ffi::OsStr;
 use std::fs::{self, File};
 use std::io::{self, Read};
 use std::os::fd::AsFd;
 use std::os::unix::ffi::OsStrExt as _;
+use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
+
+/// Files are written in pieces of this size; one of zeros stays a hole.
+const HOLE: usize = 64 * 1024;
+
+/// Gives the bytes of a file, with the pieces of a sparse one.
+pub(super) type Open<'a> = dyn Fn(&Entry) -> Result<Box<dyn Read + Send>> + Sync + 'a;
 
 /// How a tree is written.
 pub(super) struct Writer<'a> {
@@ -23,81 +37,205 @@ pub(super) struct Writer<'a> {
     pub(super) dir: &'a Path,
     /// How whiteouts and opaque directories are marked.
     pub(super) flavour: &'a Flavour,
-    /// Where a file's bytes come from, with the pieces of a sparse one.
-    pub(super) open: &'a mut dyn FnMut(&Entry) -> Result<Box<dyn Read + Send>>,
+    /// Where a file's bytes come from.
+    pub(super) open: &'a Open<'a>,
+    /// Where equal files are already.
+    pub(super) twin: Option<&'a Twin>,
+}
+
+/// A directory that holds files of another tree, made for the same identity.
+pub(super) struct Twin {
+    /// What it holds.
+    pub(super) tree: std::sync::Arc<Tree>,
+    /// Where.
+    pub(super) dir: File,
+}
+
+impl Twin {
+    fn open_dir(&self, dir: &[u8]) -> rustix::io::Result<OwnedFd> {
+        let path = if dir.is_empty() { b"." } else { dir };
+        let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_MAGICLINKS;
+        let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        rustix::fs::openat2(&self.dir, path, flags, Mode::empty(), resolve)
+    }
+
+    /// Whether it has a file that differs in nothing.
+    fn has(&self, entry: &Entry) -> bool {
+        let Node::File { size, digest: Some(digest), .. } = entry.node else { return false };
+        let same = |there: &Entry| matches!(there.node, Node::File { size: s, digest: Some(d), .. } if (s, d) == (size, digest));
+        let alone = |entry: &Entry| entry.link.is_none();
+        self.tree.get(&entry.path).is_some_and(|there| {
+            same(there)
+                && alone(there)
+                && alone(entry)
+                && (there.mode, there.uid, there.gid, there.mtime) == (entry.mode, entry.uid, entry.gid, entry.mtime)
+                && there.xattrs == entry.xattrs
+        })
+    }
+}
+
+/// Where entries of one directory are written.
+struct Place<'a> {
+    fd: BorrowedFd<'a>,
+    /// The same directory of the twin.
+    twin: Option<OwnedFd>,
 }
 
 impl Writer<'_> {
     /// Writes all entries.
-    pub(super) fn write(mut self, tree: &Tree) -> Result<()> {
-        let mut links: HashMap<u32, PathBuf> = HashMap::new();
+    pub(super) fn write(self, tree: &Tree) -> Result<()> {
+        let root = open_dir(CWD, self.dir.as_os_str().as_bytes()).at("open", self.dir)?;
+        let mut inside: BTreeMap<&[u8], Vec<&Entry>> = BTreeMap::new();
+        let (mut linked, mut much) = (Vec::new(), Vec::new());
         for entry in &tree.entries {
-            self.entry(entry, &mut links)?;
+            match &entry.node {
+                Node::Dir { .. } if entry.path.is_empty() => {}
+                Node::Dir { .. } => {
+                    let path = OsStr::from_bytes(&entry.path);
+                    rustix::fs::mkdirat(&root, path, Mode::from(0o700)).at("make", self.path(entry))?;
+                }
+                _ if entry.link.is_some() => linked.push(entry),
+                node => {
+                    inside.entry(parent(&entry.path)).or_default().push(entry);
+                    much.push(node);
+                }
+            }
         }
-        // Times of directories last, the deepest first: making an entry changes its parent's.
-        for entry in tree.entries.iter().rev().filter(|entry| entry.is_dir()) {
-            set_time(&self.path(entry), entry)?;
-        }
-        Ok(())
+        let inside: Vec<(&[u8], Vec<&Entry>)> = inside.into_iter().collect();
+        let write = |(dir, entries): &(&[u8], Vec<&Entry>)| self.directory(root.as_fd(), dir, entries);
+        match inside.len() > 1 && worth_all_cores(much.into_iter()) {
+            true => inside.par_iter().try_for_each(write),
+            false => inside.iter().try_for_each(write),
+        }?;
+        self.links(root.as_fd(), &linked)?;
+        // The deepest first: setting a time must be the last that happens in a directory.
+        tree.entries.iter().rev().filter(|entry| entry.is_dir()).try_for_each(|entry| self.finish_dir(entry))
     }
 
     fn path(&self, entry: &Entry) -> PathBuf {
         self.dir.join(OsStr::from_bytes(&entry.path))
     }
 
-    fn entry(&mut self, entry: &Entry, links: &mut HashMap<u32, PathBuf>) -> Result<()> {
-        let path = self.path(entry);
-        if let Some(first) = entry.link.and_then(|link| links.get(&link)) {
-            return fs::hard_link(first, &path).at("link", &path);
-        }
-        match &entry.node {
-            Node::Dir { opaque } => {
-                if !entry.path.is_empty() {
-                    rustix::fs::mkdir(&path, Mode::from(0o700)).at("make", &path)?;
-                }
-                if *opaque {
-                    rustix::fs::lsetxattr(&path, self.flavour.opaque(), b"y", XattrFlags::empty()).at("mark", &path)?;
-                }
+    /// All that is no directory in one.
+    fn directory(&self, root: BorrowedFd<'_>, dir: &[u8], entries: &[&Entry]) -> Result<()> {
+        let shown = || self.dir.join(OsStr::from_bytes(dir));
+        let fd = open_dir(root, dir).at("open", shown())?;
+        // A directory that the twin does not have has no files to offer.
+        let twin = self.twin.and_then(|twin| twin.open_dir(dir).ok());
+        let place = Place { fd: fd.as_fd(), twin };
+        let mut buffer = Vec::new();
+        entries.iter().try_for_each(|entry| self.entry(entry, &place, &mut buffer))
+    }
+
+    /// Groups of hard links: the first name has the bytes.
+    fn links(&self, root: BorrowedFd<'_>, entries: &[&Entry]) -> Result<()> {
+        let mut first: HashMap<u32, PathBuf> = HashMap::new();
+        for entry in entries {
+            let path = self.path(entry);
+            if let Some(first) = entry.link.and_then(|link| first.get(&link)) {
+                fs::hard_link(first, &path).at("link", &path)?;
+                continue;
             }
-            Node::File { size, .. } => {
-                let reader = (self.open)(entry)?;
-                write_file(&path, reader, *size)?;
-            }
-            Node::Symlink { target } => {
-                std::os::unix::fs::symlink(OsStr::from_bytes(target), &path).at("make", &path)?;
-            }
-            Node::Fifo => make_node(&path, FileType::Fifo, 0)?,
-            Node::Whiteout => return make_node(&path, FileType::CharacterDevice, 0),
-            Node::Char { major, minor } | Node::Block { major, minor } => {
-                let block = matches!(entry.node, Node::Block { .. });
-                let kind = if block { FileType::BlockDevice } else { FileType::CharacterDevice };
-                // In a user namespace nobody makes devices: they live in the tree alone.
-                if make_node(&path, kind, rustix::fs::makedev(*major, *minor)).is_err() {
-                    return Ok(());
-                }
-            }
-        }
-        self.flavour.set_owner(&path, entry.uid, entry.gid)?;
-        self.metadata(&path, entry)?;
-        if let Some(link) = entry.link {
-            links.insert(link, path);
+            self.directory(root, parent(&entry.path), &[entry])?;
+            first.extend(entry.link.map(|link| (link, path)));
         }
         Ok(())
     }
 
-    /// Mode, extended attributes and time; after the owner, which takes setuid away.
-    fn metadata(&self, path: &Path, entry: &Entry) -> Result<()> {
-        if !matches!(entry.node, Node::Symlink { .. }) {
-            rustix::fs::chmodat(CWD, path, Mode::from(entry.mode), AtFlags::empty()).at("set the mode of", path)?;
-        }
-        for (name, value) in &entry.xattrs {
-            let set = rustix::fs::lsetxattr(path, OsStr::from_bytes(name), value, XattrFlags::empty());
-            if self.must_be_set(name, entry) {
-                let what = format!("set the attribute `{}` of", show(name));
-                set.at(&what, path)?;
+    fn entry(&self, entry: &Entry, place: &Place<'_>, buffer: &mut Vec<u8>) -> Result<()> {
+        let at = OsStr::from_bytes(name(&entry.path));
+        let path = || self.path(entry);
+        match &entry.node {
+            Node::Dir { .. } => return Ok(()),
+            Node::File { size, .. } => return self.file(entry, *size, place, buffer),
+            Node::Symlink { target } => {
+                rustix::fs::symlinkat(OsStr::from_bytes(target), place.fd, at).at("make", path())?;
+            }
+            Node::Fifo => make_node(place.fd, at, FileType::Fifo, 0).at("make", path())?,
+            Node::Whiteout => return make_node(place.fd, at, FileType::CharacterDevice, 0).at("make", path()),
+            Node::Char { major, minor } | Node::Block { major, minor } => {
+                let block = matches!(entry.node, Node::Block { .. });
+                let kind = if block { FileType::BlockDevice } else { FileType::CharacterDevice };
+                // In a user namespace nobody makes devices: they live in the tree alone.
+                if make_node(place.fd, at, kind, rustix::fs::makedev(*major, *minor)).is_err() {
+                    return Ok(());
+                }
             }
         }
-        if entry.is_dir() { Ok(()) } else { set_time(path, entry) }
+        if !creator_is(entry) {
+            let (uid, gid) = (Some(Uid::from_raw(entry.uid)), Some(Gid::from_raw(entry.gid)));
+            self.owned(rustix::fs::chownat(place.fd, at, uid, gid, AtFlags::SYMLINK_NOFOLLOW))
+                .at("change the owner of", path())?;
+        }
+        if !matches!(entry.node, Node::Symlink { .. }) {
+            rustix::fs::chmodat(place.fd, at, Mode::from(entry.mode), AtFlags::empty())
+                .at("set the mode of", path())?;
+        }
+        self.xattrs(entry)?;
+        rustix::fs::utimensat(place.fd, at, &times(entry), AtFlags::SYMLINK_NOFOLLOW).at("set the time of", path())
+    }
+
+    fn file(&self, entry: &Entry, size: u64, place: &Place<'_>, buffer: &mut Vec<u8>) -> Result<()> {
+        let at = OsStr::from_bytes(name(&entry.path));
+        let path = || self.path(entry);
+        if let Some(twin) = place.twin.as_ref().filter(|_| self.twin.is_some_and(|twin| twin.has(entry))) {
+            // EMLINK, EPERM, EXDEV: it is written like any other.
+            if rustix::fs::linkat(twin, at, place.fd, at, AtFlags::empty()).is_ok() {
+                return Ok(());
+            }
+        }
+        let mut reader = (self.open)(entry)?;
+        let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let file = rustix::fs::openat(place.fd, at, flags, Mode::from(entry.mode & 0o777)).at("make", path())?;
+        let file = File::from(file);
+        write_file(&file, &mut reader, size, buffer).at("write", path())?;
+        let mut given = entry.mode & 0o7000 == 0 && entry.mode & umask() == 0;
+        if !creator_is(entry) {
+            let (uid, gid) = (Some(Uid::from_raw(entry.uid)), Some(Gid::from_raw(entry.gid)));
+            self.owned(rustix::fs::fchown(&file, uid, gid)).at("change the owner of", path())?;
+            given = false;
+        }
+        // After the owner, which takes setuid away.
+        if !given {
+            rustix::fs::fchmod(&file, Mode::from(entry.mode)).at("set the mode of", path())?;
+        }
+        self.xattrs(entry)?;
+        rustix::fs::futimens(&file, &times(entry)).at("set the time of", path())
+    }
+
+    fn finish_dir(&self, entry: &Entry) -> Result<()> {
+        let path = self.path(entry);
+        if entry.node == (Node::Dir { opaque: true }) {
+            rustix::fs::lsetxattr(&path, self.flavour.opaque(), b"y", XattrFlags::empty()).at("mark", &path)?;
+        }
+        if !creator_is(entry) {
+            let (uid, gid) = (Some(Uid::from_raw(entry.uid)), Some(Gid::from_raw(entry.gid)));
+            self.owned(rustix::fs::chownat(CWD, &path, uid, gid, AtFlags::SYMLINK_NOFOLLOW))
+                .at("change the owner of", &path)?;
+        }
+        self.xattrs(entry)?;
+        rustix::fs::chmodat(CWD, &path, Mode::from(entry.mode), AtFlags::empty()).at("set the mode of", &path)?;
+        rustix::fs::utimensat(CWD, &path, &times(entry), AtFlags::SYMLINK_NOFOLLOW).at("set the time of", &path)
+    }
+
+    fn owned(&self, done: rustix::io::Result<()>) -> rustix::io::Result<()> {
+        match self.flavour {
+            // Nobody else exists in such a mapping: the owner that is meant lives in the tree.
+            Flavour::User { single_id: true, .. } => Ok(()),
+            _ => done,
+        }
+    }
+
+    fn xattrs(&self, entry: &Entry) -> Result<()> {
+        for (name, value) in &entry.xattrs {
+            let path = self.path(entry);
+            let set = rustix::fs::lsetxattr(&path, OsStr::from_bytes(name), value, XattrFlags::empty());
+            if self.must_be_set(name, entry) {
+                let what = format!("set the attribute `{}` of", show(name));
+                set.at(&what, &path)?;
+            }
+        }
+        Ok(())
     }
 
     /// Whether an attribute is lost if it can't be set. The others live in the tree alone: labels and lists of this
@@ -111,36 +249,55 @@ impl Writer<'_> {
     }
 }
 
-fn set_time(path: &Path, entry: &Entry) -> Result<()> {
-    let time = Timespec { tv_sec: entry.mtime.seconds, tv_nsec: i64::from(entry.mtime.nanos) };
-    let times = Timestamps { last_access: time, last_modification: time };
-    rustix::fs::utimensat(CWD, path, &times, AtFlags::SYMLINK_NOFOLLOW).at("set the time of", path)
+fn open_dir(at: impl AsFd, path: &[u8]) -> rustix::io::Result<OwnedFd> {
+    let path = if path.is_empty() { b"." } else { path };
+    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    rustix::fs::openat(at, OsStr::from_bytes(path), flags, Mode::empty())
 }
 
-fn make_node(path: &Path, kind: FileType, device: u64) -> Result<()> {
-    rustix::fs::mknodat(CWD, path, kind, Mode::from(0o600), device).at("make", path)
+/// Whether what is created belongs to the right ones already.
+fn creator_is(entry: &Entry) -> bool {
+    static IDS: OnceLock<(u32, u32)> = OnceLock::new();
+    let own = || (rustix::process::geteuid().as_raw(), rustix::process::getegid().as_raw());
+    *IDS.get_or_init(own) == (entry.uid, entry.gid)
+}
+
+/// The bits that creating a file takes away (proc_pid_status(5)); all of them if that is not known.
+fn umask() -> u32 {
+    static UMASK: OnceLock<u32> = OnceLock::new();
+    *UMASK.get_or_init(|| {
+        let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
+        let line = status.lines().find_map(|line| line.strip_prefix("Umask:"));
+        line.and_then(|text| u32::from_str_radix(text.trim(), 8).ok()).unwrap_or(0o777)
+    })
+}
+
+fn times(entry: &Entry) -> Timestamps {
+    let time = Timespec { tv_sec: entry.mtime.seconds, tv_nsec: i64::from(entry.mtime.nanos) };
+    Timestamps { last_access: time, last_modification: time }
+}
+
+fn make_node(dir: BorrowedFd<'_>, at: &OsStr, kind: FileType, device: u64) -> rustix::io::Result<()> {
+    rustix::fs::mknodat(dir, at, kind, Mode::from(0o600), device)
 }
 
 /// Bytes to a new file; long runs of zeros stay holes.
-fn write_file(path: &Path, mut reader: Box<dyn Read + Send>, size: u64) -> Result<()> {
-    const HOLE: usize = 64 * 1024;
-    let mut file = File::create_new(path).at("make", path)?;
-    let mut buffer = vec![0; HOLE.min(usize::try_from(size).unwrap_or(HOLE).max(1))];
-    let mut at = 0_u64;
-    loop {
-        let got = read::fill(&mut reader, &mut buffer).at("read the content of", path)?;
+fn write_file(file: &File, reader: &mut dyn Read, size: u64, buffer: &mut Vec<u8>) -> io::Result<()> {
+    buffer.resize(HOLE.min(usize::try_from(size).unwrap_or(HOLE)), 0);
+    let (mut at, mut hole) = (0_u64, false);
+    while at < size {
+        let want = buffer.len().min(usize::try_from(size - at).unwrap_or(usize::MAX));
+        let got = read::fill(reader, &mut buffer[..want])?;
         if got == 0 {
             break;
         }
-        if got == HOLE && buffer.iter().all(|byte| *byte == 0) {
-            at += got as u64;
-            continue;
+        hole = got == HOLE && buffer.iter().all(|byte| *byte == 0);
+        if !hole {
+            file.write_all_at(&buffer[..got], at)?;
         }
-        rustix::fs::seek(file.as_fd(), rustix::fs::SeekFrom::Start(at)).at("write", path)?;
-        io::Write::write_all(&mut file, &buffer[..got]).at("write", path)?;
         at += got as u64;
     }
-    file.set_len(at).at("write", path)
+    if hole { file.set_len(at) } else { Ok(()) }
 }
 
 /// Copies a directory of a rootfs to a new directory of the host: all that is in it, with owners and modes.
@@ -164,9 +321,8 @@ pub fn write_tree(files: &dyn Files, from: &[u8], to: &Path, flavour: &Flavour) 
         entries.push(entry);
     }
     fs::create_dir(to).at("make", to)?;
-    let mut open =
-        |entry: &Entry| files.open(&if from.is_empty() { entry.path.clone() } else { child(from, &entry.path) });
-    Writer { dir: to, flavour, open: &mut open }.write(&Tree::new(entries))
+    let open = |entry: &Entry| files.open(&if from.is_empty() { entry.path.clone() } else { child(from, &entry.path) });
+    Writer { dir: to, flavour, open: &open, twin: None }.write(&Tree::new(entries))
 }
 
 impl Flavour {
@@ -175,16 +331,6 @@ impl Flavour {
         match self {
             Flavour::Root => "trusted.overlay.opaque",
             Flavour::User { .. } => "user.overlay.opaque",
-        }
-    }
-
-    fn set_owner(&self, path: &Path, uid: u32, gid: u32) -> Result<()> {
-        let owner = (Some(Uid::from_raw(uid)), Some(Gid::from_raw(gid)));
-        let done = rustix::fs::chownat(CWD, path, owner.0, owner.1, AtFlags::SYMLINK_NOFOLLOW);
-        match self {
-            // Nobody else exists in such a mapping: the owner that is meant lives in the tree.
-            Flavour::User { single_id: true, .. } => Ok(()),
-            _ => done.at("change the owner of", path),
         }
     }
 }

@@ -8,11 +8,12 @@
 
 mod trace;
 
+use crate::sync::lock;
 use serde_json::{Value, json};
 use solver::{Event, Observer, Outcome, StepId};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
-use std::sync::{Mutex, PoisonError};
+use std::sync::Mutex;
 use std::time::{Duration, SystemTime};
 
 /// Watches a build and keeps the times of its steps: a few hundred bytes a step.
@@ -57,7 +58,7 @@ impl Timings {
 
     /// What is known so far; steps that still run end now.
     fn report(&self) -> Report {
-        let mut report = self.seen.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let mut report = lock(&self.seen).clone();
         report.total = SystemTime::now().duration_since(self.began).unwrap_or_default();
         for step in report.steps.values_mut().filter(|step| step.begin.is_some() && step.end.is_none()) {
             step.end = Some(report.total);
@@ -84,7 +85,7 @@ impl Timings {
 impl Observer for Timings {
     fn event(&self, at: SystemTime, event: &Event) {
         let now = at.duration_since(self.began).unwrap_or_default();
-        self.seen.lock().unwrap_or_else(PoisonError::into_inner).take(now, event);
+        lock(&self.seen).take(now, event);
     }
 
     fn wants_phases(&self) -> bool {

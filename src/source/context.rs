@@ -15,13 +15,22 @@ use crate::store::Store;
 use crate::sync::lock;
 use frontend::ignore::{Ignore, Matched};
 use index::{Index, Stamp};
+use rayon::prelude::*;
 use rustix::fs::{AtFlags, Mode, OFlags, ResolveFlags, StatxFlags};
 use std::collections::HashMap;
 use std::fs::File;
 use std::io::Read;
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
+
+/// Names are read in pieces of this size.
+const NAMES: usize = 32 << 10;
+/// A context with no more entries is read by one thread: more of them would cost more than they save.
+const SMALL_CONTEXT: usize = 1500;
+/// So many entries are read ahead.
+const LARGEST_AHEAD: usize = 16 << 20;
 
 /// A directory of the user. Cheap to clone.
 #[derive(Clone)]
@@ -44,7 +53,6 @@ struct Listing {
 }
 
 struct Item {
-    name: Box<[u8]>,
     entry: Entry,
     stamp: Stamp,
     /// Excluded, but kept as the way to an exception, if there is one.
@@ -107,35 +115,66 @@ impl Context {
         let shown = || self.0.path.join(std::ffi::OsStr::from_bytes(dir));
         let fd = self.beneath(dir, OFlags::RDONLY | OFlags::DIRECTORY)?;
         let mut items = Vec::new();
-        for found in rustix::fs::Dir::read_from(&fd).at("read", shown())? {
+        let mut names = Vec::with_capacity(NAMES);
+        let mut names = rustix::fs::RawDir::new(&fd, names.spare_capacity_mut());
+        while let Some(found) = names.next() {
             let found = found.at("read", shown())?;
             let name = found.file_name();
             if matches!(name.to_bytes(), b"." | b"..") {
                 continue;
             }
             let path = child(dir, name.to_bytes());
-            let ignored =
-                self.0.ignore.as_ref().is_some_and(|ignore| ignore.enter(&String::from_utf8_lossy(&path), &matched).0);
-            if ignored
-                && !self
-                    .0
-                    .ignore
-                    .as_ref()
-                    .is_some_and(|ignore| ignore.may_hold_exception(&String::from_utf8_lossy(&path)))
-            {
-                continue;
-            }
+            let ignored = match &self.0.ignore {
+                None => false,
+                Some(ignore) => {
+                    let shown = String::from_utf8_lossy(&path);
+                    let ignored = ignore.enter(&shown, &matched).0;
+                    if ignored && !ignore.may_hold_exception(&shown) {
+                        continue;
+                    }
+                    ignored
+                }
+            };
             let flags = AtFlags::SYMLINK_NOFOLLOW | AtFlags::STATX_DONT_SYNC;
             // What is gone again was never there.
             let Ok(stat) = rustix::fs::statx(&fd, name, flags, StatxFlags::BASIC_STATS) else { continue };
-            let Some((entry, stamp)) = entry_of(&fd, name, path, &stat)? else { continue };
+            let Some((mut entry, stamp)) = entry_of(&fd, name, path, &stat)? else { continue };
             if ignored && !entry.is_dir() {
                 continue;
             }
-            items.push(Item { name: name.to_bytes().into(), entry, stamp, only_way: ignored });
+            if let Node::File { digest, .. } = &mut entry.node {
+                *digest = self.0.index.known(&stamp);
+            }
+            items.push(Item { entry, stamp, only_way: ignored });
         }
-        items.sort_by(|one, two| one.name.cmp(&two.name));
+        items.sort_unstable_by(|one, two| one.entry.path.cmp(&two.entry.path));
         Ok(Listing { items, matched })
+    }
+
+    /// Reads everything below a directory, on all cores when it is much.
+    fn read_ahead(&self, dir: &[u8]) -> Result<()> {
+        let mut seen = 0;
+        let mut todo: Vec<Box<[u8]>> = vec![dir.into()];
+        while let Some(dir) = todo.pop() {
+            let Some(listing) = self.listing(&dir)? else { continue };
+            seen += listing.items.len();
+            todo.extend(listing.dirs());
+            if seen > SMALL_CONTEXT && todo.len() > 1 {
+                let left = AtomicUsize::new(LARGEST_AHEAD);
+                return todo.par_iter().try_for_each(|dir| self.read_below(dir, &left));
+            }
+        }
+        Ok(())
+    }
+
+    fn read_below(&self, dir: &[u8], left: &AtomicUsize) -> Result<()> {
+        let Some(listing) = self.listing(dir)? else { return Ok(()) };
+        // Beyond that it is read when it is asked for, and its reader has a bound of its own.
+        if left.fetch_sub(listing.items.len().min(left.load(Ordering::Relaxed)), Ordering::Relaxed) == 0 {
+            return Ok(());
+        }
+        let dirs: Vec<Box<[u8]>> = listing.dirs().collect();
+        dirs.par_iter().try_for_each(|dir| self.read_below(dir, left))
     }
 
     fn beneath(&self, path: &[u8], flags: OFlags) -> Result<rustix::fd::OwnedFd> {
@@ -163,8 +202,18 @@ impl Context {
 
 impl Listing {
     fn find(&self, name: &[u8]) -> Option<&Item> {
-        let at = self.items.binary_search_by(|item| item.name.as_ref().cmp(name)).ok()?;
+        let at = self.items.binary_search_by(|item| item.name().cmp(name)).ok()?;
         self.items.get(at)
+    }
+
+    fn dirs(&self) -> impl Iterator<Item = Box<[u8]>> {
+        self.items.iter().filter(|item| item.entry.is_dir()).map(|item| item.entry.path.clone())
+    }
+}
+
+impl Item {
+    fn name(&self) -> &[u8] {
+        name(&self.entry.path)
     }
 }
 
@@ -184,10 +233,25 @@ impl Files for Context {
         let mut names = Vec::with_capacity(listing.items.len());
         for item in &listing.items {
             if !item.only_way || self.holds_something(&item.entry.path)? {
-                names.push(item.name.clone());
+                names.push(item.name().into());
             }
         }
         Ok(names)
+    }
+
+    fn children(&self, dir: &[u8]) -> Result<Vec<Entry>> {
+        let Some(listing) = self.listing(dir)? else { return Ok(Vec::new()) };
+        let mut entries = Vec::with_capacity(listing.items.len());
+        for item in &listing.items {
+            if !item.only_way || self.holds_something(&item.entry.path)? {
+                entries.push(item.entry.clone());
+            }
+        }
+        Ok(entries)
+    }
+
+    fn ahead(&self, dir: &[u8]) -> Result<()> {
+        self.read_ahead(dir)
     }
 
     fn opener(&self, path: &[u8]) -> Opener {

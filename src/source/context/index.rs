@@ -5,7 +5,8 @@
 //! <root>/cache-v1/files/<64 hex of the context's path>
 //!   "kilnfx01", then rows of 88 bytes, then the CRC-32 of all of it
 //! ```
-//! One read, one write under a temporary name. Damaged or lost: files are hashed again. git's rule for files too
+//! One read, one write under a temporary name, and none when nothing is new. The rows are used as they were read: what
+//! is made at load is only a table of their places by inode. Damaged or lost: files are hashed again. git's rule for files too
 //! young to trust: a file whose times are not clearly older than the moment it was hashed is not remembered, because
 //! it could change again without its times showing it.
 
@@ -14,7 +15,7 @@ use crate::digest::{Digest, Hasher};
 use crate::error::{Error, Kind, Result};
 use crate::store::Store;
 use crate::sync::lock;
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, OnceLock};
@@ -22,6 +23,8 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 const MAGIC: &[u8; 8] = b"kilnfx01";
 const ROW: usize = 88;
+/// The part of a row that tells the file.
+const STAMP: usize = 56;
 /// Times that are nearer to now than this are not trusted, in nanoseconds.
 const YOUNG: i128 = 100_000_000;
 
@@ -48,36 +51,85 @@ impl Stamp {
         }
     }
 
-    fn row(&self, digest: &Digest) -> [u8; ROW] {
-        let mut row = [0; ROW];
+    /// As it stands in a row, before the digest.
+    fn bytes(&self) -> [u8; STAMP] {
+        let mut row = [0; STAMP];
         row[..8].copy_from_slice(&self.device.to_le_bytes());
         row[8..16].copy_from_slice(&self.inode.to_le_bytes());
         row[16..24].copy_from_slice(&self.size.to_le_bytes());
         row[24..40].copy_from_slice(&self.mtime.to_le_bytes());
         row[40..56].copy_from_slice(&self.ctime.to_le_bytes());
-        row[56..].copy_from_slice(&digest.0);
         row
     }
+}
 
-    fn read(row: &[u8]) -> Option<(Stamp, Digest)> {
-        let u64_at = |at: usize| Some(u64::from_le_bytes(row.get(at..at + 8)?.try_into().ok()?));
-        let i128_at = |at: usize| Some(i128::from_le_bytes(row.get(at..at + 16)?.try_into().ok()?));
-        let stamp = Stamp {
-            device: u64_at(0)?,
-            inode: u64_at(8)?,
-            size: u64_at(16)?,
-            mtime: i128_at(24)?,
-            ctime: i128_at(40)?,
-        };
-        Some((stamp, Digest(row.get(56..88)?.try_into().ok()?)))
+/// The rows of a file, and where each stands: an open table of places, twice as large as it has to be.
+#[derive(Default)]
+struct Rows {
+    bytes: Vec<u8>,
+    /// Numbers of rows, from 1; 0 is free.
+    places: Vec<u32>,
+}
+
+impl Rows {
+    fn load(path: &Path) -> Rows {
+        let mut bytes = std::fs::read(path).unwrap_or_default();
+        let Some((body, sum)) = bytes.len().checked_sub(4).map(|at| bytes.split_at(at)) else { return Rows::default() };
+        let mut crc = flate2::Crc::new();
+        crc.update(body);
+        let whole = body.starts_with(MAGIC) && (body.len() - MAGIC.len()).is_multiple_of(ROW);
+        if crc.sum().to_le_bytes() != sum || !whole || bytes.len() / ROW >= u32::MAX as usize / 4 {
+            return Rows::default();
+        }
+        bytes.truncate(bytes.len() - 4);
+        let mut rows = Rows { places: Vec::new(), bytes };
+        let count = rows.iter().count();
+        let mut places = vec![0_u32; (count * 2).next_power_of_two()];
+        for (number, row) in rows.iter().enumerate() {
+            let mut at = home(&row[..16], places.len());
+            while places[at] != 0 {
+                at = (at + 1) % places.len();
+            }
+            places[at] = number as u32 + 1;
+        }
+        rows.places = places;
+        rows
     }
+
+    fn iter(&self) -> impl Iterator<Item = &[u8]> {
+        self.bytes.get(MAGIC.len()..).unwrap_or_default().chunks_exact(ROW)
+    }
+
+    fn find(&self, stamp: &Stamp) -> Option<Digest> {
+        let wanted = stamp.bytes();
+        let mut at = home(&wanted[..16], self.places.len());
+        loop {
+            let number = self.places.get(at).copied()?.checked_sub(1)?;
+            let start = MAGIC.len() + number as usize * ROW;
+            let row = self.bytes.get(start..start + ROW)?;
+            if row[..STAMP] == wanted {
+                return Some(Digest(row[STAMP..].try_into().ok()?));
+            }
+            at = (at + 1) % self.places.len();
+        }
+    }
+}
+
+/// Where a file's row is looked for first, by its device and inode.
+fn home(file: &[u8], places: usize) -> usize {
+    let mut hash = 0_u64;
+    for part in file.chunks_exact(8) {
+        let number = part.iter().rev().fold(0, |number, byte| number << 8 | u64::from(*byte));
+        hash = (hash.rotate_left(5) ^ number).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    }
+    ((hash >> 32) as usize) & places.saturating_sub(1)
 }
 
 /// Digests by stamp.
 pub(super) struct Index {
     store: Store,
     path: PathBuf,
-    old: OnceLock<HashMap<Stamp, Digest>>,
+    old: OnceLock<Rows>,
     new: Mutex<HashMap<Stamp, Digest>>,
 }
 
@@ -90,10 +142,15 @@ impl Index {
         Index { store: store.clone(), path, old: OnceLock::new(), new: Mutex::default() }
     }
 
+    /// The digest of a file, if an earlier build knew it.
+    pub(super) fn known(&self, stamp: &Stamp) -> Option<Digest> {
+        self.old.get_or_init(|| Rows::load(&self.path)).find(stamp)
+    }
+
     /// The digest of a file, read only if it is not known.
     pub(super) fn digest(&self, stamp: &Stamp, open: impl FnOnce() -> Result<Box<dyn Read + Send>>) -> Result<Digest> {
-        if let Some(known) = self.old.get_or_init(|| load(&self.path)).get(stamp) {
-            return Ok(*known);
+        if let Some(known) = self.known(stamp) {
+            return Ok(known);
         }
         if let Some(known) = lock(&self.new).get(stamp) {
             return Ok(*known);
@@ -126,12 +183,13 @@ impl Index {
         }
         let mut bytes = MAGIC.to_vec();
         // What is old and was replaced has another stamp of the same inode.
-        let changed: std::collections::HashSet<(u64, u64)> =
-            new.keys().map(|stamp| (stamp.device, stamp.inode)).collect();
-        let old = self.old.get_or_init(|| load(&self.path));
-        let kept = old.iter().filter(|(stamp, _)| !changed.contains(&(stamp.device, stamp.inode)));
-        for (stamp, digest) in kept.chain(&new) {
-            bytes.extend(stamp.row(digest));
+        let file = |stamp: &Stamp| <[u8; 16]>::try_from(&stamp.bytes()[..16]).unwrap_or_default();
+        let changed: HashSet<[u8; 16]> = new.keys().map(file).collect();
+        let old = self.old.get_or_init(|| Rows::load(&self.path));
+        old.iter().filter(|row| !changed.contains(&row[..16])).for_each(|row| bytes.extend(row));
+        for (stamp, digest) in &new {
+            bytes.extend(stamp.bytes());
+            bytes.extend(digest.0);
         }
         let mut crc = flate2::Crc::new();
         crc.update(&bytes);
@@ -142,13 +200,38 @@ impl Index {
     }
 }
 
-fn load(path: &Path) -> HashMap<Stamp, Digest> {
-    let bytes = std::fs::read(path).unwrap_or_default();
-    let Some((body, sum)) = bytes.len().checked_sub(4).map(|at| bytes.split_at(at)) else { return HashMap::new() };
-    let mut crc = flate2::Crc::new();
-    crc.update(body);
-    match body.strip_prefix(MAGIC) {
-        Some(rows) if crc.sum().to_le_bytes() == sum => rows.chunks_exact(ROW).filter_map(Stamp::read).collect(),
-        _ => HashMap::new(),
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn stamp(inode: u64) -> Stamp {
+        Stamp { device: 3, inode, size: inode * 7, mtime: i128::from(inode) << 40, ctime: -1 }
+    }
+
+    #[test]
+    fn rows_are_found_by_every_part_of_their_stamp_and_damage_is_an_empty_index() {
+        let dir = tempfile::tempdir().expect("a folder");
+        let store = Store::open(dir.path()).expect("a store");
+        let context = Path::new("/some/context");
+        let digest = |inode: u64| Digest::of(&inode.to_le_bytes());
+        let index = Index::open(&store, context);
+        index.new.lock().expect("free").extend((0..3000).map(|inode| (stamp(inode), digest(inode))));
+        index.save();
+        let again = Index::open(&store, context);
+        assert!((0..3000).all(|inode| again.known(&stamp(inode)) == Some(digest(inode))));
+        assert_eq!(again.known(&stamp(3000)), None);
+        assert_eq!(again.known(&Stamp { ctime: 0, ..stamp(5) }), None);
+        // A file that changed replaces its row; the others stay.
+        let changed = Stamp { size: 1, ..stamp(5) };
+        again.new.lock().expect("free").insert(changed, digest(99));
+        again.save();
+        let last = Index::open(&store, context);
+        assert_eq!((last.known(&changed), last.known(&stamp(5))), (Some(digest(99)), None));
+        assert_eq!(last.known(&stamp(6)), Some(digest(6)));
+        let mut bytes = std::fs::read(&last.path).expect("written");
+        bytes[100] ^= 1;
+        std::fs::write(&last.path, bytes).expect("written");
+        assert_eq!(Index::open(&store, context).known(&stamp(6)), None);
+        assert_eq!(Index::open(&store, Path::new("/other")).known(&stamp(6)), None);
     }
 }
