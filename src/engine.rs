@@ -31,7 +31,7 @@ use crate::layer::files::Files;
 use crate::layer::rootfs::Rootfs;
 use crate::layer::tree::Time;
 use crate::layer::view::View;
-use crate::layer::{LayerId, Layers};
+use crate::layer::{Compression, LayerId, Layers};
 use crate::remote::Caches;
 use crate::source::context::Context;
 use crate::source::image::{Images, Pinned};
@@ -39,7 +39,7 @@ use crate::store::Store;
 use crate::sync::lock;
 use frontend::op::{self, CopySource, Op, Source};
 use solver::{Engine, Found, Graph, Key, Manifest, Observer, Role, Step, VertexId};
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::path::PathBuf;
 use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex};
@@ -77,12 +77,25 @@ pub struct Machine {
     pub first_step: u32,
     /// Whether kiln runs in a user namespace of its own.
     pub rootless: bool,
+    /// What the build will ask of its results.
+    pub goal: Goal,
     /// What was resolved so far.
     pub known: Known,
     /// Why steps run.
     pub explainer: Explainer,
     /// `--fail-on-miss`: steps that must be in the cache.
     pub must_hit: Vec<String>,
+}
+
+/// What will be asked of results when all steps have run, so that it can be made while others run.
+#[derive(Default)]
+pub struct Goal {
+    /// The vertices whose layers will be in the image.
+    pub layers: HashSet<VertexId>,
+    /// How an export packs them; whether in place of what a base came as.
+    pub blob: Option<(Compression, bool)>,
+    /// SOURCE_DATE_EPOCH.
+    pub epoch: Option<i64>,
 }
 
 /// A secret of the user. Its value is read when the step that asks for it runs, and kept nowhere.
@@ -430,6 +443,19 @@ impl Engine for Machine {
         };
         self.explainer.done(at.id, self.selected(at.id).as_deref());
         Ok(base.and_then(|input| at.input(input)).cloned().unwrap_or_default().with(layer))
+    }
+
+    fn ahead(&self, id: VertexId, output: &Rootfs) {
+        let Some(top) = output.top().filter(|_| self.goal.layers.contains(&id)) else { return };
+        let make = || match self.goal.blob {
+            // What can't be made now fails again, and is told, when it is asked for.
+            Some((how, force)) => drop(self.layers.blob(top, how, force, self.goal.epoch)),
+            None => drop(self.layers.diff_id(top, self.goal.epoch)),
+        };
+        match self.layers.is_large(top) {
+            true => drop(rayon::join(make, || self.layers.content(top))),
+            false => make(),
+        }
     }
 
     fn stop(&self) {

@@ -22,6 +22,10 @@ pub trait Exporter {
     fn export(&self, images: &[Image], layers: &Layers, watch: &Watch<'_>) -> Result<Exported>;
     /// Whether the bytes of all layers must be there.
     fn needs_bytes(&self) -> bool;
+    /// How it packs the layers' blobs, if it does.
+    fn packs(&self) -> Option<Packing> {
+        None
+    }
     /// For people: `exporting to OCI image format`.
     fn title(&self) -> &'static str;
 }
@@ -153,6 +157,16 @@ pub fn exporter(wanted: &Wanted) -> Result<Box<dyn Exporter>> {
         return Err(Error::unknown(&format!("attribute of type={}", row.name), key, row.attributes.iter().copied()));
     }
     (row.make)(wanted)
+}
+
+/// How the first of these outputs that packs blobs does it.
+pub fn packs(outputs: &[Wanted]) -> Result<Option<Packing>> {
+    for output in outputs {
+        if let Some(packing) = exporter(output)?.packs() {
+            return Ok(Some(packing));
+        }
+    }
+    Ok(None)
 }
 
 impl Wanted {

@@ -7,7 +7,7 @@ use crate::cache;
 use crate::call::{Call, Findings};
 use crate::cli::request::{BuildRequest, NamedContext};
 use crate::clock::now;
-use crate::engine::{Known, Machine};
+use crate::engine::{Goal, Known, Machine};
 use crate::error::{At, Error, Kind, Result};
 use crate::exec::Stop;
 use crate::exec::cgroup::Groups;
@@ -25,7 +25,7 @@ use crate::source::image::Images;
 use frontend::diagnostic::Diagnostic;
 use frontend::line::Document;
 use frontend::op::{Network, Op, Security};
-use frontend::plan::{Checks, Plan, Request};
+use frontend::plan::{Checks, Past, Plan, Request};
 use frontend::platform::Platform;
 use resolver::Resolver;
 use serde_json::json;
@@ -44,6 +44,7 @@ pub fn build(
     timings: Option<&Timings>,
 ) -> Result<String> {
     let mut build = Build::new(request, layers, stop, observer)?;
+    build.machine.goal.blob = export::packs(&request.outputs)?.map(|packing| (packing.compression, packing.force));
     let document = build
         .phase("parse", || frontend::read(&request.dockerfile))
         .map_err(|errors| picture::of_dockerfile(request, &errors))?;
@@ -147,6 +148,7 @@ impl<'a> Build<'a> {
             observer: Arc::clone(observer),
             first_step: 0,
             rootless: *layers.flavour() != crate::layer::Flavour::Root,
+            goal: Goal { epoch: request.epoch, ..Goal::default() },
             known: Known::default(),
             explainer: Explainer::new(&store, &request.place),
             must_hit: request.fail_on_miss.clone(),
@@ -305,6 +307,11 @@ impl<'a> Build<'a> {
         self.machine.first_step = self.next_step;
         let arguments = plan.outline.args.iter().map(|arg| arg.name.clone());
         self.machine.explainer.begin(arguments.chain(self.request.build_args.keys().cloned()).collect());
+        self.machine.goal.layers = plan
+            .history
+            .iter()
+            .filter_map(|past| if let Past::New { vertex, .. } = past { *vertex } else { None })
+            .collect();
         let jobs = std::thread::available_parallelism().map_or(2, usize::from).max(2);
         let task = Task { graph: &plan.graph, targets: &[target], fresh: &fresh, jobs, first_step: self.next_step };
         let solved = solver::solve(&task, &self.machine, &*self.caches, &*self.observer);

@@ -24,8 +24,8 @@ use lease::Lease;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::Arc;
 
 /// Stands in the names of the store's directories; a change of format is a new directory, never a migration.
 pub const STORE_VERSION: u32 = 1;
@@ -47,7 +47,9 @@ impl Store {
     pub fn open(root: &Path) -> Result<Store> {
         let base = root.join(format!("store-v{STORE_VERSION}"));
         for dir in [&base.join("blobs/sha256"), &base.join("layers"), &base.join("tmp")] {
-            fs::create_dir_all(dir).at("make", dir)?;
+            if !dir.is_dir() {
+                fs::create_dir_all(dir).at("make", dir)?;
+            }
         }
         let (tmp, lease) = Lease::begin(root, &base.join("tmp"))?;
         Ok(Store(Arc::new(Inner { root: root.to_owned(), tmp, count: AtomicU64::new(0), lease })))

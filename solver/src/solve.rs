@@ -288,6 +288,7 @@ impl<E: Engine, C: Cache<E::Output>> Solver<'_, E, C> {
         let (fresh, written) = (demand.is_fresh(id), demand.written(id));
         Box::new(move || {
             let step = Step { graph: self.task.graph, id, inputs: &inputs, fresh, written, earlier: None };
+            self.phase(id, "ahead", || self.engine.ahead(id, &output));
             // A record that can't be made is a miss of a later build, not a failure of this one.
             self.phase(id, "settle", || {
                 let settled = settled.map_or_else(|| self.settled(&step), Ok);

@@ -46,6 +46,10 @@ impl Exporter for Layout {
         true
     }
 
+    fn packs(&self) -> Option<Packing> {
+        Some(self.packing)
+    }
+
     fn title(&self) -> &'static str {
         if self.docker { "exporting to docker image format" } else { "exporting to oci image format" }
     }

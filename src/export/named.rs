@@ -4,6 +4,7 @@
 use super::registry::Push;
 use super::{Exported, Exporter, Wanted, Watch};
 use crate::error::Result;
+use crate::image::manifest::Packing;
 use crate::image::{Image, Refs, refs};
 use crate::layer::Layers;
 
@@ -25,6 +26,10 @@ pub(super) fn image(wanted: &Wanted) -> Result<Box<dyn Exporter>> {
 impl Exporter for Named {
     fn needs_bytes(&self) -> bool {
         self.push.as_ref().is_some_and(Exporter::needs_bytes)
+    }
+
+    fn packs(&self) -> Option<Packing> {
+        self.push.as_ref().and_then(Exporter::packs)
     }
 
     fn title(&self) -> &'static str {

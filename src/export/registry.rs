@@ -68,6 +68,10 @@ impl Exporter for Push {
         true
     }
 
+    fn packs(&self) -> Option<Packing> {
+        Some(self.packing)
+    }
+
     fn title(&self) -> &'static str {
         "pushing the image"
     }

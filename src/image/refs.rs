@@ -16,7 +16,7 @@ use std::path::{Path, PathBuf};
 pub struct Ref {
     /// Normalised: `docker.io/library/app:latest`.
     pub name: String,
-    /// Seconds since 1970.
+    /// When the name came to stand for this, in seconds since 1970.
     pub at: i64,
     /// One a platform.
     pub images: Vec<RefImage>,
@@ -25,7 +25,7 @@ pub struct Ref {
 }
 
 /// An image that a name stands for.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RefImage {
     /// `linux/amd64`.
     pub platform: String,
@@ -75,6 +75,9 @@ impl Refs {
         };
         let layers = images.iter().flat_map(|image| image.layers.iter().cloned()).collect();
         let entry = Ref { name: name.clone(), at, images: images.iter().map(image).collect(), layers };
+        if read(&self.path(&name)).is_some_and(|known| known.images == entry.images && known.layers == entry.layers) {
+            return Ok(());
+        }
         let bytes =
             serde_json::to_vec(&entry).map_err(|cause| Error::new(Kind::Store, "cannot write a ref").because(cause))?;
         let temp = self.store.temp("ref");

@@ -84,6 +84,11 @@ impl Layers {
         Ok(tree)
     }
 
+    /// Whether it pays to read it on several cores.
+    pub fn is_large(&self, id: &LayerId) -> bool {
+        self.tree(id).is_ok_and(|tree| worth_all_cores(tree.entries.iter().map(|entry| &entry.node)))
+    }
+
     /// The digest of the plain tar; with `clamp`, of that with no time later than it. A base is never clamped.
     pub fn diff_id(&self, id: &LayerId, clamp: Option<i64>) -> Result<DiffId> {
         let clamp = self.clamp_of(id, clamp)?;

@@ -10,10 +10,9 @@ use super::tree::{Entry, Node, Tree, name, parent};
 use crate::digest::{Digest, Hasher};
 use crate::error::{Error, Kind, Result};
 use flate2::{Compress, Compression as Level, Crc, FlushCompress};
-use rayon::prelude::*;
 use std::collections::HashMap;
 use std::io::{Read, Write};
-use std::sync::mpsc::sync_channel;
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 
 /// How a blob is compressed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -138,35 +137,65 @@ pub(super) fn pack(
         })?;
         return Ok(hasher.finish());
     }
-    let width = rayon::current_num_threads().max(1);
-    let (sender, receiver) = sync_channel::<Vec<u8>>(width);
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
     std::thread::scope(|scope| {
-        let reader = scope.spawn(move || {
-            let (mut hasher, mut chunker) = (Hasher::default(), Chunker::default());
-            let gone = || Error::new(Kind::Store, "cannot write a blob");
-            let mut closed = false;
-            tar(&mut |bytes| {
-                hasher.update(bytes);
-                chunker.push(bytes, &mut |chunk| closed |= sender.send(chunk).is_err());
-                if closed { Err(gone()) } else { Ok(()) }
-            })?;
-            let last = chunker.finish();
-            sender.send(last).map_err(|_| gone())?;
-            Ok(hasher.finish())
-        });
-        // Gone with this closure: when writing fails, the reader must not wait for somebody to take its chunks.
-        let receiver = receiver;
+        let (chunks, packed): (Vec<_>, Vec<_>) = (0..cores)
+            .map(|_| {
+                let ((to_core, chunks), (done, packed)) = (sync_channel(AHEAD), sync_channel(AHEAD));
+                scope.spawn(move || compress_all(&chunks, how, &done));
+                (to_core, packed)
+            })
+            .unzip();
+        let reader = scope.spawn(move || read(tar, &chunks));
+        // Gone with this closure: when writing fails, nobody must wait for somebody to take what he has.
+        let packed: Vec<Receiver<Packed>> = packed;
         let mut packer = Packer::new(how, to).map_err(failed)?;
-        while let Ok(first) = receiver.recv() {
-            let batch: Vec<Vec<u8>> = std::iter::once(first).chain(receiver.try_iter().take(width * 2)).collect();
-            packer.batch(&batch).map_err(failed)?;
+        for core in packed.iter().cycle() {
+            // A core that has no more ends the turn: chunks are dealt in order.
+            let Ok(chunk) = core.recv() else { break };
+            packer.take(chunk.map_err(failed)?).map_err(failed)?;
         }
         packer.finish().map_err(failed)?;
         reader.join().unwrap_or_else(|_| Err(Error::new(Kind::System, "BUG: packing a layer panicked")))
     })
 }
 
-/// Compresses chunks side by side and writes them in order.
+/// Chunks that wait before and behind each core.
+const AHEAD: usize = 2;
+
+/// A compressed chunk, and the checksum of what it was.
+type Packed = std::io::Result<(Vec<u8>, Crc)>;
+
+/// Reads, hashes and cuts the tar; deals the chunks to the cores in turn.
+fn read(tar: &(dyn Fn(&mut Take<'_>) -> Result<()> + Sync), cores: &[SyncSender<Vec<u8>>]) -> Result<Digest> {
+    let (mut hasher, mut chunker) = (Hasher::default(), Chunker::default());
+    let gone = || Error::new(Kind::Store, "cannot write a blob");
+    let (mut closed, mut count) = (false, 0);
+    let mut deal = |chunk: Vec<u8>| {
+        let sent = cores.get(count % cores.len().max(1)).is_some_and(|core| core.send(chunk).is_ok());
+        count += 1;
+        sent
+    };
+    tar(&mut |bytes| {
+        hasher.update(bytes);
+        chunker.push(bytes, &mut |chunk| closed |= !deal(chunk));
+        if closed { Err(gone()) } else { Ok(()) }
+    })?;
+    if !deal(chunker.finish()) {
+        return Err(gone());
+    }
+    Ok(hasher.finish())
+}
+
+fn compress_all(chunks: &Receiver<Vec<u8>>, how: Compression, done: &SyncSender<Packed>) {
+    for chunk in chunks {
+        if done.send(compress(&chunk, how)).is_err() {
+            return;
+        }
+    }
+}
+
+/// Writes compressed chunks in order.
 struct Packer<'a> {
     how: Compression,
     to: &'a mut dyn Write,
@@ -182,16 +211,9 @@ impl<'a> Packer<'a> {
         Ok(Packer { how, to, crc: Crc::new() })
     }
 
-    fn batch(&mut self, chunks: &[Vec<u8>]) -> std::io::Result<()> {
-        let how = self.how;
-        let packed: Vec<std::io::Result<(Vec<u8>, Crc)>> =
-            chunks.par_iter().map(|chunk| compress(chunk, how)).collect();
-        for result in packed {
-            let (bytes, crc) = result?;
-            self.crc.combine(&crc);
-            self.to.write_all(&bytes)?;
-        }
-        Ok(())
+    fn take(&mut self, (bytes, crc): (Vec<u8>, Crc)) -> std::io::Result<()> {
+        self.crc.combine(&crc);
+        self.to.write_all(&bytes)
     }
 
     fn finish(self) -> std::io::Result<()> {

@@ -14,7 +14,14 @@ const TRANSFER_EVERY: Duration = Duration::from_secs(5);
 const LONGEST_LINE: usize = 64 * 1024;
 
 pub(super) fn view() -> Arc<dyn Observer> {
-    Arc::new(Plain { state: Mutex::new(State { out: Box::new(std::io::stderr()), steps: HashMap::new(), last: None }) })
+    Arc::new(Plain {
+        state: Mutex::new(State {
+            out: Box::new(std::io::stderr()),
+            page: Vec::new(),
+            steps: HashMap::new(),
+            last: None,
+        }),
+    })
 }
 
 struct Plain {
@@ -23,6 +30,8 @@ struct Plain {
 
 struct State {
     out: Box<dyn Write + Send>,
+    /// What one event has to say: one write.
+    page: Vec<u8>,
     steps: HashMap<StepId, Shown>,
     last: Option<usize>,
 }
@@ -72,6 +81,7 @@ impl State {
             Event::Warning { text } => self.write(format_args!("warning: {text}\n")),
             Event::Needs { .. } | Event::Phase { .. } => {}
         }
+        self.show();
     }
 
     fn step(&mut self, step: StepId, name: &str) -> &mut Shown {
@@ -85,9 +95,15 @@ impl State {
         })
     }
 
-    /// What can't be shown must not stop the build.
+    /// Keeps text until the event is told.
     fn write(&mut self, text: std::fmt::Arguments<'_>) {
-        let _ = self.out.write_fmt(text);
+        let _infallible = self.page.write_fmt(text);
+    }
+
+    /// What can't be shown must not stop the build.
+    fn show(&mut self) {
+        let _ = self.out.write_all(&self.page);
+        self.page.clear();
     }
 
     fn title(&mut self, step: StepId) {
@@ -176,7 +192,7 @@ mod tests {
     #[test]
     fn lines_are_those_of_buildkit() {
         let page = Page::default();
-        let mut state = State { out: Box::new(page.clone()), steps: HashMap::new(), last: None };
+        let mut state = State { out: Box::new(page.clone()), page: Vec::new(), steps: HashMap::new(), last: None };
         let (one, two) = (StepId(7), StepId(9));
         let time = |millis| UNIX_EPOCH + Duration::from_millis(millis);
         let output = |step, text: &str| Event::Output { step, stream: Stream::Out, bytes: text.as_bytes().to_vec() };

@@ -6,7 +6,7 @@ use super::*;
 use crate::layer::tree::Time;
 use crate::layer::{Flavour, LayerId, Layers};
 use crate::store::Store;
-use std::os::unix::fs::{FileExt as _, MetadataExt as _};
+use std::os::unix::fs::MetadataExt as _;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 fn open() -> (tempfile::TempDir, Layers) {
