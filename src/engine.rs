@@ -251,6 +251,20 @@ impl Machine {
         Ok(selection)
     }
 
+    /// Looks at what the copies below a target take from contexts, before anybody asks. What can't be read now is told
+    /// when it is asked for.
+    pub fn select_ahead(&self, graph: &Graph<Op>, target: VertexId) {
+        let (mut seen, mut todo) = (HashSet::new(), vec![target]);
+        while let Some(id) = todo.pop() {
+            let vertex = graph.get(id);
+            todo.extend(vertex.inputs.iter().filter(|input| seen.insert(**input)));
+            let open = |input: &VertexId| self.role(&graph.get(*input).op) == Role::Open;
+            if self.role(&vertex.op) == Role::Work && vertex.inputs.iter().any(open) {
+                let _ = self.selection(graph, id, &[]);
+            }
+        }
+    }
+
     /// The context behind an input, if it is one.
     fn context_of(&self, graph: &Graph<Op>, id: VertexId, input: usize) -> Result<Option<Context>> {
         let source = graph.get(id).inputs.get(input).ok_or_else(|| bug("an op names an input that is not there"))?;
@@ -453,7 +467,10 @@ impl Engine for Machine {
             None => drop(self.layers.diff_id(top, self.goal.epoch)),
         };
         match self.layers.is_large(top) {
-            true => drop(rayon::join(make, || self.layers.content(top))),
+            true => std::thread::scope(|scope| {
+                scope.spawn(make);
+                let _ = self.layers.content(top);
+            }),
             false => make(),
         }
     }

@@ -20,6 +20,7 @@
 mod base;
 pub mod chunk;
 pub mod compress;
+mod cores;
 mod derive;
 mod encode;
 pub mod files;
@@ -406,6 +407,17 @@ impl Layers {
             }
             Ok(dir.clone())
         })
+    }
+
+    /// Directories that can be mounted; those that are missing are made side by side.
+    pub fn dirs<'a>(&self, ids: impl Iterator<Item = &'a LayerId>) -> Result<Vec<PathBuf>> {
+        let ids: Vec<&LayerId> = ids.collect();
+        let mut missing = ids.clone();
+        missing.retain(|id| !self.folder(id).join(self.0.flavour.folder()).exists());
+        missing.sort();
+        missing.dedup();
+        cores::each(&missing, |id| self.dir(id).map(drop))?;
+        ids.iter().map(|id| self.dir(id)).collect()
     }
 
     /// The bytes of a file: an entry of this layer's tree.

@@ -1,5 +1,6 @@
 //! The whole build on one screen: text, plan, solve, image, export. Read this first.
 
+mod guess;
 mod picture;
 mod resolver;
 
@@ -27,6 +28,8 @@ use frontend::line::Document;
 use frontend::op::{Network, Op, Security};
 use frontend::plan::{Checks, Past, Plan, Request};
 use frontend::platform::Platform;
+use frontend::resolve::Resolve as _;
+use guess::Guess;
 use resolver::Resolver;
 use serde_json::json;
 use solver::event::told;
@@ -161,10 +164,7 @@ impl<'a> Build<'a> {
     fn images(&mut self, document: &Document) -> Result<(Vec<Image>, Exported)> {
         let (request, mut images) = (self.request, Vec::new());
         for platform in &request.platforms {
-            let resolver = Resolver::new(request, &self.machine, &self.observer);
-            let plan = self
-                .phase("plan", || frontend::plan(document, &self.request_for(platform), &resolver))
-                .map_err(|errors| picture::of_dockerfile(request, &errors))?;
+            let plan = self.phase("plan", || self.plan(document, platform))?;
             self.warn(&plan);
             self.refuse(&plan)?;
             let rootfs = self.solve(&plan)?;
@@ -215,6 +215,31 @@ impl<'a> Build<'a> {
             checks: self.checks(),
             several_platforms: self.request.platforms.len() > 1,
         }
+    }
+
+    /// Text and names become a graph. Registries are asked all at once, and while they think, what copies read is
+    /// looked at: if the names stand for what they stood for last time, that is done when the answers come.
+    fn plan(&self, document: &Document, platform: &Platform) -> Result<Plan> {
+        let (request, resolver) =
+            (self.request_for(platform), Resolver::new(self.request, &self.machine, &self.observer));
+        let guess = Guess::new(&resolver);
+        let guessed = frontend::plan(document, &request, &guess).ok();
+        std::thread::scope(|scope| {
+            for (name, platform) in guess.asked() {
+                let resolver = &resolver;
+                // A refusal is told when the plan asks again.
+                scope.spawn(move || drop(resolver.image(&name, &platform)));
+            }
+            if let Some(Plan { graph, target: Some(target), .. }) = &guessed {
+                self.machine.select_ahead(graph, *target);
+            }
+        });
+        let plan = frontend::plan(document, &request, &resolver)
+            .map_err(|errors| picture::of_dockerfile(self.request, &errors))?;
+        if guessed.is_none_or(|guessed| guessed.graph != plan.graph) {
+            self.machine.known.forget_selections();
+        }
+        Ok(plan)
     }
 
     /// What checks need to know of the context.

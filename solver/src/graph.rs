@@ -16,7 +16,7 @@ impl VertexId {
 }
 
 /// An op with its inputs.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Vertex<Op> {
     /// What is done, as plain data.
     pub op: Op,
@@ -31,7 +31,7 @@ pub struct Vertex<Op> {
 }
 
 /// Vertices in the order in which they were pushed.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Graph<Op> {
     vertices: Vec<Vertex<Op>>,
 }

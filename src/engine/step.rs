@@ -36,6 +36,8 @@ impl Machine {
         self.tell_shortcoming();
         let order = self.order(exec);
         let rootfs = exec.base.and_then(|input| step.input(input)).cloned().unwrap_or_default();
+        // Unpacking indexes a base too, so it comes first: nothing is decompressed twice.
+        let lowers = self.dirs(&rootfs, number)?;
         let view = self.view(&rootfs, number)?;
         let who = identity::lookup(&view, &exec.user)?;
         let mut stubs = Stubs::default();
@@ -54,7 +56,7 @@ impl Machine {
 
         let spec = Spec {
             stubs: self.stubs(&stubs, &view)?,
-            lowers: self.dirs(&rootfs, number)?,
+            lowers,
             upper: draft.upper().to_owned(),
             work: draft.work().to_owned(),
             stage: draft.stage().to_owned(),
@@ -139,7 +141,7 @@ impl Machine {
     /// The mountable directories of a rootfs, the topmost first.
     fn dirs(&self, rootfs: &Rootfs, step: u32) -> Result<Vec<PathBuf>> {
         self.fetch(&rootfs.layers, step)?;
-        self.phase(step, "unpack", || rootfs.layers.iter().rev().map(|layer| self.layers.dir(layer)).collect())
+        self.phase(step, "unpack", || self.layers.dirs(rootfs.layers.iter().rev()))
     }
 
     /// A directory with the mount points that are missing; equal ones are made once.

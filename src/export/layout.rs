@@ -146,7 +146,7 @@ impl Content<'_> {
             out.file(&format!("blobs/sha256/{}", digest.hex()), bytes)?;
         }
         for (digest, size) in self.blobs() {
-            out.stream(&format!("blobs/sha256/{}", digest.hex()), size, &mut layers.store().open_blob(&digest)?)?;
+            out.copy(&format!("blobs/sha256/{}", digest.hex()), size, &layers.store().open_blob(&digest)?)?;
         }
         out.file("index.json", self.index)?;
         if let Some(docker) = &self.docker {

@@ -11,6 +11,8 @@ use std::path::{Path, PathBuf};
 pub(super) struct Output {
     to: Box<dyn Write>,
     file: Option<(PathBuf, PathBuf)>,
+    /// The same file, without what still waits in `to`.
+    direct: Option<File>,
     time: Time,
 }
 
@@ -24,7 +26,12 @@ impl Output {
                     Error::new(Kind::Usage, "a tarball is not for a terminal").hint("write `dest=FILE`, or pipe it on")
                 );
             }
-            return Ok(Output { to: Box::new(BufWriter::with_capacity(1 << 20, std::io::stdout())), file: None, time });
+            return Ok(Output {
+                to: Box::new(BufWriter::with_capacity(1 << 20, std::io::stdout())),
+                file: None,
+                direct: None,
+                time,
+            });
         };
         if dest.is_dir() {
             return Err(Error::new(Kind::Usage, format!("dest `{}` is a directory", dest.display()))
@@ -34,7 +41,9 @@ impl Output {
         name.push(format!(".kiln-{}", std::process::id()));
         let temp = PathBuf::from(name);
         let file = File::create(&temp).at("make", &temp)?;
-        Ok(Output { to: Box::new(BufWriter::with_capacity(1 << 20, file)), file: Some((temp, dest.to_owned())), time })
+        let direct = Some(file.try_clone().at("make", &temp)?);
+        let to = Box::new(BufWriter::with_capacity(1 << 20, file));
+        Ok(Output { to, file: Some((temp, dest.to_owned())), direct, time })
     }
 
     /// A file of the archive.
@@ -43,17 +52,45 @@ impl Output {
     }
 
     /// A file of the archive from a reader.
-    pub(super) fn stream(&mut self, name: &str, size: u64, from: &mut dyn Read) -> Result<()> {
+    fn stream(&mut self, name: &str, size: u64, from: &mut dyn Read) -> Result<()> {
+        self.header(name, size)?;
+        self.content(from, size)
+    }
+
+    /// A file of the archive from a file of the host, copied by the kernel where it can.
+    pub(super) fn copy(&mut self, name: &str, size: u64, from: &File) -> Result<()> {
+        self.header(name, size)?;
+        let mut left = size;
+        if let Some(direct) = &self.direct {
+            self.to.flush().map_err(failed)?;
+            // Both files go on behind what was copied, so that whatever the kernel leaves is copied the usual way.
+            while left > 0 {
+                let most = usize::try_from(left).unwrap_or(usize::MAX).min(1 << 30);
+                match rustix::fs::copy_file_range(from, None, direct, None, most) {
+                    Ok(count) if count > 0 => left -= count as u64,
+                    _ => break,
+                }
+            }
+        }
+        self.rest(from, left, size)
+    }
+
+    fn header(&mut self, name: &str, size: u64) -> Result<()> {
         let node = Node::File { size, digest: None, offset: None };
         let entry = Entry { node, mode: 0o644, ..Entry::directory(name.as_bytes(), self.time) };
-        self.raw(&write::header(name.as_bytes(), &entry, write::Kind::Node, None))?;
-        self.content(from, size)
+        self.raw(&write::header(name.as_bytes(), &entry, write::Kind::Node, None))
     }
 
     /// The content of the file whose header was written.
     pub(super) fn content(&mut self, from: impl Read, size: u64) -> Result<()> {
-        let copied = std::io::copy(&mut from.take(size), &mut self.to).map_err(failed)?;
-        if copied != size {
+        self.rest(from, size, size)
+    }
+
+    /// The last `left` bytes of a content of `size` bytes, and what fills its last block.
+    fn rest(&mut self, from: impl Read, left: u64, size: u64) -> Result<()> {
+        let mut from = std::io::BufReader::with_capacity(256 << 10, from.take(left));
+        let copied = std::io::copy(&mut from, &mut self.to).map_err(failed)?;
+        if copied != left {
             return Err(Error::new(Kind::Store, "a file of the image is shorter than it was"));
         }
         self.raw(&[0; 512][..padding(size) as usize])

@@ -128,6 +128,15 @@ pub(super) fn pack(
     how: Compression,
     to: &mut dyn Write,
 ) -> Result<Digest> {
+    pack_on(std::thread::available_parallelism().map_or(1, usize::from), tar, how, to)
+}
+
+fn pack_on(
+    cores: usize,
+    tar: &(dyn Fn(&mut Take<'_>) -> Result<()> + Sync),
+    how: Compression,
+    to: &mut dyn Write,
+) -> Result<Digest> {
     let failed = |cause: std::io::Error| Error::new(Kind::Store, "cannot write a blob").because(cause);
     if how == Compression::None {
         let mut hasher = Hasher::default();
@@ -137,7 +146,6 @@ pub(super) fn pack(
         })?;
         return Ok(hasher.finish());
     }
-    let cores = std::thread::available_parallelism().map_or(1, usize::from);
     std::thread::scope(|scope| {
         let (chunks, packed): (Vec<_>, Vec<_>) = (0..cores)
             .map(|_| {
@@ -248,5 +256,46 @@ fn compress(chunk: &[u8], how: Compression) -> std::io::Result<(Vec<u8>, Crc)> {
         }
         Compression::Zstd(level) => Ok((zstd::bulk::compress(chunk, level)?, crc)),
         Compression::None => Ok((chunk.to_vec(), crc)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn bytes_do_not_depend_on_the_number_of_cores() {
+        let mut state = 1_u64;
+        let bytes: Vec<u8> = (0..12_000_000)
+            .map(|_| {
+                state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+                (state >> 59) as u8
+            })
+            .collect();
+        let tar = |out: &mut Take<'_>| bytes.chunks(70_001).try_for_each(out);
+        for how in [Compression::Gzip(1), Compression::Zstd(1), Compression::None] {
+            let packed = |cores| {
+                let mut blob = Vec::new();
+                let digest = pack_on(cores, &tar, how, &mut blob).expect("packed");
+                assert_eq!(digest, Digest::of(&bytes));
+                Digest::of(&blob)
+            };
+            assert!(packed(1) == packed(2) && packed(2) == packed(7), "{how:?}");
+        }
+    }
+
+    #[test]
+    fn a_reader_or_a_writer_that_fails_ends_it_at_once() {
+        let broken = |out: &mut Take<'_>| {
+            out(&vec![1; 6 << 20])?;
+            Err(Error::new(Kind::Store, "the reader failed"))
+        };
+        let failed = pack_on(3, &broken, Compression::Gzip(1), &mut Vec::new());
+        assert_eq!(failed.map_err(|error| error.message().to_owned()), Err("the reader failed".to_owned()));
+        let endless = |out: &mut Take<'_>| loop {
+            out(&[7; 65536])?;
+        };
+        let full = pack_on(3, &endless, Compression::Zstd(1), &mut &mut [0_u8; 100][..]);
+        assert!(full.is_err());
     }
 }

@@ -7,12 +7,11 @@
 //! groups, which go across directories; then the metadata of directories, because making an entry changes its parent.
 //! What creating a file costs is the floor: nothing else is asked of the kernel that its creation gave already.
 
-use super::Flavour;
 use super::files::Files;
 use super::tree::{Entry, Node, Tree, child, name, parent, show, worth_all_cores};
+use super::{Flavour, cores};
 use crate::error::{At, Result};
 use crate::read;
-use rayon::prelude::*;
 use rustix::fd::{BorrowedFd, OwnedFd};
 use rustix::fs::{AtFlags, CWD, FileType, Gid, Mode, OFlags, ResolveFlags, Timespec, Timestamps, Uid, XattrFlags};
 use std::collections::{BTreeMap, HashMap};
@@ -104,7 +103,7 @@ impl Writer<'_> {
         let inside: Vec<(&[u8], Vec<&Entry>)> = inside.into_iter().collect();
         let write = |(dir, entries): &(&[u8], Vec<&Entry>)| self.directory(root.as_fd(), dir, entries);
         match inside.len() > 1 && worth_all_cores(much.into_iter()) {
-            true => inside.par_iter().try_for_each(write),
+            true => cores::each(&inside, write),
             false => inside.iter().try_for_each(write),
         }?;
         self.links(root.as_fd(), &linked)?;

@@ -249,7 +249,7 @@ impl Reader<'_, '_> {
     fn content(&mut self, entry: &mut Entry, bytes: Bytes) -> Result<()> {
         let Node::File { size, .. } = entry.node else { return Ok(()) };
         let at = self.sent + self.open.bytes.len() as u64;
-        let found = match self.from_earlier(entry) {
+        let found = match self.of_earlier(entry) {
             Some(found) => found,
             None => {
                 let mut reader: Box<dyn Read> = match bytes {
@@ -266,7 +266,7 @@ impl Reader<'_, '_> {
     }
 
     /// The content out of the earlier form, if that has the same and it is sound.
-    fn from_earlier(&mut self, entry: &Entry) -> Option<Digest> {
+    fn of_earlier(&mut self, entry: &Entry) -> Option<Digest> {
         let earlier = self.earlier?;
         let Node::File { size, digest: Some(wanted), .. } = entry.node else { return None };
         let Node::File { size: there, digest: Some(known), offset: Some(offset) } = earlier.tree.get(&entry.path)?.node

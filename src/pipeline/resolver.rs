@@ -26,7 +26,9 @@ pub(super) struct Resolver<'a> {
     request: &'a BuildRequest,
     machine: &'a Machine,
     observer: &'a Arc<dyn Observer>,
-    known: Mutex<HashMap<(String, Platform), Resolved>>,
+    /// Refusals too: nobody is asked twice.
+    known: Mutex<HashMap<(String, Platform), Result<Resolved, ResolveError>>>,
+    asked: AtomicU32,
     fetched: AtomicU32,
 }
 
@@ -39,7 +41,14 @@ impl<'a> Resolver<'a> {
         machine: &'a Machine,
         observer: &'a Arc<dyn Observer>,
     ) -> Resolver<'a> {
-        Resolver { request, machine, observer, known: Mutex::default(), fetched: AtomicU32::new(0) }
+        Resolver {
+            request,
+            machine,
+            observer,
+            known: Mutex::default(),
+            asked: AtomicU32::new(0),
+            fetched: AtomicU32::new(0),
+        }
     }
 
     fn once(
@@ -50,11 +59,11 @@ impl<'a> Resolver<'a> {
     ) -> Result<Resolved, ResolveError> {
         let key = (name.to_owned(), platform.clone());
         if let Some(known) = lock(&self.known).get(&key) {
-            return Ok(known.clone());
+            return known.clone();
         }
-        let resolved = ask().map_err(|error| refusal(&error))?;
+        let resolved = ask().map_err(|error| refusal(&error));
         lock(&self.known).insert(key, resolved.clone());
-        Ok(resolved)
+        resolved
     }
 
     fn pinned(&self, pinned: Pinned) -> Result<Resolved> {
@@ -70,8 +79,24 @@ impl<'a> Resolver<'a> {
         Ok(Resolved::Image { name, digest, config: Box::new(config) })
     }
 
+    /// What a name stood for last time.
+    pub(super) fn guessed(&self, name: &str, platform: &Platform) -> Option<Resolved> {
+        self.pinned(self.machine.images.guess(name, platform)?).ok()
+    }
+
+    /// Whether `--build-context` says what stands behind some name that is neither an image nor a directory at hand.
+    pub(super) fn is_given(&self, name: &str) -> bool {
+        let far = |context: &NamedContext| !matches!(context, NamedContext::Dir(_));
+        self.request.contexts.get(name).is_some_and(far)
+    }
+
+    /// An image that was built here before, unless registries have the word.
+    pub(super) fn built_unless_pull(&self, name: &str, platform: &Platform) -> Option<Resolved> {
+        self.built(name, platform).filter(|_| !self.request.pull)
+    }
+
     fn ask_source(&self, name: &str, platform: &Platform) -> Result<Resolved> {
-        let number = lock(&self.known).len() as u32;
+        let number = self.asked.fetch_add(1, Ordering::Relaxed);
         let pull = if self.request.pull { Pull::Always } else { Pull::Usual };
         let (step, shown) = (StepId(FIRST_STEP + number), format!("[internal] load metadata for {name}"));
         let resolve = || self.machine.images.resolve(name, platform, pull);
@@ -184,7 +209,7 @@ impl Resolve for Resolver<'_> {
     }
 
     fn image(&self, name: &str, platform: &Platform) -> Result<Resolved, ResolveError> {
-        self.once(name, platform, || match self.built(name, platform).filter(|_| !self.request.pull) {
+        self.once(name, platform, || match self.built_unless_pull(name, platform) {
             Some(built) => Ok(built),
             None => self.ask_source(name, platform),
         })

@@ -111,6 +111,13 @@ impl Images {
         }
     }
 
+    /// What a name stood for when it was last asked, if all of that is here.
+    pub fn guess(&self, name: &str, platform: &Platform) -> Option<Pinned> {
+        let reference: Reference = name.parse().ok()?;
+        let pin = self.pin(&reference, platform)?;
+        self.stored(&reference, pin.manifest).ok()
+    }
+
     fn ask(&self, reference: &Reference, platform: &Platform, pin: Option<&Pin>) -> Result<Pinned> {
         if let (Some(pin), None) = (pin, reference.digest) {
             // One request says that nothing has changed.

@@ -14,6 +14,9 @@ const PROCESS: u32 = 1;
 /// The lane of the build as a whole; those of steps follow.
 const BUILD: usize = 0;
 
+/// The lane, begin and end of each step's box.
+type Places = HashMap<StepId, (usize, Duration, Duration)>;
+
 /// A box of the picture, with those inside it.
 struct Piece<'a> {
     name: String,
@@ -31,7 +34,7 @@ pub(super) fn of(report: &Report) -> Value {
         lane(BUILD, "build"),
     ];
     events.extend(report.phases.iter().map(|span| complete(span.name, "phase", BUILD, span.begin, span.took)));
-    let (mut lanes, mut place): (Vec<Duration>, HashMap<StepId, (usize, Duration, Duration)>) = Default::default();
+    let (mut lanes, mut place): (Vec<Duration>, Places) = Default::default();
     for piece in pieces(report) {
         let free = lanes.iter().position(|until| *until <= piece.begin).unwrap_or(lanes.len());
         if free == lanes.len() {
@@ -78,7 +81,7 @@ fn pieces(report: &Report) -> Vec<Piece<'_>> {
     pieces
 }
 
-fn arrows(report: &Report, place: &HashMap<StepId, (usize, Duration, Duration)>, events: &mut Vec<Value>) {
+fn arrows(report: &Report, place: &Places, events: &mut Vec<Value>) {
     let mut number = 0;
     for (id, (lane, begin, _)) in place {
         for below in report.ran_below(*id) {
