@@ -8,13 +8,16 @@ use sha2::{Digest as _, Sha256};
 use std::collections::HashMap;
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::net::{TcpListener, TcpStream};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Condvar, Mutex};
+use std::time::Duration;
 
 /// What the server answers with.
 #[derive(Default)]
 struct Site {
     /// Manifests by tag or digest, with their type.
     manifests: HashMap<String, (String, Vec<u8>)>,
+    /// The same, put there later; looked at first.
+    moved: Mutex<HashMap<String, (String, Vec<u8>)>>,
     blobs: HashMap<String, Vec<u8>>,
     /// Blobs are sent from this port instead.
     redirect: Option<u16>,
@@ -23,6 +26,21 @@ struct Site {
     /// `METHOD path [authorization] [range]`.
     log: Mutex<Vec<String>>,
     broken: Mutex<Vec<String>>,
+    /// So many questions by HEAD are answered together or, when they do not come, refused.
+    together: usize,
+    waiting: (Mutex<usize>, Condvar),
+}
+
+impl Site {
+    /// Whether as many as are wanted ask at the same time.
+    fn meet(&self) -> bool {
+        let (count, changed) = &self.waiting;
+        let mut waiting = count.lock().unwrap();
+        *waiting += 1;
+        changed.notify_all();
+        let late = |waiting: &mut usize| *waiting < self.together;
+        !changed.wait_timeout_while(waiting, Duration::from_secs(20), late).unwrap().1.timed_out()
+    }
 }
 
 fn digest(bytes: &[u8]) -> String {
@@ -109,8 +127,13 @@ fn answer(site: &Site, mut stream: TcpStream, token: Option<&str>, port: u16) ->
         return Some(());
     }
     let name = path.rsplit('/').next()?;
+    if method == "HEAD" && site.together > 0 && !site.meet() {
+        send("404 Not Found", "", b"", 0);
+        return Some(());
+    }
     if path.contains("/manifests/") {
-        match site.manifests.get(name) {
+        let moved = site.moved.lock().unwrap().get(name).cloned();
+        match moved.as_ref().or_else(|| site.manifests.get(name)) {
             Some((kind, body)) => send(
                 "200 OK",
                 &format!("Content-Type: {kind}\r\nDocker-Content-Digest: {}\r\n", digest(body)),
@@ -182,6 +205,40 @@ fn an_unchanged_base_costs_one_request_and_one_that_can_not_be_reached_is_what_i
         "{}",
         refused.stderr
     );
+}
+
+#[test]
+fn registries_are_asked_all_at_once_and_a_base_that_moved_is_noticed() {
+    let (space, mut site) = (Space::new(), Site { together: 2, ..image() });
+    let latest = site.manifests["latest"].clone();
+    site.manifests.extend(["one", "two"].map(|name| (name.to_owned(), latest.clone())));
+    let site = Arc::new(site);
+    let base = format!("localhost:{}/team/base", serve(&site, None));
+    space.write("app/f", "text\n");
+    space.write(
+        "app/Dockerfile",
+        &format!("FROM {base}:one AS one\nFROM {base}:two\nCOPY --from=one /etc/base /copy\nCOPY f /f\n"),
+    );
+    space.built(&["app"]);
+    let again = || {
+        site.log.lock().unwrap().clear();
+        *site.waiting.0.lock().unwrap() = 0;
+        assert_eq!(space.built(&["app"]).ran, [""; 0]);
+        site.log.lock().unwrap().clone()
+    };
+    let log = again();
+    assert!(log.len() == 2 && log.iter().all(|line| line.starts_with("HEAD ")), "{log:#?}");
+
+    // The same image under another digest: what was expected of the old one is forgotten.
+    let manifest = [&latest.1[..], b"\n"].concat();
+    let new = digest(&manifest);
+    for name in ["two", &new] {
+        site.moved.lock().unwrap().insert(name.to_owned(), (latest.0.clone(), manifest.clone()));
+    }
+    let log = again();
+    assert!(log.iter().any(|line| line.starts_with("GET /v2/team/base/manifests/two")), "{log:#?}");
+    // And it is what is expected from now on.
+    assert_eq!(again().len(), 2);
 }
 
 #[test]
