@@ -24,8 +24,8 @@ use lease::Lease;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 /// Stands in the names of the store's directories; a change of format is a new directory, never a migration.
 pub const STORE_VERSION: u32 = 1;

@@ -1,7 +1,7 @@
 //! A plain directory as a tree and back: how cache mounts travel. Devices, pipes and sockets stay where they are.
 
 use super::tree::{Entry, LONGEST_PATH, Node, Tree, name, order, parent};
-use super::unpack::Writer;
+use super::unpack::{Open, Writer};
 use super::{Flavour, encode, harvest};
 use crate::error::Result;
 use std::io::Read;
@@ -20,13 +20,8 @@ pub fn read(dir: &Path) -> Result<Tree> {
 }
 
 /// Writes a tree to a fresh directory, which exists.
-pub fn write(
-    tree: &Tree,
-    dir: &Path,
-    flavour: &Flavour,
-    open: &mut dyn FnMut(&Entry) -> Result<Box<dyn Read + Send>>,
-) -> Result<()> {
-    Writer { dir, flavour, open }.write(tree)
+pub fn write(tree: &Tree, dir: &Path, flavour: &Flavour, open: &Open<'_>) -> Result<()> {
+    Writer { dir, flavour, open, twin: None }.write(tree)
 }
 
 /// A file of a directory; no link is followed.

@@ -9,6 +9,7 @@ use super::derive::put_text;
 use super::{BaseBlob, Compression, LayerId, LayerKind, Layers, Record, json};
 use crate::digest::{DiffId, Digest};
 use crate::error::{At, Error, Kind, Result};
+use crate::store::lease;
 use crate::sync::lock;
 use serde::{Deserialize, Serialize};
 use std::fs;
@@ -80,25 +81,29 @@ impl Layers {
         let below_text = below.map(ToString::to_string).unwrap_or_default();
         let id = LayerId(Digest::of(format!("travelled {below_text} {text}").as_bytes()).hex());
         let folder = self.folder(&id);
-        if self.exists(&id) {
+        if self.keep(std::slice::from_ref(&id)) {
             return Ok(id);
         }
-        fs::create_dir_all(&folder).at("make", &folder)?;
-        put_text(&folder.join("diff-id"), &facts.diff_id.to_string())?;
-        put_text(&folder.join("content"), &facts.content.to_string())?;
-        put_text(&folder.join("facts"), &text)?;
         let label: String = facts.packed.chars().filter(char::is_ascii_alphanumeric).take(16).collect();
-        put_text(&folder.join(format!("blob-{label}")), &format!("{} {}", facts.blob.digest, facts.blob.size))?;
         let record = Record {
             kind: facts.kind,
             created: facts.created,
             window: facts.window,
             blob: Some(facts.blob.clone()),
+            earlier: None,
             below: below.cloned(),
         };
-        let temp = self.store().temp("record");
-        fs::write(&temp, json(&record)?).at("write", &temp)?;
-        fs::rename(&temp, folder.join("record")).at("publish", &folder)?;
+        let bytes = json(&record)?;
+        self.store().make(lease::layer(&id), || {
+            fs::create_dir_all(&folder).at("make", &folder)?;
+            put_text(&folder.join("diff-id"), &facts.diff_id.to_string())?;
+            put_text(&folder.join("content"), &facts.content.to_string())?;
+            put_text(&folder.join("facts"), &text)?;
+            put_text(&folder.join(format!("blob-{label}")), &format!("{} {}", facts.blob.digest, facts.blob.size))?;
+            let temp = self.store().temp("record");
+            fs::write(&temp, &bytes).at("write", &temp)?;
+            fs::rename(&temp, folder.join("record")).at("publish", &folder)
+        })?;
         Ok(id)
     }
 

@@ -121,7 +121,11 @@ impl Report {
                     Outcome::Stopped => "stopped",
                 };
             }
-            Event::Waiting { .. } | Event::Output { .. } | Event::Transfer { .. } | Event::Warning { .. } => {}
+            Event::Waiting { .. }
+            | Event::Output { .. }
+            | Event::Transfer { .. }
+            | Event::Missed { .. }
+            | Event::Warning { .. } => {}
         }
     }
 

@@ -62,7 +62,7 @@ pub(super) fn restore(
         }
     }
     let lists: HashMap<&[u8], &Vec<u32>> = index.files().map(|(entry, list)| (&*entry.path, list)).collect();
-    let mut open = |entry: &Entry| -> Result<Box<dyn Read + Send>> {
+    let open = |entry: &Entry| -> Result<Box<dyn Read + Send>> {
         let mut whole: Box<dyn Read + Send> = Box::new(std::io::empty());
         for at in lists.get(&*entry.path).into_iter().copied().flatten() {
             let chunk = index.chunks[*at as usize];
@@ -71,7 +71,7 @@ pub(super) fn restore(
         }
         Ok(whole)
     };
-    folder::write(&index.tree, to, flavour, &mut open)
+    folder::write(&index.tree, to, flavour, &open)
 }
 
 fn damaged(what: &str) -> Error {
