@@ -1,6 +1,6 @@
 //! A plain directory as a tree and back: how cache mounts travel. Devices, pipes and sockets stay where they are.
 
-use super::tree::{Entry, LONGEST_PATH, Node, Tree, name, order, parent};
+use super::tree::{LONGEST_PATH, Node, Tree, name, order, parent};
 use super::unpack::{Open, Writer};
 use super::{Flavour, encode, harvest};
 use crate::error::Result;
@@ -69,6 +69,7 @@ fn is_plain(node: &Node) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::layer::tree::Entry;
 
     fn entry(path: &str, node: Node) -> Entry {
         let mtime = Default::default();
