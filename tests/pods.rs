@@ -82,7 +82,7 @@ fn a_pod_without_privileges_builds_and_what_is_missing_is_said() {
     let vfs = text.contains("removed");
     assert!(vfs == well && (vfs || text.contains("put it on a volume")), "{text}");
     let (well, text) = build(&dockerd, &[], BUILD);
-    assert!(!well && text.contains("seccomp=unconfined") && text.contains("COPY busybox /bin/\n#1 DONE"), "{text}");
+    assert!(!well && text.contains("seccomp=unconfined") && text.contains("#1 DONE"), "{text}");
     let (well, text) = build(&dockerd, &[], &["doctor"]);
     assert!(!well && text.contains("lack containers") && text.contains("seccomp"), "{text}");
     let (well, text) = build(&dockerd, &[unconfined, "-v", "store:/var/lib/kiln"], &["doctor"]);

@@ -80,11 +80,7 @@ impl Groups {
     pub fn make(&self, resources: &Resources) -> Result<Option<Group>> {
         self.kills.get_or_init(machine_kills);
         let controllers = resources.controllers();
-        let place = self.place.get_or_init(|| {
-            let place = Place::find(&controllers, resources.parent.as_deref());
-            place.as_ref().map(Place::sweep).ok();
-            place
-        });
+        let place = self.place.get_or_init(|| Place::find(&controllers, resources.parent.as_deref()));
         let name = format!("kiln-{}-{}", std::process::id(), self.next.fetch_add(1, Ordering::Relaxed));
         let made = place.as_ref().map_err(Clone::clone).and_then(|place| Group::make(place, &name, resources));
         match made {

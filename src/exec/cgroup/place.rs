@@ -56,23 +56,6 @@ impl Place {
         })
     }
 
-    /// Removes groups of processes that are gone.
-    pub(super) fn sweep(&self) {
-        for folder in self.folders("") {
-            for entry in fs::read_dir(&folder).into_iter().flatten().flatten() {
-                let name = entry.file_name().to_string_lossy().into_owned();
-                let pid = name
-                    .strip_prefix("kiln-")
-                    .and_then(|rest| rest.split('-').next())
-                    .and_then(|pid| pid.parse::<u32>().ok());
-                if pid.is_some_and(|pid| !Path::new(&format!("/proc/{pid}")).exists()) {
-                    // One that still has processes stays.
-                    let _ = fs::remove_dir(entry.path());
-                }
-            }
-        }
-    }
-
     /// Each folder that a group of this name has.
     pub(super) fn folders(&self, name: &str) -> Vec<PathBuf> {
         match self {
@@ -230,7 +213,21 @@ fn candidates(mounted: &Mounted, own: &str, parent: Option<&str>) -> Vec<PathBuf
     folder.ancestors().take_while(|above| above.starts_with(&mounted.at)).map(Path::to_owned).collect()
 }
 
+/// Removes groups of processes that are gone.
+fn sweep(folder: &Path) {
+    for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
+        let name = entry.file_name().to_string_lossy().into_owned();
+        let pid = name.strip_prefix("kiln-").and_then(|rest| rest.split('-').next()).and_then(|pid| pid.parse().ok());
+        if pid.is_some_and(|pid: u32| !Path::new(&format!("/proc/{pid}")).exists()) {
+            // One that still has processes stays.
+            let _ = fs::remove_dir(entry.path());
+        }
+    }
+}
+
+/// Makes a group to try a folder out, after it was cleaned of what killed builds left.
 fn trial(folder: &Path) -> Result<PathBuf, String> {
+    sweep(folder);
     // What --cgroup-parent names need not be there yet; all else is.
     let _ = fs::create_dir_all(folder);
     let name = folder.join(format!("kiln-{}-{TRIAL}", std::process::id()));
