@@ -1,4 +1,5 @@
-//! The command line: what was typed (`args`), what it means (`request`), who one is to registries (`login`), and how an
+//! The command line: what was typed (`args`), what it means (`request`), who one is to registries (`login`), looking at what
+//! runs (`look`), and how an
 //! error is printed (`failure`). The environment is read here and nowhere below.
 
 pub mod args;
@@ -7,6 +8,7 @@ pub mod explain;
 pub mod failure;
 mod limits;
 pub mod login;
+pub mod look;
 pub mod mounts;
 pub mod operand;
 pub mod output;

@@ -6,7 +6,7 @@ use crate::exec::cgroup::{Groups, Resources};
 use crate::exec::emulate;
 use crate::exec::network::Networks;
 use crate::exec::surroundings;
-use crate::exec::{self, Ended, Network, Spec, Stop};
+use crate::exec::{self, Ended, Network, Spec, Stop, User};
 use crate::store::Store;
 use crate::sys::userns::Identity;
 use serde_json::json;
@@ -118,18 +118,16 @@ fn trial(identity: &Identity, store: &Store) -> Result<()> {
         args: vec![b"/nothing".to_vec()],
         env: Vec::new(),
         cwd: b"/".to_vec(),
-        uid: 0,
-        gid: 0,
-        groups: Vec::new(),
+        user: User { uid: 0, gid: 0, groups: Vec::new(), insecure: false },
         timeout: None,
         network: Network::None,
-        insecure: false,
         limits: exec::Limits::default(),
         hostname: "doctor".to_owned(),
         hosts: Vec::new(),
         resolv: Vec::new(),
         emulation: None,
         group: None,
+        listed: None,
         userxattr: identity.rootless,
     };
     let ended: Result<Ended, Error> = exec::run(&spec, &mut |_, _| {}, &Stop::default());

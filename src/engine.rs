@@ -24,6 +24,7 @@ use crate::error::{Error, Kind, Result};
 use crate::exec::cgroup::Groups;
 use crate::exec::emulate::Emulation;
 use crate::exec::network::Networks;
+use crate::exec::running::Steps;
 use crate::exec::{Limits, Stop};
 use crate::explain::{self, Explainer};
 use crate::gc::policy;
@@ -69,6 +70,8 @@ pub struct Machine {
     pub groups: Groups,
     /// What steps reach others by.
     pub networks: Networks,
+    /// Lists those that run.
+    pub steps: Steps,
     /// Ends everything that runs.
     pub stop: Stop,
     /// Who watches.

@@ -4,6 +4,7 @@
 //! The order: `plan` turns a [`Spec`] into strings that are ready for the kernel; `child` mounts, pivots, drops
 //! privileges and executes, with nothing but system calls; the parent reads what the process writes and waits.
 
+pub mod attach;
 mod attend;
 pub mod cgroup;
 mod child;
@@ -12,6 +13,8 @@ mod mounts;
 pub mod network;
 mod plan;
 pub mod processes;
+mod program;
+pub mod running;
 mod seccomp;
 pub mod surroundings;
 #[cfg(test)]
@@ -22,6 +25,8 @@ use crate::sync::lock;
 use crate::sys::spawn::{self, Surroundings};
 use cgroup::{Entry, Exceeded, Group, Resources};
 use plan::Plan;
+pub use program::User;
+use running::Steps;
 use rustix::fd::{AsFd as _, OwnedFd};
 use rustix::process::{Resource, Rlimit, Signal, pidfd_send_signal};
 use std::collections::HashMap;
@@ -52,19 +57,13 @@ pub struct Spec {
     /// Absolute.
     pub cwd: Vec<u8>,
     /// Who runs it.
-    pub uid: u32,
-    /// And as which group.
-    pub gid: u32,
-    /// Supplementary groups.
-    pub groups: Vec<u32>,
+    pub user: User,
     /// How long it may take.
     pub timeout: Option<Duration>,
     /// What it sees of the network.
     pub network: Network,
     /// What bounds its processes.
     pub limits: Limits,
-    /// All privileges.
-    pub insecure: bool,
     /// The container's host name.
     pub hostname: String,
     /// /etc/hosts.
@@ -77,6 +76,8 @@ pub struct Spec {
     pub group: Option<Group>,
     /// Overlayfs's marks are user.* attributes, because we are in a user namespace.
     pub userxattr: bool,
+    /// Where it is listed while it runs, and by which name.
+    pub listed: Option<(Steps, String)>,
 }
 
 /// What bounds a step's processes. No part of any key: a step that ends well within its limits is the same without.
@@ -271,7 +272,9 @@ pub fn run(spec: &Spec, output: &mut dyn FnMut(Stream, &[u8]), stop: &Stop) -> R
     let (out, out_in) = pipe()?;
     let (err, err_in) = pipe()?;
     let plan = Plan::of(spec, out_in, err_in)?;
+    let place = spec.listed.as_ref().map(|(steps, _)| steps.place()).transpose()?;
     let surroundings = Surroundings {
+        inside: false,
         network: matches!(spec.network, Network::None),
         group: spec.group.iter().flat_map(Group::entries).find_map(Entry::folder),
     };
@@ -279,9 +282,13 @@ pub fn run(spec: &Spec, output: &mut dyn FnMut(Stream, &[u8]), stop: &Stop) -> R
     let process = spawn::spawn(surroundings, &child).map_err(|failure| plan.explain(failure))?;
     drop(plan);
     let process = Arc::new(process);
+    if let (Some(place), Some((_, name))) = (&place, &spec.listed) {
+        place.list(name, &process, spec);
+    }
     let number = stop.add(&process);
     let ended = attend::attend(&process, [(Stream::Out, out), (Stream::Err, err)], spec, output);
     stop.remove(number);
+    drop(place);
     let (exit, why) = ended?;
     let failed = exit != Exit::Code(0);
     let exceeded = || spec.group.as_ref().filter(|_| failed).and_then(Group::exceeded);

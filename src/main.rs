@@ -29,6 +29,7 @@ use clap::Parser as _;
 use cli::args::{self, Cli, Command};
 use cli::failure;
 use cli::login;
+use cli::look;
 use cli::request::{self, BuildRequest, Environment};
 use clock::now;
 use error::{At as _, Error, Kind, Result};
@@ -70,6 +71,9 @@ fn run(cli: Cli, color: bool) -> Result<ExitCode> {
     match &cli.command {
         Command::Login(args) => return login::login(args, &env).map(|()| ExitCode::SUCCESS),
         Command::Logout { registry } => return login::logout(registry, &env).map(|()| ExitCode::SUCCESS),
+        // They enter no namespace of ours.
+        Command::Ps { json } => return look::ps(&root, *json, &mut std::io::stdout()).map(|()| ExitCode::SUCCESS),
+        Command::Shell(args) => return look::shell(&root, args).map(ExitCode::from),
         _ => {}
     }
     // Nothing may have started a thread before this.
@@ -105,7 +109,7 @@ fn run(cli: Cli, color: bool) -> Result<ExitCode> {
         }
         Command::Explain(args) => cli::explain::explain(&root, &args, &mut out)?,
         // These were done above: they need no store.
-        Command::Login(_) | Command::Logout { .. } => {}
+        Command::Login(_) | Command::Logout { .. } | Command::Ps { .. } | Command::Shell(_) => {}
         Command::Du(args) => cli::room::du(&root, &args, now(), &mut out)?,
         Command::Cache(command) => {
             let observer: Arc<dyn solver::Observer> =

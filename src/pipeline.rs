@@ -14,6 +14,7 @@ use crate::exec::Stop;
 use crate::exec::cgroup::Groups;
 use crate::exec::emulate::Emulation;
 use crate::exec::network::Networks;
+use crate::exec::running::Steps;
 use crate::explain::{self, Explainer};
 use crate::export::{self, Exported};
 use crate::image::{self, Image};
@@ -147,6 +148,7 @@ impl<'a> Build<'a> {
             emulation: Emulation::default(),
             groups: Groups::default(),
             networks: Networks::default(),
+            steps: Steps::of(store.root()),
             stop: stop.clone(),
             observer: Arc::clone(observer),
             first_step: 0,

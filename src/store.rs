@@ -8,6 +8,7 @@
 //!   store-v1/layers/<id>/        owned by `layer`
 //!   store-v1/tmp/<pid>-<n>/      a process's own; removed by its owner, or by the collector when nobody holds its lease
 //!     lease                      flock: held while the process lives; names what it uses, a line each (see `lease`)
+//!   steps-v1/                    owned by `exec`: the steps that run now
 //!   cache-v1/                    owned by `cache`
 //!   explain-v1/                  owned by `explain`
 //!   refs-v1/                     owned by `image`: named images, the roots of the collector

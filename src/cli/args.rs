@@ -99,6 +99,17 @@ pub enum Command {
     /// The folders of RUN --mount=type=cache: list, save, restore, remove.
     #[command(subcommand)]
     Cache(CacheCommand),
+    /// List the steps that run now, with their processes: for builds that hang.
+    Ps {
+        /// As JSON: id, build (its process), name, begun (milliseconds since 1970), pid, processes.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Run a shell, or a command, inside a step that runs now.
+    ///
+    /// It has the step's root, processes, network, environment, user and limits, and no more privileges. It ends with the step. Its
+    /// exit code is that of the command.
+    Shell(Shell),
     /// Free what no image and no recent build needs. Builds may run meanwhile; what they use stays.
     Prune(Prune),
     /// Say what this machine lets kiln do, what is missing, and what would lift it.
@@ -429,6 +440,16 @@ pub struct Du {
     /// table, or json: one object a line.
     #[arg(long, default_value = "table", value_parser = ["table", "json"])]
     pub format: String,
+}
+
+/// `kiln shell`.
+#[derive(Debug, Args)]
+pub struct Shell {
+    /// The step: its id, its name, or a part of that [default: the only one that runs].
+    pub step: Option<String>,
+    /// The command, behind `--` [default: /bin/sh].
+    #[arg(last = true, value_name = "COMMAND")]
+    pub command: Vec<std::ffi::OsString>,
 }
 
 /// `kiln prune`.

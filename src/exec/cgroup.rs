@@ -158,6 +158,11 @@ impl Group {
         Ok(group)
     }
 
+    /// Where it is, in every hierarchy.
+    pub(super) fn folders(&self) -> &[PathBuf] {
+        &self.folders
+    }
+
     /// What the step's first process enters.
     pub(super) fn entries(&self) -> &[Entry] {
         &self.entries

@@ -7,6 +7,7 @@
 use super::Network;
 use super::mounts::{DEVICES, FIXED, LINKS, MASKED, READONLY};
 use super::plan::{Overlay, Plan, Target, What};
+use super::program::Doing;
 use crate::sys::netns;
 use crate::sys::spawn::{self, Failure};
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -18,42 +19,16 @@ use rustix::mount::{
     unmount,
 };
 use rustix::process::{Signal, set_parent_process_death_signal};
-use rustix::thread::{CapabilitySet, LinkNameSpaceType, move_into_link_name_space};
+use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 use std::ffi::CStr;
 
 type Step = Result<(), Failure>;
-
-/// Docker's default capabilities (moby, `oci/caps/defaults.go`).
-const CAPABILITIES: CapabilitySet = CapabilitySet::CHOWN
-    .union(CapabilitySet::DAC_OVERRIDE)
-    .union(CapabilitySet::FSETID)
-    .union(CapabilitySet::FOWNER)
-    .union(CapabilitySet::MKNOD)
-    .union(CapabilitySet::NET_RAW)
-    .union(CapabilitySet::SETGID)
-    .union(CapabilitySet::SETUID)
-    .union(CapabilitySet::SETFCAP)
-    .union(CapabilitySet::SETPCAP)
-    .union(CapabilitySet::NET_BIND_SERVICE)
-    .union(CapabilitySet::SYS_CHROOT)
-    .union(CapabilitySet::KILL)
-    .union(CapabilitySet::AUDIT_WRITE);
-
-trait Doing<T> {
-    fn doing(self, doing: &'static str, which: usize) -> Result<T, Failure>;
-}
-
-impl<T> Doing<T> for Result<T, Errno> {
-    fn doing(self, doing: &'static str, which: usize) -> Result<T, Failure> {
-        self.map_err(|errno| Failure { doing, which, errno })
-    }
-}
 
 /// Puts the container together and becomes its program. Comes back only with a failure.
 pub(super) fn run(plan: &Plan<'_>, entered: bool) -> Failure {
     match prepare(plan, entered) {
         Err(failure) => failure,
-        Ok(()) => Failure { doing: "execute", which: 0, errno: execute(plan) },
+        Ok(()) => plan.program.begin(),
     }
 }
 
@@ -94,35 +69,7 @@ fn prepare(plan: &Plan<'_>, entered: bool) -> Step {
         move_into_link_name_space(namespace, user).doing("enter the namespace of emulators", 0)?;
     }
     drop((stage, root));
-    // SAFETY-relevant order: nothing of the host is open any more when the working directory is entered.
-    close_all()?;
-    rustix::process::chdir(&*plan.cwd).doing("enter the working directory", 0)?;
-    if !spawn::cwd_is_reachable() {
-        return Err(Errno::NOENT).doing("enter the working directory", 0);
-    }
-    spawn::join_new_keyring();
-    for (resource, limit) in &plan.ulimits {
-        rustix::process::setrlimit(*resource, *limit).doing("set the limits of its processes", 0)?;
-    }
-    if !plan.insecure && !plan.filter.is_empty() {
-        // Before the privileges go: without them a filter needs no_new_privs, which would take sudo away.
-        spawn::install_filter(plan.filter).doing("limit its system calls", 0)?;
-    }
-    privileges(plan)?;
-    rustix::process::umask(Mode::from(0o022));
-    spawn::reset_signals();
     Ok(())
-}
-
-fn execute(plan: &Plan<'_>) -> Errno {
-    let mut worst = Errno::NOENT;
-    for program in &plan.programs {
-        match spawn::execute(program, &plan.args.0, &plan.env.0) {
-            Errno::NOENT | Errno::NOTDIR => {}
-            errno => worst = errno,
-        }
-    }
-    worst
 }
 
 /// A tmpfs that nobody but this process sees, to put things on.
@@ -457,39 +404,9 @@ fn standard_streams(plan: &Plan<'_>) -> Step {
         rustix::fs::openat(CWD, c"/dev/null", OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty()).doing(doing, 0)?;
     for fd in [&plan.out, &plan.err] {
         // So that the user of the step can open /dev/stdout.
-        let _ = rustix::fs::fchown(fd, Some(plan.uid), Some(plan.gid));
+        let _ = rustix::fs::fchown(fd, Some(plan.program.uid), Some(plan.program.gid));
     }
     rustix::stdio::dup2_stdin(&null).doing(doing, 1)?;
     rustix::stdio::dup2_stdout(&plan.out).doing(doing, 2)?;
     rustix::stdio::dup2_stderr(&plan.err).doing(doing, 3)
-}
-
-fn close_all() -> Step {
-    spawn::close_from(3).doing("close what it inherited", 0)
-}
-
-fn privileges(plan: &Plan<'_>) -> Step {
-    let doing = "change the user";
-    if !plan.insecure {
-        for capability in CapabilitySet::all().difference(CAPABILITIES).iter() {
-            // The kernel may know fewer.
-            let _ = rustix::thread::remove_capability_from_bounding_set(capability);
-        }
-    }
-    let _ = rustix::thread::clear_ambient_capability_set();
-    let groups = spawn::set_groups(&plan.groups);
-    // With a single-id mapping groups can't be set; there are none then either.
-    if !plan.groups.is_empty() {
-        groups.doing(doing, 0)?;
-    }
-    spawn::set_ids(plan.uid, plan.gid).doing(doing, 1)?;
-    if plan.uid.is_root() && !plan.insecure {
-        let sets = rustix::thread::CapabilitySets {
-            effective: CAPABILITIES,
-            permitted: CAPABILITIES,
-            inheritable: CapabilitySet::empty(),
-        };
-        rustix::thread::set_capabilities(None, sets).doing("drop its privileges", 0)?;
-    }
-    Ok(())
 }

@@ -2,9 +2,10 @@
 
 use super::cgroup::{Entry, Group};
 use super::mounts::{FIXED, MASKED};
-use super::{Mount, MountKind, Network, Spec, seccomp, surroundings};
+use super::program::{Program, string};
+use super::{Mount, MountKind, Network, Spec, surroundings};
 use crate::error::{Error, Kind, Result};
-use crate::sys::spawn::{Failure, Pointers, pointers};
+use crate::sys::spawn::Failure;
 use rustix::fd::{BorrowedFd, OwnedFd};
 use rustix::fs::{Gid, Uid};
 use std::ffi::CString;
@@ -29,24 +30,12 @@ pub(super) struct Plan<'a> {
     pub(super) network: Network,
     pub(super) insecure: bool,
     pub(super) shm_size: CString,
-    pub(super) ulimits: Vec<(rustix::process::Resource, rustix::process::Rlimit)>,
-    /// The system calls it may make.
-    pub(super) filter: &'static [crate::sys::spawn::Instruction],
     pub(super) hosts: Vec<u8>,
     pub(super) resolv: Vec<u8>,
-    pub(super) cwd: CString,
-    pub(super) uid: Uid,
-    pub(super) gid: Gid,
-    pub(super) groups: Vec<Gid>,
-    /// What to try to execute, in order.
-    pub(super) programs: Vec<CString>,
-    pub(super) args: Pointers,
-    pub(super) env: Pointers,
+    /// What runs in it.
+    pub(super) program: Program,
     pub(super) out: OwnedFd,
     pub(super) err: OwnedFd,
-    /// What the pointers point to.
-    _strings: (Vec<CString>, Vec<CString>),
-    shown: String,
 }
 
 /// An overlay to mount.
@@ -80,21 +69,12 @@ pub(super) enum What {
     Bytes { data: Vec<u8>, mode: u32, uid: Uid, gid: Gid },
 }
 
-fn string(bytes: &[u8]) -> Result<CString> {
-    CString::new(bytes).map_err(|_| {
-        let shown = String::from_utf8_lossy(bytes).into_owned();
-        Error::new(Kind::Step, format!("{shown:?} holds a zero byte"))
-    })
-}
-
 fn path(path: &Path) -> Result<CString> {
     string(path.as_os_str().as_bytes())
 }
 
 impl<'a> Plan<'a> {
     pub(super) fn of(spec: &'a Spec, out: OwnedFd, err: OwnedFd) -> Result<Plan<'a>> {
-        let args = spec.args.iter().map(|arg| string(arg)).collect::<Result<Vec<_>>>()?;
-        let env = spec.env.iter().map(|pair| string(pair)).collect::<Result<Vec<_>>>()?;
         let lowers: Vec<&Path> = spec.stubs.iter().chain(&spec.lowers).map(AsRef::as_ref).collect();
         let mut root = Overlay::of(&lowers, spec.userxattr)?;
         root.upper = Some((path(&spec.upper)?, path(&spec.work)?));
@@ -112,23 +92,13 @@ impl<'a> Plan<'a> {
             hostname: spec.hostname.clone().into_bytes(),
             shared_proc: spec.userxattr && surroundings::hide_proc(),
             network: spec.network.clone(),
-            insecure: spec.insecure,
-            filter: &seccomp::FILTER,
+            insecure: spec.user.insecure,
             shm_size: string(spec.limits.shm_size.to_string().as_bytes())?,
-            ulimits: spec.limits.ulimits.clone(),
             hosts: spec.hosts.clone(),
             resolv: spec.resolv.clone(),
-            cwd: string(&spec.cwd)?,
-            uid: Uid::from_raw(spec.uid),
-            gid: Gid::from_raw(spec.gid),
-            groups: spec.groups.iter().map(|group| Gid::from_raw(*group)).collect(),
-            programs: programs(spec)?,
-            args: Pointers(pointers(&args)),
-            env: Pointers(pointers(&env)),
+            program: Program::of(&spec.args, &spec.env, &spec.cwd, &spec.user)?.limited(&spec.limits.ulimits),
             out,
             err,
-            shown: spec.args.first().map(|arg| String::from_utf8_lossy(arg).into_owned()).unwrap_or_default(),
-            _strings: (args, env),
         })
     }
 
@@ -145,21 +115,6 @@ impl<'a> Plan<'a> {
         };
         let errno = failure.errno;
         match failure.doing {
-            "execute" if errno == rustix::io::Errno::NOENT && !self.shown.contains('/') => {
-                Error::new(Kind::Step, format!("exec: {:?}: executable file not found in $PATH", self.shown))
-                    .hint("install it in an earlier step, or name it by its path; the exec form has no shell")
-            }
-            "execute" => Error::new(Kind::Step, format!("exec: {:?}: {errno}", self.shown)).hint(match errno {
-                rustix::io::Errno::NOEXEC => "it is for another architecture, or a script without a `#!` line",
-                rustix::io::Errno::NOENT => "it, or the interpreter that it names, is not in the image",
-                _ => "is it executable for the user that runs it?",
-            }),
-            "enter the working directory" => {
-                Error::new(Kind::Step, format!("cannot enter the working directory `{}`", self.cwd.to_string_lossy()))
-                    .because(errno)
-            }
-            "change the user" => Error::new(Kind::System, format!("cannot run as user {}: {errno}", self.uid))
-                .hint("this id is not mapped: give the user a range in /etc/subuid and /etc/subgid, or run as root"),
             "mount" | "find the source of a mount for" => {
                 Error::new(Kind::Step, format!("cannot {} `{}`", failure.doing, target())).because(errno)
             }
@@ -171,9 +126,7 @@ impl<'a> Plan<'a> {
             "mount its root (overlayfs)" => Error::new(Kind::System, "the store lies where overlayfs can't write: a container's own file system, most likely")
                 .because(errno)
                 .hint("put it on a volume: set KILN_ROOT to a folder of one (docker: -v kiln:/var/lib/kiln; Kubernetes: an emptyDir), or to a tmpfs"),
-            doing => Error::new(Kind::System, format!("a container cannot {doing}"))
-                .because(errno)
-                .hint("run `kiln doctor`, or try as root"),
+            _ => self.program.explain(failure),
         }
     }
 }
@@ -224,16 +177,4 @@ impl Target {
         let last = string(bytes.rsplit(|byte| *byte == b'/').next().unwrap_or(bytes))?;
         Ok(Target { ways, name: last, path, names: [name('m')?, name('u')?, name('w')?], what, readonly })
     }
-}
-
-/// The program by its path, or in every directory of PATH.
-fn programs(spec: &Spec) -> Result<Vec<CString>> {
-    let program = spec.args.first().filter(|program| !program.is_empty());
-    let program = program.ok_or_else(|| Error::new(Kind::Step, "there is no command to run"))?;
-    if program.contains(&b'/') {
-        return Ok(vec![string(program)?]);
-    }
-    let path = spec.env.iter().rev().find_map(|pair| pair.strip_prefix(b"PATH=")).unwrap_or_default();
-    let dirs = path.split(|byte| *byte == b':').filter(|dir| !dir.is_empty());
-    dirs.map(|dir| string(&[dir, b"/", program].concat())).collect()
 }

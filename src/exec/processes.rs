@@ -12,9 +12,13 @@ const LONGEST: usize = 120;
 
 /// A line for each process that began with this one, indented below its parent: state, command, where it waits.
 pub fn doing(process: &OwnedFd) -> Vec<String> {
-    let info = fs::read_to_string(format!("/proc/self/fdinfo/{}", process.as_raw_fd())).unwrap_or_default();
-    let pid = info.lines().find_map(|line| line.strip_prefix("Pid:")?.trim().parse().ok());
-    pid.map(tree).unwrap_or_default()
+    number(process).map(tree).unwrap_or_default()
+}
+
+/// The number behind a descriptor of a process.
+pub(super) fn number(process: &OwnedFd) -> Option<u32> {
+    let info = fs::read_to_string(format!("/proc/self/fdinfo/{}", process.as_raw_fd())).ok()?;
+    info.lines().find_map(|line| line.strip_prefix("Pid:")?.trim().parse().ok())
 }
 
 /// The same for a process by its number.
@@ -42,8 +46,8 @@ fn describe(pid: u32, depth: usize, children: &HashMap<u32, Vec<u32>>, lines: &m
     below.iter().for_each(|child| describe(*child, depth + 1, children, lines));
 }
 
-/// The fields behind the name, which may hold anything.
-fn stat(pid: u32) -> Option<Vec<String>> {
+/// The fields behind the name, which may hold anything: the first is the state.
+pub(super) fn stat(pid: u32) -> Option<Vec<String>> {
     let text = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
     Some(text.rsplit_once(") ")?.1.split_ascii_whitespace().map(str::to_owned).collect())
 }

@@ -21,12 +21,9 @@ fn spec(folder: &std::path::Path, args: &[&str]) -> Spec {
         args: args.iter().map(|arg| arg.as_bytes().to_vec()).collect(),
         env: vec![b"PATH=/bin".to_vec()],
         cwd: b"/".to_vec(),
-        uid: 0,
-        gid: 0,
-        groups: Vec::new(),
+        user: User { uid: 0, gid: 0, groups: Vec::new(), insecure: false },
         timeout: None,
         network: Network::None,
-        insecure: false,
         limits: Limits::default(),
         hostname: "test".to_owned(),
         hosts: Vec::new(),
@@ -34,6 +31,7 @@ fn spec(folder: &std::path::Path, args: &[&str]) -> Spec {
         emulation: None,
         group: None,
         userxattr: false,
+        listed: None,
     }
 }
 

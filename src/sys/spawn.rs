@@ -22,7 +22,9 @@ pub struct Failure {
 /// What a child begins in.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Surroundings<'a> {
-    /// A network of its own, with nothing in it but an unconfigured loopback. The other namespaces are always new.
+    /// In the namespaces of the caller, or of those that it entered for its children; else in new ones.
+    pub inside: bool,
+    /// A new network too, with nothing in it but an unconfigured loopback.
     pub network: bool,
     /// A folder of a control group of version 2.
     pub group: Option<BorrowedFd<'a>>,
@@ -45,7 +47,9 @@ pub fn spawn(surroundings: Surroundings<'_>, child: &Child<'_>) -> Result<OwnedF
     let mut stack = vec![0_u8; STACK];
     let mut shared = Shared { child, entered: true, failure: None };
     let mut flags = libc::CLONE_VM | libc::CLONE_VFORK | libc::CLONE_PIDFD | libc::SIGCHLD;
-    flags |= libc::CLONE_NEWNS | libc::CLONE_NEWPID | libc::CLONE_NEWIPC | libc::CLONE_NEWUTS;
+    if !surroundings.inside {
+        flags |= libc::CLONE_NEWNS | libc::CLONE_NEWPID | libc::CLONE_NEWIPC | libc::CLONE_NEWUTS;
+    }
     if surroundings.network {
         flags |= libc::CLONE_NEWNET;
     }
@@ -325,7 +329,7 @@ mod tests {
             let _ = rustix::io::write(&write, &text[..got]);
             Failure { doing: "end", which: 0, errno: Errno::CANCELED }
         };
-        let failure = spawn(Surroundings { network: false, group }, &child).expect_err("it ends at once");
+        let failure = spawn(Surroundings { group, ..Surroundings::default() }, &child).expect_err("it ends at once");
         assert_eq!(failure.doing, "end");
         drop(write);
         let mut text = String::new();
