@@ -4,7 +4,7 @@
 
 mod common;
 
-use common::{Space, have, is_root, skipped};
+use common::{Space, have, is_root, repository, run, skipped};
 use serde_json::Value;
 use std::io::{BufRead as _, BufReader};
 use std::path::Path;
@@ -27,7 +27,7 @@ fn dockerfile(space: &Space, lines: &str) -> bool {
     }
     std::fs::create_dir_all(space.path("app")).unwrap();
     std::fs::copy("/bin/busybox", space.path("app/busybox")).unwrap();
-    let names = ["sh", "id", "cat", "grep", "ls", "tty", "readlink", "head", "wc", "env", "sleep"];
+    let names = ["sh", "id", "cat", "grep", "ls", "tty", "readlink", "head", "wc", "env", "sleep", "uname"];
     let links: String = names.map(|name| format!("COPY busybox /bin/{name}\n")).concat();
     space.write("app/Dockerfile", &format!("FROM scratch\nENV PATH=/bin\n{links}{lines}\n"));
     true
@@ -35,7 +35,11 @@ fn dockerfile(space: &Space, lines: &str) -> bool {
 
 /// A build that is in its step: the line `begun` was written.
 fn begun(space: &Space) -> Build {
-    let mut command = space.kiln(&["build", "--progress=plain", "--network=none", "app"]);
+    begun_for(space, &[])
+}
+
+fn begun_for(space: &Space, flags: &[&str]) -> Build {
+    let mut command = space.kiln(&[&["build", "--progress=plain", "--network=none", "app"], flags].concat());
     let mut build = Build(command.stderr(Stdio::piped()).spawn().unwrap());
     let mut stderr = BufReader::new(build.0.stderr.take().unwrap());
     let mut all = String::new();
@@ -181,6 +185,27 @@ fn a_step_that_ends_takes_the_shell_with_it() {
     assert!(build.0.wait().unwrap().success());
     let after = shell(&space, &["--", "id"]);
     assert!(after.status.code() == Some(2) && said(&after).contains("no step runs now"), "{after:?}");
+    space.assert_whole();
+}
+
+#[test]
+fn an_emulated_step_is_entered_where_its_emulator_is() {
+    let space = Space::new();
+    let step = "RUN cat /proc/self/status > /status; ls -l /proc/self/ns > /ns; echo begun; sleep 4810; :";
+    if !have("qemu-aarch64-static") || !have("dpkg-deb") || !dockerfile(&space, step) {
+        return;
+    }
+    let folder = std::path::PathBuf::from(env!("CARGO_TARGET_TMPDIR"));
+    let folder = folder.join(format!("attach-arm64-{}", rustix::process::geteuid().as_raw()));
+    run("bash", &[repository().join("testdata/arm64.sh").to_str().unwrap(), folder.to_str().unwrap()]);
+    std::fs::copy(folder.join("busybox"), space.path("app/busybox")).unwrap();
+    let build = begun_for(&space, &["--platform=linux/arm64"]);
+    assert_eq!(said(&shell(&space, &["--", "uname", "-m"])).trim(), "aarch64");
+    let script = "grep CapEff /status; grep CapEff /proc/self/status; grep user: /ns; ls -l /proc/self/ns | grep user:";
+    let text = said(&shell(&space, &["--", "sh", "-c", script]));
+    let lines: Vec<&str> = text.lines().map(|line| line.rsplit(' ').next().unwrap()).collect();
+    assert!(lines.len() >= 4 && lines[0] == lines[1] && lines[2] == *lines.last().unwrap(), "{text}");
+    drop(build);
     space.assert_whole();
 }
 
