@@ -108,7 +108,7 @@ pub enum Command {
     /// Run a shell, or a command, inside a step that runs now.
     ///
     /// It has the step's root, processes, network, environment, user and limits, and no more privileges. It ends with the step. Its
-    /// exit code is that of the command.
+    /// exit code is that of the command. While kiln shell itself is stopped (SIGSTOP) the step can't end.
     Shell(Shell),
     /// Free what no image and no recent build needs. Builds may run meanwhile; what they use stays.
     Prune(Prune),
