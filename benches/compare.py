@@ -9,7 +9,8 @@
 
 Builders: `kiln` ($KILN or target/release/kiln), `docker` (a running dockerd), `buildah`, `buildctl` (a running buildkitd).
 Phases of a workload: `cold` ignores the cache, `noop` changes nothing, `edit` changes one file, `tar` and `zstd` write an OCI
-tarball of a cached build, `coldtar` and `coldzstd` of one that ignores the cache. `pull` begins with an empty store.
+tarball of a cached build, `coldtar` and `coldzstd` of one that ignores the cache. `pull` begins with an empty store; `remote`
+too, with a cache in the registry that another machine has filled (kiln and buildctl).
 Every phase is run in turn by all builders, so that what else the machine does meets all of them. Bases are pulled before the
 clock starts. Memory is the peak of the builder's largest process (for docker the daemon's), as the kernel reports it.
 Only ratios of one run mean something elsewhere. Only the standard library is used.
@@ -48,6 +49,7 @@ class Workload:
     def prepare(self, folder, registry, scale):
         shutil.rmtree(folder, ignore_errors=True)
         (folder / "context").mkdir(parents=True)
+        self.registry = registry
         (folder / "Dockerfile").write_text(self.dockerfile.replace("$BASES", registry))
         if self.fill:
             self.fill(folder / "context", scale)
@@ -84,7 +86,7 @@ WORKLOADS = [
              "FROM $BASES/busybox\nWORKDIR /src\nCOPY . .\nENV A=1\n", many, "p0/0.txt"),
     Workload("mounted", "the same, then a RUN that lists them", ["cold", "noop", "edit"],
              "FROM $BASES/busybox\nWORKDIR /src\nCOPY . .\nRUN find /src -type f | wc -l > /count\n", many, "p0/0.txt"),
-    Workload("deps", "install, copy sources, compile, two stages", ["cold", "noop", "edit"],
+    Workload("deps", "install, copy sources, compile, two stages", ["cold", "noop", "edit", "remote"],
              "FROM $BASES/debian AS build\nWORKDIR /app\nCOPY wanted.txt .\n"
              "RUN mkdir /deps && for i in $(seq 400); do head -c 65536 /usr/bin/perl > /deps/$i; done\n"
              "COPY src src\nRUN find src -type f | xargs cat | sha256sum > out\n"
@@ -132,6 +134,9 @@ class Kiln:
 
     def empty(self):
         shutil.rmtree(self.root, ignore_errors=True)
+
+    def cache(self, place, verb):
+        return [f"--cache-{verb}", f"type=registry,ref={place}"]
 
 
 class Docker:
@@ -214,6 +219,9 @@ class Buildctl:
     def empty(self):
         subprocess.run([self.program, "prune", "--all"], capture_output=True)
 
+    def cache(self, place, verb):
+        return ["--export-cache", f"type=registry,ref={place},mode=max"] if verb == "to" else ["--import-cache", f"type=registry,ref={place}"]
+
 
 # The clock --------------------------------------------------------------------------------------------------------
 
@@ -227,7 +235,11 @@ def measure(builder, workload, phase, folder, out):
     if phase.endswith(("tar", "zstd")):
         tarball = (out / f"{builder.name}.tar", "zstd" if phase.endswith("zstd") else "gzip")
         tarball[0].unlink(missing_ok=True)
-    if phase == "pull":
+    if phase == "remote":
+        place = f"{workload.registry}/cache-{builder.name}-{workload.name}"
+        builder.build(folder, tag, [*args, *builder.cache(place, "to")], None)
+        args += builder.cache(place, "from")
+    if phase in ("pull", "remote"):
         builder.empty()
     began = time.perf_counter()
     if phase == "jobs":
@@ -266,6 +278,8 @@ def compare(workload, builders, folder, out, runs):
         got = {}
         for _ in range(runs):
             for builder in ready:
+                if phase == "remote" and not hasattr(builder, "cache"):
+                    continue
                 try:
                     got.setdefault(builder.name, []).append(measure(builder, workload, phase, folder, out))
                 except RuntimeError as error:
