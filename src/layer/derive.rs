@@ -11,6 +11,7 @@ use std::fs::{self, File};
 use std::io::{BufWriter, Read};
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 /// Time before a RUN's begin that still counts as in it: file times come from a coarser clock (up to a tick behind).
 const COARSE_CLOCK: u32 = 20_000_000;
@@ -228,7 +229,9 @@ fn named(name: &str, clamp: Option<i64>) -> String {
 
 /// Writes a small file under another name and renames it.
 pub(super) fn put_text(path: &Path, text: &str) -> Result<()> {
-    let temp = path.with_extension(format!("new{}", std::process::id()));
+    // Two threads may write the same at once: each has a name of its own until then.
+    static COUNT: AtomicU64 = AtomicU64::new(0);
+    let temp = path.with_extension(format!("new{}-{}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed)));
     fs::write(&temp, text).at("write", &temp)?;
     fs::rename(&temp, path).at("write", path)
 }
