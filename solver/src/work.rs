@@ -1,4 +1,5 @@
-//! The workers: threads that are started when there is work for them, and two queues: steps, and what can wait.
+//! The workers: threads that are started when there is work for them, and two queues: steps, and what can wait. What can
+//! wait may wait itself (for a layer that another thread is packing), so it never has all threads: a step finds one free.
 
 use std::collections::VecDeque;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -21,6 +22,8 @@ struct Queues<'job> {
     later: VecDeque<Job<'job>>,
     threads: usize,
     idle: usize,
+    /// Jobs of `later` that run now.
+    waiting: usize,
     closed: bool,
     panicked: bool,
 }
@@ -72,14 +75,16 @@ impl<'job> Pool<'job> {
     fn serve(&self) {
         let mut queues = self.lock();
         loop {
-            let job = match queues.steps.pop_front() {
-                Some(job) => Some(job),
-                None => queues.later.pop_front(),
-            };
+            let step = queues.steps.pop_front();
+            let free = queues.closed || queues.waiting < (self.limit / 2).max(1);
+            let can_wait = step.is_none() && free && !queues.later.is_empty();
+            let job = if can_wait { queues.later.pop_front() } else { step };
             if let Some(job) = job {
+                queues.waiting += usize::from(can_wait);
                 drop(queues);
                 let panicked = catch_unwind(AssertUnwindSafe(job)).is_err();
                 queues = self.lock();
+                queues.waiting -= usize::from(can_wait);
                 queues.panicked |= panicked;
             } else if queues.closed {
                 return;
