@@ -15,6 +15,7 @@ use crate::digest::Digest;
 use crate::layer::LayerId;
 use crate::layer::rootfs::Rootfs;
 use crate::store::Store;
+use rustix::fs::{CWD, RenameFlags};
 use serde::{Deserialize, Serialize};
 use solver::{Cache, Key, Shelf};
 use std::fs::{self, File, OpenOptions};
@@ -114,11 +115,15 @@ impl LocalCache {
     fn write(&self, path: &Path, file: &RecordFile) -> std::io::Result<()> {
         let temp = self.store.temp("record");
         fs::write(&temp, serde_json::to_vec(file)?)?;
-        if fs::rename(&temp, path).is_err() {
-            fs::create_dir_all(path.parent().unwrap_or(&self.root))?;
-            fs::rename(&temp, path)?;
+        // To replace a file by a rename makes ext4 write the new one out at once (ext4(5), auto_da_alloc); to exchange
+        // the two does not, and after a power cut an empty record is a miss.
+        match rustix::fs::renameat_with(CWD, &temp, CWD, path, RenameFlags::EXCHANGE) {
+            Ok(()) => fs::remove_file(&temp),
+            Err(_) => fs::rename(&temp, path).or_else(|_| {
+                fs::create_dir_all(path.parent().unwrap_or(&self.root))?;
+                fs::rename(&temp, path)
+            }),
         }
-        Ok(())
     }
 }
 

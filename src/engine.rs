@@ -128,6 +128,10 @@ pub struct Known {
     facts: Mutex<HashMap<VertexId, Facts>>,
     /// Directories of missing mount points, by what they hold.
     stubs: Mutex<BTreeMap<StubsName, PathBuf>>,
+    /// Where containers are put together.
+    stage: Mutex<Option<PathBuf>>,
+    /// What ended steps left behind.
+    leftovers: Mutex<Vec<step::Leftover>>,
     /// Whether it was said that steps have the host's network.
     shared_network: AtomicBool,
     /// Whether it was said what the surroundings take away.
@@ -463,6 +467,8 @@ impl Engine for Machine {
     }
 
     fn ahead(&self, id: VertexId, output: &Rootfs) {
+        let leftovers = std::mem::take(&mut *lock(&self.known.leftovers));
+        drop(leftovers);
         let Some(top) = output.top().filter(|_| self.goal.layers.contains(&id)) else { return };
         let make = || match self.goal.blob {
             // What can't be made now fails again, and is told, when it is asked for.

@@ -189,12 +189,11 @@ struct Inner {
     busy: Mutex<HashMap<(LayerId, String), Turn>>,
 }
 
-/// A RUN's directories before it has run. Dropped, they are gone.
+/// A RUN's directories. Dropped, what was not published of them is gone.
 pub struct Draft {
     folder: PathBuf,
     upper: PathBuf,
     work: PathBuf,
-    stage: PathBuf,
 }
 
 impl Draft {
@@ -206,16 +205,12 @@ impl Draft {
     pub fn work(&self) -> &Path {
         &self.work
     }
-    /// An empty directory to mount things on.
-    pub fn stage(&self) -> &Path {
-        &self.stage
-    }
 }
 
 impl Drop for Draft {
     fn drop(&mut self) {
-        // Nothing is there any more when it was published.
-        let _ = remove(&self.folder);
+        // When it was published, overlayfs's own is left.
+        let _ = remove(&self.folder).and(remove(&self.work));
     }
 }
 
@@ -288,20 +283,21 @@ impl Layers {
     /// Directories for a RUN.
     pub fn draft(&self) -> Result<Draft> {
         let folder = self.0.store.temp("layer");
-        let (upper, work, stage) = (folder.join(self.0.flavour.folder()), folder.join("work"), folder.join("stage"));
-        for dir in [&folder, &upper, &work, &stage] {
+        // Not in the folder: what the kernel leaves there is removed when nobody waits for it.
+        let (upper, work) = (folder.join(self.0.flavour.folder()), self.0.store.temp("work"));
+        let draft = Draft { folder, upper, work };
+        for dir in [&draft.folder, &draft.upper, &draft.work] {
             fs::create_dir(dir).at("make", dir)?;
         }
         // The root of the container shows the mode of the topmost directory.
-        rustix::fs::chmod(&upper, rustix::fs::Mode::from(0o755)).at("set the mode of", &upper)?;
-        Ok(Draft { folder, upper, work, stage })
+        let mode = rustix::fs::Mode::from(0o755);
+        rustix::fs::chmod(&draft.upper, mode).at("set the mode of", &draft.upper)?;
+        Ok(draft)
     }
 
     /// Makes what a RUN wrote a layer: its directory is renamed, not copied. `window` is when the RUN ran, `below` says
     /// whether there is a directory at a path of the rootfs it ran on.
-    pub fn publish_upper(&self, draft: Draft, window: (Time, Time), below: &dyn Fn(&[u8]) -> bool) -> Result<LayerId> {
-        remove(&draft.work).at("remove", &draft.work)?;
-        fs::remove_dir(&draft.stage).at("remove", &draft.stage)?;
+    pub fn publish_upper(&self, draft: &Draft, window: (Time, Time), below: &dyn Fn(&[u8]) -> bool) -> Result<LayerId> {
         let mut tree = harvest::harvest(&draft.upper)?;
         for entry in &mut tree.entries {
             // Overlayfs marks a directory that replaces a file too, but there is nothing in a file to hide.

@@ -34,7 +34,7 @@ use guess::Guess;
 use resolver::Resolver;
 use serde_json::json;
 use solver::event::told;
-use solver::{Event, Failure, Observer, StepId, Task, VertexId};
+use solver::{Event, Failure, Graph, Observer, StepId, Task, VertexId};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::SystemTime;
@@ -234,6 +234,9 @@ impl<'a> Build<'a> {
             }
             if let Some(Plan { graph, target: Some(target), .. }) = &guessed {
                 self.machine.select_ahead(graph, *target);
+                if self.will_need_a_network(graph, *target) {
+                    self.machine.networks.expect();
+                }
             }
         });
         let plan = frontend::plan(document, &request, &resolver)
@@ -242,6 +245,19 @@ impl<'a> Build<'a> {
             self.machine.known.forget_selections();
         }
         Ok(plan)
+    }
+
+    /// Whether a step with a network will most likely run: as far as this machine knows, for what other caches have is
+    /// not asked for a guess.
+    fn will_need_a_network(&self, graph: &Graph<Op>, target: VertexId) -> bool {
+        if self.request.caches.iter().any(|wanted| wanted.way == remote::Way::From) {
+            return false;
+        }
+        let fresh = |id: VertexId| is_fresh(self.request, &graph.get(id).stage);
+        let task = Task { graph, targets: &[target], fresh: &fresh, jobs: 1, first_step: 0 };
+        let missing = solver::missing(&task, &self.machine, &cache::LocalCache::new(&self.machine.store));
+        let needs = |id: &VertexId| matches!(&graph.get(*id).op, Op::Exec(exec) if exec.network == Network::Default);
+        missing.is_ok_and(|missing| missing.iter().any(needs))
     }
 
     /// What checks need to know of the context.
@@ -329,8 +345,8 @@ impl<'a> Build<'a> {
 
     fn solve(&mut self, plan: &Plan) -> Result<Rootfs> {
         let Some(target) = plan.target else { return Ok(Rootfs::default()) };
-        let fresh =
-            |id: VertexId| self.request.no_cache || self.request.no_cache_filter.contains(&plan.graph.get(id).stage);
+        let request = self.request;
+        let fresh = |id: VertexId| is_fresh(request, &plan.graph.get(id).stage);
         self.machine.first_step = self.next_step;
         let arguments = plan.outline.args.iter().map(|arg| arg.name.clone());
         self.machine.explainer.begin(arguments.chain(self.request.build_args.keys().cloned()).collect());
@@ -411,4 +427,9 @@ impl<'a> Build<'a> {
         }
         Ok(())
     }
+}
+
+/// Whether the steps of a stage must run whatever the cache holds.
+fn is_fresh(request: &BuildRequest, stage: &String) -> bool {
+    request.no_cache || request.no_cache_filter.contains(stage)
 }

@@ -20,4 +20,4 @@ pub use engine::{Cache, Engine, Found, Role, Shelf, Step};
 pub use event::{Difference, Event, Miss, Observer, Outcome, StepId, Stream, phase};
 pub use graph::{Graph, Vertex, VertexId};
 pub use key::{Describe, Key, Manifest};
-pub use solve::{Failure, Task, solve};
+pub use solve::{Failure, Task, missing, solve};

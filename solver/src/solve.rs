@@ -78,6 +78,18 @@ where
     outputs.collect::<Option<Vec<_>>>().ok_or(Failure::Stopped)
 }
 
+/// The vertices whose work is wanted and not known by their written keys: those that will most likely run. Nothing is
+/// done, and nobody is told.
+pub fn missing<E, C>(task: &Task<'_, E::Op>, engine: &E, cache: &C) -> Result<Vec<VertexId>, Failure<E::Error>>
+where
+    E: Engine,
+    C: Cache<E::Output>,
+{
+    let demand = Demand::of(task, engine, cache)?;
+    let wanted = |id: &VertexId| matches!(demand.state(*id), State::Wanted) && demand.written(*id).is_some();
+    Ok(task.graph.iter().map(|(id, _)| id).filter(wanted).collect())
+}
+
 pub(crate) struct Solver<'a, E: Engine, C> {
     pub(crate) task: &'a Task<'a, E::Op>,
     pub(crate) engine: &'a E,

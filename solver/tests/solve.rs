@@ -213,6 +213,23 @@ fn an_unchanged_build_runs_nothing() {
 }
 
 #[test]
+fn what_is_missing_is_told_before_anything_runs() {
+    let (mut bench, last) = chain();
+    let missing = |bench: &Bench| {
+        let fresh = |id| bench.fresh.contains(&id);
+        let task = Task { graph: &bench.graph, targets: &[last], fresh: &fresh, jobs: 4, first_step: 0 };
+        let ids = solver::missing(&task, &bench.toys, &bench.cache).unwrap();
+        ids.iter().map(|id| id.index()).collect::<Vec<_>>()
+    };
+    assert_eq!(missing(&bench), [1, 2, 3]);
+    assert_eq!(bench.toys.ran(), "");
+    bench.solve(last).unwrap();
+    assert_eq!(missing(&bench), []);
+    bench.fresh = vec![VertexId::clone(&bench.graph.iter().nth(2).unwrap().0)];
+    assert_eq!(missing(&bench), [2, 3], "what stands on it is asked for by another key");
+}
+
+#[test]
 fn a_change_that_does_not_show_stops_where_it_does_not_show() {
     let (bench, last) = chain();
     bench.solve(last).unwrap();

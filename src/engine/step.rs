@@ -9,15 +9,16 @@ use super::identity::{self, Identity};
 use super::stubs::{Stubs, Want};
 use super::{Machine, Secret, bug};
 use crate::error::{At, Error, Kind, Result};
+use crate::exec::cgroup::Group;
 use crate::exec::emulate::Entrance;
 use crate::exec::network::{self, Lease, Order};
 use crate::exec::{self, Exit, Mount, MountKind, Spec, surroundings};
-use crate::layer::LayerId;
 use crate::layer::files::{Files, resolve};
 use crate::layer::rootfs::Rootfs;
 use crate::layer::tree::Node;
 use crate::layer::tree::Time;
 use crate::layer::view::View;
+use crate::layer::{Draft, LayerId};
 use crate::sync::lock;
 use ending::Tail;
 use frontend::op::{self, Network, Security};
@@ -59,7 +60,7 @@ impl Machine {
             lowers,
             upper: draft.upper().to_owned(),
             work: draft.work().to_owned(),
-            stage: draft.stage().to_owned(),
+            stage: self.stage()?,
             userxattr: self.rootless,
             mounts: mounts.list,
             args: exec.args.iter().map(|arg| arg.clone().into_bytes()).collect(),
@@ -100,11 +101,25 @@ impl Machine {
         match ended.exit {
             Exit::Code(0) => {
                 let below = |path: &[u8]| view.find(path).is_some_and(|(_, entry)| entry.is_dir());
-                self.phase(number, "harvest", || self.layers.publish_upper(draft, (began, Time::now()), &below))
+                let window = (began, Time::now());
+                let layer = self.phase(number, "harvest", || self.layers.publish_upper(&draft, window, &below));
+                lock(&self.known.leftovers).push(Leftover { _draft: draft, _group: spec.group });
+                layer
             }
             // What it wrote is still there.
             _ => Err(self.or_full(self.failed(exec, ended, tail))),
         }
+    }
+
+    /// An empty directory to mount things on. Each step does so in a mount namespace of its own: one serves all.
+    fn stage(&self) -> Result<PathBuf> {
+        let mut known = lock(&self.known.stage);
+        if let Some(stage) = &*known {
+            return Ok(stage.clone());
+        }
+        let stage = self.store.temp("stage");
+        std::fs::create_dir(&stage).at("make", &stage)?;
+        Ok(known.insert(stage).clone())
     }
 
     /// Says once what of the isolation is missing.
@@ -270,6 +285,12 @@ impl Machine {
         }
         Ok(Some(data))
     }
+}
+
+/// What a step leaves behind that takes time to remove: overlayfs's own directory, and its control group.
+pub(super) struct Leftover {
+    _draft: Draft,
+    _group: Option<Group>,
 }
 
 /// What every container gets mounted.

@@ -34,6 +34,8 @@ const LONGEST_COMPLAINT: u64 = 4096;
 #[derive(Debug, Default)]
 pub struct Networks {
     idle: Mutex<Vec<Connected>>,
+    /// On its way before a step has asked.
+    expected: Mutex<Option<Coming>>,
     /// Why there can be none here: what was tried once is not tried for every step.
     refused: Mutex<Option<String>>,
 }
@@ -72,6 +74,14 @@ enum Coming {
 }
 
 impl Networks {
+    /// Begins to make a network for a step that will most likely run soon.
+    pub fn expect(&self) {
+        let mut expected = lock(&self.expected);
+        if expected.is_none() {
+            *expected = Some(begin());
+        }
+    }
+
     /// Begins to make a network that nobody else uses, if none is idle.
     ///
     /// `kept`: whether another step may have it afterwards.
@@ -82,7 +92,7 @@ impl Networks {
         let refused = || lock(&self.refused).clone();
         let coming = match idle {
             Some(connected) => Coming::Idle(connected),
-            None => refused().map_or_else(begin, Coming::Refused),
+            None => refused().map_or_else(|| lock(&self.expected).take().unwrap_or_else(begin), Coming::Refused),
         };
         Order { networks: self, kept, coming }
     }
