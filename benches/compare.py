@@ -12,7 +12,7 @@ Phases of a workload: `cold` ignores the cache, `noop` changes nothing, `edit` c
 tarball of a cached build, `coldtar` and `coldzstd` of one that ignores the cache. `pull` begins with an empty store; `remote`
 too, with a cache in the registry that another machine has filled (kiln and buildctl).
 Every phase is run in turn by all builders, so that what else the machine does meets all of them. Bases are pulled before the
-clock starts. Memory is the peak of the builder's largest process (for docker the daemon's), as the kernel reports it.
+clock starts, and the disk is synced. Memory is the peak of the builder's largest process (for docker the daemon's), as the kernel reports it.
 Only ratios of one run mean something elsewhere. Only the standard library is used.
 """
 import argparse, json, os, random, resource, shutil, statistics, string, subprocess, sys, threading, time
@@ -241,6 +241,7 @@ def measure(builder, workload, phase, folder, out):
         args += builder.cache(place, "from")
     if phase in ("pull", "remote"):
         builder.empty()
+    os.sync()                                                       # nobody pays for what another wrote
     began = time.perf_counter()
     if phase == "jobs":
         peak = together(builder, folder, tag)

@@ -290,7 +290,8 @@ impl Machine {
         let views = self.source_views(step.graph, step.id, step.inputs)?;
         let planned = lock(&self.known.facts).remove(&step.id);
         let facts = planned.map_or_else(|| self.facts(step, copy, base, &views), Ok)?;
-        let earlier = step.earlier.and_then(Rootfs::top);
+        // A step that must run takes nothing over.
+        let earlier = step.earlier.filter(|_| !step.fresh).and_then(Rootfs::top);
         let entries = copy::entries(copy, facts, &|input| source(&views, input), base, Time::now())?;
         self.phase(self.step_of(step.id), "write", || self.layers.publish_tar(entries, earlier))
     }

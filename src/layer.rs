@@ -19,6 +19,7 @@
 
 mod base;
 pub mod chunk;
+mod chunks;
 pub mod compress;
 mod cores;
 mod derive;
@@ -127,7 +128,7 @@ pub struct Record {
     /// The compressed blob that it came as.
     #[serde(default)]
     pub blob: Option<BaseBlob>,
-    /// Of a COPY: what the same COPY came to before. It may be gone.
+    /// What the same step came to before. It may be gone.
     #[serde(default)]
     earlier: Option<LayerId>,
     /// Of a layer that came as a blob: what it stands on, and that what its archive leaves out comes from.
@@ -295,9 +296,15 @@ impl Layers {
         Ok(draft)
     }
 
-    /// Makes what a RUN wrote a layer: its directory is renamed, not copied. `window` is when the RUN ran, `below` says
-    /// whether there is a directory at a path of the rootfs it ran on.
-    pub fn publish_upper(&self, draft: &Draft, window: (Time, Time), below: &dyn Fn(&[u8]) -> bool) -> Result<LayerId> {
+    /// Makes what a RUN wrote a layer: its directory is renamed, not copied. `window` is when the RUN ran, `earlier` what
+    /// it came to before; `below` says whether there is a directory at a path of the rootfs it ran on.
+    pub fn publish_upper(
+        &self,
+        draft: &Draft,
+        window: (Time, Time),
+        earlier: Option<&LayerId>,
+        below: &dyn Fn(&[u8]) -> bool,
+    ) -> Result<LayerId> {
         let mut tree = harvest::harvest(&draft.upper)?;
         for entry in &mut tree.entries {
             // Overlayfs marks a directory that replaces a file too, but there is nothing in a file to hide.
@@ -311,7 +318,7 @@ impl Layers {
             created: window.1.seconds,
             window: Some(ends),
             blob: None,
-            earlier: None,
+            earlier: earlier.cloned(),
             below: None,
         };
         self.publish(&draft.folder, tree, &record)

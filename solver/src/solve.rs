@@ -257,8 +257,8 @@ impl<E: Engine, C: Cache<E::Output>> Solver<'_, E, C> {
         {
             return cached(self.engine.reuse(step, &found, Found::Written));
         }
-        let earlier = if step.fresh { Vec::new() } else { self.cache.get(Shelf::Described, &self.described(step.id)) };
-        let known = !earlier.is_empty();
+        let earlier = self.cache.get(Shelf::Described, &self.described(step.id));
+        let known = !step.fresh && !earlier.is_empty();
         let earlier = earlier.into_iter().find(|output| self.engine.usable(output));
         let settled = if known { Some(self.phase(step.id, "key", || self.settled(step))?) } else { None };
         if let Some((key, _)) = &settled

@@ -102,7 +102,9 @@ impl Machine {
             Exit::Code(0) => {
                 let below = |path: &[u8]| view.find(path).is_some_and(|(_, entry)| entry.is_dir());
                 let window = (began, Time::now());
-                let layer = self.phase(number, "harvest", || self.layers.publish_upper(&draft, window, &below));
+                let layer = self.phase(number, "harvest", || {
+                    self.layers.publish_upper(&draft, window, step.earlier.and_then(Rootfs::top), &below)
+                });
                 lock(&self.known.leftovers).push(Leftover { _draft: draft, _group: spec.group });
                 layer
             }

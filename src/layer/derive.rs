@@ -1,11 +1,13 @@
 //! What a layer's forms are made into: digests, dirs, blobs. Each is made once and remembered in the layer's folder.
 
+use super::chunks::Known;
 use super::pack::{self, Compression};
 use super::tree::{Entry, Node, Tree, worth_all_cores};
 use super::unpack::{Twin, Writer};
-use super::{LayerId, LayerKind, Layers, damaged, encode};
+use super::{LayerId, LayerKind, Layers, Record, chunks, damaged, encode};
 use crate::digest::{DiffId, Digest, Hasher};
 use crate::error::{At, Error, Kind, Result};
+use crate::read;
 use rayon::prelude::*;
 use std::fs::{self, File};
 use std::io::{BufWriter, Read};
@@ -15,6 +17,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 /// Time before a RUN's begin that still counts as in it: file times come from a coarser clock (up to a tick behind).
 const COARSE_CLOCK: u32 = 20_000_000;
+
+/// How many earlier forms of a layer are looked at for one that was packed: not every build exports.
+const EARLIER_FORMS: usize = 16;
 
 /// A layer's blob.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -133,23 +138,46 @@ impl Layers {
                 return Ok(known);
             }
             let mut writer = BufWriter::with_capacity(1 << 20, self.store().blob()?);
-            let diff_id = match record.kind {
+            let (diff_id, chunks) = match record.kind {
                 // Its tar stays as it came, byte for byte: else it would be another layer.
-                LayerKind::Base => pack::pack(&|out| self.read_plain(id, out), how, &mut writer)?,
+                LayerKind::Base => pack::pack(&|out| self.read_plain(id, out), how, None, &mut writer)?,
                 _ => {
                     let (tree, open) = (self.tree(id)?, |entry: &Entry| self.open(id, entry));
-                    pack::pack(&|out| pack::write_tar(&tree, &open, clamp, out), how, &mut writer)?
+                    let known = self.known_chunks(&record, how, &name);
+                    pack::pack(&|out| pack::write_tar(&tree, &open, clamp, out), how, known.as_ref(), &mut writer)?
                 }
             };
             let writer =
                 writer.into_inner().map_err(|cause| Error::new(Kind::Store, "cannot write a blob").because(cause))?;
             let blob = writer.complete()?;
             put_text(&self.folder(id).join(named("diff-id", clamp)), &diff_id.to_string())?;
+            if !chunks.is_empty() {
+                let head = pack::head(how).len() as u32;
+                put_small(&self.folder(id).join(list_name(&name)), &chunks::encode(head, &chunks))?;
+            }
             put_text(&path, &format!("{} {}", blob.digest, blob.size))?;
             Ok((blob.digest, blob.size))
         })?;
         let diff_id = self.diff_id(id, clamp)?;
         Ok(PackedBlob { digest, size, media_type: how.media_type().to_owned(), diff_id })
+    }
+
+    /// The chunks of the nearest earlier form of a layer that was packed in the same way. `name`: of the text that says
+    /// what its blob is.
+    fn known_chunks(&self, record: &Record, how: Compression, name: &str) -> Option<Known> {
+        let mut earlier = record.earlier.clone();
+        for _ in 0..EARLIER_FORMS {
+            let id = earlier?;
+            let text = fs::read_to_string(self.folder(&id).join(name)).unwrap_or_default();
+            let blob = text.split_once(' ').and_then(|(digest, _)| self.store().open_blob(&digest.parse().ok()?).ok());
+            let list = File::open(self.folder(&id).join(list_name(name)));
+            let list = list.ok().and_then(|list| read::at_most(chunks::LARGEST, list).ok().flatten());
+            if let (Some(blob), Some(list)) = (blob, list) {
+                return Known::open(&list, how, blob);
+            }
+            earlier = self.record(&id).ok()?.earlier;
+        }
+        None
     }
 
     fn clamp_of(&self, id: &LayerId, clamp: Option<i64>) -> Result<Option<i64>> {
@@ -227,12 +255,21 @@ fn named(name: &str, clamp: Option<i64>) -> String {
     clamp.map_or(name.to_owned(), |clamp| format!("{name}@{clamp}"))
 }
 
-/// Writes a small file under another name and renames it.
+/// The name of a blob's list of chunks, by that of the text that says what the blob is.
+fn list_name(name: &str) -> String {
+    name.replacen("blob-", "chunks-", 1)
+}
+
+/// Writes a short text under another name and renames it.
 pub(super) fn put_text(path: &Path, text: &str) -> Result<()> {
+    put_small(path, text.as_bytes())
+}
+
+fn put_small(path: &Path, bytes: &[u8]) -> Result<()> {
     // Two threads may write the same at once: each has a name of its own until then.
     static COUNT: AtomicU64 = AtomicU64::new(0);
     let temp = path.with_extension(format!("new{}-{}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed)));
-    fs::write(&temp, text).at("write", &temp)?;
+    fs::write(&temp, bytes).at("write", &temp)?;
     fs::rename(&temp, path).at("write", path)
 }
 

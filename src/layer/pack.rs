@@ -5,6 +5,7 @@
 //! checksums combined; zstd is one frame a chunk. Where chunks are cut: `chunk`.
 
 use super::chunk::Chunker;
+use super::chunks::{Chunk, Known};
 use super::tar::{padding, write};
 use super::tree::{Entry, Node, Tree, name, parent};
 use crate::digest::{Digest, Hasher};
@@ -121,22 +122,27 @@ pub(super) fn diff_id(tree: &Tree, open: &Open<'_>, clamp: Option<i64>) -> Resul
 /// Takes the bytes of a plain tar.
 pub(super) type Take<'a> = dyn FnMut(&[u8]) -> Result<()> + 'a;
 
-/// Packs a plain tar, which `tar` gives piece by piece, into a writer; gives the tar's digest. Memory: a few chunks,
-/// whatever the layer's size.
+/// Gives a plain tar piece by piece.
+pub(super) type Tar<'a> = dyn Fn(&mut Take<'_>) -> Result<()> + Sync + 'a;
+
+/// Packs a plain tar into a writer; gives the tar's digest and the chunks. What `known` has is not compressed again.
+/// Memory: a few chunks, whatever the layer's size.
 pub(super) fn pack(
-    tar: &(dyn Fn(&mut Take<'_>) -> Result<()> + Sync),
+    tar: &Tar<'_>,
     how: Compression,
+    known: Option<&Known>,
     to: &mut dyn Write,
-) -> Result<Digest> {
-    pack_on(std::thread::available_parallelism().map_or(1, usize::from), tar, how, to)
+) -> Result<(Digest, Vec<Chunk>)> {
+    pack_on(std::thread::available_parallelism().map_or(1, usize::from), tar, how, known, to)
 }
 
 fn pack_on(
     cores: usize,
-    tar: &(dyn Fn(&mut Take<'_>) -> Result<()> + Sync),
+    tar: &Tar<'_>,
     how: Compression,
+    known: Option<&Known>,
     to: &mut dyn Write,
-) -> Result<Digest> {
+) -> Result<(Digest, Vec<Chunk>)> {
     let failed = |cause: std::io::Error| Error::new(Kind::Store, "cannot write a blob").because(cause);
     if how == Compression::None {
         let mut hasher = Hasher::default();
@@ -144,13 +150,13 @@ fn pack_on(
             hasher.update(bytes);
             to.write_all(bytes).map_err(failed)
         })?;
-        return Ok(hasher.finish());
+        return Ok((hasher.finish(), Vec::new()));
     }
     std::thread::scope(|scope| {
         let (chunks, packed): (Vec<_>, Vec<_>) = (0..cores)
             .map(|_| {
                 let ((to_core, chunks), (done, packed)) = (sync_channel(AHEAD), sync_channel(AHEAD));
-                scope.spawn(move || compress_all(&chunks, how, &done));
+                scope.spawn(move || compress_all(&chunks, how, known, &done));
                 (to_core, packed)
             })
             .unzip();
@@ -163,8 +169,10 @@ fn pack_on(
             let Ok(chunk) = core.recv() else { break };
             packer.take(chunk.map_err(failed)?).map_err(failed)?;
         }
-        packer.finish().map_err(failed)?;
-        reader.join().unwrap_or_else(|_| Err(Error::new(Kind::System, "BUG: packing a layer panicked")))
+        let chunks = packer.finish().map_err(failed)?;
+        let digest =
+            reader.join().unwrap_or_else(|_| Err(Error::new(Kind::System, "BUG: packing a layer panicked")))?;
+        Ok((digest, chunks))
     })
 }
 
@@ -175,7 +183,7 @@ const AHEAD: usize = 2;
 type Packed = std::io::Result<(Vec<u8>, Crc)>;
 
 /// Reads, hashes and cuts the tar; deals the chunks to the cores in turn.
-fn read(tar: &(dyn Fn(&mut Take<'_>) -> Result<()> + Sync), cores: &[SyncSender<Vec<u8>>]) -> Result<Digest> {
+fn read(tar: &Tar<'_>, cores: &[SyncSender<Vec<u8>>]) -> Result<Digest> {
     let (mut hasher, mut chunker) = (Hasher::default(), Chunker::default());
     let gone = || Error::new(Kind::Store, "cannot write a blob");
     let (mut closed, mut count) = (false, 0);
@@ -195,9 +203,13 @@ fn read(tar: &(dyn Fn(&mut Take<'_>) -> Result<()> + Sync), cores: &[SyncSender<
     Ok(hasher.finish())
 }
 
-fn compress_all(chunks: &Receiver<Vec<u8>>, how: Compression, done: &SyncSender<Packed>) {
+fn compress_all(chunks: &Receiver<Vec<u8>>, how: Compression, known: Option<&Known>, done: &SyncSender<Packed>) {
     for chunk in chunks {
-        if done.send(compress(&chunk, how)).is_err() {
+        let mut crc = Crc::new();
+        crc.update(&chunk);
+        let packed = known.and_then(|known| known.get(crc.sum(), &chunk));
+        let packed = packed.map_or_else(|| compress(&chunk, how), Ok);
+        if done.send(packed.map(|packed| (packed, crc))).is_err() {
             return;
         }
     }
@@ -208,54 +220,61 @@ struct Packer<'a> {
     how: Compression,
     to: &'a mut dyn Write,
     crc: Crc,
+    chunks: Vec<Chunk>,
 }
 
 impl<'a> Packer<'a> {
     fn new(how: Compression, to: &'a mut dyn Write) -> std::io::Result<Packer<'a>> {
-        if let Compression::Gzip(_) = how {
-            // RFC 1952: no name, no time, operating system unknown.
-            to.write_all(&[0x1f, 0x8b, 8, 0, 0, 0, 0, 0, 0, 0xff])?;
-        }
-        Ok(Packer { how, to, crc: Crc::new() })
+        to.write_all(head(how))?;
+        Ok(Packer { how, to, crc: Crc::new(), chunks: Vec::new() })
     }
 
     fn take(&mut self, (bytes, crc): (Vec<u8>, Crc)) -> std::io::Result<()> {
         self.crc.combine(&crc);
+        // No chunk is larger than four megabytes.
+        self.chunks.push(Chunk { crc: crc.sum(), plain: crc.amount(), packed: bytes.len() as u32 });
         self.to.write_all(&bytes)
     }
 
-    fn finish(self) -> std::io::Result<()> {
+    fn finish(self) -> std::io::Result<Vec<Chunk>> {
         if let Compression::Gzip(_) = self.how {
             // An empty last block of fixed codes, the checksum and the size modulo 2^32.
             self.to.write_all(&[3, 0])?;
             self.to.write_all(&self.crc.sum().to_le_bytes())?;
             self.to.write_all(&self.crc.amount().to_le_bytes())?;
         }
-        Ok(())
+        Ok(self.chunks)
     }
 }
 
-fn compress(chunk: &[u8], how: Compression) -> std::io::Result<(Vec<u8>, Crc)> {
-    let mut crc = Crc::new();
+/// What stands before the first chunk.
+pub(super) fn head(how: Compression) -> &'static [u8] {
+    match how {
+        // RFC 1952: no name, no time, operating system unknown.
+        Compression::Gzip(_) => &[0x1f, 0x8b, 8, 0, 0, 0, 0, 0, 0, 0xff],
+        _ => &[],
+    }
+}
+
+pub(super) fn compress(chunk: &[u8], how: Compression) -> std::io::Result<Vec<u8>> {
     if chunk.is_empty() {
-        return Ok((Vec::new(), crc));
+        return Ok(Vec::new());
     }
     match how {
         Compression::Gzip(level) => {
-            crc.update(chunk);
             let mut deflate = Compress::new(Level::new(level), false);
             let mut out = Vec::with_capacity(chunk.len() / 2 + 1024);
             loop {
                 let at = deflate.total_in() as usize;
                 deflate.compress_vec(&chunk[at..], &mut out, FlushCompress::Full)?;
                 if deflate.total_in() as usize == chunk.len() && out.len() < out.capacity() {
-                    return Ok((out, crc));
+                    return Ok(out);
                 }
                 out.reserve(chunk.len() / 4 + 1024);
             }
         }
-        Compression::Zstd(level) => Ok((zstd::bulk::compress(chunk, level)?, crc)),
-        Compression::None => Ok((chunk.to_vec(), crc)),
+        Compression::Zstd(level) => zstd::bulk::compress(chunk, level),
+        Compression::None => Ok(chunk.to_vec()),
     }
 }
 
@@ -263,20 +282,59 @@ fn compress(chunk: &[u8], how: Compression) -> std::io::Result<(Vec<u8>, Crc)> {
 mod tests {
     use super::*;
 
+    fn noise(size: usize) -> Vec<u8> {
+        let mut state = 1_u64;
+        let mut next = || {
+            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+            (state >> 59) as u8
+        };
+        (0..size).map(|_| next()).collect()
+    }
+
+    /// Where this fails because a compressor was updated: write the new digests here, and raise `chunks::MAGIC`.
+    #[test]
+    fn bytes_are_those_that_earlier_blobs_were_made_of() {
+        let bytes = noise(100_000);
+        let packed = |how| compress(&bytes, how).map(|packed| Digest::of(&packed).to_string()).expect("packed");
+        assert_eq!(packed(Compression::GZIP), "sha256:8fb01de9a3eebc6b2351651f86a870f2c836dee9cfd72cacdef485b1ddad5acc");
+        assert_eq!(packed(Compression::ZSTD), "sha256:d69c919166bdacca8f496d6b7893ce02a0f3639e82a7eaa937dca3ce4df1ae66");
+    }
+
+    #[test]
+    fn only_changed_chunks_are_compressed_again() {
+        let mut bytes = noise(12_000_000);
+        let packed = |bytes: &[u8], how, known: Option<&Known>| {
+            let mut blob = Vec::new();
+            let tar = |out: &mut Take<'_>| bytes.chunks(70_001).try_for_each(out);
+            let (digest, chunks) = pack_on(2, &tar, how, known, &mut blob).expect("packed");
+            assert_eq!(digest, Digest::of(bytes));
+            (blob, chunks)
+        };
+        for (how, other) in
+            [(Compression::Gzip(9), Compression::Gzip(1)), (Compression::Zstd(9), Compression::Zstd(1))]
+        {
+            let (blob, chunks) = packed(&bytes, how, None);
+            let mut file = tempfile::tempfile().expect("a file");
+            file.write_all(&blob).expect("written");
+            let list = super::super::chunks::encode(head(how).len() as u32, &chunks);
+            let known = Known::open(&list, how, file).expect("a list");
+            // What was had from the blob is of its level.
+            assert_eq!(packed(&bytes, other, Some(&known)).0, blob, "{how:?}");
+            bytes[6_000_000] ^= 1;
+            let again = packed(&bytes, other, Some(&known)).1;
+            let changed = again.iter().filter(|chunk| !chunks.contains(chunk)).count();
+            assert!((1..=2).contains(&changed), "{how:?}: {changed} of {}", again.len());
+        }
+    }
+
     #[test]
     fn bytes_do_not_depend_on_the_number_of_cores() {
-        let mut state = 1_u64;
-        let bytes: Vec<u8> = (0..12_000_000)
-            .map(|_| {
-                state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
-                (state >> 59) as u8
-            })
-            .collect();
+        let bytes = noise(12_000_000);
         let tar = |out: &mut Take<'_>| bytes.chunks(70_001).try_for_each(out);
         for how in [Compression::Gzip(1), Compression::Zstd(1), Compression::None] {
             let packed = |cores| {
                 let mut blob = Vec::new();
-                let digest = pack_on(cores, &tar, how, &mut blob).expect("packed");
+                let (digest, _) = pack_on(cores, &tar, how, None, &mut blob).expect("packed");
                 assert_eq!(digest, Digest::of(&bytes));
                 Digest::of(&blob)
             };
@@ -290,12 +348,12 @@ mod tests {
             out(&vec![1; 6 << 20])?;
             Err(Error::new(Kind::Store, "the reader failed"))
         };
-        let failed = pack_on(3, &broken, Compression::Gzip(1), &mut Vec::new());
+        let failed = pack_on(3, &broken, Compression::Gzip(1), None, &mut Vec::new());
         assert_eq!(failed.map_err(|error| error.message().to_owned()), Err("the reader failed".to_owned()));
         let endless = |out: &mut Take<'_>| loop {
             out(&[7; 65536])?;
         };
-        let full = pack_on(3, &endless, Compression::Zstd(1), &mut &mut [0_u8; 100][..]);
+        let full = pack_on(3, &endless, Compression::Zstd(1), None, &mut &mut [0_u8; 100][..]);
         assert!(full.is_err());
     }
 }

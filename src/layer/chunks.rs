@@ -1,0 +1,148 @@
+//! Which chunks a blob was packed from, so that the next form of its layer compresses only those that changed.
+//!
+//! A chunk of the earlier blob is taken if it unpacks to the very bytes that are wanted: a damaged blob or an equal
+//! checksum costs time, nothing else. Knows nothing of what the bytes mean.
+//!
+//! ```text
+//! <layer>/chunks-<compression>[@clamp]   "kilnch01", the number of bytes before the first chunk, then for each in order
+//!                                        its CRC-32 (ISO-HDLC), its size, and its packed size: u32, little endian
+//! ```
+//!
+//! Written once under another name and renamed, like all small texts of a layer; it goes when the layer goes.
+
+use super::pack::Compression;
+use flate2::{Decompress, FlushDecompress, Status};
+use std::collections::HashMap;
+use std::fs::File;
+use std::os::unix::fs::FileExt as _;
+
+/// Another version of a compressor writes other bytes: raise it then, or blobs would depend on what was built before.
+const MAGIC: &[u8; 8] = b"kilnch01";
+/// The size of a row in bytes.
+const ROW: usize = 12;
+/// A list larger than this is none of ours: a row stands for a quarter of a megabyte at least.
+pub(super) const LARGEST: u64 = 64 << 20;
+
+/// One chunk of a blob.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Chunk {
+    /// Of the plain bytes.
+    pub(super) crc: u32,
+    /// In bytes.
+    pub(super) plain: u32,
+    /// In bytes, compressed.
+    pub(super) packed: u32,
+}
+
+/// The list as it is written. `head`: how many bytes of the blob stand before the first chunk.
+pub(super) fn encode(head: u32, chunks: &[Chunk]) -> Vec<u8> {
+    let rows = chunks.iter().flat_map(|chunk| [chunk.crc, chunk.plain, chunk.packed]);
+    let numbers = std::iter::once(head).chain(rows).flat_map(u32::to_le_bytes);
+    MAGIC.iter().copied().chain(numbers).collect()
+}
+
+/// The chunks of an earlier blob.
+#[derive(Debug)]
+pub(super) struct Known {
+    how: Compression,
+    blob: File,
+    /// By checksum and size: where, and how many bytes.
+    places: HashMap<(u32, u32), (u64, u32)>,
+}
+
+impl Known {
+    /// From a list and its blob; none if the list is damaged.
+    pub(super) fn open(list: &[u8], how: Compression, blob: File) -> Option<Known> {
+        let (head, rows) = list.strip_prefix(MAGIC)?.split_first_chunk::<4>()?;
+        let mut at = u64::from(u32::from_le_bytes(*head));
+        let mut places = HashMap::with_capacity(rows.len() / ROW);
+        for row in rows.chunks(ROW) {
+            let number = |at: usize| row.get(at..at + 4)?.try_into().ok().map(u32::from_le_bytes);
+            let (crc, plain, packed) = (number(0)?, number(4)?, number(8)?);
+            places.insert((crc, plain), (at, packed));
+            at += u64::from(packed);
+        }
+        Some(Known { how, blob, places })
+    }
+
+    /// A chunk as it was packed before; none if it was not, or can't be had.
+    pub(super) fn get(&self, crc: u32, plain: &[u8]) -> Option<Vec<u8>> {
+        let (at, size) = *self.places.get(&(crc, u32::try_from(plain.len()).ok()?))?;
+        // No compressor makes it larger than this; a list that says so is damaged.
+        let limit = plain.len() + plain.len() / 8 + 1024;
+        let mut packed = vec![0; usize::try_from(size).ok().filter(|size| *size <= limit)?];
+        self.blob.read_exact_at(&mut packed, at).ok()?;
+        is_packed_form(&packed, plain, self.how).then_some(packed)
+    }
+}
+
+/// Whether compressed bytes are those of a chunk, to the last.
+fn is_packed_form(packed: &[u8], plain: &[u8], how: Compression) -> bool {
+    match how {
+        Compression::Gzip(_) => {
+            let mut inflate = Decompress::new(false);
+            // One more, so that a longer form is seen.
+            let mut out = Vec::with_capacity(plain.len() + 1);
+            let status = inflate.decompress_vec(packed, &mut out, FlushDecompress::None);
+            let all = inflate.total_in() == packed.len() as u64;
+            // A last block would end the whole blob.
+            status.is_ok_and(|status| status != Status::StreamEnd) && all && out == plain
+        }
+        Compression::Zstd(_) => zstd::bulk::decompress(packed, plain.len()).is_ok_and(|out| out == plain),
+        Compression::None => packed == plain,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::pack::compress;
+    use super::*;
+    use flate2::Crc;
+    use std::io::Write as _;
+
+    const PLAIN: &[u8] = b"the very same bytes, the very same bytes, the very same bytes";
+
+    fn known(how: Compression, spoil: impl Fn(&mut Vec<u8>, &mut Vec<Chunk>)) -> (Known, u32) {
+        let packed = compress(PLAIN, how).expect("compressed");
+        let mut crc = Crc::new();
+        crc.update(PLAIN);
+        let mut blob = [b"head".as_slice(), &packed].concat();
+        let size = |bytes: &[u8]| u32::try_from(bytes.len()).expect("small");
+        let mut chunks = vec![Chunk { crc: crc.sum(), plain: size(PLAIN), packed: size(&packed) }];
+        spoil(&mut blob, &mut chunks);
+        let mut file = tempfile::tempfile().expect("a file");
+        file.write_all(&blob).expect("written");
+        (Known::open(&encode(4, &chunks), how, file).expect("a list"), crc.sum())
+    }
+
+    #[test]
+    fn a_chunk_is_had_again_only_if_it_unpacks_to_what_is_wanted() {
+        for how in [Compression::GZIP, Compression::ZSTD] {
+            let (good, crc) = known(how, |_, _| {});
+            assert_eq!(good.get(crc, PLAIN), compress(PLAIN, how).ok(), "{how:?}");
+            assert_eq!(good.get(crc, &PLAIN[1..]), None, "{how:?}: another size");
+            let other: Vec<u8> = PLAIN.iter().rev().copied().collect();
+            assert_eq!(good.get(crc, &other), None, "{how:?}: other bytes of that size and checksum");
+            for at in 0..good.blob.metadata().expect("a file").len() as usize - 4 {
+                let (bad, crc) = known(how, |blob, _| blob[4 + at] ^= 0x10);
+                let same = bad.get(crc, PLAIN).is_none_or(|bytes| is_packed_form(&bytes, PLAIN, how));
+                assert!(same, "{how:?}: byte {at} is damaged");
+            }
+            let (cut, crc) = known(how, |blob, _| blob.truncate(9));
+            assert_eq!(cut.get(crc, PLAIN), None, "{how:?}: the blob is shorter");
+            let (huge, crc) = known(how, |_, chunks| chunks[0].packed = u32::MAX);
+            assert_eq!(huge.get(crc, PLAIN), None, "{how:?}: no chunk is that large");
+        }
+    }
+
+    #[test]
+    fn a_damaged_list_is_none() {
+        let chunk = Chunk { crc: 1, plain: 2, packed: 3 };
+        let list = encode(10, &[chunk, chunk]);
+        let open = |list: &[u8]| Known::open(list, Compression::GZIP, tempfile::tempfile().expect("a file")).is_some();
+        assert!(open(&list));
+        for bad in [&list[..3], &list[..11], &list[..list.len() - 1], b"kilnch99\0\0\0\0".as_slice()] {
+            assert!(!open(bad), "{bad:?}");
+        }
+    }
+}
