@@ -6,6 +6,8 @@ use crate::layer::tree::{Entry, Node, Time};
 use std::fs::File;
 use std::io::{BufWriter, IsTerminal as _, Read, Write};
 use std::path::{Path, PathBuf};
+use std::sync::mpsc::{SyncSender, sync_channel};
+use std::thread::JoinHandle;
 
 /// Where the bytes go.
 pub(super) struct Output {
@@ -13,7 +15,38 @@ pub(super) struct Output {
     file: Option<(PathBuf, PathBuf)>,
     /// The same file, without what still waits in `to`.
     direct: Option<File>,
+    syncer: Option<Syncer>,
     time: Time,
+}
+
+/// Bytes that are copied before the disk is told of them.
+const PIECE: u64 = 64 << 20;
+
+/// A thread that has written bytes brought to the disk while others are copied: at the end there is less to wait for.
+struct Syncer {
+    /// A wish is enough for all that was written until it is heard.
+    wish: SyncSender<()>,
+    thread: JoinHandle<()>,
+}
+
+impl Syncer {
+    fn begin(file: &File) -> Option<Syncer> {
+        let file = file.try_clone().ok()?;
+        let (wish, wishes) = sync_channel(1);
+        let sync = move || {
+            for () in wishes {
+                // What could not be written is told by the sync at the end.
+                let _ = file.sync_data();
+            }
+        };
+        let thread = std::thread::Builder::new().name("sync".to_owned()).spawn(sync).ok()?;
+        Some(Syncer { wish, thread })
+    }
+
+    fn end(self) {
+        drop(self.wish);
+        let _ = self.thread.join();
+    }
 }
 
 impl Output {
@@ -30,6 +63,7 @@ impl Output {
                 to: Box::new(BufWriter::with_capacity(1 << 20, std::io::stdout())),
                 file: None,
                 direct: None,
+                syncer: None,
                 time,
             });
         };
@@ -43,7 +77,7 @@ impl Output {
         let file = File::create(&temp).at("make", &temp)?;
         let direct = Some(file.try_clone().at("make", &temp)?);
         let to = Box::new(BufWriter::with_capacity(1 << 20, file));
-        Ok(Output { to, file: Some((temp, dest.to_owned())), direct, time })
+        Ok(Output { to, file: Some((temp, dest.to_owned())), direct, syncer: None, time })
     }
 
     /// A file of the archive.
@@ -65,10 +99,16 @@ impl Output {
             self.to.flush().map_err(failed)?;
             // Both files go on behind what was copied, so that whatever the kernel leaves is copied the usual way.
             while left > 0 {
-                let most = usize::try_from(left).unwrap_or(usize::MAX).min(1 << 30);
+                let most = usize::try_from(left.min(PIECE)).unwrap_or(usize::MAX);
                 match rustix::fs::copy_file_range(from, None, direct, None, most) {
                     Ok(count) if count > 0 => left -= count as u64,
                     _ => break,
+                }
+                if left > 0 && self.syncer.is_none() {
+                    self.syncer = Syncer::begin(direct);
+                }
+                if let Some(syncer) = &self.syncer {
+                    let _ = syncer.wish.try_send(());
                 }
             }
         }
@@ -111,6 +151,9 @@ impl Output {
     /// Ends the archive and gives it its name.
     pub(super) fn finish(mut self) -> Result<()> {
         self.to.write_all(&write::END).and_then(|()| self.to.flush()).map_err(failed)?;
+        if let Some(syncer) = self.syncer.take() {
+            syncer.end();
+        }
         if let Some((temp, dest)) = self.file.take() {
             File::open(&temp).and_then(|file| file.sync_all()).at("write", &temp)?;
             std::fs::rename(&temp, &dest).at("write", &dest)?;

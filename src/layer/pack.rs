@@ -296,8 +296,14 @@ mod tests {
     fn bytes_are_those_that_earlier_blobs_were_made_of() {
         let bytes = noise(100_000);
         let packed = |how| compress(&bytes, how).map(|packed| Digest::of(&packed).to_string()).expect("packed");
-        assert_eq!(packed(Compression::GZIP), "sha256:8fb01de9a3eebc6b2351651f86a870f2c836dee9cfd72cacdef485b1ddad5acc");
-        assert_eq!(packed(Compression::ZSTD), "sha256:d69c919166bdacca8f496d6b7893ce02a0f3639e82a7eaa937dca3ce4df1ae66");
+        assert_eq!(
+            packed(Compression::GZIP),
+            "sha256:8fb01de9a3eebc6b2351651f86a870f2c836dee9cfd72cacdef485b1ddad5acc"
+        );
+        assert_eq!(
+            packed(Compression::ZSTD),
+            "sha256:d69c919166bdacca8f496d6b7893ce02a0f3639e82a7eaa937dca3ce4df1ae66"
+        );
     }
 
     #[test]
@@ -310,8 +316,7 @@ mod tests {
             assert_eq!(digest, Digest::of(bytes));
             (blob, chunks)
         };
-        for (how, other) in
-            [(Compression::Gzip(9), Compression::Gzip(1)), (Compression::Zstd(9), Compression::Zstd(1))]
+        for (how, other) in [(Compression::Gzip(9), Compression::Gzip(1)), (Compression::Zstd(9), Compression::Zstd(1))]
         {
             let (blob, chunks) = packed(&bytes, how, None);
             let mut file = tempfile::tempfile().expect("a file");
