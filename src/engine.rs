@@ -24,6 +24,7 @@ use crate::error::{Error, Kind, Result};
 use crate::exec::cgroup::Groups;
 use crate::exec::emulate::Emulation;
 use crate::exec::network::Networks;
+use crate::exec::pressure;
 use crate::exec::running::Steps;
 use crate::exec::{Limits, Stop};
 use crate::explain::{self, Explainer};
@@ -465,6 +466,10 @@ impl Engine for Machine {
         };
         self.explainer.done(at.id, self.selected(at.id).as_deref());
         Ok(base.and_then(|input| at.input(input)).cloned().unwrap_or_default().with(layer))
+    }
+
+    fn short_of(&self) -> Option<&'static str> {
+        pressure::is_high().then_some("memory")
     }
 
     fn ahead(&self, id: VertexId, output: &Rootfs) {

@@ -12,6 +12,7 @@ pub mod emulate;
 mod mounts;
 pub mod network;
 mod plan;
+pub mod pressure;
 pub mod processes;
 mod program;
 pub mod running;

@@ -254,7 +254,7 @@ impl<'a> Build<'a> {
             return false;
         }
         let fresh = |id: VertexId| is_fresh(self.request, &graph.get(id).stage);
-        let task = Task { graph, targets: &[target], fresh: &fresh, jobs: 1, first_step: 0 };
+        let task = Task { graph, targets: &[target], fresh: &fresh, jobs: &|| 1, first_step: 0 };
         let missing = solver::missing(&task, &self.machine, &cache::LocalCache::new(&self.machine.store));
         let needs = |id: &VertexId| matches!(&graph.get(*id).op, Op::Exec(exec) if exec.network == Network::Default);
         missing.is_ok_and(|missing| missing.iter().any(needs))
@@ -355,8 +355,9 @@ impl<'a> Build<'a> {
             .iter()
             .filter_map(|past| if let Past::New { vertex, .. } = past { *vertex } else { None })
             .collect();
-        let jobs = std::thread::available_parallelism().map_or(2, usize::from).max(2);
-        let task = Task { graph: &plan.graph, targets: &[target], fresh: &fresh, jobs, first_step: self.next_step };
+        let jobs = || std::thread::available_parallelism().map_or(2, usize::from).max(2);
+        let task =
+            Task { graph: &plan.graph, targets: &[target], fresh: &fresh, jobs: &jobs, first_step: self.next_step };
         let solved = solver::solve(&task, &self.machine, &*self.caches, &*self.observer);
         self.next_step = self.next_step.saturating_add(plan.graph.len() as u32);
         self.machine.known.forget_selections();

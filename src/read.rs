@@ -10,7 +10,8 @@ pub const LARGEST_TEXT: u64 = 16 << 20;
 
 /// Everything up to the end; none if that is more than `limit` bytes.
 pub fn at_most(limit: u64, from: impl Read) -> io::Result<Option<Vec<u8>>> {
-    let mut bytes = Vec::new();
+    // With nothing to begin with, a file's first bytes are read by the dozen.
+    let mut bytes = Vec::with_capacity(usize::try_from(limit).unwrap_or(usize::MAX).min(4096));
     from.take(limit.saturating_add(1)).read_to_end(&mut bytes)?;
     Ok(Some(bytes).filter(|bytes| bytes.len() as u64 <= limit))
 }

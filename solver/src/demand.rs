@@ -25,7 +25,7 @@ pub(crate) struct Demand<E: Engine> {
     vertices: Vec<Known<E>>,
     /// Wanted, all inputs done, not yet begun: in order, so that equal builds run in equal order.
     ready: BTreeSet<VertexId>,
-    /// Ready, but another process has the lock.
+    /// Ready, but put off: another process has the lock, or there is too little memory.
     waiting: BTreeSet<VertexId>,
     open: usize,
 }
@@ -236,13 +236,13 @@ impl<E: Engine> Demand<E> {
         }
     }
 
-    /// Puts a vertex aside until its lock is free. True the first time.
+    /// Puts a vertex aside until it is tried again. True the first time.
     pub(crate) fn wait(&mut self, id: VertexId) -> bool {
         self.waiting.insert(id);
         !std::mem::replace(&mut self.vertices[id.index()].waited, true)
     }
 
-    /// Lets all that wait for a lock try again.
+    /// Lets all that were put off try again.
     pub(crate) fn retry_waiters(&mut self) {
         self.ready.append(&mut self.waiting);
     }

@@ -29,6 +29,11 @@ pub trait Engine: Sync {
     fn reuse(&self, at: &Step<'_, Self>, found: &Self::Output, how: Found) -> Self::Output;
     /// Does the work: of a vertex that is remembered only when nothing was found for it, so this is the place to say why.
     fn run(&self, at: &Step<'_, Self>) -> Result<Self::Output, Self::Error>;
+    /// What there is too little of for one more step beside those that run. Such a step waits until there is more, or
+    /// until none runs.
+    fn short_of(&self) -> Option<&'static str> {
+        None
+    }
     /// Makes what will be asked of a result later. Called when no step is waiting, before the result's content is asked.
     fn ahead(&self, _id: VertexId, _output: &Self::Output) {}
     /// Ends everything that runs, at once. Called when another vertex failed.

@@ -31,12 +31,12 @@ pub enum Event {
         /// Why.
         miss: Miss,
     },
-    /// The step waits for an equal step of another build.
+    /// The step could begin, but waits.
     Waiting {
         /// Which.
         step: StepId,
-        /// Whose build it is: `pid 4711`.
-        owner: String,
+        /// For what: `the same step of pid 4711`.
+        what: String,
     },
     /// Which steps the step stands on. Comes for every step of a graph, before anything else about it, but only to an
     /// observer that [wants phases](Observer::wants_phases).

@@ -34,8 +34,8 @@ pub struct Task<'a, Op> {
     pub targets: &'a [VertexId],
     /// Whether a vertex must run even if its result is remembered.
     pub fresh: &'a (dyn Fn(VertexId) -> bool + Sync),
-    /// How many steps may run at once; at least 1.
-    pub jobs: usize,
+    /// How many steps may run at once. Asked when the first is about to.
+    pub jobs: &'a (dyn Fn() -> usize + Sync),
     /// The id of the graph's first vertex in the stream of events.
     pub first_step: u32,
 }
@@ -114,7 +114,7 @@ struct Solved<E: Engine> {
 impl<E: Engine, C: Cache<E::Output>> Solver<'_, E, C> {
     /// The loop: everything that changes state happens here.
     fn work(&self, demand: &mut Demand<E>) -> Result<(), Failure<E::Error>> {
-        let pool = Pool::new(self.task.jobs);
+        let pool = Pool::new((self.task.jobs)());
         let (sender, receiver) = channel();
         std::thread::scope(|scope| {
             let result = self.turn(demand, &pool, scope, &sender, &receiver);
@@ -138,6 +138,8 @@ impl<E: Engine, C: Cache<E::Output>> Solver<'_, E, C> {
                 while let Some(id) = demand.next_ready() {
                     if let Some(found) = demand.found(id) {
                         self.finish_found(demand, id, &found);
+                    } else if let Some(what) = (running > 0).then(|| self.engine.short_of()).flatten() {
+                        self.put_off(demand, id, what);
                     } else if let Some(lock) = self.lock(demand, id) {
                         running += 1;
                         pool.run(scope, self.step_job(demand, id, lock, sender.clone()));
@@ -201,11 +203,17 @@ impl<E: Engine, C: Cache<E::Output>> Solver<'_, E, C> {
         match self.cache.try_lock(&key) {
             Ok(lock) => Some(Some(lock)),
             Err(owner) => {
-                if demand.wait(id) {
-                    self.observer.event(SystemTime::now(), &Event::Waiting { step: self.step(id), owner });
-                }
+                self.put_off(demand, id, &format!("the same step of {owner}"));
                 None
             }
+        }
+    }
+
+    /// The step is tried again soon.
+    fn put_off(&self, demand: &mut Demand<E>, id: VertexId, what: &str) {
+        if demand.wait(id) {
+            let event = Event::Waiting { step: self.step(id), what: what.to_owned() };
+            self.observer.event(SystemTime::now(), &event);
         }
     }
 

@@ -28,6 +28,8 @@ enum Toy {
     Fail(&'static str),
     /// Waits until the engine is stopped.
     Hang(&'static str),
+    /// Takes a while, and counts how many of its kind run.
+    Slow(&'static str),
 }
 
 impl Describe for Toy {
@@ -40,6 +42,7 @@ impl Describe for Toy {
             Toy::Link(name) => ("link", name),
             Toy::Fail(name) => ("fail", name),
             Toy::Hang(name) => ("hang", name),
+            Toy::Slow(name) => ("slow", name),
         };
         to.text(kind, name);
     }
@@ -57,6 +60,9 @@ struct Toys {
     stopped: Mutex<bool>,
     wake: Condvar,
     hanging: AtomicBool,
+    short: Option<&'static str>,
+    running: AtomicUsize,
+    most: AtomicUsize,
 }
 
 impl Toys {
@@ -134,6 +140,12 @@ impl Engine for Toys {
                 self.ran.lock().unwrap().push((*name).to_owned());
                 return Err(format!("{name} is broken"));
             }
+            Toy::Slow(name) => {
+                self.most.fetch_max(self.running.fetch_add(1, Ordering::SeqCst) + 1, Ordering::SeqCst);
+                std::thread::sleep(std::time::Duration::from_millis(5));
+                self.running.fetch_sub(1, Ordering::SeqCst);
+                (name, vec![], (*name).to_owned())
+            }
             Toy::Hang(name) => {
                 self.hanging.store(true, Ordering::SeqCst);
                 let mut stopped = self.stopped.lock().unwrap();
@@ -146,6 +158,9 @@ impl Engine for Toys {
         self.ran.lock().unwrap().push((*name).to_owned());
         output.push((text, 1 + self.runs.fetch_add(1, Ordering::SeqCst)));
         Ok(output)
+    }
+    fn short_of(&self) -> Option<&'static str> {
+        self.short
     }
     fn stop(&self) {
         *self.stopped.lock().unwrap() = true;
@@ -183,7 +198,7 @@ impl Bench {
     }
     fn output(&self, target: VertexId) -> Result<Output, Failure<String>> {
         let fresh = |id| self.fresh.contains(&id);
-        let task = Task { graph: &self.graph, targets: &[target], fresh: &fresh, jobs: 4, first_step: 0 };
+        let task = Task { graph: &self.graph, targets: &[target], fresh: &fresh, jobs: &|| 4, first_step: 0 };
         solve(&task, &self.toys, &self.cache, &Log::default()).map(|mut outputs| outputs.remove(0))
     }
     fn forget_written(&mut self) {
@@ -217,7 +232,7 @@ fn what_is_missing_is_told_before_anything_runs() {
     let (mut bench, last) = chain();
     let missing = |bench: &Bench| {
         let fresh = |id| bench.fresh.contains(&id);
-        let task = Task { graph: &bench.graph, targets: &[last], fresh: &fresh, jobs: 4, first_step: 0 };
+        let task = Task { graph: &bench.graph, targets: &[last], fresh: &fresh, jobs: &|| 4, first_step: 0 };
         let ids = solver::missing(&task, &bench.toys, &bench.cache).unwrap();
         ids.iter().map(|id| id.index()).collect::<Vec<_>>()
     };
@@ -370,7 +385,7 @@ fn a_waiter_says_whose_build_it_waits_for_and_looks_again() {
                 Ok(())
             }
         }
-        let task = Task { graph: &bench.graph, targets: &[copy], fresh: &|_| false, jobs: 1, first_step: 0 };
+        let task = Task { graph: &bench.graph, targets: &[copy], fresh: &|_| false, jobs: &|| 1, first_step: 0 };
         assert!(solve(&task, toys, &Spy(&seen), &Log::default()).is_ok());
         seen.into_inner().unwrap().unwrap()
     };
@@ -379,7 +394,7 @@ fn a_waiter_says_whose_build_it_waits_for_and_looks_again() {
     let other = {
         let (bench, log) = (Arc::clone(&bench), Arc::clone(&log));
         std::thread::spawn(move || {
-            let task = Task { graph: &bench.graph, targets: &[last], fresh: &|_| false, jobs: 1, first_step: 0 };
+            let task = Task { graph: &bench.graph, targets: &[last], fresh: &|_| false, jobs: &|| 1, first_step: 0 };
             solve(&task, &bench.toys, &bench.cache, &*log).map(|outputs| texts(&outputs[0])).unwrap()
         })
     };
@@ -390,6 +405,26 @@ fn a_waiter_says_whose_build_it_waits_for_and_looks_again() {
     drop(lock);
     assert_eq!(other.join().unwrap(), "one");
     assert_eq!(bench.toys.ran(), "head last");
+}
+
+#[test]
+fn where_something_is_short_steps_run_one_after_the_other_and_say_so() {
+    let mut bench = Bench::default();
+    bench.toys.short = Some("memory");
+    let base = bench.push(Toy::Pinned("base"), &[]);
+    let slow: Vec<VertexId> = ["a", "b", "c", "d"].map(|name| bench.push(Toy::Slow(name), &[base])).to_vec();
+    let last = bench.push(Toy::Join("last"), &slow);
+    let task = Task { graph: &bench.graph, targets: &[last], fresh: &|_| false, jobs: &|| 4, first_step: 0 };
+    let log = Log::default();
+    solve(&task, &bench.toys, &bench.cache, &log).unwrap();
+    assert_eq!(bench.toys.ran(), "a b c d last");
+    assert_eq!(bench.toys.most.load(Ordering::SeqCst), 1);
+    let waits = log.0.into_inner().unwrap();
+    let waits = waits.iter().filter_map(|event| match event {
+        Event::Waiting { step, what } => Some((step.0, what.as_str())),
+        _ => None,
+    });
+    assert_eq!(waits.collect::<Vec<_>>(), [(2, "memory"), (3, "memory"), (4, "memory")]);
 }
 
 #[test]
@@ -434,7 +469,7 @@ impl Cache<Output> for Listener {
 fn a_cache_hears_what_will_be_asked_and_each_record_proves_its_key() {
     let (bench, last) = chain();
     let cache = Listener::default();
-    let task = Task { graph: &bench.graph, targets: &[last], fresh: &|_| false, jobs: 2, first_step: 0 };
+    let task = Task { graph: &bench.graph, targets: &[last], fresh: &|_| false, jobs: &|| 2, first_step: 0 };
     solve(&task, &bench.toys, &cache, &Log::default()).unwrap();
     let heard = cache.heard.into_inner().unwrap();
     assert_eq!(heard[0], "expect 3");

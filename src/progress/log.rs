@@ -25,7 +25,7 @@ impl Observer for Log {
             Event::Missed { step, miss } => {
                 json!({"event": "missed", "step": step.0, "cause": miss.cause, "text": miss.text})
             }
-            Event::Waiting { step, owner } => json!({"event": "waiting", "step": step.0, "owner": owner}),
+            Event::Waiting { step, what } => json!({"event": "waiting", "step": step.0, "what": what}),
             Event::End { step, outcome, took } => {
                 let outcome = match outcome {
                     Outcome::Done => "done",

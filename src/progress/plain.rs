@@ -63,9 +63,9 @@ impl State {
                 self.line(*step, "CACHED");
             }
             Event::Missed { step, miss } => self.line(*step, &format!("not cached: {}", tty::printable(&miss.text))),
-            Event::Waiting { step, owner } => {
+            Event::Waiting { step, what } => {
                 self.step(*step, "");
-                self.line(*step, &format!("waiting for the same step of {owner}"));
+                self.line(*step, &format!("waiting for {what}"));
             }
             Event::Output { step, stream, bytes } => self.output(at, *step, *stream, bytes),
             Event::Transfer { step, what, done, total } => self.transfer(at, *step, what, *done, *total),

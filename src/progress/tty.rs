@@ -90,9 +90,9 @@ impl State {
                     running.why = printable(&miss.text);
                 }
             }
-            Event::Waiting { step, owner } => {
+            Event::Waiting { step, what } => {
                 if !self.running.contains_key(step) {
-                    self.print(&format!(" => waiting for the same step of {owner}"));
+                    self.print(&format!(" => waiting for {what}"));
                 }
             }
             Event::Output { step, bytes, .. } => self.output(*step, bytes),
