@@ -115,7 +115,7 @@ impl Layers {
             .hint("the image is damaged or was tampered with; nothing of the layer was used"))
     }
 
-    fn keep_tree(&self, id: &LayerId, tree: &Tree) -> Result<()> {
+    pub(super) fn keep_tree(&self, id: &LayerId, tree: &Tree) -> Result<()> {
         let temp = self.store().temp("tree");
         fs::write(&temp, encode::encode(tree)).at("write", &temp)?;
         fs::rename(&temp, self.folder(id).join("tree")).at("write", self.folder(id))

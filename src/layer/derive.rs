@@ -8,6 +8,7 @@ use super::{LayerId, LayerKind, Layers, Record, chunks, damaged, encode};
 use crate::digest::{DiffId, Digest, Hasher};
 use crate::error::{At, Error, Kind, Result};
 use crate::read;
+use crate::sync::lock;
 use rayon::prelude::*;
 use std::fs::{self, File};
 use std::io::{BufWriter, Read};
@@ -17,6 +18,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 /// Time before a RUN's begin that still counts as in it: file times come from a coarser clock (up to a tick behind).
 const COARSE_CLOCK: u32 = 20_000_000;
+
+/// Bytes of a layer from which on it costs less to keep the digests of its files than to make them anew for a copy.
+const WORTH_REMEMBERING: u64 = 1 << 20;
 
 /// How many earlier forms of a layer are looked at for one that was packed: not every build exports.
 const EARLIER_FORMS: usize = 16;
@@ -42,7 +46,12 @@ impl Layers {
         }
         self.remembered(id, "content", || {
             let record = self.record(id)?;
-            let tree = self.with_digests(id)?;
+            let (tree, hashed) = self.with_digests(id)?;
+            if hashed >= WORTH_REMEMBERING {
+                // Where it can't be kept the next build hashes again.
+                let _ = self.keep_tree(id, &tree);
+                lock(&self.0.trees).insert(id.clone(), Arc::clone(&tree));
+            }
             let counts = |entry: &Entry| match (record.window, &entry.node) {
                 (Some([begin, end]), Node::File { .. }) => {
                     let time = (entry.mtime.seconds, entry.mtime.nanos);
@@ -71,8 +80,8 @@ impl Layers {
         .map_err(|cause| damaged(id, "has a damaged content digest").because(cause))
     }
 
-    /// The tree with the digest of every file.
-    fn with_digests(&self, id: &LayerId) -> Result<Tree> {
+    /// The tree with the digest of every file, and how many bytes had to be hashed for it.
+    fn with_digests(&self, id: &LayerId) -> Result<(Arc<Tree>, u64)> {
         let mut tree = Tree::clone(&*self.tree(id)?);
         let unknown = |entry: &&mut Entry| matches!(entry.node, Node::File { digest: None, .. });
         let mut unknown: Vec<&mut Entry> = tree.entries.iter_mut().filter(unknown).collect();
@@ -83,11 +92,13 @@ impl Layers {
             }
             Ok(())
         };
+        let sizes = unknown.iter().map(|entry| if let Node::File { size, .. } = entry.node { size } else { 0 });
+        let hashed = sizes.sum();
         match worth_all_cores(unknown.iter().map(|entry| &entry.node)) {
             true => unknown.par_iter_mut().try_for_each(give),
             false => unknown.iter_mut().try_for_each(give),
         }?;
-        Ok(tree)
+        Ok((Arc::new(tree), hashed))
     }
 
     /// Whether it pays to read it on several cores.

@@ -337,3 +337,26 @@ fn higher_layers_hide_lower_ones_in_a_view() {
         assert_eq!(view.lookup(gone.as_bytes()).unwrap(), None, "{gone}");
     }
 }
+
+#[test]
+fn what_was_hashed_of_a_large_layer_is_kept() {
+    let (temp, layers) = open();
+    let run = |size: usize| {
+        let draft = layers.draft().unwrap();
+        fs::write(draft.upper().join("f"), vec![7; size]).unwrap();
+        layers.publish_upper(&draft, (Time::now(), Time::now()), None, &|_| false).unwrap()
+    };
+    let digest = |layers: &Layers, id: &LayerId| match layers.tree(id).unwrap().get(b"f").unwrap().node {
+        Node::File { digest, .. } => digest,
+        _ => None,
+    };
+    let (small, large) = (run(10), run(2 << 20));
+    assert_eq!((digest(&layers, &small), digest(&layers, &large)), (None, None));
+    let content = [layers.content(&small).unwrap(), layers.content(&large).unwrap()];
+    for layers in [&layers, &Layers::new(Store::open(temp.path()).unwrap(), Flavour::Root)] {
+        assert_eq!(digest(layers, &large), Some(Digest::of(&vec![7; 2 << 20])));
+        assert_eq!(digest(layers, &small), None, "that costs more than it saves");
+        assert_eq!([layers.content(&small).unwrap(), layers.content(&large).unwrap()], content);
+    }
+    assert!(layers.diff_id(&large, None).is_ok());
+}
