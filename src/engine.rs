@@ -17,6 +17,7 @@ mod identity;
 mod step;
 mod stubs;
 
+use crate::cache::LocalCache;
 use crate::clock;
 use crate::copy::{self, Facts, Selection};
 use crate::digest::Digest;
@@ -40,7 +41,7 @@ use crate::source::image::{Images, Pinned};
 use crate::store::Store;
 use crate::sync::lock;
 use frontend::op::{self, CopySource, Op, Source};
-use solver::{Engine, Found, Graph, Key, Manifest, Observer, Role, Step, VertexId};
+use solver::{Cache as _, Describe as _, Engine, Found, Graph, Key, Manifest, Observer, Role, Shelf, Step, VertexId};
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::path::PathBuf;
 use std::sync::atomic::AtomicBool;
@@ -113,6 +114,10 @@ pub enum Secret {
 
 /// What missing mount points are known by: what they hold, and the metadata of the root.
 type StubsName = (stubs::Stubs, Option<(u32, u32, u32, Time)>);
+
+/// What a step costs that runs nothing, and what a RUN may cost that never ran here: milliseconds, for the order of steps.
+const QUICK: u64 = 10;
+const UNKNOWN: u64 = 1000;
 
 /// What was looked up once and is needed again.
 #[derive(Default)]
@@ -466,6 +471,16 @@ impl Engine for Machine {
         };
         self.explainer.done(at.id, self.selected(at.id).as_deref());
         Ok(base.and_then(|input| at.input(input)).cloned().unwrap_or_default().with(layer))
+    }
+
+    fn cost(&self, op: &Op) -> u64 {
+        if !matches!(op, Op::Exec(_)) {
+            return QUICK;
+        }
+        let key = solver::key::key_of(|to| op.describe(to));
+        let earlier = LocalCache::new(&self.store).get(Shelf::Described, &key);
+        let top = earlier.first().and_then(Rootfs::top);
+        top.and_then(|top| self.layers.record(top).ok()?.took()).unwrap_or(UNKNOWN).max(QUICK)
     }
 
     fn short_of(&self) -> Option<&'static str> {

@@ -137,6 +137,12 @@ pub struct Record {
 }
 
 impl Record {
+    /// Of a RUN: how long it ran, in milliseconds.
+    pub fn took(&self) -> Option<u64> {
+        let [begin, end] = self.window?.map(|(seconds, nanos)| seconds * 1000 + i64::from(nanos / 1_000_000));
+        u64::try_from(end - begin).ok()
+    }
+
     /// Of a base: the layer that it stands on.
     pub fn below(&self) -> Option<&LayerId> {
         self.below.as_ref()

@@ -4,7 +4,8 @@ use crate::engine::{Cache, Engine, Found, Role, Shelf};
 use crate::graph::{Graph, VertexId};
 use crate::key::{Describe, Key, Manifest, key_of, print_of};
 use crate::solve::{Failure, Task};
-use std::collections::{BTreeSet, HashMap};
+use std::cmp::Reverse;
+use std::collections::{BTreeSet, HashMap, HashSet};
 
 /// What is known of a vertex.
 pub(crate) enum State<E: Engine> {
@@ -23,8 +24,9 @@ pub(crate) enum State<E: Engine> {
 /// The state of every vertex of the graph, by its place.
 pub(crate) struct Demand<E: Engine> {
     vertices: Vec<Known<E>>,
-    /// Wanted, all inputs done, not yet begun: in order, so that equal builds run in equal order.
-    ready: BTreeSet<VertexId>,
+    /// Wanted, all inputs done, not yet begun: those first that most is behind, then in order, so that equal builds run in
+    /// equal order.
+    ready: BTreeSet<(Reverse<u64>, VertexId)>,
     /// Ready, but put off: another process has the lock, or there is too little memory.
     waiting: BTreeSet<VertexId>,
     open: usize,
@@ -46,6 +48,8 @@ struct Known<E: Engine> {
     needs: Vec<VertexId>,
     pending: usize,
     users: Vec<VertexId>,
+    /// What it and the longest way from it to a target cost.
+    height: u64,
 }
 
 impl<E: Engine> Demand<E> {
@@ -73,6 +77,7 @@ impl<E: Engine> Demand<E> {
         }
         demand.mark_below(task.graph);
         demand.link();
+        demand.weigh(task.graph, engine);
         Ok(demand)
     }
 
@@ -101,6 +106,7 @@ impl<E: Engine> Demand<E> {
             needs: Vec::new(),
             pending: 0,
             users: Vec::new(),
+            height: 0,
         };
         if reached && work {
             let open = inputs().any(|input| input.role == Role::Open);
@@ -202,15 +208,45 @@ impl<E: Engine> Demand<E> {
                 self.vertices[at].pending = missing.len();
                 missing.iter().for_each(|need| self.vertices[need.index()].users.push(id));
                 if missing.is_empty() {
-                    self.ready.insert(id);
+                    self.make_ready(id);
                 }
             }
         }
     }
 
+    /// Where steps can stand beside each other, finds the way to a target that takes longest.
+    fn weigh(&mut self, graph: &Graph<E::Op>, engine: &E) {
+        let runs = |known: &Known<E>| matches!(known.state, State::Wanted) && known.role == Role::Work;
+        // How many of a chain end at each vertex: two that are equally far on may run at once.
+        let (mut steps, mut seen) = (vec![0_usize; self.vertices.len()], HashSet::new());
+        let mut wide = false;
+        for at in 0..self.vertices.len() {
+            let known = &self.vertices[at];
+            let below = known.needs.iter().map(|need| steps[need.index()]).max().unwrap_or(0);
+            steps[at] = below + usize::from(runs(known));
+            wide |= runs(known) && !seen.insert(steps[at]);
+        }
+        if !wide {
+            return;
+        }
+        for at in (0..self.vertices.len()).rev() {
+            let known = &self.vertices[at];
+            let behind = known.users.iter().map(|user| self.vertices[user.index()].height).max().unwrap_or(0);
+            let own = if runs(known) { engine.cost(&graph.get(VertexId::at(at)).op) } else { 0 };
+            self.vertices[at].height = behind.saturating_add(own);
+        }
+        for (_, id) in std::mem::take(&mut self.ready) {
+            self.make_ready(id);
+        }
+    }
+
+    fn make_ready(&mut self, id: VertexId) {
+        self.ready.insert((Reverse(self.vertices[id.index()].height), id));
+    }
+
     /// A vertex that can go on now; it counts as begun.
     pub(crate) fn next_ready(&mut self) -> Option<VertexId> {
-        self.ready.pop_first()
+        self.ready.pop_first().map(|(_, id)| id)
     }
 
     /// The output that needs only inputs below it: the vertex's own, or that of an equal one.
@@ -231,7 +267,7 @@ impl<E: Engine> Demand<E> {
             let known = &mut self.vertices[user.index()];
             known.pending -= 1;
             if known.pending == 0 {
-                self.ready.insert(user);
+                self.make_ready(user);
             }
         }
     }
@@ -244,7 +280,9 @@ impl<E: Engine> Demand<E> {
 
     /// Lets all that were put off try again.
     pub(crate) fn retry_waiters(&mut self) {
-        self.ready.append(&mut self.waiting);
+        for id in std::mem::take(&mut self.waiting) {
+            self.make_ready(id);
+        }
     }
 
     pub(crate) fn waiters(&self) -> &BTreeSet<VertexId> {

@@ -29,6 +29,11 @@ pub trait Engine: Sync {
     fn reuse(&self, at: &Step<'_, Self>, found: &Self::Output, how: Found) -> Self::Output;
     /// Does the work: of a vertex that is remembered only when nothing was found for it, so this is the place to say why.
     fn run(&self, at: &Step<'_, Self>) -> Result<Self::Output, Self::Error>;
+    /// About how long the op takes, in milliseconds: of steps that are ready, those begin first behind which the most is
+    /// left to do. Asked only where steps can stand beside each other.
+    fn cost(&self, _op: &Self::Op) -> u64 {
+        1
+    }
     /// What there is too little of for one more step beside those that run. Such a step waits until there is more, or
     /// until none runs.
     fn short_of(&self) -> Option<&'static str> {

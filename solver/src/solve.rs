@@ -114,10 +114,11 @@ struct Solved<E: Engine> {
 impl<E: Engine, C: Cache<E::Output>> Solver<'_, E, C> {
     /// The loop: everything that changes state happens here.
     fn work(&self, demand: &mut Demand<E>) -> Result<(), Failure<E::Error>> {
-        let pool = Pool::new((self.task.jobs)());
+        let jobs = (self.task.jobs)().max(1);
+        let pool = Pool::new(jobs);
         let (sender, receiver) = channel();
         std::thread::scope(|scope| {
-            let result = self.turn(demand, &pool, scope, &sender, &receiver);
+            let result = self.turn(demand, jobs, &pool, scope, &sender, &receiver);
             pool.close(result.is_err());
             result
         })
@@ -126,6 +127,7 @@ impl<E: Engine, C: Cache<E::Output>> Solver<'_, E, C> {
     fn turn<'job, 'scope, 'env>(
         &'job self,
         demand: &mut Demand<E>,
+        jobs: usize,
         pool: &'env Pool<'job>,
         scope: &'scope std::thread::Scope<'scope, 'env>,
         sender: &Sender<Message<E>>,
@@ -135,7 +137,10 @@ impl<E: Engine, C: Cache<E::Output>> Solver<'_, E, C> {
         let (mut running, mut settling) = (0_usize, 0_usize);
         loop {
             if failure.is_none() {
-                while let Some(id) = demand.next_ready() {
+                // No more than there are threads for: what becomes ready meanwhile may be more urgent.
+                while running < jobs
+                    && let Some(id) = demand.next_ready()
+                {
                     if let Some(found) = demand.found(id) {
                         self.finish_found(demand, id, &found);
                     } else if let Some(what) = (running > 0).then(|| self.engine.short_of()).flatten() {

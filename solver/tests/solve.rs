@@ -428,6 +428,18 @@ fn where_something_is_short_steps_run_one_after_the_other_and_say_so() {
 }
 
 #[test]
+fn the_longest_way_to_the_target_begins_first() {
+    let mut bench = Bench::default();
+    let base = bench.push(Toy::Pinned("base"), &[]);
+    let short = ["s1", "s2", "s3"].map(|name| bench.push(Toy::Head(name), &[base]));
+    let long = ["l1", "l2", "l3", "l4"].iter().fold(base, |below, name| bench.push(Toy::Head(name), &[below]));
+    let last = bench.push(Toy::Join("last"), &[short.as_slice(), &[long]].concat());
+    let task = Task { graph: &bench.graph, targets: &[last], fresh: &|_| false, jobs: &|| 1, first_step: 0 };
+    solve(&task, &bench.toys, &bench.cache, &Log::default()).unwrap();
+    assert_eq!(bench.toys.ran(), "l1 l2 l3 s1 s2 s3 l4 last");
+}
+
+#[test]
 fn ten_thousand_steps_in_a_row() {
     let mut bench = Bench::default();
     let mut last = bench.push(Toy::Pinned("base"), &[]);
