@@ -7,13 +7,13 @@ mod output;
 mod plain;
 pub mod registry;
 
+use crate::attributes::Attributes;
 use crate::error::{Error, Kind, Result};
 use crate::image::manifest::{Flavor, Packing};
 use crate::image::{Image, Refs};
 use crate::layer::{Compression, Layers};
 use crate::registry::Settings;
 use oci_spec::image::Descriptor;
-use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 /// Takes images somewhere.
@@ -65,10 +65,8 @@ pub struct Row {
 /// An `--output` as it was wished.
 #[derive(Clone, Debug, Default)]
 pub struct Wanted {
-    /// `type=`.
-    pub kind: String,
-    /// The rest.
-    pub attributes: BTreeMap<String, String>,
+    /// What was written.
+    pub attributes: Attributes,
     /// `-t`.
     pub names: Vec<String>,
     /// Seconds since 1970: now, or SOURCE_DATE_EPOCH.
@@ -151,9 +149,10 @@ pub fn help() -> String {
 
 /// The exporter of an `--output`.
 pub fn exporter(wanted: &Wanted) -> Result<Box<dyn Exporter>> {
-    let row = EXPORTERS.iter().find(|row| row.name == wanted.kind);
-    let row = row.ok_or_else(|| Error::unknown("output type", &wanted.kind, EXPORTERS.iter().map(|row| row.name)))?;
-    if let Some(key) = wanted.attributes.keys().find(|key| !row.attributes.contains(&key.as_str())) {
+    let row = EXPORTERS.iter().find(|row| row.name == wanted.attributes.kind);
+    let row = row
+        .ok_or_else(|| Error::unknown("output type", &wanted.attributes.kind, EXPORTERS.iter().map(|row| row.name)))?;
+    if let Some(key) = wanted.attributes.keys().find(|key| !row.attributes.contains(key)) {
         return Err(Error::unknown(&format!("attribute of type={}", row.name), key, row.attributes.iter().copied()));
     }
     (row.make)(wanted)
@@ -170,58 +169,36 @@ pub fn packs(outputs: &[Wanted]) -> Result<Option<Packing>> {
 }
 
 impl Wanted {
-    fn text(&self, key: &str) -> Option<&str> {
-        self.attributes.get(key).map(String::as_str)
-    }
-
-    fn flag(&self, key: &str, default: bool) -> Result<bool> {
-        match self.text(key) {
-            None => Ok(default),
-            Some("true" | "1" | "") => Ok(true),
-            Some("false" | "0") => Ok(false),
-            Some(other) => Err(Error::new(Kind::Usage, format!("{key}={other} is neither true nor false"))),
-        }
-    }
-
     /// A path, or none for standard output.
     fn dest(&self) -> Result<Option<PathBuf>> {
-        match self.text("dest") {
+        match self.attributes.text("dest") {
             Some("-") => Ok(None),
-            Some(path) if !path.is_empty() => Ok(Some(path.into())),
-            _ => Err(Error::new(Kind::Usage, format!("type={} needs dest=", self.kind))
+            Some(path) => Ok(Some(path.into())),
+            None => Err(Error::new(Kind::Usage, format!("type={} needs dest=", self.attributes.kind))
                 .hint("a path, or `-` for standard output")),
         }
     }
 
-    /// How blobs are made; `oci` if nothing is said of the media types.
-    fn packing(&self, oci: bool) -> Result<Packing> {
-        self.flag("rewrite-timestamp", true)?;
-        Ok(Packing {
-            compression: self.compression()?,
-            force: self.flag("force-compression", false)?,
-            flavor: if self.flag("oci-mediatypes", oci)? { Flavor::Oci } else { Flavor::Docker },
-        })
+    /// Whether each platform has a folder of its own; none if nothing was said.
+    fn split(&self) -> Result<Option<bool>> {
+        let said = self.attributes.has("platform-split");
+        said.then(|| self.attributes.flag("platform-split", true)).transpose()
     }
 
-    fn compression(&self) -> Result<Compression> {
-        let level = match self.text("compression-level") {
-            None => None,
-            Some(text) => Some(text.parse::<u32>().ok().filter(|level| *level <= 22).ok_or_else(|| {
-                Error::new(Kind::Usage, format!("compression-level={text} is no level"))
-                    .hint("gzip has 0 to 9, zstd 0 to 22")
-            })?),
-        };
-        match self.text("compression") {
-            None | Some("gzip") => Ok(level.map_or(Compression::GZIP, |level| Compression::Gzip(level.min(9)))),
-            Some("zstd") => Ok(level.map_or(Compression::ZSTD, |level| Compression::Zstd(level.clamp(1, 22) as i32))),
-            Some("uncompressed") => Ok(Compression::None),
-            Some(other) => Err(Error::unknown("compression", other, ["gzip", "zstd", "uncompressed"])),
-        }
+    /// How blobs are made; `oci` if nothing is said of the media types.
+    fn packing(&self, oci: bool) -> Result<Packing> {
+        self.attributes.flag("rewrite-timestamp", true)?;
+        Ok(Packing {
+            compression: Compression::wanted(&self.attributes)?,
+            force: self.attributes.flag("force-compression", false)?,
+            flavor: if self.attributes.flag("oci-mediatypes", oci)? { Flavor::Oci } else { Flavor::Docker },
+        })
     }
 
     /// The names of `name=` and `-t`.
     fn all_names(&self) -> Vec<String> {
         let own = self
+            .attributes
             .text("name")
             .into_iter()
             .flat_map(|names| names.split(','))
@@ -246,8 +223,8 @@ pub fn save(layers: &Layers, name: &str, dest: &str, format: &str, now: i64) -> 
             return Err(error.hint("build once with `-o type=oci,...`, which brings it"));
         }
     }
-    let attributes = BTreeMap::from([("dest".to_owned(), dest.to_owned())]);
-    let wanted = Wanted { kind: format.to_owned(), attributes, names: vec![entry.name], now, ..Wanted::default() };
+    let attributes = Attributes::new(format, [("dest", dest)]);
+    let wanted = Wanted { attributes, names: vec![entry.name], now, ..Wanted::default() };
     exporter(&wanted)?.export(&images, layers, &UNWATCHED).map(drop)
 }
 
@@ -256,8 +233,7 @@ mod tests {
     use super::*;
 
     fn wanted(kind: &str, attributes: &[(&str, &str)]) -> Wanted {
-        let attributes = attributes.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect();
-        Wanted { kind: kind.to_owned(), attributes, ..Wanted::default() }
+        Wanted { attributes: Attributes::new(kind, attributes.iter().copied()), ..Wanted::default() }
     }
 
     fn refusal(kind: &str, attributes: &[(&str, &str)]) -> String {

@@ -1,5 +1,6 @@
 //! `kiln build`: a Dockerfile becomes an OCI image. See ARCHITECTURE.md for the map; `pipeline` is the build on one screen.
 
+mod attributes;
 mod cache;
 mod call;
 mod cli;

@@ -4,6 +4,7 @@ mod guess;
 mod picture;
 mod resolver;
 
+use crate::attributes::Attributes;
 use crate::cache;
 use crate::call::{Call, Findings};
 use crate::cli::request::{BuildRequest, NamedContext};
@@ -372,10 +373,10 @@ impl<'a> Build<'a> {
 
     fn export(&mut self, images: &[Image]) -> Result<Exported> {
         let mut outputs = self.request.outputs.clone();
-        if !self.request.names.is_empty() && !outputs.iter().any(|output| output.kind == "image") {
+        if !self.request.names.is_empty() && !outputs.iter().any(|output| output.attributes.kind == "image") {
             let now = outputs.first().map_or_else(|| self.request.epoch.unwrap_or_else(now), |output| output.now);
             outputs.push(export::Wanted {
-                kind: "image".to_owned(),
+                attributes: Attributes::new("image", []),
                 names: self.request.names.clone(),
                 now,
                 ..Default::default()

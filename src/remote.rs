@@ -32,13 +32,13 @@ mod tests;
 
 pub use caches::{Caches, Plan};
 
+use crate::attributes::Attributes;
 use crate::error::{Error, Kind, Result};
 use crate::layer::{BaseBlob, Compression};
 use crate::registry::Settings;
 use crate::registry::client::Watch;
 use crate::store::Store;
 use crate::sync::lock;
-use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -183,10 +183,8 @@ pub enum Way {
 pub struct Wanted {
     /// Which flag it was.
     pub way: Way,
-    /// `type=`.
-    pub kind: String,
-    /// The rest.
-    pub attributes: BTreeMap<String, String>,
+    /// What was written.
+    pub attributes: Attributes,
 }
 
 impl Wanted {
@@ -194,8 +192,8 @@ impl Wanted {
     pub fn complete(&mut self, env: &dyn Fn(&str) -> Option<String>) -> Result<()> {
         for (key, names) in self.row()?.variables {
             let mut set = names.iter().filter_map(|name| env(name)).filter(|value| !value.is_empty());
-            if let (false, Some(value)) = (self.attributes.contains_key(*key), set.next()) {
-                self.attributes.insert((*key).to_owned(), value);
+            if let (false, Some(value)) = (self.attributes.has(key), set.next()) {
+                self.attributes.set(key, &value);
             }
         }
         Ok(())
@@ -208,42 +206,47 @@ impl Wanted {
         let common = if self.way == Way::To { TO } else { FROM };
         let known: Vec<&str> =
             row.attributes.iter().chain(common).copied().chain([place].into_iter().filter(|p| !p.is_empty())).collect();
-        if let Some(key) = self.attributes.keys().find(|key| !known.contains(&key.as_str())) {
+        if let Some(key) = self.attributes.keys().find(|key| !known.contains(key)) {
             return Err(Error::unknown(&format!("attribute of {} type={}", self.flag_name(), row.name), key, known));
         }
-        if !place.is_empty() && self.text(place).is_none() {
+        if !place.is_empty() && self.attributes.text(place).is_none() {
             return Err(Error::new(Kind::Usage, format!("{} type={} needs {place}=", self.flag_name(), row.name)));
         }
         self.mode()?;
-        self.compression()?;
+        Compression::wanted(&self.attributes)?;
         self.timeout()?;
         self.mounts_limit()?;
-        if self.kind == "inline" && self.way == Way::From {
+        if self.attributes.kind == "inline" && self.way == Way::From {
             return Err(Error::new(Kind::Usage, "--cache-from type=inline is no place")
                 .hint("write the name of the image: --cache-from REF"));
         }
-        ["ignore-error", "mounts"].iter().try_for_each(|key| self.flag(key, false).map(drop))
+        ["ignore-error", "mounts"].iter().try_for_each(|key| self.attributes.flag(key, false).map(drop))
     }
 
     fn row(&self) -> Result<&'static Row> {
-        BACKENDS.iter().find(|row| row.name == self.kind).ok_or_else(|| {
-            Error::unknown(&format!("type of {}", self.flag_name()), &self.kind, BACKENDS.iter().map(|row| row.name))
+        BACKENDS.iter().find(|row| row.name == self.attributes.kind).ok_or_else(|| {
+            Error::unknown(
+                &format!("type of {}", self.flag_name()),
+                &self.attributes.kind,
+                BACKENDS.iter().map(|row| row.name),
+            )
         })
     }
 
     /// For people: `registry localhost:5000/cache`.
     pub fn title(&self) -> String {
         let place = self.row().map(|row| row.place).unwrap_or(["", ""]);
-        let place = place.iter().find_map(|key| self.text(key)).unwrap_or_default();
-        format!("{} {place}", self.kind).trim_end().to_owned()
+        let place = place.iter().find_map(|key| self.attributes.text(key)).unwrap_or_default();
+        format!("{} {place}", self.attributes.kind).trim_end().to_owned()
     }
 
     /// Equal for two that mean the same place.
     fn identity(&self) -> String {
         let row = self.row();
-        let attributes = row.iter().flat_map(|row| row.attributes).map(|key| self.text(key).unwrap_or_default());
+        let attributes =
+            row.iter().flat_map(|row| row.attributes).map(|key| self.attributes.text(key).unwrap_or_default());
         let place = Some(self.place()).into_iter();
-        [self.kind.as_str()].into_iter().chain(place).chain(attributes).collect::<Vec<_>>().join("\n")
+        [self.attributes.kind.as_str()].into_iter().chain(place).chain(attributes).collect::<Vec<_>>().join("\n")
     }
 
     fn open(&self, surroundings: &Surroundings<'_>) -> Result<Box<dyn Backend>> {
@@ -254,28 +257,15 @@ impl Wanted {
         if self.way == Way::To { "--cache-to" } else { "--cache-from" }
     }
 
-    fn text(&self, key: &str) -> Option<&str> {
-        self.attributes.get(key).map(String::as_str).filter(|text| !text.is_empty())
-    }
-
     /// The attribute that says where.
     fn place(&self) -> &str {
         let key = self.row().map(|row| row.place[usize::from(self.way == Way::From)]).unwrap_or_default();
-        self.text(key).unwrap_or_default()
-    }
-
-    fn flag(&self, key: &str, default: bool) -> Result<bool> {
-        match self.attributes.get(key).map(String::as_str) {
-            None => Ok(default),
-            Some("true" | "1" | "") => Ok(true),
-            Some("false" | "0") => Ok(false),
-            Some(other) => Err(Error::new(Kind::Usage, format!("{key}={other} is neither true nor false"))),
-        }
+        self.attributes.text(key).unwrap_or_default()
     }
 
     /// Whether only what the image contains is written.
     fn mode(&self) -> Result<Mode> {
-        match self.text("mode") {
+        match self.attributes.text("mode") {
             None | Some("max") => Ok(Mode::Max),
             Some("min") => Ok(Mode::Min),
             Some(other) => Err(Error::unknown("mode", other, ["min", "max"])),
@@ -284,7 +274,7 @@ impl Wanted {
 
     /// How long it may not answer: seconds.
     fn timeout(&self) -> Result<Duration> {
-        let Some(text) = self.text("timeout") else { return Ok(Duration::from_secs(10)) };
+        let Some(text) = self.attributes.text("timeout") else { return Ok(Duration::from_secs(10)) };
         let number =
             text.strip_suffix('s').unwrap_or(text).parse::<u64>().ok().filter(|number| (1..=3600).contains(number));
         number.map(Duration::from_secs).ok_or_else(|| {
@@ -294,13 +284,13 @@ impl Wanted {
 
     /// Where cache mounts are kept apart: the first is written, all are looked at in order.
     fn scopes(&self) -> Vec<String> {
-        let scopes = self.text("mounts-scope").unwrap_or("default").split(';').map(str::trim);
+        let scopes = self.attributes.text("mounts-scope").unwrap_or("default").split(';').map(str::trim);
         scopes.filter(|scope| !scope.is_empty()).map(str::to_owned).collect()
     }
 
     /// In bytes.
     fn mounts_limit(&self) -> Result<u64> {
-        let Some(text) = self.text("mounts-limit") else { return Ok(LARGEST_MOUNT) };
+        let Some(text) = self.attributes.text("mounts-limit") else { return Ok(LARGEST_MOUNT) };
         let digits = text.trim_end_matches(|c: char| c.is_ascii_alphabetic());
         let unit = match text[digits.len()..].to_ascii_lowercase().trim_end_matches('b') {
             "" => Some(0),
@@ -315,24 +305,8 @@ impl Wanted {
         })
     }
 
-    fn compression(&self) -> Result<Compression> {
-        let level = self.text("compression-level").map(|text| {
-            text.parse::<u32>().ok().filter(|level| *level <= 22).ok_or_else(|| {
-                Error::new(Kind::Usage, format!("compression-level={text} is no level"))
-                    .hint("gzip has 0 to 9, zstd 1 to 22")
-            })
-        });
-        let level = level.transpose()?;
-        match self.text("compression") {
-            None | Some("gzip") => Ok(level.map_or(Compression::GZIP, |level| Compression::Gzip(level.min(9)))),
-            Some("zstd") => Ok(level.map_or(Compression::ZSTD, |level| Compression::Zstd(level.clamp(1, 22) as i32))),
-            Some("uncompressed") => Ok(Compression::None),
-            Some(other) => Err(Error::unknown("compression", other, ["gzip", "zstd", "uncompressed"])),
-        }
-    }
-
     fn path(&self, key: &str) -> Option<PathBuf> {
-        self.text(key).map(PathBuf::from)
+        self.attributes.text(key).map(PathBuf::from)
     }
 }
 

@@ -2,6 +2,7 @@
 
 use super::args;
 use super::request::Environment;
+use crate::attributes::Attributes;
 use crate::error::{At, Error, Kind, Result};
 use crate::export::registry::{StoredPush, push as push_stored};
 use crate::layer::Layers;
@@ -9,7 +10,6 @@ use crate::registry::config::Places;
 use crate::registry::login::Place;
 use crate::registry::{Client, Credential, Logins, Proxies, Reference, Settings};
 use rustix::termios::{LocalModes, OptionalActions, tcgetattr, tcsetattr};
-use std::collections::BTreeMap;
 use std::io::{BufRead as _, IsTerminal as _, Read as _, Write as _};
 use std::path::PathBuf;
 
@@ -67,10 +67,8 @@ pub fn logout(text: &str, env: &Environment<'_>) -> Result<()> {
 
 /// `kiln push`.
 pub fn push(args: &args::Push, layers: &Layers, env: &Environment<'_>) -> Result<String> {
-    let attributes = BTreeMap::from([
-        ("compression".to_owned(), args.compression.clone()),
-        ("oci-mediatypes".to_owned(), (args.format == "oci").to_string()),
-    ]);
+    let oci = if args.format == "oci" { "true" } else { "false" };
+    let attributes = Attributes::new("registry", [("compression", args.compression.as_str()), ("oci-mediatypes", oci)]);
     let wish = StoredPush { image: &args.image, dest: args.dest.as_deref(), attributes };
     let pushed = push_stored(layers, wish, &settings(env))?;
     Ok(if args.quiet { pushed.rsplit('@').next().unwrap_or_default().to_owned() } else { pushed })

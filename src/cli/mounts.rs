@@ -68,7 +68,7 @@ fn none(id: &str) -> Error {
 impl Desk<'_> {
     fn open(&self, way: Way, text: &str) -> Result<Caches> {
         let mut wanted: Wanted = caches::cache(way, text, self.env)?;
-        wanted.attributes.insert("mounts".to_owned(), "true".to_owned());
+        wanted.attributes.set("mounts", "true");
         Caches::open(Plan {
             wanted: &[wanted],
             settings: &super::login::settings(self.env),

@@ -373,6 +373,7 @@ pub fn root(env: &Environment<'_>, is_root: bool) -> Result<PathBuf> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::attributes::Attributes;
     use clap::Parser as _;
 
     fn request(args: &[&str]) -> Result<BuildRequest> {
@@ -422,7 +423,7 @@ mod tests {
         assert_eq!(request.secrets.get("s"), Some(&Secret::Value(b"value".to_vec())));
         assert!(request.allow.network_host && request.network == Network::Host);
         assert_eq!(request.labels, [("x".to_owned(), "y=z".to_owned())]);
-        assert_eq!((request.outputs[0].kind.as_str(), request.outputs[0].now), ("oci", 7));
+        assert_eq!((request.outputs[0].attributes.kind.as_str(), request.outputs[0].now), ("oci", 7));
     }
 
     #[test]
@@ -453,12 +454,13 @@ mod tests {
     fn push_is_an_output_of_its_own_or_that_of_the_image() {
         let kinds = |args: &[&str]| {
             let outputs = request(args).expect("a request").outputs;
-            outputs.iter().map(|one| format!("{} {:?}", one.kind, one.attributes)).collect::<Vec<_>>().join("; ")
+            outputs.into_iter().map(|one| one.attributes).collect::<Vec<_>>()
         };
-        assert_eq!(kinds(&["--push", "-t", "a"]), "registry {}");
-        assert_eq!(kinds(&["--push", "-t", "a", "-o", "type=image"]), "image {\"push\": \"true\"}");
-        assert_eq!(kinds(&["--push", "-o", "type=registry,name=a,b/c"]), "registry {\"name\": \"a,b/c\"}");
-        assert_eq!(kinds(&["-o", "type=image,\"name=a,b\",push"]), "image {\"name\": \"a,b\", \"push\": \"true\"}");
+        let of = |kind: &str, others: &[(&str, &str)]| [Attributes::new(kind, others.iter().copied())];
+        assert_eq!(kinds(&["--push", "-t", "a"]), of("registry", &[]));
+        assert_eq!(kinds(&["--push", "-t", "a", "-o", "type=image"]), of("image", &[("push", "true")]));
+        assert_eq!(kinds(&["--push", "-o", "type=registry,name=a,b/c"]), of("registry", &[("name", "a,b/c")]));
+        assert_eq!(kinds(&["--push", "-o", "type=image,name=a"]), of("image", &[("name", "a"), ("push", "true")]));
     }
 
     #[test]

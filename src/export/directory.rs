@@ -20,7 +20,7 @@ struct Local {
 }
 
 pub(super) fn local(wanted: &Wanted) -> Result<Box<dyn Exporter>> {
-    let split = wanted.text("platform-split").map(|_| wanted.flag("platform-split", true)).transpose()?;
+    let split = wanted.split()?;
     let dest = wanted
         .dest()?
         .ok_or_else(|| Error::new(Kind::Usage, "type=local can't write to standard output").hint("use type=tar"))?;

@@ -25,7 +25,7 @@ struct Layout {
 fn layout(wanted: &Wanted, docker: bool) -> Result<Box<dyn Exporter>> {
     Ok(Box::new(Layout {
         dest: wanted.dest()?,
-        tar: wanted.flag("tar", true)?,
+        tar: wanted.attributes.flag("tar", true)?,
         names: wanted.all_names().iter().map(|name| refs::normal(name)).collect::<Result<_>>()?,
         packing: wanted.packing(!docker)?,
         docker,

@@ -16,9 +16,9 @@ struct Named {
 
 pub(super) fn image(wanted: &Wanted) -> Result<Box<dyn Exporter>> {
     wanted.packing(true)?;
-    let push = wanted.flag("push", false)?.then(|| Push::of(wanted)).transpose()?;
+    let push = wanted.attributes.flag("push", false)?.then(|| Push::of(wanted)).transpose()?;
     // What is pushed by its digest has no name of its own.
-    let by_digest = wanted.flag("push-by-digest", false)?;
+    let by_digest = wanted.attributes.flag("push-by-digest", false)?;
     let names = wanted.all_names().into_iter().filter(|_| !by_digest);
     Ok(Box::new(Named { names: names.map(|name| refs::normal(&name)).collect::<Result<_>>()?, now: wanted.now, push }))
 }

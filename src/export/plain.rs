@@ -17,7 +17,7 @@ struct Tar {
 }
 
 pub(super) fn tar(wanted: &Wanted) -> Result<Box<dyn Exporter>> {
-    let split = wanted.text("platform-split").map(|_| wanted.flag("platform-split", true)).transpose()?;
+    let split = wanted.split()?;
     Ok(Box::new(Tar { dest: wanted.dest()?, split }))
 }
 

@@ -2,6 +2,7 @@
 //! with the name last, so that nobody ever finds an image with a part missing.
 
 use super::{Exported, Exporter, UNWATCHED, Wanted, Watch};
+use crate::attributes::Attributes;
 use crate::digest::Digest;
 use crate::error::{Error, Kind, Result};
 use crate::image::manifest::{Packed, Packing, index, pack};
@@ -11,7 +12,7 @@ use crate::registry::push::{Sent, Upload};
 use crate::registry::{Client, Reference, Settings, client};
 use crate::source::image::Images;
 use oci_spec::image::Descriptor;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -29,7 +30,7 @@ pub(super) struct Push {
 }
 
 pub(super) fn registry(wanted: &Wanted) -> Result<Box<dyn Exporter>> {
-    if !wanted.flag("push", true)? {
+    if !wanted.attributes.flag("push", true)? {
         return Err(Error::new(Kind::Usage, "type=registry with push=false goes nowhere").hint("use type=image"));
     }
     Ok(Box::new(Push::of(wanted)?))
@@ -38,13 +39,13 @@ pub(super) fn registry(wanted: &Wanted) -> Result<Box<dyn Exporter>> {
 impl Push {
     /// What an `--output` says of pushing.
     pub(super) fn of(wanted: &Wanted) -> Result<Push> {
-        let by_digest = wanted.flag("push-by-digest", false)?;
+        let by_digest = wanted.attributes.flag("push-by-digest", false)?;
         let names = wanted.all_names().iter().map(|name| target(name, by_digest)).collect::<Result<Vec<_>>>()?;
         if names.is_empty() {
             return Err(Error::new(Kind::Usage, "there is no name to push to")
                 .hint("give a name to push to, such as `-t registry.example/team/app:1`"));
         }
-        let canonical = wanted.flag("name-canonical", false)?;
+        let canonical = wanted.attributes.flag("name-canonical", false)?;
         Ok(Push { names, by_digest, canonical, packing: wanted.packing(true)?, settings: wanted.settings.clone() })
     }
 }
@@ -188,8 +189,8 @@ pub struct StoredPush<'a> {
     pub image: &'a str,
     /// The name to push to, if it is another.
     pub dest: Option<&'a str>,
-    /// `compression=` and `oci-mediatypes=`.
-    pub attributes: BTreeMap<String, String>,
+    /// `type=registry`, with `compression=` and `oci-mediatypes=`.
+    pub attributes: Attributes,
 }
 
 /// `kiln push`: what stands at the registry afterwards, as `name@digest`.
@@ -199,13 +200,8 @@ pub fn push(layers: &Layers, wish: StoredPush<'_>, settings: &Settings) -> Resul
         Error::new(Kind::Usage, format!("there is no image `{}`", wish.image)).hint("`kiln images` lists them")
     })?;
     let to = wish.dest.unwrap_or(&entry.name).to_owned();
-    let wanted = Wanted {
-        kind: "registry".to_owned(),
-        attributes: wish.attributes,
-        names: vec![to],
-        settings: settings.clone(),
-        ..Wanted::default()
-    };
+    let wanted =
+        Wanted { attributes: wish.attributes, names: vec![to], settings: settings.clone(), ..Wanted::default() };
     let exporter = super::exporter(&wanted)?;
     let images = refs.images(&entry)?;
     let mut missing: Vec<_> =

@@ -8,6 +8,7 @@ use super::chunk::Chunker;
 use super::chunks::{Chunk, Known};
 use super::tar::{padding, write};
 use super::tree::{Entry, Node, Tree, name, parent};
+use crate::attributes::Attributes;
 use crate::digest::{Digest, Hasher};
 use crate::error::{Error, Kind, Result};
 use flate2::{Compress, Compression as Level, Crc, FlushCompress};
@@ -18,9 +19,9 @@ use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 /// How a blob is compressed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Compression {
-    /// gzip; level 1 to 9.
+    /// gzip; level 0 to 9.
     Gzip(u32),
-    /// zstd; level 1 to 19.
+    /// zstd; level 1 to 22.
     Zstd(i32),
     /// Not at all.
     None,
@@ -31,6 +32,24 @@ impl Compression {
     pub const GZIP: Compression = Compression::Gzip(4);
     /// zstd at its usual level.
     pub const ZSTD: Compression = Compression::Zstd(3);
+
+    /// What `compression=` and `compression-level=` ask for; gzip where they say nothing. A level that is higher than the
+    /// highest of its kind is that one.
+    pub fn wanted(attributes: &Attributes) -> Result<Compression> {
+        let level = attributes.text("compression-level").map(|text| {
+            text.parse::<u32>().ok().filter(|level| *level <= 22).ok_or_else(|| {
+                Error::new(Kind::Usage, format!("compression-level={text} is no level"))
+                    .hint("gzip has 0 to 9, zstd 1 to 22")
+            })
+        });
+        let level = level.transpose()?;
+        match attributes.text("compression") {
+            None | Some("gzip") => Ok(level.map_or(Compression::GZIP, |level| Compression::Gzip(level.min(9)))),
+            Some("zstd") => Ok(level.map_or(Compression::ZSTD, |level| Compression::Zstd(level.clamp(1, 22) as i32))),
+            Some("uncompressed") => Ok(Compression::None),
+            Some(other) => Err(Error::unknown("compression", other, ["gzip", "zstd", "uncompressed"])),
+        }
+    }
 
     /// The OCI media type of such a layer.
     pub fn media_type(self) -> &'static str {

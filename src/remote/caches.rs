@@ -64,8 +64,8 @@ impl Caches {
         let of = |way: Way| plan.wanted.iter().filter(move |wanted| wanted.way == way);
         let sources =
             of(Way::From).map(|wanted| Source::open(wanted, &around, plan.observer)).collect::<Result<Vec<_>>>()?;
-        let inline = of(Way::To).find(|wanted| wanted.kind == "inline").map(Inline::new).transpose()?;
-        let places = of(Way::To).filter(|wanted| wanted.kind != "inline");
+        let inline = of(Way::To).find(|wanted| wanted.attributes.kind == "inline").map(Inline::new).transpose()?;
+        let places = of(Way::To).filter(|wanted| wanted.attributes.kind != "inline");
         let targets = places.map(|wanted| Target::open(wanted, &around, plan.layers)).collect::<Result<Vec<_>>>()?;
         Ok(Caches {
             local: LocalCache::new(plan.layers.store()),

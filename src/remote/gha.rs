@@ -38,7 +38,7 @@ struct Service {
 
 pub(super) fn open(wanted: &Wanted, around: &Surroundings<'_>) -> Result<Box<dyn Backend>> {
     let value = |key: &str, variable: &str| {
-        wanted.text(key).map(str::to_owned).ok_or_else(|| {
+        wanted.attributes.text(key).map(str::to_owned).ok_or_else(|| {
             Error::new(Kind::Usage, format!("type=gha needs {key}= or {variable}")).hint(
                 "a `run:` step does not have it: `uses: crazy-max/ghaction-github-runtime@v3` before it exports it; see docs/ci.md",
             )
@@ -50,7 +50,7 @@ pub(super) fn open(wanted: &Wanted, around: &Surroundings<'_>) -> Result<Box<dyn
         store: around.store.clone(),
         url: format!("{}/twirp/github.actions.results.api.v1.CacheService/", url.trim_end_matches('/')),
         token: value("token", "ACTIONS_RUNTIME_TOKEN")?,
-        scope: wanted.text("scope").unwrap_or("default").to_owned(),
+        scope: wanted.attributes.text("scope").unwrap_or("default").to_owned(),
     }))
 }
 

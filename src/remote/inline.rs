@@ -37,17 +37,17 @@ pub(super) fn open(_: &Wanted, _: &Surroundings<'_>) -> Result<Box<dyn Backend>>
 
 impl Inline {
     pub(super) fn new(wanted: &Wanted) -> Result<Inline> {
-        if wanted.text("mode").is_some() && wanted.mode()? == Mode::Max {
+        if wanted.attributes.text("mode").is_some() && wanted.mode()? == Mode::Max {
             let error = Error::new(Kind::Usage, "--cache-to type=inline holds what the image contains: mode=min");
             return Err(error.hint("type=registry holds every step"));
         }
-        if wanted.flag("mounts", false)? {
+        if wanted.attributes.flag("mounts", false)? {
             return Err(
                 Error::new(Kind::Usage, "--cache-to type=inline holds no cache mounts").hint("type=registry does")
             );
         }
         let signer = wanted.path("sign-key").map(|path| Signer::read(&path)).transpose()?;
-        Ok(Inline { compression: wanted.compression()?, signer })
+        Ok(Inline { compression: Compression::wanted(&wanted.attributes)?, signer })
     }
 
     /// The value of the field.

@@ -48,7 +48,7 @@ impl Source {
             title: wanted.title(),
             identity: wanted.identity(),
             backend: wanted.open(around)?,
-            mounts: wanted.flag("mounts", false)?,
+            mounts: wanted.attributes.flag("mounts", false)?,
             scopes: wanted.scopes(),
             verifier: wanted.path("verify-key").map(|path| Verifier::read(&path)).transpose()?,
             timeout: wanted.timeout()?,

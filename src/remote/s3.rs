@@ -36,11 +36,11 @@ struct Bucket {
 }
 
 pub(super) fn open(wanted: &Wanted, around: &Surroundings<'_>) -> Result<Box<dyn Backend>> {
-    let value = |key: &str| wanted.text(key).map(str::to_owned);
+    let value = |key: &str| wanted.attributes.text(key).map(str::to_owned);
     let bucket = wanted.place().to_owned();
     let region = value("region").unwrap_or_else(|| "us-east-1".to_owned());
     let endpoint = value("endpoint_url");
-    let path_style = wanted.flag("use_path_style", endpoint.is_some())?;
+    let path_style = wanted.attributes.flag("use_path_style", endpoint.is_some())?;
     let endpoint = endpoint.unwrap_or_else(|| format!("https://s3.{region}.amazonaws.com"));
     let (scheme, authority) = endpoint.trim_end_matches('/').split_once("://").ok_or_else(|| {
         Error::new(Kind::Usage, format!("endpoint_url={endpoint} is no address"))
@@ -56,7 +56,7 @@ pub(super) fn open(wanted: &Wanted, around: &Surroundings<'_>) -> Result<Box<dyn
         secret,
         token: value("session_token"),
     });
-    let prefix = wanted.text("prefix").unwrap_or_default();
+    let prefix = wanted.attributes.text("prefix").unwrap_or_default();
     Ok(Box::new(Bucket {
         http: Http::new(&wanted.title(), around.settings),
         store: around.store.clone(),
@@ -64,8 +64,8 @@ pub(super) fn open(wanted: &Wanted, around: &Surroundings<'_>) -> Result<Box<dyn
         root,
         region,
         credentials,
-        objects: format!("{prefix}{}objects/", wanted.text("manifests_prefix").unwrap_or("manifests/")),
-        blobs: format!("{prefix}{}", wanted.text("blobs_prefix").unwrap_or("blobs/")),
+        objects: format!("{prefix}{}objects/", wanted.attributes.text("manifests_prefix").unwrap_or("manifests/")),
+        blobs: format!("{prefix}{}", wanted.attributes.text("blobs_prefix").unwrap_or("blobs/")),
     }))
 }
 

@@ -12,8 +12,7 @@ fn conforms(kind: &str, attributes: &[(&str, &str)], lists: bool) {
     let dir = tempfile::tempdir().expect("a folder");
     let store = Store::open(dir.path()).expect("a store");
     let settings = Settings::default();
-    let attributes = attributes.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect();
-    let wanted = Wanted { way: Way::To, kind: kind.to_owned(), attributes };
+    let wanted = Wanted { way: Way::To, attributes: Attributes::new(kind, attributes.iter().copied()) };
     wanted.check().expect("known attributes");
     let backend = wanted.open(&Surroundings { store: &store, settings: &settings }).expect("a backend");
 
