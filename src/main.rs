@@ -21,10 +21,12 @@ mod progress;
 mod read;
 mod registry;
 mod remote;
+mod size;
 mod source;
 mod store;
 mod sync;
 mod sys;
+mod text;
 
 use clap::Parser as _;
 use cli::args::{self, Cli, Command};

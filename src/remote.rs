@@ -37,6 +37,7 @@ use crate::error::{Error, Kind, Result};
 use crate::layer::{BaseBlob, Compression};
 use crate::registry::Settings;
 use crate::registry::client::Watch;
+use crate::size;
 use crate::store::Store;
 use crate::sync::lock;
 use std::path::{Path, PathBuf};
@@ -291,16 +292,7 @@ impl Wanted {
     /// In bytes.
     fn mounts_limit(&self) -> Result<u64> {
         let Some(text) = self.attributes.text("mounts-limit") else { return Ok(LARGEST_MOUNT) };
-        let digits = text.trim_end_matches(|c: char| c.is_ascii_alphabetic());
-        let unit = match text[digits.len()..].to_ascii_lowercase().trim_end_matches('b') {
-            "" => Some(0),
-            "k" => Some(10),
-            "m" => Some(20),
-            "g" => Some(30),
-            _ => None,
-        };
-        let number = digits.parse::<u64>().ok().zip(unit).and_then(|(number, unit)| number.checked_mul(1 << unit));
-        number.ok_or_else(|| {
+        size::parse(text).ok_or_else(|| {
             Error::new(Kind::Usage, format!("mounts-limit={text} is no size")).hint("for example 500m or 2g")
         })
     }

@@ -4,6 +4,7 @@ use super::args;
 use crate::error::{Error, Kind, Result};
 use crate::exec::Limits;
 use crate::exec::cgroup::Resources;
+use crate::size;
 use rustix::process::{Resource, Rlimit};
 
 /// Names of limits as docker and ulimit(1) have them (setrlimit(2)).
@@ -30,7 +31,7 @@ const NAMES: &[(&str, Resource)] = &[
 pub(super) fn of(args: &args::Build) -> Result<Limits> {
     let mut limits = Limits { resources: resources(args)?, ..Limits::default() };
     if let Some(text) = &args.shm_size {
-        limits.shm_size = bytes(text)
+        limits.shm_size = size::parse(text)
             .filter(|size| *size > 0)
             .ok_or_else(|| usage(format!("--shm-size {text}: no size")).hint("write `64m`, `1g`"))?;
     }
@@ -68,7 +69,7 @@ const RESOURCES: &[&str] =
 
 fn resource(all: &mut Resources, name: &str, value: &str) -> Result<()> {
     let wrong = |form: &str| usage(format!("--resource {name}={value}: no {form}"));
-    let size = || bytes(value).filter(|size| *size > 0).ok_or_else(|| wrong("size").hint("write `512m`, `2g`"));
+    let size = || size::parse(value).filter(|size| *size > 0).ok_or_else(|| wrong("size").hint("write `512m`, `2g`"));
     let number = || value.parse::<u64>().ok().filter(|number| *number > 0).ok_or_else(|| wrong("number"));
     let signed = || value.parse::<i64>().map_err(|_| wrong("number"));
     let list = || {
@@ -113,19 +114,6 @@ fn ulimit(text: &str) -> Result<(Resource, Rlimit)> {
         return Err(usage(format!("--ulimit {text}: the soft limit is above the hard one")));
     }
     Ok((*resource, Rlimit { current, maximum }))
-}
-
-/// `64m`, `1g`, `67108864`.
-fn bytes(text: &str) -> Option<u64> {
-    let lower = text.to_lowercase();
-    let plain = lower.strip_suffix('b').unwrap_or(&lower);
-    let (digits, power) = match plain.char_indices().last()? {
-        (at, 'k') => (&plain[..at], 10),
-        (at, 'm') => (&plain[..at], 20),
-        (at, 'g') => (&plain[..at], 30),
-        _ => (plain, 0),
-    };
-    digits.parse::<u64>().ok()?.checked_mul(1 << power)
 }
 
 #[cfg(test)]

@@ -4,6 +4,7 @@ use super::args::Shell;
 use crate::error::{Error, Kind, Result};
 use crate::exec::running::{self, Running};
 use crate::exec::{attach, processes};
+use crate::text;
 use std::io::Write;
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::Path;
@@ -20,8 +21,7 @@ pub fn ps(root: &Path, json: bool, out: &mut dyn Write) -> Result<()> {
 
 /// A line for the step, then one for each process.
 fn as_text(running: &Running) -> String {
-    let name: String =
-        running.step.name.chars().map(|c| if c.is_control() { ' ' } else { c }).take(LONGEST_NAME).collect();
+    let name = text::line(&running.step.name, LONGEST_NAME);
     let mut text = format!("{}  {}s  {name}\n", running.id, running.age().as_secs());
     for line in processes::tree(running.step.process.pid) {
         text.push_str(&format!("    {line}\n"));

@@ -6,6 +6,8 @@ use crate::gc::inventory::{Inventory, Item};
 use crate::gc::policy::{self, Amount, Filter, Rule};
 use crate::gc::{Collected, Other, collect};
 use crate::image::rfc3339;
+use crate::size;
+use crate::text;
 use serde_json::json;
 use solver::{Event, Observer};
 use std::io::Write;
@@ -62,8 +64,15 @@ pub fn prune(root: &Path, args: &args::Prune, now: i64, out: &mut dyn Write) -> 
     let Some(done) = collect(root, &rule, now, Other::Wait)? else { return Ok(()) };
     if args.verbose {
         for item in &done.items {
-            writeln!(out, "{}  {:<20} {:>9}  {}", short(item), item.kind.name(), size(item.size), item.description)
-                .map_err(failed)?;
+            writeln!(
+                out,
+                "{}  {:<20} {:>9}  {}",
+                short(item),
+                item.kind.name(),
+                size::shown(item.size),
+                item.description
+            )
+            .map_err(failed)?;
         }
     }
     print(&done, out).map_err(failed)
@@ -74,16 +83,18 @@ fn print(done: &Collected, out: &mut dyn Write) -> std::io::Result<()> {
         writeln!(
             out,
             "{} more should go, but images or running builds need it, it is too young, or the filters keep it",
-            size(done.missing)
+            size::shown(done.missing)
         )?;
     }
-    writeln!(out, "freed {}, {} left", size(done.freed), size(done.left))
+    writeln!(out, "freed {}, {} left", size::shown(done.freed), size::shown(done.left))
 }
 
 /// Collects when it is time. A build does not fail because of it.
 pub fn after_build(root: &Path, rule: &Rule, now: i64, observer: &dyn Observer) {
     let text = match policy::after_build(root, rule, now) {
-        Ok(Some(done)) if done.freed > 0 => format!("collected: freed {}, {} left", size(done.freed), size(done.left)),
+        Ok(Some(done)) if done.freed > 0 => {
+            format!("collected: freed {}, {} left", size::shown(done.freed), size::shown(done.left))
+        }
         Ok(_) => return,
         Err(error) => format!("the store could not be collected: {error}"),
     };
@@ -109,10 +120,10 @@ pub fn du(root: &Path, args: &args::Du, now: i64, out: &mut dyn Write) -> Result
     let sum = |of: &dyn Fn(&Item) -> bool| items.iter().filter(|item| of(item)).map(|item| item.size).sum::<u64>();
     let (shared, in_use) = (sum(&|item| item.shared), sum(&|item| item.in_use));
     let total = sum(&|_| true);
-    writeln!(out, "Shared:      {}", size(shared)).map_err(failed)?;
-    writeln!(out, "Private:     {}", size(total - shared)).map_err(failed)?;
-    writeln!(out, "Reclaimable: {}", size(total - in_use)).map_err(failed)?;
-    writeln!(out, "Total:       {}", size(total)).map_err(failed)
+    writeln!(out, "Shared:      {}", size::shown(shared)).map_err(failed)?;
+    writeln!(out, "Private:     {}", size::shown(total - shared)).map_err(failed)?;
+    writeln!(out, "Reclaimable: {}", size::shown(total - in_use)).map_err(failed)?;
+    writeln!(out, "Total:       {}", size::shown(total)).map_err(failed)
 }
 
 fn table(items: &[&Item], out: &mut dyn Write) -> std::io::Result<()> {
@@ -120,14 +131,14 @@ fn table(items: &[&Item], out: &mut dyn Write) -> std::io::Result<()> {
     // Small things that are many are one line a kind.
     let small = |item: &Item| item.kind == crate::gc::inventory::Type::Internal;
     for item in items.iter().filter(|item| !small(item)) {
-        let description: String = item.description.chars().take(60).collect();
+        let description = text::line(&item.description, 60);
         writeln!(
             out,
             "{:<14}{:<21}{:<13}{:>10}  {:<22}{description}",
             short(item),
             item.kind.name(),
             !item.in_use,
-            size(item.size),
+            size::shown(item.size),
             rfc3339(item.last_used)
         )?;
     }
@@ -139,7 +150,7 @@ fn table(items: &[&Item], out: &mut dyn Write) -> std::io::Result<()> {
             "-",
             "internal",
             "",
-            size(sum),
+            size::shown(sum),
             ""
         )?;
     }
@@ -153,7 +164,7 @@ fn describe(item: &Item, out: &mut dyn Write) -> std::io::Result<()> {
     writeln!(out, "Mutable:      {}", item.kind.is_mutable())?;
     writeln!(out, "Reclaimable:  {}", !item.in_use)?;
     writeln!(out, "Shared:       {}", item.shared)?;
-    writeln!(out, "Size:         {}", size(item.size))?;
+    writeln!(out, "Size:         {}", size::shown(item.size))?;
     writeln!(out, "Description:  {}", item.description)?;
     writeln!(out, "Last used:    {}", rfc3339(item.last_used))?;
     writeln!(out, "Type:         {}\n", item.kind.name())
@@ -176,15 +187,4 @@ fn as_json(item: &Item) -> serde_json::Value {
 
 fn short(item: &Item) -> String {
     item.id.chars().take(12).collect()
-}
-
-/// Bytes for people, in powers of 1000.
-fn size(bytes: u64) -> String {
-    const UNITS: [&str; 5] = ["B", "kB", "MB", "GB", "TB"];
-    let (mut value, mut unit) = (bytes as f64, 0);
-    while value >= 1000.0 && unit + 1 < UNITS.len() {
-        value /= 1000.0;
-        unit += 1;
-    }
-    if unit == 0 { format!("{bytes}B") } else { format!("{value:.2}{}", UNITS[unit]) }
 }

@@ -1,6 +1,7 @@
 //! What the processes of a container are doing: for people who look at a step that does not end (proc_pid_stat(5),
 //! proc_pid_wchan(5)).
 
+use crate::text;
 use rustix::fd::{AsRawFd as _, OwnedFd};
 use std::collections::HashMap;
 use std::fs;
@@ -67,7 +68,7 @@ fn line(pid: u32) -> String {
     };
     let command = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
     let command = String::from_utf8_lossy(&command).trim_end_matches('\0').replace('\0', " ");
-    let command: String = command.chars().map(|c| if c.is_control() { ' ' } else { c }).take(LONGEST).collect();
+    let command = text::line(&command, LONGEST);
     let place = fs::read_to_string(format!("/proc/{pid}/wchan")).unwrap_or_default();
     match place.as_str() {
         "" | "0" => format!("{pid} {state}: {command}"),

@@ -1,7 +1,8 @@
 //! Plain lines, as BuildKit writes them: `#5 [2/4] RUN make`, `#5 0.12 output`, `#5 DONE 0.2s`.
 
-use super::tty;
+use crate::size;
 use crate::sync::lock;
+use crate::text::printable;
 use solver::{Event, Observer, Outcome, StepId, Stream};
 use std::collections::HashMap;
 use std::io::Write;
@@ -62,7 +63,7 @@ impl State {
                 self.title(*step);
                 self.line(*step, "CACHED");
             }
-            Event::Missed { step, miss } => self.line(*step, &format!("not cached: {}", tty::printable(&miss.text))),
+            Event::Missed { step, miss } => self.line(*step, &format!("not cached: {}", printable(&miss.text))),
             Event::Waiting { step, what } => {
                 self.step(*step, "");
                 self.line(*step, &format!("waiting for {what}"));
@@ -165,8 +166,8 @@ impl State {
         let due = transfers.get(what).is_none_or(|last| at.duration_since(*last).unwrap_or_default() >= TRANSFER_EVERY);
         if due || ended {
             transfers.insert(what.to_owned(), at);
-            let total = total.map(|total| format!(" / {}", tty::size(total))).unwrap_or_default();
-            self.line(step, &format!("{what} {}{total}{}", tty::size(done), if ended { " done" } else { "" }));
+            let total = total.map(|total| format!(" / {}", size::shown(total))).unwrap_or_default();
+            self.line(step, &format!("{what} {}{total}{}", size::shown(done), if ended { " done" } else { "" }));
         }
     }
 }

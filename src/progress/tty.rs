@@ -3,6 +3,7 @@
 
 use super::Screen;
 use crate::sync::lock;
+use crate::text::printable;
 use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
 use solver::{Event, Observer, Outcome, StepId};
 use std::collections::{BTreeMap, HashMap, VecDeque};
@@ -204,49 +205,9 @@ fn line() -> ProgressBar {
     ProgressStyle::with_template("{wide_msg}").map_or(bar.clone(), |style| bar.with_style(style))
 }
 
-/// Without anything that drives a terminal: escape sequences and control characters.
-pub(super) fn printable(text: &str) -> String {
-    let mut clean = String::with_capacity(text.len());
-    let mut chars = text.chars().peekable();
-    while let Some(c) = chars.next() {
-        match c {
-            '\u{1b}' => {
-                // CSI up to its final letter; OSC up to its end; else the one character that follows.
-                match chars.next() {
-                    Some('[') => while chars.next().is_some_and(|c| !('@'..='~').contains(&c)) {},
-                    Some(']') => while chars.next().is_some_and(|c| c != '\u{7}' && c != '\u{1b}') {},
-                    _ => {}
-                }
-            }
-            '\t' => clean.push_str("    "),
-            c if c.is_control() => {}
-            c => clean.push(c),
-        }
-    }
-    clean
-}
-
-/// Bytes for people.
-pub(super) fn size(bytes: u64) -> String {
-    const UNITS: [&str; 5] = ["B", "kB", "MB", "GB", "TB"];
-    let (mut value, mut unit) = (bytes as f64, 0);
-    while value >= 1000.0 && unit + 1 < UNITS.len() {
-        value /= 1000.0;
-        unit += 1;
-    }
-    if unit == 0 { format!("{bytes}B") } else { format!("{value:.2}{}", UNITS[unit]) }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_hostile_output_does_not_drive_the_terminal() {
-        assert_eq!(printable("a\u{1b}[31mb\u{1b}]0;title\u{7}c\u{7}\td\u{9b}"), "abc    d");
-        assert_eq!(size(999), "999B");
-        assert_eq!(size(1_500_000), "1.50MB");
-    }
 
     #[test]
     fn what_runs_is_shown_with_its_output_and_what_is_done_scrolls_up() {

@@ -4,6 +4,7 @@
 use super::Reference;
 use super::agents::Agents;
 use crate::error::{Error, Kind, Result};
+use crate::text;
 use serde_json::Value;
 use std::io::Read;
 use std::time::Duration;
@@ -18,6 +19,8 @@ pub(super) const TRIES: u32 = 5;
 const MOST_REDIRECTS: u32 = 5;
 /// No wait is longer, whatever the registry wishes.
 const LONGEST_WAIT: Duration = Duration::from_secs(30);
+/// Of a registry's own words for a refusal.
+const LONGEST_WORD: usize = 200;
 
 /// An answer, its body unread.
 pub(super) type Answer = Response<ureq::Body>;
@@ -188,8 +191,8 @@ pub(super) fn refused(name: &Reference, method: &str, mut answer: Answer) -> Err
     let body = if method == "HEAD" { Vec::new() } else { bounded(&mut answer, name).unwrap_or_default() };
     let value: Value = serde_json::from_slice(&body).unwrap_or_default();
     let first = &value["errors"][0];
-    let clean = |text: &str| text.chars().filter(|c| !c.is_control()).take(200).collect::<String>();
-    let words = [&first["code"], &first["message"]].map(|word| clean(word.as_str().unwrap_or_default()));
+    let words = [&first["code"], &first["message"]];
+    let words = words.map(|word| text::line(word.as_str().unwrap_or_default(), LONGEST_WORD));
     let error = match status {
         StatusCode::NOT_FOUND => {
             Error::new(Kind::Source, format!("{name}: not found")).hint("check the name and the tag")

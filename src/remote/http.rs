@@ -2,6 +2,7 @@
 
 use crate::error::{Error, Kind, Result};
 use crate::registry::{Agents, Settings};
+use crate::text;
 use std::fs::File;
 use std::io::{Read as _, Seek as _, SeekFrom};
 use std::path::Path;
@@ -12,6 +13,8 @@ use ureq::SendBody;
 const TRIES: u32 = 4;
 /// No wait is longer, whatever the server wishes.
 const LONGEST_WAIT: Duration = Duration::from_secs(10);
+/// Of a server's own word for a refusal.
+const LONGEST_WORD: usize = 200;
 
 /// A client; connections are kept.
 pub(super) struct Http {
@@ -123,9 +126,9 @@ impl Http {
 
     /// A refusal in one line, with the server's own word for it if it has one between these marks.
     pub(super) fn refused(&self, answer: &Answer, marks: [&str; 2]) -> Error {
-        let text = String::from_utf8_lossy(&answer.body);
-        let word = text.split_once(marks[0]).and_then(|(_, rest)| rest.split_once(marks[1])).map(|(word, _)| word);
-        let word: String = word.unwrap_or_default().chars().filter(|c| !c.is_control()).take(200).collect();
+        let body = String::from_utf8_lossy(&answer.body);
+        let word = body.split_once(marks[0]).and_then(|(_, rest)| rest.split_once(marks[1])).map(|(word, _)| word);
+        let word = text::line(word.unwrap_or_default(), LONGEST_WORD);
         let error = Error::new(Kind::Source, format!("{}: the server answers {}", self.title, answer.status));
         if word.is_empty() { error } else { error.because(word) }
     }

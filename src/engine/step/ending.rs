@@ -4,6 +4,7 @@ use crate::engine::Machine;
 use crate::error::{Error, Kind};
 use crate::exec::cgroup::Exceeded;
 use crate::exec::{Ended, Exit, Why};
+use crate::text::printable;
 use frontend::op;
 use std::collections::VecDeque;
 
@@ -103,10 +104,22 @@ impl Tail {
     }
 
     fn text(&self) -> String {
-        let printable = |line: &Vec<u8>| {
-            let line = String::from_utf8_lossy(line).into_owned();
-            line.chars().filter(|c| !c.is_control() || *c == '\t').collect::<String>()
-        };
-        self.lines.iter().map(printable).collect::<Vec<_>>().join("\n")
+        let lines = self.lines.iter().map(|line| printable(&String::from_utf8_lossy(line)));
+        lines.collect::<Vec<_>>().join("\n")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_last_lines_are_told_without_what_drives_a_terminal() {
+        let mut tail = Tail::default();
+        tail.add(b"first\n\x1b[31mred\x1b[0m\tand ");
+        tail.add(b"more\nlast");
+        assert_eq!(tail.text(), "first\nred    and more\nlast");
+        (0..TAIL_LINES).for_each(|_| tail.add(b"x\n"));
+        assert!(!tail.text().contains("first"));
     }
 }

@@ -5,6 +5,7 @@
 //! them that folder. It is a mount that nobody else sees.
 
 use crate::sys::spawn::{self, Failure, Pointers, Surroundings, pointers};
+use crate::text;
 use rustix::fd::{AsRawFd as _, OwnedFd};
 use rustix::fs::{CWD, Mode, OFlags};
 use rustix::io::Errno;
@@ -112,7 +113,7 @@ impl Carrier {
     /// Why there is no way out, with the last that the carrier said.
     pub(super) fn failed(&self, why: &str, said: &str) -> String {
         let last = said.lines().filter(|line| !line.contains("syslog")).map(str::trim).rfind(|line| !line.is_empty());
-        let last: String = last.unwrap_or_default().chars().filter(|c| !c.is_control()).take(200).collect();
+        let last = text::line(last.unwrap_or_default(), 200);
         let tun = rustix::fs::access("/dev/net/tun", rustix::fs::Access::READ_OK | rustix::fs::Access::WRITE_OK);
         match tun {
             Err(cause) => format!("{} needs /dev/net/tun: {cause}", self.program),
