@@ -11,6 +11,7 @@ mod child;
 pub mod emulate;
 mod mounts;
 pub mod network;
+mod pidfd;
 mod plan;
 pub mod pressure;
 pub mod processes;
@@ -187,6 +188,16 @@ pub enum Exit {
     Code(i32),
     /// By a signal.
     Signal(i32),
+}
+
+impl Exit {
+    /// As one number, as shells have it: 128 and the signal.
+    pub fn code(self) -> i32 {
+        match self {
+            Exit::Code(code) => code,
+            Exit::Signal(signal) => 128 + signal,
+        }
+    }
 }
 
 /// Why a step did not come to its own end.

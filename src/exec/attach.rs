@@ -9,25 +9,27 @@
 
 mod streams;
 
+use super::pidfd::{self, has_ended};
 use super::program::{Doing as _, Program};
-use super::running::{Step, has_ended};
+use super::running::Step;
 use crate::error::{Error, Kind, Result};
+use crate::read;
 use crate::sys::spawn::{self, Failure, Surroundings};
 use rustix::fd::OwnedFd;
 use rustix::fs::{CWD, Mode, OFlags};
-use rustix::process::{DumpableBehavior, Signal, WaitId, WaitIdOptions, set_parent_process_death_signal, waitid};
+use rustix::process::{DumpableBehavior, Signal, set_parent_process_death_signal};
 use rustix::thread::{ThreadNameSpaceType as Namespace, move_into_thread_name_spaces};
 use std::ffi::OsStr;
 use std::fs::File;
-use std::io::Read as _;
 use std::os::unix::fs::MetadataExt as _;
 use streams::Streams;
 
 /// No environment is larger.
 const LARGEST_ENVIRONMENT: u64 = 8 << 20;
 
-/// Runs a command there, on our own streams, of which `term` says what terminal they are; its exit code comes back, 128 and the signal if one ended it. No thread may
-/// exist yet, and none can begin afterwards. Nothing else of this process should be done after it.
+/// Runs a command there, on our own streams, of which `term` says what terminal they are. Its exit code comes back, 128
+/// and the signal if one ended it. No thread may exist yet, and none can begin afterwards. Nothing else of this process
+/// should be done after it.
 pub fn attach(step: &Step, command: &[Vec<u8>], term: Option<&OsStr>) -> Result<u8> {
     let process = step.process.open().ok_or_else(gone)?;
     let mut streams = Streams::of()?;
@@ -42,10 +44,7 @@ pub fn attach(step: &Step, command: &[Vec<u8>], term: Option<&OsStr>) -> Result<
     })?;
     drop((process, groups));
     streams.carry(&child)?;
-    let status = waitid(WaitId::PidFd(rustix::fd::AsFd::as_fd(&child)), WaitIdOptions::EXITED);
-    let status = status.ok().flatten().ok_or_else(|| Error::new(Kind::System, "a program ended without a status"))?;
-    let code = status.exit_status().or_else(|| status.terminating_signal().map(|signal| 128 + signal));
-    Ok(u8::try_from(code.unwrap_or(255)).unwrap_or(255))
+    Ok(u8::try_from(pidfd::exit(&child, "a program")?.code()).unwrap_or(255))
 }
 
 fn gone() -> Error {
@@ -54,13 +53,14 @@ fn gone() -> Error {
 
 /// The step's own, and what the terminal is.
 fn environment(step: &Step, process: &OwnedFd, term: Option<&OsStr>) -> Result<Vec<Vec<u8>>> {
-    let mut bytes = Vec::new();
     let path = format!("/proc/{}/environ", step.process.pid);
-    let read = File::open(path).and_then(|file| file.take(LARGEST_ENVIRONMENT).read_to_end(&mut bytes));
+    let bytes = File::open(path).and_then(|file| read::at_most(LARGEST_ENVIRONMENT, file));
     if has_ended(process) {
         return Err(gone());
     }
-    read.map_err(|cause| Error::new(Kind::System, "cannot read the environment of the step").because(cause))?;
+    let failed = || Error::new(Kind::System, "cannot read the environment of the step");
+    let bytes = bytes.map_err(|cause| failed().because(cause))?;
+    let bytes = bytes.ok_or_else(|| failed().because(format!("it is larger than {LARGEST_ENVIRONMENT} bytes")))?;
     let mut env: Vec<Vec<u8>> =
         bytes.split(|byte| *byte == 0).filter(|pair| !pair.is_empty()).map(<[u8]>::to_vec).collect();
     if let Some(term) = term

@@ -1,12 +1,12 @@
 //! The parent's side of a step: hands its output on, and looks after its clock and its control group until it ends.
 
 use super::cgroup::Group;
-use super::{Exit, Spec, Stream, Why, processes};
+use super::{Exit, Spec, Stream, Why, pidfd, processes};
 use crate::error::{Error, Kind, Result};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fd::{AsFd as _, BorrowedFd, OwnedFd};
 use rustix::io::Errno;
-use rustix::process::{Signal, WaitId, WaitIdOptions, pidfd_send_signal, waitid};
+use rustix::process::{Signal, pidfd_send_signal};
 use std::fs::File;
 use std::io::Read as _;
 use std::time::{Duration, Instant};
@@ -84,7 +84,7 @@ fn wait(open: &[BorrowedFd<'_>], clock: &mut Clock<'_>, process: &OwnedFd) -> Re
     let mut polled: Vec<PollFd<'_>> = open.iter().map(|fd| PollFd::new(fd, PollFlags::IN)).collect();
     match poll(&mut polled, clock.left().as_ref()) {
         Ok(_) | Err(Errno::INTR) => {}
-        Err(cause) => return Err(system(cause)),
+        Err(cause) => return Err(Error::new(Kind::System, "cannot wait for a step").because(cause)),
     }
     let ready = polled.iter().take(open.len()).map(|fd| !fd.revents().is_empty()).collect();
     clock.look(process);
@@ -94,14 +94,5 @@ fn wait(open: &[BorrowedFd<'_>], clock: &mut Clock<'_>, process: &OwnedFd) -> Re
 /// How it ended. A step may close its streams and go on.
 fn exit(process: &OwnedFd, clock: &mut Clock<'_>) -> Result<Exit> {
     while !wait(&[process.as_fd()], clock, process)?[0] {}
-    let status = waitid(WaitId::PidFd(process.as_fd()), WaitIdOptions::EXITED).map_err(system)?;
-    let status = status.ok_or_else(|| Error::new(Kind::System, "a step ended without a status"))?;
-    Ok(match (status.exit_status(), status.terminating_signal()) {
-        (Some(code), _) => Exit::Code(code),
-        (None, signal) => Exit::Signal(signal.unwrap_or(9)),
-    })
-}
-
-fn system(cause: Errno) -> Error {
-    Error::new(Kind::System, "cannot wait for a step").because(cause)
+    pidfd::exit(process, "a step")
 }

@@ -175,7 +175,7 @@ fn fixed(plan: &Plan<'_>, stage: BorrowedFd<'_>, root: BorrowedFd<'_>) -> Step {
                 let mounted = proc(plan).doing(doing, at)?;
                 attach_on(mounted.as_fd(), place()?.as_fd()).doing(doing, at)?;
             }
-            1 => devices(root, &place()?).doing(doing, at)?,
+            1 => devices(&place()?).doing(doing, at)?,
             2 => {
                 let options = [(c"newinstance", None), (c"ptmxmode", Some(c"0666")), (c"mode", Some(c"0620"))];
                 let mounted = filesystem(c"devpts", &options, false).doing(doing, at)?;
@@ -240,7 +240,7 @@ fn sysfs(plan: &Plan<'_>, place: &OwnedFd) -> Result<(), Errno> {
     attach_on(mounted.as_fd(), place.as_fd())
 }
 
-fn devices(root: BorrowedFd<'_>, place: &OwnedFd) -> Result<(), Errno> {
+fn devices(place: &OwnedFd) -> Result<(), Errno> {
     let fs = fsopen(c"tmpfs", FsOpenFlags::FSOPEN_CLOEXEC)?;
     fsconfig_set_string(fs.as_fd(), c"mode", c"0755")?;
     fsconfig_set_string(fs.as_fd(), c"size", c"67108864")?;
@@ -266,7 +266,6 @@ fn devices(root: BorrowedFd<'_>, place: &OwnedFd) -> Result<(), Errno> {
         let target = rustix::fs::openat(&dev, *name, OFlags::PATH | OFlags::CLOEXEC, Mode::empty())?;
         attach_on(mounted.as_fd(), target.as_fd())?;
     }
-    let _ = root;
     Ok(())
 }
 

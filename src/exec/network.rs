@@ -12,6 +12,7 @@
 mod carrier;
 mod resolver;
 
+use super::pidfd;
 use crate::sync::lock;
 use crate::sys::netns;
 use carrier::Carrier;
@@ -19,7 +20,6 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fd::{AsFd as _, OwnedFd};
 use rustix::net::netlink::SocketAddrNetlink;
 use rustix::net::{AddressFamily, RecvFlags, SocketFlags, SocketType, bind, recv, socket_with};
-use rustix::process::{Signal, WaitId, WaitIdOptions, pidfd_send_signal, waitid};
 use std::io::Read as _;
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex};
@@ -151,7 +151,7 @@ impl Drop for Lease<'_> {
 
 impl Connected {
     fn is_alive(&self) -> bool {
-        !ended(&self.process)
+        !pidfd::has_ended(&self.process)
     }
 }
 
@@ -184,7 +184,7 @@ fn keep(carrier: &Carrier, program: &std::path::Path, tell: &Sender<Made>, over:
     let Some(process) = process else { return };
     // Comes back when the other end is gone.
     let _ = over.recv();
-    end(&process);
+    pidfd::kill(&process);
 }
 
 fn make(carrier: &Carrier, program: &std::path::Path) -> Made {
@@ -200,7 +200,7 @@ fn make(carrier: &Carrier, program: &std::path::Path) -> Made {
     match wait_for_route(&routes, &process) {
         Ok(()) => Ok((inside, Arc::new(process))),
         Err(why) => {
-            end(&process);
+            pidfd::kill(&process);
             let mut said = String::new();
             let _ = std::fs::File::from(complaints).take(LONGEST_COMPLAINT).read_to_string(&mut said);
             Err(carrier.failed(&why, &said))
@@ -255,14 +255,4 @@ fn has_default_route() -> bool {
         let everywhere = field.first() == Some(&zero) && field.get(1).is_some_and(|bits| bits == "00");
         everywhere && field.last().is_some_and(|device| device != "lo")
     })
-}
-
-fn ended(process: &OwnedFd) -> bool {
-    let mut polled = [PollFd::new(process, PollFlags::IN)];
-    poll(&mut polled, Some(&Timespec::default())).is_ok_and(|ready| ready > 0)
-}
-
-fn end(process: &OwnedFd) {
-    let _ = pidfd_send_signal(process, Signal::KILL);
-    let _ = waitid(WaitId::PidFd(process.as_fd()), WaitIdOptions::EXITED);
 }

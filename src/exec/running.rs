@@ -11,16 +11,18 @@
 //! container behind it is gone: the key's lock ends with kiln, its container some milliseconds later. Another pid namespace's
 //! files are left alone. GC rule: none needed.
 
+use super::pidfd::{ends_within, has_ended};
 use super::program::User;
 use super::{Spec, processes};
 use crate::clock::since_1970;
 use crate::error::{At, Error, Kind, Result};
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use crate::read;
+use rustix::event::Timespec;
 use rustix::fd::OwnedFd;
 use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 use serde::{Deserialize, Serialize};
 use std::fs::{self, File, OpenOptions};
-use std::io::{Read as _, Write as _};
+use std::io::Write as _;
 use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -102,16 +104,6 @@ impl Process {
     }
 }
 
-/// Whether a process is gone but for its exit code.
-pub(super) fn has_ended(process: &OwnedFd) -> bool {
-    ends_within(process, Timespec { tv_sec: 0, tv_nsec: 0 })
-}
-
-fn ends_within(process: &OwnedFd, time: Timespec) -> bool {
-    let mut polled = [PollFd::new(process, PollFlags::IN)];
-    poll(&mut polled, Some(&time)).is_ok_and(|count| count > 0)
-}
-
 impl Name {
     fn parse(name: &str) -> Option<Name> {
         let mut parts = name.split('-').map(|part| part.parse::<u64>().ok());
@@ -159,7 +151,7 @@ impl Steps {
             if name.namespace != own.namespace || name.build == own.build || name.build.is_alive() {
                 continue;
             }
-            if let Some(step) = read(&path) {
+            if let Some(step) = listed(&path) {
                 wait_for_end(&step)?;
             }
             let _ = fs::remove_file(&path);
@@ -188,14 +180,12 @@ fn entries(folder: &Path) -> Vec<(PathBuf, Name)> {
 }
 
 /// What a file says, if it is ours: whoever may write another's could lead us into any process.
-fn read(path: &Path) -> Option<Step> {
+fn listed(path: &Path) -> Option<Step> {
     let file = File::open(path).ok()?;
     if file.metadata().ok()?.uid() != rustix::process::geteuid().as_raw() {
         return None;
     }
-    let mut bytes = Vec::new();
-    file.take(LARGEST).read_to_end(&mut bytes).ok()?;
-    serde_json::from_slice(&bytes).ok()
+    serde_json::from_slice(&read::at_most(LARGEST, file).ok()??).ok()
 }
 
 /// A step's place in the list, gone with this.
@@ -248,7 +238,7 @@ pub fn list(root: &Path) -> Vec<Running> {
     found.retain(|(_, name)| Some(name.namespace) == here && name.build.is_alive());
     found.sort_by_key(|(_, name)| (name.build.start, name.build.pid, name.number));
     let running = |(path, name): (PathBuf, Name)| {
-        let step = read(&path).filter(|step| step.process.is_alive())?;
+        let step = listed(&path).filter(|step| step.process.is_alive())?;
         Some(Running { id: format!("{}-{}", name.build.pid, name.number), build: name.build.pid, step })
     };
     found.into_iter().filter_map(running).collect()

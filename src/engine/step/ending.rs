@@ -15,10 +15,7 @@ impl Machine {
     /// The error of a step that ran and did not end well.
     pub(super) fn failed(&self, exec: &op::Exec, ended: Ended, tail: Tail) -> Error {
         let command = exec.args.join(" ");
-        let code = match ended.exit {
-            Exit::Code(code) => code,
-            Exit::Signal(signal) => 128 + signal,
-        };
+        let code = ended.exit.code();
         let error = match &ended.why {
             None => {
                 let message = format!("process {command:?} did not complete successfully: exit code: {code}");

@@ -6,7 +6,7 @@
 //! wrote is carried to the end; who it left behind is not waited for.
 
 use crate::error::{Error, Kind, Result};
-use crate::exec::running::has_ended;
+use crate::exec::pidfd::has_ended;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::fs::{Gid, Uid};

@@ -1,7 +1,8 @@
 //! /etc/resolv.conf of a step (resolv.conf(5)): the host's, but for nameservers that only the host itself can reach.
 
+use crate::read;
+use std::fs::File;
 use std::net::IpAddr;
-use std::path::Path;
 
 /// Larger files are nobody's.
 const LARGEST: u64 = 64 * 1024;
@@ -9,16 +10,14 @@ const HOST: &str = "/etc/resolv.conf";
 /// What systemd-resolved itself asks, when the file above names only its stub at 127.0.0.53.
 const BEHIND_THE_STUB: &str = "/run/systemd/resolve/resolv.conf";
 
-fn read(path: &str) -> Option<String> {
-    use std::io::Read as _;
-    let mut bytes = Vec::new();
-    std::fs::File::open(Path::new(path)).ok()?.take(LARGEST).read_to_end(&mut bytes).ok()?;
+fn text(path: &str) -> Option<String> {
+    let bytes = read::at_most(LARGEST, File::open(path).ok()?).ok()??;
     Some(String::from_utf8_lossy(&bytes).into_owned())
 }
 
 /// As the host has it.
 pub(super) fn host() -> Vec<u8> {
-    read(HOST).unwrap_or_default().into_bytes()
+    text(HOST).unwrap_or_default().into_bytes()
 }
 
 /// Whether all nameservers of the host are on its loopback, and nothing says what is behind them.
@@ -32,11 +31,11 @@ pub(super) fn inside(nameserver: Option<&str>) -> Vec<u8> {
 }
 
 fn reachable_file() -> String {
-    let host = read(HOST).unwrap_or_default();
+    let host = text(HOST).unwrap_or_default();
     if has_reachable(&host) {
         return host;
     }
-    read(BEHIND_THE_STUB).filter(|text| has_reachable(text)).unwrap_or(host)
+    text(BEHIND_THE_STUB).filter(|text| has_reachable(text)).unwrap_or(host)
 }
 
 /// The address of a line that names a nameserver.
