@@ -15,3 +15,4 @@ pub use agents::{Agents, Proxies};
 pub use client::{Client, Settings};
 pub use login::{Credential, Logins};
 pub use reference::Reference;
+pub use transport::escaped;

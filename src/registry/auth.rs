@@ -3,7 +3,7 @@
 
 use super::agents::Agents;
 use super::reference::is_local;
-use super::transport::{Answer, Ask, Body, bounded, host_of, send};
+use super::transport::{Answer, Ask, Body, QUERY, bounded, escaped, host_of, send};
 use super::{Credential, Reference};
 use crate::error::{Error, Kind, Result};
 use base64::Engine as _;
@@ -122,24 +122,10 @@ fn token(name: &Reference, mut answer: Answer) -> Result<String> {
     token.ok_or_else(|| denied(name, "the token server sent no token"))
 }
 
-/// `a=b&c=d`, with everything but letters, digits and `-._~` escaped.
+/// `a=b&c=d`.
 fn form(fields: &[(&str, &str)]) -> String {
-    let pairs: Vec<String> = fields.iter().map(|(key, value)| format!("{key}={}", escaped(value))).collect();
+    let pairs: Vec<String> = fields.iter().map(|(key, value)| format!("{key}={}", escaped(value, QUERY))).collect();
     pairs.join("&")
-}
-
-/// A value for the query of an address (RFC 3986, section 2.1). Colons and slashes are left: they mean nothing there,
-/// and registries are used to them.
-pub(super) fn escaped(text: &str) -> String {
-    let mut out = String::new();
-    for byte in text.bytes() {
-        match byte {
-            b'-' | b'.' | b'_' | b'~' | b':' | b'/' | b',' => out.push(char::from(byte)),
-            byte if byte.is_ascii_alphanumeric() => out.push(char::from(byte)),
-            byte => out.push_str(&format!("%{byte:02X}")),
-        }
-    }
-    out
 }
 
 fn challenges(answer: &Answer) -> Vec<Challenge> {

@@ -2,17 +2,18 @@
 //! Every answer is bounded, and what has a digest is checked against it.
 
 use super::agents::{Agents, Proxies};
-use super::auth::{authorize, escaped};
+use super::auth::authorize;
 use super::config::{self, Rules, Source};
-use super::transport::{Answer, Ask, Body, TRIES, bounded, header, host_of, refused, send, wait};
+use super::transport::{Answer, Ask, Body, QUERY, TRIES, bounded, escaped, header, host_of, refused, send, wait};
 use super::{Credential, Logins, Reference};
 use crate::digest::Digest;
 use crate::error::{Error, Kind, Result};
 use crate::store::Store;
+use crate::sync::lock;
 use std::collections::HashMap;
 use std::io::{Read, Write};
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock};
 use ureq::http::StatusCode;
 
 /// The media types of what we can read.
@@ -259,7 +260,7 @@ impl Client {
             let tags = value["tags"].as_array().map(Vec::as_slice).unwrap_or_default();
             all.extend(tags.iter().filter_map(|tag| tag.as_str().map(str::to_owned)));
             match all.last().filter(|_| more && !tags.is_empty()) {
-                Some(last) => path = format!("tags/list?n=1000&last={}", escaped(last)),
+                Some(last) => path = format!("tags/list?n=1000&last={}", escaped(last, QUERY)),
                 None => break,
             }
         }
@@ -299,7 +300,7 @@ impl Client {
     pub(super) fn exchange(&self, asked: &Asked<'_>, mut body: Body<'_>) -> Result<Answer> {
         let Asked { method, url, name, access, headers } = *asked;
         let key = (name.registry.clone(), access.to_owned());
-        let known = || self.0.known.lock().unwrap_or_else(PoisonError::into_inner);
+        let known = || lock(&self.0.known);
         // An upload may have its place elsewhere: there nobody needs to know who we are.
         let ours = host_of(url) == name.host().to_lowercase();
         let mut authorization = known().get(&key).cloned().filter(|_| ours);

@@ -2,9 +2,8 @@
 //! sent in one request; one that breaks off goes on behind what the registry has. Manifests come last.
 
 use super::Reference;
-use super::auth::escaped;
 use super::client::{Asked, Client, Watch};
-use super::transport::{Answer, Body, TRIES, header, join, passing, refused, wait};
+use super::transport::{Answer, Body, QUERY, TRIES, escaped, header, join, passing, refused, wait};
 use crate::digest::Digest;
 use crate::error::{Error, Kind, Result};
 use std::fs::File;
@@ -59,7 +58,11 @@ impl Client {
         if from.registry != to.registry || from.repository == to.repository {
             return false;
         }
-        let way = format!("blobs/uploads/?mount={}&from={}", escaped(&digest.to_string()), escaped(&from.repository));
+        let way = format!(
+            "blobs/uploads/?mount={}&from={}",
+            escaped(&digest.to_string(), QUERY),
+            escaped(&from.repository, QUERY)
+        );
         let access = format!("{} repository:{}:pull", pushing(to), from.repository);
         let url = self.address(to, &way);
         let answer = self.exchange(&asked(to, "POST", &url, &access, &[]), Body::None);
@@ -228,7 +231,7 @@ fn place(answer: &Answer, base: &str) -> Option<String> {
 
 /// The address that ends an upload.
 fn completed(url: &str, digest: &Digest) -> String {
-    format!("{url}{}digest={}", if url.contains('?') { '&' } else { '?' }, escaped(&digest.to_string()))
+    format!("{url}{}digest={}", if url.contains('?') { '&' } else { '?' }, escaped(&digest.to_string(), QUERY))
 }
 
 /// Tells how far a file was read, and ends when kiln is to stop.

@@ -4,6 +4,7 @@
 use super::Reference;
 use super::agents::Agents;
 use crate::error::{Error, Kind, Result};
+use crate::read;
 use crate::text;
 use serde_json::Value;
 use std::io::Read;
@@ -139,13 +140,10 @@ fn one(agent: &ureq::Agent, ask: &mut Ask<'_>, url: &str, at_home: bool) -> Resu
 
 /// The body of an answer, if it is as small as a manifest.
 pub(super) fn bounded(answer: &mut Answer, name: &Reference) -> Result<Vec<u8>> {
-    let mut bytes = Vec::new();
-    let read = answer.body_mut().as_reader().take(LARGEST_MANIFEST + 1).read_to_end(&mut bytes);
-    read.map_err(|cause| Error::new(Kind::Source, format!("{name}: the connection broke")).because(cause))?;
-    if bytes.len() as u64 > LARGEST_MANIFEST {
-        return Err(Error::new(Kind::Source, format!("{name}: the answer is larger than {LARGEST_MANIFEST} bytes")));
-    }
-    Ok(bytes)
+    let read = read::at_most(LARGEST_MANIFEST, answer.body_mut().as_reader());
+    let read =
+        read.map_err(|cause| Error::new(Kind::Source, format!("{name}: the connection broke")).because(cause))?;
+    read.ok_or_else(|| Error::new(Kind::Source, format!("{name}: the answer is larger than {LARGEST_MANIFEST} bytes")))
 }
 
 /// What stands between `://` and the next slash.
@@ -161,6 +159,22 @@ pub(super) fn join(base: &str, place: &str) -> Option<String> {
     }
     let (scheme, _) = base.split_once("://")?;
     place.starts_with('/').then(|| format!("{scheme}://{}{place}", host_of(base)))
+}
+
+/// What [`escaped`] leaves in the query of a question to a registry: it means nothing there, and registries are used to it.
+pub(super) const QUERY: &str = ":/,";
+
+/// A text for a path or query: unreserved characters stay (RFC 3986, section 2.3), and those of `also`.
+pub fn escaped(text: &str, also: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    for byte in text.bytes() {
+        if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) || also.as_bytes().contains(&byte) {
+            out.push(char::from(byte));
+        } else {
+            out.push_str(&format!("%{byte:02X}"));
+        }
+    }
+    out
 }
 
 fn worth_trying(cause: &ureq::Error) -> bool {

@@ -6,7 +6,7 @@
 //! the digest of `kiln list <blob>`: a line for each chunk, `<64 hex> <size>`. A blob of one chunk is that chunk.
 
 use super::side_by_side;
-use crate::digest::{Digest, Hasher};
+use crate::digest::Digest;
 use crate::error::{At, Error, Kind, Result};
 use crate::layer::BaseBlob;
 use crate::layer::chunk::{Chunker, LARGEST, SMALLEST};
@@ -108,9 +108,7 @@ pub(super) fn get(chunks: &dyn Chunks, blob: &BaseBlob, store: &Store, watch: &W
 
 fn get_one(chunks: &dyn Chunks, name: &Digest, size: u64) -> Result<Vec<u8>> {
     let bytes = chunks.get(name, size)?.ok_or_else(|| lost(name, "is not there"))?;
-    let mut hasher = Hasher::default();
-    hasher.update(&bytes);
-    if hasher.finish() == *name { Ok(bytes) } else { Err(lost(name, "is damaged")) }
+    if Digest::of(&bytes) == *name { Ok(bytes) } else { Err(lost(name, "is damaged")) }
 }
 
 fn lost(name: &Digest, what: &str) -> Error {

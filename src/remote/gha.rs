@@ -119,7 +119,7 @@ impl Service {
         for at in 0..size.div_ceil(BLOCK) {
             let id = STANDARD.encode(format!("{at:08}"));
             let part = Body::Part(path, at * BLOCK, BLOCK.min(size - at * BLOCK));
-            put(&format!("{url}&comp=block&blockid={}", super::http::escaped(&id, "")), part)?;
+            put(&format!("{url}&comp=block&blockid={}", crate::registry::escaped(&id, "")), part)?;
             progress(size.min((at + 1) * BLOCK));
             list.push_str(&format!("<Latest>{id}</Latest>"));
         }

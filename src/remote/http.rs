@@ -1,6 +1,7 @@
 //! Requests to object stores: bounded answers, tries with growing waits, addresses without what may be a secret in errors.
 
 use crate::error::{Error, Kind, Result};
+use crate::read;
 use crate::registry::{Agents, Settings};
 use crate::text;
 use std::fs::File;
@@ -100,15 +101,12 @@ impl Http {
         let mut answer = sent.map_err(|cause| self.unreachable(&cause))?;
         let status = answer.status().as_u16();
         let wish = answer.headers().get("retry-after").and_then(|value| value.to_str().ok()?.trim().parse().ok());
-        let mut body = Vec::new();
-        let read = answer.body_mut().as_reader().take(ask.limit + 1).read_to_end(&mut body);
-        read.map_err(|cause| Error::new(Kind::Source, format!("{}: the connection broke", self.title)).because(cause))?;
-        if body.len() as u64 > ask.limit {
-            return Err(Error::new(
-                Kind::Export,
-                format!("{}: an answer is larger than {} bytes", self.title, ask.limit),
-            ));
-        }
+        let read = read::at_most(ask.limit, answer.body_mut().as_reader()).map_err(|cause| {
+            Error::new(Kind::Source, format!("{}: the connection broke", self.title)).because(cause)
+        })?;
+        let body = read.ok_or_else(|| {
+            Error::new(Kind::Export, format!("{}: an answer is larger than {} bytes", self.title, ask.limit))
+        })?;
         Ok((Answer { status, body }, wish.map(Duration::from_secs)))
     }
 
@@ -136,17 +134,4 @@ impl Http {
 
 fn passing(status: u16) -> bool {
     matches!(status, 408 | 429) || status >= 500
-}
-
-/// A text for a path or query (RFC 3986, unreserved characters stay), with `also` kept too.
-pub(super) fn escaped(text: &str, also: &str) -> String {
-    let mut out = String::with_capacity(text.len());
-    for byte in text.bytes() {
-        if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) || also.as_bytes().contains(&byte) {
-            out.push(char::from(byte));
-        } else {
-            out.push_str(&format!("%{byte:02X}"));
-        }
-    }
-    out
 }

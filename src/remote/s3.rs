@@ -9,13 +9,14 @@
 //! what was put is seen by the next GET (S3 is strongly consistent since 2020).
 
 use super::chunked::{self, Chunks};
-use super::http::{Answer, Ask, Body, Http, escaped};
+use super::http::{Answer, Ask, Body, Http};
 use super::sigv4::{self, Credentials, Request};
 use super::{Backend, LARGEST_OBJECT, Surroundings, Wanted};
 use crate::digest::Digest;
 use crate::error::{Error, Kind, Result};
 use crate::layer::BaseBlob;
 use crate::registry::client::Watch;
+use crate::registry::escaped;
 use crate::store::Store;
 use std::path::Path;
 use std::time::SystemTime;
