@@ -34,7 +34,6 @@ use serde::{Deserialize, Serialize};
 use solver::{Difference, Graph, Key, Miss, VertexId};
 use std::collections::{BTreeSet, HashMap, HashSet, VecDeque};
 use std::fs::{self, File};
-use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 
@@ -441,11 +440,7 @@ fn read<T: serde::de::DeserializeOwned>(path: &Path) -> Option<T> {
 }
 
 fn bytes(path: &Path) -> Option<Vec<u8>> {
-    let file = File::open(path).ok()?;
-    let size = file.metadata().ok()?.len().min(LARGEST);
-    let mut bytes = Vec::with_capacity(usize::try_from(size).ok()? + 1);
-    file.take(LARGEST).read_to_end(&mut bytes).ok()?;
-    Some(bytes)
+    crate::read::at_most(LARGEST, File::open(path).ok()?).ok()?
 }
 
 /// Under a temporary name first. What can't be written is not there.

@@ -21,9 +21,10 @@ pub mod lease;
 
 use crate::digest::{Digest, Hasher};
 use crate::error::{At, Error, Kind, Result};
+use crate::read;
 use lease::Lease;
 use std::fs::{self, File, OpenOptions};
-use std::io::{self, Read, Write};
+use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -102,11 +103,9 @@ impl Store {
 
     /// Reads a small blob (a manifest, a config) of at most `limit` bytes, and checks it.
     pub fn read_blob(&self, digest: &Digest, limit: u64) -> Result<Vec<u8>> {
-        let mut bytes = Vec::new();
-        self.open_blob(digest)?.take(limit + 1).read_to_end(&mut bytes).at("read", self.blob_path(digest))?;
-        if bytes.len() as u64 > limit {
-            return Err(Error::new(Kind::Store, format!("blob {digest} is larger than {limit} bytes")));
-        }
+        let bytes = read::at_most(limit, self.open_blob(digest)?).at("read", self.blob_path(digest))?;
+        let large = || Error::new(Kind::Store, format!("blob {digest} is larger than {limit} bytes"));
+        let bytes = bytes.ok_or_else(large)?;
         if Digest::of(&bytes) != *digest {
             return Err(Error::new(Kind::Store, format!("blob {digest} is damaged")).hint("run `kiln fsck --repair`"));
         }

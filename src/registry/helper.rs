@@ -3,11 +3,12 @@
 
 use super::Credential;
 use crate::error::{Error, Kind, Result};
+use crate::read;
 use serde_json::{Value, json};
-use std::io::{Read as _, Write as _};
+use std::io::Write as _;
 use std::process::{Command, Stdio};
 
-/// A longer answer is cut, and then is none.
+/// A longer answer is refused.
 const LARGEST_ANSWER: u64 = 1 << 20;
 /// The user name that says that the secret is an identity token.
 const IDENTITY: &str = "<token>";
@@ -73,10 +74,11 @@ fn run(helper: &str, action: &str, request: &[u8]) -> Result<(bool, String)> {
         // A helper that does not read answers all the same.
         let _ = input.write_all(request);
     }
-    let mut answer = Vec::new();
-    if let Some(output) = child.stdout.take() {
-        output.take(LARGEST_ANSWER).read_to_end(&mut answer).map_err(cannot)?;
-    }
+    let answer = child.stdout.take().map(|output| read::at_most(LARGEST_ANSWER, output)).transpose();
     let status = child.wait().map_err(cannot)?;
+    let answer = answer.map_err(cannot)?.flatten().ok_or_else(|| {
+        let message = format!("the credential helper `{program}` answers more than {LARGEST_ANSWER} bytes");
+        Error::new(Kind::Source, message)
+    })?;
     Ok((status.success(), String::from_utf8_lossy(&answer).into_owned()))
 }

@@ -8,11 +8,12 @@
 
 use super::helper;
 use crate::error::{At, Error, Kind, Result};
+use crate::read;
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
 use serde_json::{Map, Value, json};
 use std::fmt;
-use std::io::{Read as _, Write as _};
+use std::io::Write as _;
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 
@@ -61,7 +62,7 @@ impl Logins {
     /// The credential for a registry, if there is one.
     pub fn get(&self, registry: &str) -> Result<Option<Credential>> {
         let Some(file) = &self.file else { return Ok(None) };
-        let config = read(file)?;
+        let config = load(file)?;
         if let Some(name) = helper_of(&config, registry)
             && let Some(found) = helper::get(&name, &key_of(registry))?
         {
@@ -78,7 +79,7 @@ impl Logins {
     /// Keeps a credential: with the helper that the file names, else in the file.
     pub fn put(&self, registry: &str, credential: &Credential) -> Result<Place> {
         let file = self.place()?;
-        let mut config = read(file)?;
+        let mut config = load(file)?;
         let helper = helper_of(&config, registry);
         let entry = match (&helper, credential) {
             (Some(name), _) => {
@@ -102,7 +103,7 @@ impl Logins {
     /// Forgets a registry's credential. False if there was none.
     pub fn remove(&self, registry: &str) -> Result<bool> {
         let file = self.place()?;
-        let mut config = read(file)?;
+        let mut config = load(file)?;
         let mut had = false;
         if let Some(name) = helper_of(&config, registry) {
             had = helper::get(&name, &key_of(registry))?.is_some();
@@ -169,16 +170,14 @@ fn credential(entry: &Value) -> Result<Credential, &'static str> {
     Ok(Credential::Password { user: user.to_owned(), password: password.trim_end_matches('\0').to_owned() })
 }
 
-fn read(file: &Path) -> Result<Map<String, Value>> {
-    let mut bytes = Vec::new();
-    match std::fs::File::open(file) {
+fn load(file: &Path) -> Result<Map<String, Value>> {
+    let opened = match std::fs::File::open(file) {
         Err(cause) if cause.kind() == std::io::ErrorKind::NotFound => return Ok(Map::new()),
-        opened => opened.at("open", file)?.take(LARGEST_FILE + 1).read_to_end(&mut bytes).at("read", file)?,
+        opened => opened.at("open", file)?,
     };
     let bad = || Error::new(Kind::Usage, format!("`{}` is no config file of Docker", file.display()));
-    if bytes.len() as u64 > LARGEST_FILE {
-        return Err(bad().because("it is too large"));
-    }
+    let bytes = read::at_most(LARGEST_FILE, opened).at("read", file)?;
+    let bytes = bytes.ok_or_else(|| bad().because("it is too large"))?;
     if bytes.trim_ascii().is_empty() {
         return Ok(Map::new());
     }

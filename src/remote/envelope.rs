@@ -11,6 +11,7 @@
 
 use crate::digest::Digest;
 use crate::error::{At, Error, Kind, Result};
+use crate::read;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use ring::signature::{ED25519, Ed25519KeyPair, KeyPair as _, UnparsedPublicKey};
@@ -52,9 +53,8 @@ fn no_key(path: &Path, hint: &str) -> Error {
 }
 
 fn pem(path: &Path, kind: &str) -> Result<Vec<u8>> {
-    let mut text = String::new();
-    let file = std::fs::File::open(path).at("open", path)?;
-    std::io::Read::read_to_string(&mut std::io::Read::take(file, LARGEST_KEY), &mut text).at("read", path)?;
+    let bytes = read::at_most(LARGEST_KEY, std::fs::File::open(path).at("open", path)?).at("read", path)?;
+    let text = bytes.and_then(|bytes| String::from_utf8(bytes).ok()).unwrap_or_default();
     let body = text
         .split_once(&format!("-----BEGIN {kind}-----"))
         .and_then(|(_, rest)| rest.split_once(&format!("-----END {kind}-----")))

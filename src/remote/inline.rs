@@ -11,16 +11,16 @@ use super::{Backend, Mode, Surroundings, Wanted};
 use crate::error::{Error, Kind, Result};
 use crate::layer::rootfs::Rootfs;
 use crate::layer::{Compression, Layers};
+use crate::read;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::Value;
 use solver::{Key, Shelf};
 use std::collections::BTreeMap;
-use std::io::Read as _;
 
 /// The field of the config.
 pub const FIELD: &str = "dev.kiln.cache.inline.v1";
-/// More plain bytes are not read.
+/// More plain bytes are no cache.
 const LARGEST: u64 = 32 << 20;
 
 /// A `--cache-to type=inline`.
@@ -68,11 +68,9 @@ impl Inline {
 }
 
 /// The records in a config, by name; none where nothing can be read.
-pub(super) fn read(config: &[u8]) -> BTreeMap<String, String> {
+pub(super) fn records(config: &[u8]) -> BTreeMap<String, String> {
     let value: Value = serde_json::from_slice(config).unwrap_or_default();
     let packed = value[FIELD].as_str().and_then(|text| STANDARD.decode(text).ok()).unwrap_or_default();
-    let mut json = Vec::new();
-    let decoder = zstd::Decoder::new(packed.as_slice());
-    let read = decoder.map(|decoder| decoder.take(LARGEST).read_to_end(&mut json));
-    if matches!(read, Ok(Ok(_))) { serde_json::from_slice(&json).unwrap_or_default() } else { BTreeMap::new() }
+    let json = zstd::Decoder::new(packed.as_slice()).and_then(|decoder| read::at_most(LARGEST, decoder));
+    json.ok().flatten().and_then(|json| serde_json::from_slice(&json).ok()).unwrap_or_default()
 }

@@ -10,10 +10,10 @@ use super::{Backend, LARGEST_OBJECT, Surroundings, Wanted};
 use crate::digest::Digest;
 use crate::error::{At, Error, Kind, Result};
 use crate::layer::BaseBlob;
+use crate::read;
 use crate::registry::client::Watch;
 use crate::store::Store;
 use std::fs::{self, File};
-use std::io::Read as _;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -47,17 +47,14 @@ impl Local {
     }
 }
 
-fn read(path: &Path, limit: u64) -> Result<Option<Vec<u8>>> {
+fn object(path: &Path, limit: u64) -> Result<Option<Vec<u8>>> {
     let file = match File::open(path) {
         Err(cause) if cause.kind() == std::io::ErrorKind::NotFound => return Ok(None),
         file => file.at("open", path)?,
     };
-    let mut bytes = Vec::new();
-    file.take(limit + 1).read_to_end(&mut bytes).at("read", path)?;
-    match bytes.len() as u64 > limit {
-        true => Err(Error::new(Kind::Source, format!("`{}` is larger than {limit} bytes", path.display()))),
-        false => Ok(Some(bytes)),
-    }
+    let bytes = read::at_most(limit, file).at("read", path)?;
+    let large = || Error::new(Kind::Source, format!("`{}` is larger than {limit} bytes", path.display()));
+    bytes.ok_or_else(large).map(Some)
 }
 
 impl Chunks for Local {
@@ -65,7 +62,7 @@ impl Chunks for Local {
         Ok(self.root.join(chunked::path(name)).exists())
     }
     fn get(&self, name: &Digest, limit: u64) -> Result<Option<Vec<u8>>> {
-        read(&self.root.join(chunked::path(name)), limit)
+        object(&self.root.join(chunked::path(name)), limit)
     }
     fn put(&self, name: &Digest, bytes: &[u8]) -> Result<()> {
         self.write(&self.root.join(chunked::path(name)), bytes)
@@ -74,7 +71,7 @@ impl Chunks for Local {
 
 impl Backend for Local {
     fn get(&self, name: &str) -> Result<Option<Vec<u8>>> {
-        read(&self.object(name), LARGEST_OBJECT)
+        object(&self.object(name), LARGEST_OBJECT)
     }
     fn put(&self, name: &str, bytes: &[u8], _: &[BaseBlob]) -> Result<()> {
         self.write(&self.object(name), bytes)

@@ -77,7 +77,7 @@ impl Repository {
                 &Watch { progress: &|_| {}, stop: &|| false },
             );
             let config = brought.and_then(|()| self.store.read_blob(&digest, LARGEST_CONFIG));
-            config.map(|config| inline::read(&config)).unwrap_or_default()
+            config.map(|config| inline::records(&config)).unwrap_or_default()
         })
     }
 

@@ -9,11 +9,11 @@ use crate::error::{At, Error, Kind, Result};
 use crate::layer::chunk::LARGEST;
 use crate::layer::tree::{Entry, Node, Tree};
 use crate::layer::{BaseBlob, folder};
+use crate::read;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde::{Deserialize, Serialize};
 use std::collections::HashSet;
-use std::io::Read as _;
 use std::path::Path;
 
 /// No index is larger, packed or not.
@@ -80,14 +80,11 @@ impl Index {
 
     /// Reads what may come from anywhere: all numbers are within their bounds afterwards.
     pub(super) fn decode(path: &Path) -> Result<Index> {
-        let mut bytes = Vec::new();
         let file = std::fs::File::open(path).at("open", path)?;
         let (plain, _) = crate::layer::compress::decompressor(Box::new(file))?;
-        plain.take(LARGEST_INDEX + 1).read_to_end(&mut bytes).at("read", path)?;
         let bad = || Error::new(Kind::Source, "the index of a cache mount is damaged");
-        if bytes.len() as u64 > LARGEST_INDEX {
-            return Err(bad().because("it is too large"));
-        }
+        let bytes = read::at_most(LARGEST_INDEX, plain).at("read", path)?;
+        let bytes = bytes.ok_or_else(|| bad().because("it is too large"))?;
         let wire: Wire = serde_json::from_slice(&bytes).map_err(|cause| bad().because(cause))?;
         index_of(wire).ok_or_else(bad)
     }
