@@ -58,7 +58,7 @@ pub fn collect(root: &Path, rule: &Rule, now: i64, other: Other) -> Result<Optio
         Other::Yield if turn.try_lock().is_err() => return Ok(None),
         Other::Yield => {}
     }
-    let inventory = Inventory::read(root, rule.exact, now);
+    let inventory = Inventory::read(root, rule.exact, now)?;
     let (victims, wanted) = choose(&inventory, rule, &Space::of(root), now);
     let trash = inventory::tmp_folder(root);
     let prefix = format!("collected-{}-{now}-", std::process::id());
@@ -137,8 +137,8 @@ impl Sweep<'_> {
         let survivors = inventory.items.iter().filter(|item| !ids.contains(item.id.as_str()));
         let mut kept: HashSet<LayerId> = survivors.flat_map(|item| item.layers.iter().cloned()).collect();
         let _gate = Gate::close(self.root)?;
-        let leases = Leases::read(&inventory::tmp_folder(self.root));
-        let named = Named::read(self.root);
+        let leases = Leases::read(&inventory::tmp_folder(self.root))?;
+        let named = Named::read(self.root)?;
         for dead in &leases.dead {
             self.away(dead);
         }

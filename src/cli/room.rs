@@ -104,7 +104,7 @@ pub fn after_build(root: &Path, rule: &Rule, now: i64, observer: &dyn Observer) 
 /// Shows what takes how much room.
 pub fn du(root: &Path, args: &args::Du, now: i64, out: &mut dyn Write) -> Result<()> {
     let (filters, until) = filters(&args.filter)?;
-    let inventory = Inventory::read(root, true, now);
+    let inventory = Inventory::read(root, true, now)?;
     let old = |item: &&Item| until.is_none_or(|age| item.last_used.saturating_add(age) <= now);
     let passes = |item: &&Item| filters.iter().all(|filter| filter.holds(item));
     let mut items: Vec<&Item> = inventory.items.iter().filter(old).filter(passes).collect();

@@ -48,7 +48,7 @@ pub fn fsck(layers: &Layers, repair: bool, out: &mut dyn Write) -> Result<bool> 
     }
     if repair {
         let _gate = Gate::close(&root)?;
-        for folder in Leases::read(&base.join("tmp")).dead {
+        for folder in Leases::read(&base.join("tmp"))?.dead {
             remove(&folder).at("remove", &folder)?;
         }
     }

@@ -5,12 +5,14 @@
 
 use super::{files, read, subfolders};
 use crate::cache::{self, RecordFile};
+use crate::error::{At as _, Result};
 use crate::image::refs::{self, Ref};
 use crate::layer::{LayerId, LayerKind, Record};
 use crate::store::STORE_VERSION;
 use crate::store::lease::Leases;
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::fs;
+use std::io::ErrorKind;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
@@ -97,15 +99,27 @@ pub(super) struct Named {
 }
 
 impl Named {
-    pub(super) fn read(root: &Path) -> Named {
-        let mut named = Named::default();
-        for file in files(&refs::folder(root)) {
-            if let Some(entry) = read::<Ref>(&file) {
+    /// Reads all refs, or fails: what an image needs must not go because its name could not be looked at. A ref that is
+    /// damaged names nothing.
+    pub(super) fn read(root: &Path) -> Result<Named> {
+        let (mut named, folder) = (Named::default(), refs::folder(root));
+        let entries = match fs::read_dir(&folder) {
+            Err(cause) if cause.kind() == ErrorKind::NotFound => return Ok(named),
+            entries => entries.at("list", &folder)?,
+        };
+        for entry in entries {
+            let path = entry.at("list", &folder)?.path();
+            let bytes = match fs::read(&path) {
+                // Somebody took the name away just now.
+                Err(cause) if cause.kind() == ErrorKind::NotFound => continue,
+                bytes => bytes.at("read", &path)?,
+            };
+            if let Ok(entry) = serde_json::from_slice::<Ref>(&bytes) {
                 named.blobs.extend(entry.images.iter().map(|image| image.config.hex()));
                 named.images.extend(entry.layers);
             }
         }
-        named
+        Ok(named)
     }
 }
 
@@ -132,8 +146,8 @@ pub(super) fn tmp_folder(root: &Path) -> PathBuf {
 
 impl Inventory {
     /// Looks through the whole store. Unless it must be exact, the sizes of layers are those that were measured last.
-    pub fn read(root: &Path, exact: bool, now: i64) -> Inventory {
-        let (leases, named) = (Leases::read(&tmp_folder(root)), Named::read(root));
+    pub fn read(root: &Path, exact: bool, now: i64) -> Result<Inventory> {
+        let (leases, named) = (Leases::read(&tmp_folder(root))?, Named::read(root)?);
         let mut sizes = blob_sizes(root);
         let blobs = sizes.iter().map(|(hex, (path, _))| (hex.clone(), path.clone())).collect();
         let mut known = Sizes::load(root, exact);
@@ -148,12 +162,12 @@ impl Inventory {
         items.extend(indexes(root, now));
         let sum = items.iter().map(|item| item.size).sum::<u64>();
         if !exact {
-            return Inventory { items, total: sum, blobs };
+            return Ok(Inventory { items, total: sum, blobs });
         }
         let total = measure(root);
         let rest = "records, names of images, folders, what builds write now";
         items.push(Item { size: total.saturating_sub(sum), ..internal("rest", rest, 0) });
-        Inventory { items, total, blobs }
+        Ok(Inventory { items, total, blobs })
     }
 }
 
@@ -412,6 +426,18 @@ fn indexes(root: &Path, now: i64) -> Vec<Item> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_ref_that_cannot_be_looked_at_stops_the_collector() {
+        let dir = tempfile::tempdir().expect("a folder");
+        assert!(Named::read(dir.path()).is_ok_and(|named| named.images.is_empty()));
+        let folder = refs::folder(dir.path());
+        fs::create_dir_all(&folder).expect("a folder");
+        fs::write(folder.join("damaged"), "{").expect("written");
+        assert!(Named::read(dir.path()).is_ok_and(|named| named.images.is_empty()));
+        std::os::unix::fs::symlink("loop", folder.join("loop")).expect("a link to itself");
+        assert!(Named::read(dir.path()).is_err());
+    }
 
     #[test]
     fn descriptions_are_those_of_the_dockerfile() {

@@ -93,7 +93,7 @@ fn usage(message: String) -> Error {
 }
 
 impl Amount {
-    /// `10gb`, `512MiB`, `1.5g`, `20%`; a number alone is bytes. Units are powers of 1000 unless written with `i`.
+    /// `10gb`, `512MiB`, `1.5g`, whole percents as `20%`; a number alone is bytes. Units are powers of 1000 unless written with `i`.
     pub fn parse(text: &str) -> Result<Amount> {
         let wrong = || usage(format!("`{text}` is no size")).hint("write `10gb`, `512MiB`, `20%`");
         let lower = text.trim().to_lowercase();
@@ -101,7 +101,7 @@ impl Amount {
         let (number, unit) = lower.split_at(end);
         let number: f64 = number.parse().map_err(|_| wrong())?;
         let factor = match unit.trim() {
-            "%" if number <= 100.0 => return Ok(Amount::Percent(number as u64)),
+            "%" if number <= 100.0 && number.fract() == 0.0 => return Ok(Amount::Percent(number as u64)),
             "" | "b" => 1.0,
             "k" | "kb" => 1e3,
             "m" | "mb" => 1e6,
@@ -280,7 +280,7 @@ pub fn after_build(root: &Path, rule: &Rule, now: i64) -> Result<Option<Collecte
     }
     let file = File::options().create(true).append(true).open(&path).at("open", &path)?;
     file.set_modified(SystemTime::now()).at("mark", &path)?;
-    let inventory = Inventory::read(root, false, now);
+    let inventory = Inventory::read(root, false, now)?;
     match rule.wanted(inventory.total, &space) {
         Some(0) | None => Ok(None),
         Some(_) => collect(root, rule, now, Other::Yield),
@@ -337,7 +337,7 @@ mod tests {
         assert_eq!(bytes("1.5MiB"), Some(Amount::Bytes(1_572_864)));
         assert_eq!(bytes("0"), Some(Amount::Bytes(0)));
         assert_eq!(bytes("20%"), Some(Amount::Percent(20)));
-        for wrong in ["", "gb", "10xb", "-1", "120%", "1e3"] {
+        for wrong in ["", "gb", "10xb", "-1", "120%", "0.5%", "1e3"] {
             assert_eq!(bytes(wrong), None, "{wrong}");
         }
         assert_eq!(duration("1h30m").ok(), Some(5400));

@@ -9,14 +9,15 @@
 use crate::clock::since_1970;
 use crate::digest::Digest;
 use crate::error::{At, Error, Kind, Result};
+use crate::read;
 use crate::sync::lock;
 use std::collections::HashSet;
 use std::fs::{self, File, OpenOptions};
-use std::io::{Read, Write};
+use std::io::{ErrorKind, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 
-/// A lease larger than this is none of ours.
+/// A larger lease is refused: half of one would let go what is in use.
 const LARGEST: u64 = 64 << 20;
 
 /// The name of a blob in a lease.
@@ -134,21 +135,32 @@ pub struct Leases {
 }
 
 impl Leases {
-    /// Reads all leases of a store's temporary folder.
-    pub fn read(tmp: &Path) -> Leases {
+    /// Reads all leases of a store's temporary folder, or fails: what can't be looked at may be in use.
+    pub fn read(tmp: &Path) -> Result<Leases> {
         let mut all = Leases::default();
-        for entry in fs::read_dir(tmp).into_iter().flatten().flatten() {
-            let file = File::open(entry.path().join("lease"));
-            match file {
+        let entries = match fs::read_dir(tmp) {
+            Err(cause) if cause.kind() == ErrorKind::NotFound => return Ok(all),
+            entries => entries.at("list", tmp)?,
+        };
+        for entry in entries {
+            let folder = entry.at("list", tmp)?.path();
+            let path = folder.join("lease");
+            match File::open(&path) {
                 Ok(file) if file.try_lock().is_err() => {
-                    let mut text = Vec::new();
-                    let _ = file.take(LARGEST).read_to_end(&mut text);
+                    let text = read::at_most(LARGEST, file).at("read", &path)?.ok_or_else(|| {
+                        Error::new(Kind::Store, format!("`{}` is larger than {LARGEST} bytes", path.display()))
+                            .hint("a build that runs uses too much at once; try again when it has ended")
+                    })?;
                     all.names.extend(String::from_utf8_lossy(&text).lines().map(str::to_owned));
                 }
-                _ => all.dead.push(entry.path()),
+                Ok(_) => all.dead.push(folder),
+                Err(cause) if matches!(cause.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => {
+                    all.dead.push(folder);
+                }
+                Err(cause) => return Err(cause).at("open", &path),
             }
         }
-        all
+        Ok(all)
     }
 }
 
@@ -165,18 +177,29 @@ mod tests {
         assert!(one.keep(&["layer a".to_owned()], || true));
         assert!(!two.keep(&["layer b".to_owned()], || false));
         let known = one.put_blob(b"x").expect("a blob");
-        let leases = Leases::read(&tmp);
+        let leases = Leases::read(&tmp).expect("leases");
         assert_eq!(leases.names, HashSet::from(["layer a".to_owned(), blob(&known.digest)]));
         assert!(leases.dead.is_empty());
         drop(one);
         assert!(two.has(&known.digest));
-        assert_eq!(Leases::read(&tmp).names, HashSet::from([blob(&known.digest)]));
+        assert_eq!(Leases::read(&tmp).expect("leases").names, HashSet::from([blob(&known.digest)]));
         // A process that was killed leaves its folder, and nobody holds the lease in it.
         let left = tmp.join("4711-x");
         fs::create_dir(&left).expect("a folder");
         fs::write(left.join("lease"), "layer c\n").expect("a lease");
-        let leases = Leases::read(&tmp);
+        let leases = Leases::read(&tmp).expect("leases");
         assert_eq!((leases.names.len(), leases.dead), (1, vec![left]));
+    }
+
+    #[test]
+    fn what_cannot_be_looked_at_is_not_taken_for_dead() {
+        let dir = tempfile::tempdir().expect("a folder");
+        let store = Store::open(dir.path()).expect("a store");
+        assert!(store.keep(&["layer a".to_owned()], || true));
+        let odd = dir.path().join("store-v1/tmp/4711-x");
+        fs::create_dir(&odd).expect("a folder");
+        std::os::unix::fs::symlink("lease", odd.join("lease")).expect("a link to itself");
+        assert!(Leases::read(&dir.path().join("store-v1/tmp")).is_err());
     }
 
     #[test]
