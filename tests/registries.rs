@@ -227,6 +227,43 @@ fn mirrors_come_first_and_prefixes_are_rewritten() {
     well(kiln(&other, &["build", "app"]));
 }
 
+#[test]
+fn a_cache_is_found_where_its_name_leads() {
+    if !have("docker-registry") {
+        return;
+    }
+    let (first, second, registry) = (Space::new(), Space::new(), Registry::start(false));
+    let rule = format!("[[registry]]\nprefix = \"r.example/team\"\nlocation = \"localhost:{}/deep\"\n", registry.port);
+    for space in [&first, &second] {
+        project(space);
+        conf(space, &rule);
+    }
+    well(kiln(&first, &["build", "--cache-to", "type=registry,ref=r.example/team/cache", "app"]));
+    let built = well(kiln(&second, &["build", "--cache-from", "r.example/team/cache", "app"]));
+    assert!(built.contains("CACHED") && !built.contains("warning"), "{built}");
+}
+
+#[test]
+fn a_blob_that_a_mirror_has_lost_comes_from_behind_it() {
+    if !have("docker-registry") {
+        return;
+    }
+    let (space, fresh) = (Space::new(), Space::new());
+    let (origin, mirror) = (Registry::start(false), Registry::start(false));
+    let (origin_at, mirror_at) = (format!("localhost:{}/a", origin.port), format!("localhost:{}/b", mirror.port));
+    project(&space);
+    for place in [&origin_at, &mirror_at] {
+        well(kiln(&space, &["build", "--push", "-t", &format!("{place}/app:1"), "app"]));
+    }
+    mirror.lose_blobs();
+    let rule = format!("[[registry]]\nprefix = \"r.example\"\nlocation = \"{origin_at}\"\n");
+    conf(&fresh, &format!("{rule}[[registry.mirror]]\nlocation = \"{mirror_at}\"\n"));
+    fresh.write("app/Dockerfile", "FROM r.example/app:1\nCOPY --from=r.example/app:1 /f /g\n");
+    well(kiln(&fresh, &["build", "-o", "type=local,dest=out", "app"]));
+    assert_eq!(std::fs::read_to_string(fresh.path("out/g")).unwrap(), "text\n");
+    assert!(mirror.log().contains("/v2/b/app/blobs/") && mirror.log().contains(" 404"), "{}", mirror.log());
+}
+
 /// A proxy that leads every CONNECT to one port, and its log.
 fn proxy(to: u16) -> (u16, Arc<Mutex<String>>) {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();

@@ -69,6 +69,9 @@ pub struct Watch<'a> {
     pub stop: &'a (dyn Fn() -> bool + Sync),
 }
 
+/// Nobody looks, nothing stops it.
+pub const UNWATCHED: Watch<'static> = Watch { progress: &|_| {}, stop: &|| false };
+
 impl Client {
     /// A client; no connection is made yet.
     pub fn new(settings: &Settings) -> Client {
@@ -92,12 +95,13 @@ impl Client {
         source.name
     }
 
-    /// Asks for a name wherever it may be: mirrors first.
+    /// Asks for a name wherever it may be: mirrors first. Who does not have it is passed over, and so is who sends what is
+    /// larger than it should be; the last one's answer counts.
     fn anywhere<T>(&self, name: &Reference, ask: &mut dyn FnMut(&Reference) -> Result<T>) -> Result<T> {
         let mut last = None;
         for source in self.rules()?.sources(name)? {
             match ask(&self.known(source)) {
-                Err(error) if error.kind() == Kind::Source => last = Some(error),
+                Err(error) if matches!(error.kind(), Kind::Source | Kind::Export) => last = Some(error),
                 done => return done,
             }
         }
@@ -128,15 +132,14 @@ impl Client {
         self.read_manifest(name, self.ask("GET", name, &format!("manifests/{}", name.target()), &[("accept", ACCEPT)])?)
     }
 
-    /// A manifest by tag or digest, if there is one.
+    /// A manifest by tag or digest, if there is one where a push of that name goes: no mirror is asked.
     pub fn find_manifest(&self, name: &Reference) -> Result<Option<Manifest>> {
-        let (url, access) = (
-            self.address(name, &format!("manifests/{}", name.target())),
-            format!("repository:{}:pull", name.repository),
-        );
-        let headers = [("accept", ACCEPT)];
-        let answer =
-            self.exchange(&Asked { method: "GET", url: &url, name, access: &access, headers: &headers }, Body::None)?;
+        self.find_manifest_at(&self.target(name)?)
+    }
+
+    fn find_manifest_at(&self, name: &Reference) -> Result<Option<Manifest>> {
+        let path = format!("manifests/{}", name.target());
+        let answer = self.question("GET", name, &path, &[("accept", ACCEPT)])?;
         match answer.status() {
             StatusCode::NOT_FOUND => Ok(None),
             status if status.is_success() => self.read_manifest(name, answer).map(Some),
@@ -202,10 +205,7 @@ impl Client {
         let from = writer.size();
         let range = format!("bytes={from}-");
         let headers: &[(&str, &str)] = if from > 0 { &[("range", &range)] } else { &[] };
-        let (url, access) =
-            (self.address(name, &format!("blobs/{digest}")), format!("repository:{}:pull", name.repository));
-        let mut answer =
-            self.exchange(&Asked { method: "GET", url: &url, name, access: &access, headers }, Body::None)?;
+        let mut answer = self.question("GET", name, &format!("blobs/{digest}"), headers)?;
         if answer.status() == StatusCode::NOT_FOUND {
             // It does not help to ask again: this kind of error ends the tries.
             return Err(Error::new(Kind::Export, format!("{name}: there is no blob {digest}"))
@@ -242,13 +242,12 @@ impl Client {
         }
     }
 
-    /// The tags of a repository; none if there is no such repository.
+    /// The tags of a repository, where a push of that name goes; none if there is no such repository.
     pub fn tags(&self, name: &Reference) -> Result<Vec<String>> {
+        let name = &self.target(name)?;
         let (mut all, mut path) = (Vec::new(), "tags/list?n=1000".to_owned());
         for _ in 0..MOST_PAGES {
-            let (url, access) = (self.address(name, &path), format!("repository:{}:pull", name.repository));
-            let mut answer =
-                self.exchange(&Asked { method: "GET", url: &url, name, access: &access, headers: &[] }, Body::None)?;
+            let mut answer = self.question("GET", name, &path, &[])?;
             if answer.status() == StatusCode::NOT_FOUND {
                 return Ok(all);
             }
@@ -267,9 +266,10 @@ impl Client {
         Ok(all)
     }
 
-    /// Takes the manifest of a tag away; one that is not there is fine.
+    /// Takes the manifest of a tag away, where a push of that name goes; one that is not there is fine.
     pub fn delete_manifest(&self, name: &Reference) -> Result<()> {
-        let Some(manifest) = self.find_manifest(name)? else { return Ok(()) };
+        let name = &self.target(name)?;
+        let Some(manifest) = self.find_manifest_at(name)? else { return Ok(()) };
         let url = self.address(name, &format!("manifests/{}", manifest.digest));
         let access = format!("repository:{}:pull,push,delete", name.repository);
         let answer =
@@ -286,9 +286,14 @@ impl Client {
 
     /// A question about a repository that must be answered well.
     fn ask(&self, method: &str, name: &Reference, path: &str, headers: &[(&str, &str)]) -> Result<Answer> {
-        let (url, access) = (self.address(name, path), format!("repository:{}:pull", name.repository));
-        let answer = self.exchange(&Asked { method, url: &url, name, access: &access, headers }, Body::None)?;
+        let answer = self.question(method, name, path, headers)?;
         if answer.status().is_success() { Ok(answer) } else { Err(refused(name, method, answer)) }
+    }
+
+    /// A question about a repository. Any status comes back.
+    fn question(&self, method: &str, name: &Reference, path: &str, headers: &[(&str, &str)]) -> Result<Answer> {
+        let (url, access) = (self.address(name, path), format!("repository:{}:pull", name.repository));
+        self.exchange(&Asked { method, url: &url, name, access: &access, headers }, Body::None)
     }
 
     /// Where something of a repository is.

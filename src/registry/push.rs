@@ -42,8 +42,12 @@ struct Session {
 }
 
 impl Client {
-    /// Whether the repository has a blob.
+    /// Whether the repository that a push of this name goes to has a blob.
     pub fn has_blob(&self, to: &Reference, digest: &Digest) -> Result<bool> {
+        self.has_blob_at(&self.target(to)?, digest)
+    }
+
+    fn has_blob_at(&self, to: &Reference, digest: &Digest) -> Result<bool> {
         let url = self.address(to, &format!("blobs/{digest}"));
         let answer = self.exchange(&asked(to, "HEAD", &url, &pushing(to), &[]), Body::None)?;
         match answer.status() {
@@ -88,7 +92,7 @@ impl Client {
         watch: &Watch<'_>,
     ) -> Result<Sent> {
         let to = &self.target(to)?;
-        if self.has_blob(to, blob.digest)? {
+        if self.has_blob_at(to, blob.digest)? {
             return Ok(Sent::There);
         }
         let mut sources = sources.iter().filter_map(|from| self.target(from).ok());
@@ -128,7 +132,7 @@ impl Client {
             }
             std::thread::sleep(pause);
             // The registry may have all of it: only its answer was lost.
-            if self.has_blob(to, blob.digest)? {
+            if self.has_blob_at(to, blob.digest)? {
                 return Ok(());
             }
             session = match self.state(to, &session, blob.size) {

@@ -81,6 +81,19 @@ impl Registry {
     }
 
     /// Blobs that were sent to a repository byte by byte.
+    /// Its layers are gone, its manifests and configs are not.
+    pub fn lose_blobs(&self) {
+        let blobs = self.dir.path().join("data/docker/registry/v2/blobs/sha256");
+        for folder in
+            std::fs::read_dir(&blobs).unwrap().flat_map(|entry| std::fs::read_dir(entry.unwrap().path()).unwrap())
+        {
+            let data = folder.unwrap().path().join("data");
+            if std::fs::read(&data).unwrap().starts_with(&[0x1f, 0x8b]) {
+                std::fs::remove_file(data).unwrap();
+            }
+        }
+    }
+
     pub fn uploads(&self, repository: &str) -> usize {
         self.log().lines().filter(|line| line.starts_with(&format!("PUT /v2/{repository}/blobs/uploads/"))).count()
     }
