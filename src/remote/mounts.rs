@@ -17,11 +17,13 @@ use crate::clock::since_1970;
 use crate::digest::Digest;
 use crate::error::{At, Error, Kind, Result};
 use crate::layer::{BaseBlob, Layers, remove};
-use crate::registry::client::Watch;
+use crate::registry::client::UNWATCHED;
+use crate::sync::lock;
 use index::{Index, LARGEST_INDEX};
 use serde::{Deserialize, Serialize};
 use state::Known;
 use std::path::Path;
+use std::sync::Mutex;
 
 /// What an index says that it is.
 const INDEX_TYPE: &str = "application/vnd.kiln.cache.index.v1+zstd";
@@ -144,12 +146,11 @@ pub(super) fn restore(source: &Source, mount: &Mount<'_>, scopes: &[String], lay
         return Ok(None);
     }
     let store = layers.store();
-    let mut moved = Moved { bytes: 0, of: saved.size };
-    let counted = std::sync::atomic::AtomicU64::new(0);
+    let brought = Mutex::new(Vec::new());
     let bring = |blob: &BaseBlob| {
         if !store.has(&blob.digest) {
-            source.backend.get_blob(blob, &Watch { progress: &|_| {}, stop: &|| false })?;
-            counted.fetch_add(blob.size, std::sync::atomic::Ordering::SeqCst);
+            source.backend.get_blob(blob, &UNWATCHED)?;
+            lock(&brought).push(blob.clone());
         }
         Ok(())
     };
@@ -164,8 +165,9 @@ pub(super) fn restore(source: &Source, mount: &Mount<'_>, scopes: &[String], lay
     std::fs::create_dir(&new).at("make", &new)?;
     let here = data.exists().then_some((data.as_path(), &known));
     let restored = restore::restore(&index, &new, here, layers.flavour(), store, &|pack| bring(&pack.blob));
-    // They are the backend's: here they were needed once.
-    for blob in index.packs.iter().map(|pack| &pack.blob).chain([&saved.index]) {
+    // They are the backend's: here they were needed once. What the store had before is its own, whatever an index says.
+    let brought = brought.into_inner().unwrap_or_default();
+    for blob in &brought {
         let _ = std::fs::remove_file(store.blob_path(&blob.digest));
     }
     let old = store.temp("mount");
@@ -177,9 +179,8 @@ pub(super) fn restore(source: &Source, mount: &Mount<'_>, scopes: &[String], lay
     });
     let _ = remove(&old).and_then(|()| remove(&new));
     done?;
-    moved.bytes = counted.into_inner();
     state::write(mount.folder, &index, saved.index.digest, &bytes)?;
-    Ok(Some(moved))
+    Ok(Some(Moved { bytes: brought.iter().map(|blob| blob.size).sum(), of: saved.size }))
 }
 
 /// Saves a mount. None if there is nothing new in it.
@@ -201,7 +202,7 @@ pub(super) fn save(place: &Place<'_>, mount: &Mount<'_>, layers: &Layers) -> Res
     }
     let mut put = |blob: &BaseBlob| {
         let path = store.blob_path(&blob.digest);
-        place.backend.put_blob(blob, &path, &Watch { progress: &|_| {}, stop: &|| false })?;
+        place.backend.put_blob(blob, &path, &UNWATCHED)?;
         moved.bytes += blob.size;
         std::fs::remove_file(&path).at("remove", &path)
     };
@@ -262,14 +263,18 @@ fn earlier(
         let index = match &known.index {
             Some(index) if known.digest == Some(saved.index.digest) => index.clone(),
             _ => {
-                let watch = Watch { progress: &|_| {}, stop: &|| false };
-                if saved.index.size > LARGEST_INDEX || place.backend.get_blob(&saved.index, &watch).is_err() {
+                let store = layers.store();
+                let had = store.has(&saved.index.digest);
+                let too_large = saved.index.size > LARGEST_INDEX;
+                if too_large || (!had && place.backend.get_blob(&saved.index, &UNWATCHED).is_err()) {
                     continue;
                 }
-                moved.bytes += saved.index.size;
-                let path = layers.store().blob_path(&saved.index.digest);
+                let path = store.blob_path(&saved.index.digest);
                 let index = Index::decode(&path);
-                let _ = std::fs::remove_file(&path);
+                if !had {
+                    moved.bytes += saved.index.size;
+                    let _ = std::fs::remove_file(&path);
+                }
                 let Ok(index) = index else { continue };
                 index
             }
@@ -280,4 +285,61 @@ fn earlier(
         }
     }
     Ok(None)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::{Surroundings, Wanted, Way};
+    use super::*;
+    use crate::attributes::Attributes;
+    use crate::layer::Flavour;
+    use crate::registry::Settings;
+    use crate::store::Store;
+    use std::sync::Arc;
+
+    struct Nobody;
+
+    impl solver::Observer for Nobody {
+        fn event(&self, _: std::time::SystemTime, _: &solver::Event) {}
+    }
+
+    fn mount<'a>(folder: &'a Path, name: &'a str) -> Mount<'a> {
+        Mount { folder, name, id: "m" }
+    }
+
+    #[test]
+    fn a_restore_takes_away_what_it_brought_and_nothing_else() {
+        let dir = tempfile::tempdir().expect("a folder");
+        let (cache, settings) = (dir.path().join("cache").display().to_string(), Settings::default());
+        let wanted = |way, key| Wanted { way, attributes: Attributes::new("local", [(key, cache.as_str())]) };
+        let machine = |name: &str| {
+            let folder = dir.path().join(name).join("mount");
+            std::fs::create_dir_all(&folder).expect("a folder");
+            (Layers::new(Store::open(&dir.path().join(name)).expect("a store"), Flavour::Root), folder)
+        };
+        let (name, scopes) = ("ab".repeat(32), ["main".to_owned()]);
+
+        let (layers, folder) = machine("first");
+        std::fs::create_dir(folder.join("data")).expect("a folder");
+        std::fs::write(folder.join("data/file"), "text").expect("written");
+        let around = Surroundings { store: layers.store(), settings: &settings };
+        let backend = wanted(Way::To, "dest").open(&around).expect("a backend");
+        let place = Place { backend: &*backend, signer: None, scopes: &scopes, limit: 1 << 20 };
+        save(&place, &mount(&folder, &name), &layers).expect("saved").expect("something new");
+
+        for had in [false, true] {
+            let (layers, folder) = machine(if had { "second" } else { "third" });
+            let around = Surroundings { store: layers.store(), settings: &settings };
+            let observer: Arc<dyn solver::Observer> = Arc::new(Nobody);
+            let source = Source::open(&wanted(Way::From, "src"), &around, &observer).expect("a source");
+            let saved = find(&source, &mount(&folder, &name), &scopes).expect("an answer").expect("saved");
+            let blobs = [&saved.index, &saved.packs[0]];
+            for blob in blobs.iter().filter(|_| had) {
+                source.backend.get_blob(blob, &UNWATCHED).expect("brought");
+            }
+            restore(&source, &mount(&folder, &name), &scopes, &layers).expect("restored").expect("something");
+            assert_eq!(std::fs::read_to_string(folder.join("data/file")).expect("a file"), "text");
+            assert!(blobs.iter().all(|blob| layers.store().blob_path(&blob.digest).exists() == had), "had: {had}");
+        }
+    }
 }

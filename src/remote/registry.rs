@@ -8,7 +8,7 @@
 use super::{Backend, LARGEST_OBJECT, Surroundings, Wanted, inline};
 use crate::error::{Error, Kind, Result};
 use crate::layer::BaseBlob;
-use crate::registry::client::Watch;
+use crate::registry::client::{UNWATCHED, Watch};
 use crate::registry::push::Upload;
 use crate::registry::{Client, Reference};
 use crate::store::Store;
@@ -69,13 +69,7 @@ impl Repository {
             let digest = value["config"]["digest"].as_str().and_then(|digest| digest.parse().ok());
             let size = value["config"]["size"].as_u64().filter(|size| *size <= LARGEST_CONFIG);
             let (Some(digest), Some(size)) = (digest, size) else { return BTreeMap::new() };
-            let brought = self.client.blob(
-                &self.place,
-                &digest,
-                size,
-                &self.store,
-                &Watch { progress: &|_| {}, stop: &|| false },
-            );
+            let brought = self.client.blob(&self.place, &digest, size, &self.store, &UNWATCHED);
             let config = brought.and_then(|()| self.store.read_blob(&digest, LARGEST_CONFIG));
             config.map(|config| inline::records(&config)).unwrap_or_default()
         })
@@ -86,7 +80,7 @@ impl Repository {
         let blob = self.store.put_blob(b"{}")?;
         let blob = BaseBlob { digest: blob.digest, size: blob.size, media_type: EMPTY.to_owned() };
         if self.empty.get().is_none() {
-            self.put_blob(&blob, &self.store.blob_path(&blob.digest), &Watch { progress: &|_| {}, stop: &|| false })?;
+            self.put_blob(&blob, &self.store.blob_path(&blob.digest), &UNWATCHED)?;
             let _ = self.empty.set(());
         }
         Ok(blob)

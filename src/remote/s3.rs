@@ -101,7 +101,6 @@ impl Bucket {
     fn read(&self, key: &str, limit: u64) -> Result<Option<Vec<u8>>> {
         match self.ask("GET", key, "", Body::None, limit)? {
             answer if answer.is_good() => Ok(Some(answer.body)),
-            // Without the right to list, S3 answers 403 for what is not there.
             answer if answer.status == 404 => Ok(None),
             answer => self.refused(&answer),
         }
@@ -117,6 +116,7 @@ impl Chunks for Bucket {
     fn has(&self, name: &Digest) -> Result<bool> {
         match self.ask("HEAD", &format!("{}{}", self.blobs, chunked::path(name)), "", Body::None, LARGEST_OBJECT)? {
             answer if answer.is_good() => Ok(true),
+            // Without the right to list, S3 answers 403 for what is not there; the PUT that follows tells if it is another.
             answer if matches!(answer.status, 403 | 404) => Ok(false),
             answer => self.refused(&answer),
         }

@@ -2,6 +2,7 @@
 //! GitHub's service is a small server of these tests' own that follows the published protocol.
 
 use super::*;
+use crate::registry::client::UNWATCHED;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
@@ -19,7 +20,7 @@ fn conforms(kind: &str, attributes: &[(&str, &str)], lists: bool) {
     // Small objects: none, then what was put; the other name is another object.
     let name = format!("written-{}", "ab".repeat(32));
     assert_eq!(backend.get(&name).expect("an answer"), None);
-    let watch = Watch { progress: &|_| {}, stop: &|| false };
+    let watch = UNWATCHED;
     let blobs = [noise(&store, 5), noise(&store, 300_000), noise(&store, 40 << 20)];
     for (blob, path) in &blobs {
         assert!(!backend.has_blob(blob).expect("an answer"), "{kind}: nobody put {}", blob.size);

@@ -10,7 +10,7 @@ use crate::cache;
 use crate::digest::{DiffId, Digest};
 use crate::error::{At, Error, Kind, Result};
 use crate::layer::BaseBlob;
-use crate::registry::client::Watch;
+use crate::registry::client::{UNWATCHED, Watch};
 use crate::registry::{Client, Reference, Settings};
 use crate::source::layout;
 use crate::store::Store;
@@ -143,8 +143,7 @@ impl Images {
         };
         let parts = parts(&self.store.read_blob(&manifest, 4 << 20)?, &reference.to_string())?;
         if !self.store.has(&parts.config.0) {
-            let watch = Watch { progress: &|_| {}, stop: &|| false };
-            self.client.blob(reference, &parts.config.0, parts.config.1, &self.store, &watch)?;
+            self.client.blob(reference, &parts.config.0, parts.config.1, &self.store, &UNWATCHED)?;
         }
         let pin = Pin { name: reference.to_string(), top: top.digest, manifest };
         self.remember(&self.pin_path(reference, platform), &serde_json::to_vec(&pin).unwrap_or_default());
