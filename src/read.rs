@@ -2,6 +2,7 @@
 //! the bytes mean.
 
 use crate::error::{At as _, Error, Kind, Result};
+use std::fs::File;
 use std::io::{self, Read};
 use std::path::Path;
 
@@ -14,6 +15,13 @@ pub fn at_most(limit: u64, from: impl Read) -> io::Result<Option<Vec<u8>>> {
     let mut bytes = Vec::with_capacity(usize::try_from(limit).unwrap_or(usize::MAX).min(4096));
     from.take(limit.saturating_add(1)).read_to_end(&mut bytes)?;
     Ok(Some(bytes).filter(|bytes| bytes.len() as u64 <= limit))
+}
+
+/// A file of a user's, of at most `limit` bytes; a larger one is refused.
+pub fn file(limit: u64, path: &Path) -> Result<Vec<u8>> {
+    at_most(limit, File::open(path).at("open", path)?)
+        .at("read", path)?
+        .ok_or_else(|| Error::new(Kind::Usage, format!("`{}` is larger than {limit} bytes", path.display())))
 }
 
 /// A text of a user; longer ones than [`LARGEST_TEXT`] are refused. `name` is what people call it.

@@ -5,11 +5,11 @@
 
 use super::transport::host_of;
 use super::{Reference, Settings};
-use crate::error::{At as _, Error, Kind, Result};
+use crate::error::{Error, Kind, Result};
 use crate::read;
 use crate::sync::lock;
 use std::collections::{HashMap, HashSet};
-use std::fs::{self, File};
+use std::fs;
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
@@ -48,7 +48,8 @@ impl Proxies {
     /// From variables; small letters are looked at first, as curl and Go do.
     pub fn of(get: &dyn Fn(&str) -> Option<String>) -> Proxies {
         let set = |name: &str| {
-            [name.to_lowercase(), name.to_owned()].iter().find_map(|name| get(name)).filter(|value| !value.is_empty())
+            let both = [name.to_lowercase(), name.to_owned()];
+            both.iter().find_map(|name| get(name).filter(|value| !value.is_empty()))
         };
         let all = set("ALL_PROXY");
         let none = set("NO_PROXY").unwrap_or_default();
@@ -168,8 +169,7 @@ impl Settings {
 }
 
 fn pem(file: &Path) -> Result<Vec<PemItem<'static>>> {
-    let bytes = read::at_most(LARGEST, File::open(file).at("open", file)?).at("read", file)?.unwrap_or_default();
-    let items: Result<Vec<_>, _> = parse_pem(&bytes).collect();
+    let items: Result<Vec<_>, _> = parse_pem(&read::file(LARGEST, file)?).collect();
     items.map_err(|cause| Error::new(Kind::Usage, format!("`{}` holds no certificates", file.display())).because(cause))
 }
 
@@ -286,6 +286,12 @@ mod tests {
         assert!(direct("10.0.0.0/8", "https://10.1.2.3:5000/") && !direct("10.0.0.0/8", "https://11.1.2.3/"));
         assert!(direct("fd00::/8", "https://[fd00::1]/") && direct("a, b.example ,c", "https://b.example/"));
         assert!(!direct("", "https://r.example/") && !direct("10.0.0.0/99", "https://10.0.0.1/"));
+        let empty = Proxies::of(&|name| match name {
+            "https_proxy" => Some(String::new()),
+            "HTTPS_PROXY" => Some("p.example".to_owned()),
+            _ => None,
+        });
+        assert!(empty.for_url("https://r.example/").unwrap().is_some(), "an empty variable is none");
         let wrong = Proxies { https: Some("ftp://x".to_owned()), ..Proxies::default() };
         assert!(wrong.for_url("https://r.example/").is_err());
     }

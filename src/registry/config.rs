@@ -7,10 +7,10 @@
 //! earlier one of the same prefix.
 
 use super::Reference;
-use crate::error::{At as _, Error, Kind, Result};
+use crate::error::{Error, Kind, Result};
 use crate::read;
 use serde::Deserialize;
-use std::fs::{self, File};
+use std::fs;
 use std::path::{Path, PathBuf};
 
 /// A larger file is refused.
@@ -67,7 +67,7 @@ pub(super) struct Source {
 }
 
 impl Rules {
-    /// Reads the files. One that is not there says nothing.
+    /// Reads the files. One that is not there says nothing, unless it is the one that stands for all.
     pub fn read(places: &Places) -> Result<Rules> {
         let mut files = Vec::new();
         match (&places.only, &places.user, &places.system) {
@@ -122,7 +122,7 @@ impl Rules {
 }
 
 fn document(file: &Path) -> Result<Document> {
-    let bytes = read::at_most(LARGEST, File::open(file).at("open", file)?).at("read", file)?.unwrap_or_default();
+    let bytes = read::file(LARGEST, file)?;
     let text = String::from_utf8_lossy(&bytes);
     toml::from_str(&text).map_err(|cause| {
         let line = cause.span().map_or(0, |span| text.get(..span.start).unwrap_or("").matches('\n').count() + 1);
@@ -264,6 +264,12 @@ mod tests {
         let bad = rules("[[registry]]\nprefix = \"a.example\"\nlocation = \"UPPER CASE\"\n").unwrap();
         assert!(ways(&bad, "a.example/x").contains("leads to no image"));
         assert_eq!(ways(&Rules::read(&Places::default()).unwrap(), "debian"), "docker.io/library/debian:latest");
+    }
+
+    #[test]
+    fn a_file_that_is_too_large_is_refused_and_never_passed_over() {
+        let text = format!("[[registry]]\nprefix = \"a.example\"\nblocked = true\n#{}", "x".repeat(LARGEST as usize));
+        assert!(rules(&text).is_err_and(|error| error.message().contains("is larger than")));
     }
 
     #[test]

@@ -10,7 +10,7 @@
 //! no longer signed. The digests of all blobs stand in the body, so the signature covers them too.
 
 use crate::digest::Digest;
-use crate::error::{At, Error, Kind, Result};
+use crate::error::{Error, Kind, Result};
 use crate::read;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -20,7 +20,7 @@ use std::path::Path;
 const MAGIC: &str = "kiln-object 1 ";
 /// The beginning of an Ed25519 public key in DER (RFC 8410, section 4).
 const PUBLIC_KEY: [u8; 12] = [0x30, 0x2a, 0x30, 0x05, 0x06, 0x03, 0x2b, 0x65, 0x70, 0x03, 0x21, 0x00];
-/// A file larger than this holds no key.
+/// A larger file is refused: it holds no key.
 const LARGEST_KEY: u64 = 64 << 10;
 
 /// Signs objects.
@@ -53,8 +53,7 @@ fn no_key(path: &Path, hint: &str) -> Error {
 }
 
 fn pem(path: &Path, kind: &str) -> Result<Vec<u8>> {
-    let bytes = read::at_most(LARGEST_KEY, std::fs::File::open(path).at("open", path)?).at("read", path)?;
-    let text = bytes.and_then(|bytes| String::from_utf8(bytes).ok()).unwrap_or_default();
+    let text = String::from_utf8(read::file(LARGEST_KEY, path)?).unwrap_or_default();
     let body = text
         .split_once(&format!("-----BEGIN {kind}-----"))
         .and_then(|(_, rest)| rest.split_once(&format!("-----END {kind}-----")))
