@@ -285,9 +285,9 @@ impl Explainer {
         let (cause, text) = match self.removal(now, old) {
             Some(removal) => ("evicted", removal.words()),
             None if !old.done => {
-                ("unfinished", format!("it did not end well {}", crate::image::rfc3339(old.at / 1000)))
+                ("unfinished", format!("it did not end well {}", crate::clock::rfc3339(old.at / 1000)))
             }
-            None => ("lost", format!("it was built {}, but its result is gone", crate::image::rfc3339(old.at / 1000))),
+            None => ("lost", format!("it was built {}, but its result is gone", crate::clock::rfc3339(old.at / 1000))),
         };
         Miss { cause, text, differences: Vec::new() }
     }
@@ -397,10 +397,11 @@ fn words(one: &Difference, root: Option<&str>) -> String {
 
 /// Only the parts that differ; of a whole digest its beginning.
 fn parts(old: &str, new: &str, between: &str) -> (String, String) {
-    let short = |part: &&str| part.len() == 71 && part.starts_with("sha256:");
-    let list = |text: &str| -> Vec<String> {
-        text.split(between).map(|part| if short(&part) { part[..19].to_owned() } else { part.to_owned() }).collect()
+    let short = |part: &str| match part.starts_with("sha256:") && part.len() == 71 {
+        true => part.chars().take(19).collect(),
+        false => part.to_owned(),
     };
+    let list = |text: &str| -> Vec<String> { text.split(between).map(short).collect() };
     let (old, new) = (list(old), list(new));
     let pick = |of: &[String], other: &[String]| {
         of.iter().filter(|part| !other.contains(part)).cloned().collect::<Vec<_>>().join(between)

@@ -12,6 +12,7 @@ pub mod refs;
 
 pub use refs::Refs;
 
+use crate::clock::rfc3339;
 use crate::digest::Digest;
 use crate::error::{Error, Kind, Result};
 use crate::layer::{LayerId, Layers};
@@ -112,32 +113,9 @@ fn normal(mut history: Vec<History>, layers: usize) -> Vec<History> {
     history
 }
 
-/// A time as RFC 3339 has it, in UTC (days to date: Howard Hinnant's `civil_from_days`).
-pub fn rfc3339(seconds: i64) -> String {
-    let (days, rest) = (seconds.div_euclid(86_400), seconds.rem_euclid(86_400));
-    let z = days + 719_468;
-    let era = z.div_euclid(146_097);
-    let day_of_era = z.rem_euclid(146_097);
-    let year_of_era = (day_of_era - day_of_era / 1_460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
-    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
-    let month = (5 * day_of_year + 2) / 153;
-    let day = day_of_year - (153 * month + 2) / 5 + 1;
-    let month = if month < 10 { month + 3 } else { month - 9 };
-    let year = year_of_era + era * 400 + i64::from(month <= 2);
-    format!("{year:04}-{month:02}-{day:02}T{:02}:{:02}:{:02}Z", rest / 3600, rest / 60 % 60, rest % 60)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn times_are_rfc_3339() {
-        assert_eq!(rfc3339(0), "1970-01-01T00:00:00Z");
-        assert_eq!(rfc3339(951_782_399), "2000-02-28T23:59:59Z");
-        assert_eq!(rfc3339(951_782_400), "2000-02-29T00:00:00Z");
-        assert_eq!(rfc3339(1_795_228_800), "2026-11-21T02:40:00Z");
-    }
 
     #[test]
     fn a_base_whose_history_does_not_fit_is_mended() {

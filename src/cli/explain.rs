@@ -1,10 +1,10 @@
 //! `kiln explain`: why steps of a build were not cached.
 
 use super::args;
+use crate::clock::rfc3339;
 use crate::error::{Error, Kind, Result};
 use crate::explain::builds::{self, Build, Differs, Step};
 use crate::explain::names;
-use crate::image::rfc3339;
 use std::io::Write;
 use std::path::Path;
 

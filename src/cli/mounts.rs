@@ -3,9 +3,9 @@
 use super::args::CacheCommand;
 use super::caches;
 use super::request::Environment;
+use crate::clock::rfc3339;
 use crate::engine::caches::{folder, shown};
 use crate::error::{At, Error, Kind, Result};
-use crate::image::rfc3339;
 use crate::layer::{Layers, remove};
 use crate::remote::mounts::Mount;
 use crate::remote::{Caches, Plan, Wanted, Way};

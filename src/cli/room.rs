@@ -1,11 +1,11 @@
 //! `kiln du` and `kiln prune`: what takes how much room, and what is to go.
 
 use super::args;
+use crate::clock::rfc3339;
 use crate::error::{Error, Kind, Result};
 use crate::gc::inventory::{Inventory, Item};
 use crate::gc::policy::{self, Amount, Filter, Rule};
 use crate::gc::{Collected, Other, collect};
-use crate::image::rfc3339;
 use crate::size;
 use crate::text;
 use serde_json::json;

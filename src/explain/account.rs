@@ -49,8 +49,9 @@ impl Account {
     pub(super) fn likeness(&self, other: &Account, strangers: bool) -> usize {
         let text = self.text == other.text;
         let place = self.stage == other.stage && self.number == other.number;
-        let kind = |account: &Account| account.text.split(' ').next().map(str::to_owned);
-        if kind(self) != kind(other) || (!text && (strangers || !(place || alike(&self.text, &other.text)))) {
+        if self.text.split(' ').next() != other.text.split(' ').next()
+            || (!text && (strangers || !(place || alike(&self.text, &other.text))))
+        {
             return 0;
         }
         let equal = self.fields.iter().filter(|field| other.fields.contains(field)).count();

@@ -3,10 +3,11 @@
 
 use super::output::Output;
 use super::{Exported, Exporter, Wanted, Watch};
+use crate::clock::rfc3339;
 use crate::digest::Digest;
 use crate::error::{At, Result};
 use crate::image::manifest::{Packed, Packing, annotated, index, pack};
-use crate::image::{Image, refs, rfc3339};
+use crate::image::{Image, refs};
 use crate::layer::Layers;
 use serde_json::json;
 use std::collections::{BTreeSet, HashMap};

@@ -1,7 +1,8 @@
 //! `kiln images`, `kiln inspect`, `kiln rmi`.
 
+use super::Refs;
 use super::refs::Ref;
-use super::{Refs, rfc3339};
+use crate::clock::rfc3339;
 use crate::error::{Error, Kind, Result};
 use crate::store::Store;
 use serde_json::{Value, json};

@@ -1,7 +1,7 @@
 //! JSON lines as `docker buildx build --progress=rawjson` writes them: BuildKit's `SolveStatus`.
 
+use crate::clock::rfc3339;
 use crate::digest::Digest;
-use crate::image::rfc3339;
 use crate::sync::lock;
 use base64::Engine as _;
 use serde_json::{Value, json};

@@ -9,6 +9,7 @@
 mod trace;
 
 use crate::sync::lock;
+use crate::text::printable;
 use serde_json::{Value, json};
 use solver::{Event, Observer, Outcome, StepId};
 use std::collections::{BTreeMap, BTreeSet};
@@ -197,6 +198,7 @@ impl Report {
         for step in ids.iter().filter_map(|id| self.steps.get(id)) {
             let took = step.took().map_or_else(|| step.outcome.to_owned(), seconds);
             let name = if step.name.is_empty() { "(source)" } else { step.name.lines().next().unwrap_or_default() };
+            let name = printable(name);
             let _ = writeln!(text, "  {took:>8}  at {}  {name}", seconds(step.begins()));
             if !step.phases.is_empty() {
                 let _ = writeln!(text, "  {:>8}  {}", "", sums(&step.phases));

@@ -2,6 +2,7 @@
 //! Header", Amazon S3 API reference). On ring's HMAC, which TLS has brought anyway: the crates that do this bring an XML
 //! reader and a second set of hashes for what is a page here.
 
+use crate::clock::rfc3339;
 use crate::digest::Digest;
 use ring::hmac;
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -61,23 +62,8 @@ fn mac(key: &[u8], text: &[u8]) -> Vec<u8> {
 /// `20130524` and `20130524T000000Z`.
 fn stamp(at: SystemTime) -> (String, String) {
     let seconds = at.duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
-    let (year, month, day) = civil(seconds / 86_400);
-    let day = format!("{year:04}{month:02}{day:02}");
-    let rest = seconds % 86_400;
-    let time = format!("{day}T{:02}{:02}{:02}Z", rest / 3600, rest / 60 % 60, rest % 60);
-    (day, time)
-}
-
-/// The date of a day since 1970 (Howard Hinnant's `civil_from_days`, for days that are not before it).
-fn civil(days: u64) -> (u64, u64, u64) {
-    let z = days + 719_468;
-    let (era, day_of_era) = (z / 146_097, z % 146_097);
-    let year_of_era = (day_of_era - day_of_era / 1_460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
-    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
-    let month = (5 * day_of_year + 2) / 153;
-    let day = day_of_year - (153 * month + 2) / 5 + 1;
-    let month = if month < 10 { month + 3 } else { month - 9 };
-    (year_of_era + era * 400 + u64::from(month <= 2), month, day)
+    let time = rfc3339(i64::try_from(seconds).unwrap_or_default()).replace(['-', ':'], "");
+    (time.chars().take(8).collect(), time)
 }
 
 #[cfg(test)]

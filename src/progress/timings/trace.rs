@@ -7,7 +7,7 @@
 use super::{Report, Span};
 use serde_json::{Value, json};
 use solver::StepId;
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 const PROCESS: u32 = 1;
@@ -15,7 +15,7 @@ const PROCESS: u32 = 1;
 const BUILD: usize = 0;
 
 /// The lane, begin and end of each step's box.
-type Places = HashMap<StepId, (usize, Duration, Duration)>;
+type Places = BTreeMap<StepId, (usize, Duration, Duration)>;
 
 /// A box of the picture, with those inside it.
 struct Piece<'a> {
