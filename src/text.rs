@@ -11,7 +11,8 @@ pub fn printable(text: &str) -> String {
                 match chars.next() {
                     Some('[') => while chars.next().is_some_and(|c| !('@'..='~').contains(&c)) {},
                     Some(']') => {
-                        if chars.find(|c| matches!(c, '\u{7}' | '\u{1b}')) == Some('\u{1b}') {
+                        let end = chars.find(|c| matches!(c, '\u{7}' | '\u{1b}'));
+                        if end == Some('\u{1b}') {
                             chars.next_if_eq(&'\\');
                         }
                     }
