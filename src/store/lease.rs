@@ -144,24 +144,38 @@ impl Leases {
         };
         for entry in entries {
             let folder = entry.at("list", tmp)?.path();
-            let path = folder.join("lease");
-            match File::open(&path) {
-                Ok(file) if file.try_lock().is_err() => {
-                    let text = read::at_most(LARGEST, file).at("read", &path)?.ok_or_else(|| {
-                        Error::new(Kind::Store, format!("`{}` is larger than {LARGEST} bytes", path.display()))
-                            .hint("a build that runs uses too much at once; try again when it has ended")
-                    })?;
-                    all.names.extend(String::from_utf8_lossy(&text).lines().map(str::to_owned));
-                }
-                Ok(_) => all.dead.push(folder),
-                Err(cause) if matches!(cause.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => {
-                    all.dead.push(folder);
-                }
-                Err(cause) => return Err(cause).at("open", &path),
+            match living(&folder.join("lease"))? {
+                Some(names) => all.names.extend(names.lines().map(str::to_owned)),
+                None => all.dead.push(folder),
             }
         }
         Ok(all)
     }
+}
+
+/// What stands in a lease, if somebody holds it. What a collector that was killed has left may hold anything, but no
+/// lease of the living.
+fn living(path: &Path) -> Result<Option<String>> {
+    match fs::symlink_metadata(path) {
+        Ok(metadata) if metadata.is_file() => {}
+        Err(cause) if !matches!(cause.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => {
+            return Err(cause).at("look at", path);
+        }
+        _ => return Ok(None),
+    }
+    let file = match File::open(path) {
+        // Its owner has ended just now.
+        Err(cause) if cause.kind() == ErrorKind::NotFound => return Ok(None),
+        file => file.at("open", path)?,
+    };
+    if file.try_lock().is_ok() {
+        return Ok(None);
+    }
+    let bytes = read::at_most(LARGEST, file).at("read", path)?.ok_or_else(|| {
+        Error::new(Kind::Store, format!("`{}` is larger than {LARGEST} bytes", path.display()))
+            .hint("a build that runs uses too much at once; try again when it has ended")
+    })?;
+    Ok(Some(String::from_utf8_lossy(&bytes).into_owned()))
 }
 
 #[cfg(test)]
@@ -192,14 +206,21 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_looked_at_is_not_taken_for_dead() {
+    fn a_lease_that_is_held_is_read_whole_or_nothing_is_collected() {
         let dir = tempfile::tempdir().expect("a folder");
-        let store = Store::open(dir.path()).expect("a store");
-        assert!(store.keep(&["layer a".to_owned()], || true));
-        let odd = dir.path().join("store-v1/tmp/4711-x");
-        fs::create_dir(&odd).expect("a folder");
-        std::os::unix::fs::symlink("lease", odd.join("lease")).expect("a link to itself");
-        assert!(Leases::read(&dir.path().join("store-v1/tmp")).is_err());
+        // A link is no lease of ours, wherever it leads; half of a lease is none at all.
+        let left = dir.path().join("collected-1");
+        fs::create_dir(&left).expect("a folder");
+        std::os::unix::fs::symlink("lease", left.join("lease")).expect("a link to itself");
+        assert_eq!(Leases::read(dir.path()).expect("leases").dead, [left]);
+        let large = dir.path().join("4711-x");
+        fs::create_dir(&large).expect("a folder");
+        let lease = File::create(large.join("lease")).expect("a file");
+        lease.set_len(LARGEST + 1).expect("longer");
+        lease.lock().expect("held");
+        assert!(Leases::read(dir.path()).is_err());
+        drop(lease);
+        assert_eq!(Leases::read(dir.path()).expect("leases").dead.len(), 2);
     }
 
     #[test]
