@@ -178,16 +178,24 @@ type Made = Result<(OwnedFd, Arc<OwnedFd>), String>;
 
 /// The thread of one namespace: makes it, has it carried, waits for its end.
 fn keep(carrier: &Carrier, program: &std::path::Path, tell: &Sender<Made>, over: &Receiver<()>) {
-    let made = make(carrier, program);
-    let process = made.as_ref().ok().map(|(_, process)| Arc::clone(process));
-    let _ = tell.send(made);
-    let Some(process) = process else { return };
+    let (namespace, process, complaints) = match make(carrier, program) {
+        Ok(made) => made,
+        Err(why) => {
+            let _ = tell.send(Err(why));
+            return;
+        }
+    };
+    let process = Arc::new(process);
+    let _ = tell.send(Ok((namespace, Arc::clone(&process))));
     // Comes back when the other end is gone.
     let _ = over.recv();
     pidfd::kill(&process);
+    // Not before: a carrier whose words nobody can read dies of the next (SIGPIPE).
+    drop(complaints);
 }
 
-fn make(carrier: &Carrier, program: &std::path::Path) -> Made {
+/// A namespace, its carrier, and what that says.
+fn make(carrier: &Carrier, program: &std::path::Path) -> Result<(OwnedFd, OwnedFd, OwnedFd), String> {
     let words = |what: &str, cause: rustix::io::Errno| format!("{what}: {cause}");
     // The carrier's sockets belong outside: it is started from there, by a descriptor of the namespace.
     let outside = netns::current().map_err(|cause| words("cannot find the network namespace", cause))?;
@@ -198,7 +206,7 @@ fn make(carrier: &Carrier, program: &std::path::Path) -> Made {
     let (process, complaints) = carrier.start(program, &inside)?;
     enter(&inside).map_err(|cause| words("cannot enter a network namespace", cause))?;
     match wait_for_route(&routes, &process) {
-        Ok(()) => Ok((inside, Arc::new(process))),
+        Ok(()) => Ok((inside, process, complaints)),
         Err(why) => {
             pidfd::kill(&process);
             let mut said = String::new();
