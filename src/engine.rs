@@ -12,6 +12,7 @@
 pub mod agent;
 mod bring;
 pub mod caches;
+mod copies;
 mod device;
 mod identity;
 mod step;
@@ -19,7 +20,7 @@ mod stubs;
 
 use crate::cache::LocalCache;
 use crate::clock;
-use crate::copy::{self, Facts, Selection};
+use crate::copy::{Facts, Selection};
 use crate::digest::Digest;
 use crate::error::{Error, Kind, Result};
 use crate::exec::cgroup::Groups;
@@ -30,17 +31,16 @@ use crate::exec::running::Steps;
 use crate::exec::{Limits, Stop};
 use crate::explain::{self, Explainer};
 use crate::gc::policy;
-use crate::layer::files::Files;
 use crate::layer::rootfs::Rootfs;
 use crate::layer::tree::Time;
 use crate::layer::view::View;
-use crate::layer::{Compression, LayerId, Layers};
+use crate::layer::{Compression, Layers};
 use crate::remote::Caches;
 use crate::source::context::Context;
 use crate::source::image::{Images, Pinned};
 use crate::store::Store;
 use crate::sync::lock;
-use frontend::op::{self, CopySource, Op, Source};
+use frontend::op::{Op, Source};
 use solver::{Cache as _, Describe as _, Engine, Found, Graph, Key, Manifest, Observer, Role, Shelf, Step, VertexId};
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::path::PathBuf;
@@ -153,13 +153,6 @@ enum Base {
     Built(Rootfs),
 }
 
-/// The sources of a copy, by the number of the input.
-type Views = HashMap<usize, Box<dyn Files>>;
-
-fn source(views: &Views, input: usize) -> Result<&dyn Files> {
-    views.get(&input).map(|files| &**files).ok_or_else(|| bug("no such source"))
-}
-
 impl Known {
     /// Vertices of the next graph are others.
     pub fn forget_selections(&self) {
@@ -224,122 +217,6 @@ impl Machine {
 
     fn step_of(&self, id: VertexId) -> u32 {
         self.first_step.saturating_add(id.index() as u32)
-    }
-
-    /// The sources of a copy, to look things up in.
-    fn source_views(&self, graph: &Graph<Op>, id: VertexId, inputs: &[Option<Rootfs>]) -> Result<Views> {
-        let Op::Copy(copy) = &graph.get(id).op else { return Err(bug("only a copy has sources")) };
-        let mut views = HashMap::new();
-        for source in &copy.sources {
-            let (CopySource::Path { input, .. } | CopySource::Raw { input, .. } | CopySource::Tree { input, .. }) =
-                source
-            else {
-                continue;
-            };
-            if views.contains_key(input) {
-                continue;
-            }
-            let files: Box<dyn Files> = match self.context_of(graph, id, *input)? {
-                Some(context) => Box::new(context),
-                None => {
-                    let rootfs = inputs.get(*input).and_then(Option::as_ref);
-                    Box::new(self.view(rootfs.ok_or_else(|| bug("a source is not done"))?, self.step_of(id))?)
-                }
-            };
-            views.insert(*input, files);
-        }
-        Ok(views)
-    }
-
-    /// What a copy takes from its sources. It is made once: for the key of a copy from a context before it runs.
-    fn selection(&self, graph: &Graph<Op>, id: VertexId, inputs: &[Option<Rootfs>]) -> Result<Arc<Selection>> {
-        if let Some(known) = lock(&self.known.selections).get(&id) {
-            return Ok(Arc::clone(known));
-        }
-        let Op::Copy(copy) = &graph.get(id).op else { return Err(bug("only a copy selects")) };
-        let views = self.source_views(graph, id, inputs)?;
-        let select = || copy::select(copy, &|input| source(&views, input));
-        let selection = Arc::new(self.phase(self.step_of(id), "select", select)?);
-        lock(&self.known.selections).insert(id, Arc::clone(&selection));
-        Ok(selection)
-    }
-
-    /// Looks at what the copies below a target take from contexts, before anybody asks. What can't be read now is told
-    /// when it is asked for.
-    pub fn select_ahead(&self, graph: &Graph<Op>, target: VertexId) {
-        let (mut seen, mut todo) = (HashSet::new(), vec![target]);
-        while let Some(id) = todo.pop() {
-            let vertex = graph.get(id);
-            todo.extend(vertex.inputs.iter().filter(|input| seen.insert(**input)));
-            let open = |input: &VertexId| self.role(&graph.get(*input).op) == Role::Open;
-            if self.role(&vertex.op) == Role::Work && vertex.inputs.iter().any(open) {
-                let _ = self.selection(graph, id, &[]);
-            }
-        }
-    }
-
-    /// The context behind an input, if it is one.
-    fn context_of(&self, graph: &Graph<Op>, id: VertexId, input: usize) -> Result<Option<Context>> {
-        let source = graph.get(id).inputs.get(input).ok_or_else(|| bug("an op names an input that is not there"))?;
-        match &graph.get(*source).op {
-            Op::Source(Source::Context { name }) => match self.context(name) {
-                Some(context) => Ok(Some(context)),
-                None => Err(Error::new(Kind::Dockerfile, format!("there is no build context `{name}`"))),
-            },
-            _ => Ok(None),
-        }
-    }
-
-    fn run_copy(&self, step: &Step<'_, Self>, copy: &op::Copy) -> Result<LayerId> {
-        let base = self.target(step, copy)?;
-        let base = base.as_ref().map(|view| view as &dyn Files);
-        let views = self.source_views(step.graph, step.id, step.inputs)?;
-        let planned = lock(&self.known.facts).remove(&step.id);
-        let facts = planned.map_or_else(|| self.facts(step, copy, base, &views), Ok)?;
-        // A step that must run takes nothing over.
-        let earlier = step.earlier.filter(|_| !step.fresh).and_then(Rootfs::top);
-        let entries = copy::entries(copy, facts, &|input| source(&views, input), base, Time::now())?;
-        self.phase(self.step_of(step.id), "write", || self.layers.publish_tar(entries, earlier))
-    }
-
-    /// Plans a copy, and remembers what its plan depends on.
-    fn facts(&self, step: &Step<'_, Self>, copy: &op::Copy, base: Option<&dyn Files>, views: &Views) -> Result<Facts> {
-        let selection = self.selection(step.graph, step.id, step.inputs)?;
-        let plan = || copy::facts(copy, &selection, &|input| source(views, input), base, &self.store);
-        let facts = self.phase(self.step_of(step.id), "place", plan)?;
-        lock(&self.known.targets).insert(step.id, facts.digest());
-        Ok(facts)
-    }
-
-    /// What a copy depends on in its target. The plan that says it is kept for the run.
-    fn target_digest(&self, step: &Step<'_, Self>, copy: &op::Copy) -> Result<Digest> {
-        if let Some(known) = lock(&self.known.targets).get(&step.id) {
-            return Ok(*known);
-        }
-        let base = self.target(step, copy)?;
-        let views = self.source_views(step.graph, step.id, step.inputs)?;
-        let facts = self.facts(step, copy, base.as_ref().map(|view| view as &dyn Files), &views)?;
-        let digest = facts.digest();
-        lock(&self.known.facts).insert(step.id, facts);
-        Ok(digest)
-    }
-
-    /// The rootfs that a copy looks things up in: none for a linked one.
-    fn target(&self, step: &Step<'_, Self>, copy: &op::Copy) -> Result<Option<View>> {
-        let base = copy.base.filter(|_| !copy.link).and_then(|input| step.input(input));
-        base.map(|rootfs| self.view(rootfs, self.step_of(step.id))).transpose()
-    }
-
-    fn run_mkdir(&self, step: &Step<'_, Self>, file: &op::File) -> Result<LayerId> {
-        let base = file.base.and_then(|input| step.input(input));
-        let view = base.map(|rootfs| self.view(rootfs, self.step_of(step.id))).transpose()?;
-        self.layers
-            .publish_tar(copy::mkdir(&file.action, view.as_ref().map(|view| view as &dyn Files), Time::now())?, None)
-    }
-
-    /// What a copy takes, if somebody asked already.
-    fn selected(&self, id: VertexId) -> Option<Arc<Selection>> {
-        lock(&self.known.selections).get(&id).cloned()
     }
 
     /// Tells why a step runs; an error if it must not.
