@@ -229,6 +229,7 @@ impl Machine {
             selection,
             fresh: at.fresh,
             written: at.written,
+            elsewhere: at.written.filter(|_| !at.fresh).and_then(|key| self.remote.elsewhere(&key)),
         };
         let miss = self.explainer.missed(&step);
         let vertex = at.graph.get(at.id);

@@ -21,11 +21,13 @@ mod account;
 pub mod builds;
 pub mod files;
 pub mod removed;
+mod words;
 
 use crate::clock::since_1970;
 use crate::copy::Selection;
 use crate::digest::Digest;
 use crate::layer::rootfs::Rootfs;
+use crate::remote::Elsewhere;
 use crate::store::Store;
 use crate::sync::lock;
 use account::{Account, Field};
@@ -61,6 +63,8 @@ const OPTION: &str = "option";
 const BASE: &str = "base";
 const FILE: &str = "file";
 const INPUT: &str = "input";
+const REMOTE: &str = "remote";
+const NEW: &str = "new";
 
 /// Every word of [`Miss::cause`], and what it means: for `kiln explain --help`.
 pub const CAUSES: &[(&str, &str)] = &[
@@ -76,7 +80,8 @@ pub const CAUSES: &[(&str, &str)] = &[
     ("unfinished", "it was tried before, but failed or was stopped"),
     ("lost", "it was cached, but a part of it is gone or damaged"),
     ("no-cache", "--no-cache or --no-cache-filter"),
-    ("new", "never built here"),
+    (REMOTE, "only another cache has it: one that the build does not name, or whose record is not used"),
+    (NEW, "never built here"),
 ];
 
 /// The folder under a store's root.
@@ -111,6 +116,8 @@ pub struct Step<'a> {
     pub fresh: bool,
     /// Its written key.
     pub written: Option<Key>,
+    /// Another cache that has its result.
+    pub elsewhere: Option<Elsewhere>,
 }
 
 /// Explains the misses of one build.
@@ -164,7 +171,8 @@ impl Explainer {
         // The first of the nearest is the newest of them.
         let nearest = earlier.accounts.iter().rev().max_by_key(like).filter(|old| like(old) > 0).cloned();
         let follows = state.follows(step);
-        let miss = self.explain(step, &account, nearest.as_ref(), follows.as_ref());
+        let here = self.explain(step, &account, nearest.as_ref(), follows.as_ref());
+        let miss = step.elsewhere.as_ref().map_or(here.clone(), |place| words::only_in(place, here));
         let root = follows.filter(|_| miss.cause == INPUT).map_or(miss.text.clone(), |(_, root)| root);
         let place = state.now.len();
         state.missed.insert(step.id, (place, root));
@@ -224,7 +232,7 @@ impl Explainer {
         Earlier { accounts: accounts.take(MOST_ACCOUNTS).collect(), strangers: true }
     }
 
-    /// The questions in order. Where results can come from elsewhere, "it is only there" is one more of them.
+    /// The questions in order, as far as this machine can answer them.
     fn explain(
         &self,
         step: &Step<'_>,
@@ -239,7 +247,7 @@ impl Explainer {
         let Some(old) = old else {
             return match removed::of(self.store.root(), &now.written) {
                 Some(removal) => plain("evicted", removal.words()),
-                None => plain("new", "never built here".to_owned()),
+                None => plain(NEW, "never built here".to_owned()),
             };
         };
         let mut differences = now.compare(old);
@@ -273,7 +281,7 @@ impl Explainer {
         }
         differences.truncate(MOST_DIFFERENCES);
         let Some(first) = differences.first() else { return self.explain_equal(now, old) };
-        let mut text = words(first, follows.map(|(_, root)| root.as_str()));
+        let mut text = words::of(first, follows.map(|(_, root)| root.as_str()));
         if count > 1 {
             text.push_str(&format!(" (and {} more)", count - 1));
         }
@@ -361,55 +369,6 @@ fn account_of(step: &Step<'_>, arguments: &BTreeSet<String>) -> Account {
 fn fold(rootfs: &Rootfs) -> String {
     let all: String = rootfs.layers.iter().map(|layer| format!("{layer} ")).collect();
     Digest::of(all.as_bytes()).hex().chars().take(16).collect()
-}
-
-/// One line for people.
-fn words(one: &Difference, root: Option<&str>) -> String {
-    let Difference { cause, name, old, new } = one;
-    let what = match *cause {
-        INPUT => {
-            let root = root.map(|root| format!(" ({root})")).unwrap_or_default();
-            return if name.is_empty() { format!("follows{root}") } else { format!("follows {name}{root}") };
-        }
-        FILE if name.is_empty() => return "the files that it copies".to_owned(),
-        OPTION if old.is_none() && new.is_none() => return "the order of its variables or flags".to_owned(),
-        FILE => format!("file {name}"),
-        BASE => "base image".to_owned(),
-        ARGUMENT => format!("build argument {name}"),
-        ENVIRONMENT => format!("variable {name}"),
-        MOUNT => format!("mount {name}"),
-        OPTION => name.clone(),
-        _ => "instruction".to_owned(),
-    };
-    match (old, new) {
-        (Some(old), Some(new)) => {
-            let (old, new) = match *cause {
-                FILE => parts(old, new, ", "),
-                BASE => parts(old, new, "@"),
-                _ => (format!("`{old}`"), format!("`{new}`")),
-            };
-            format!("{what}: {old} -> {new}")
-        }
-        (None, Some(_)) => format!("{what} is new"),
-        _ => format!("{what} is gone"),
-    }
-}
-
-/// Only the parts that differ; of a whole digest its beginning.
-fn parts(old: &str, new: &str, between: &str) -> (String, String) {
-    let short = |part: &str| match part.starts_with("sha256:") && part.len() == 71 {
-        true => part.chars().take(19).collect(),
-        false => part.to_owned(),
-    };
-    let list = |text: &str| -> Vec<String> { text.split(between).map(short).collect() };
-    let (old, new) = (list(old), list(new));
-    let pick = |of: &[String], other: &[String]| {
-        of.iter().filter(|part| !other.contains(part)).cloned().collect::<Vec<_>>().join(between)
-    };
-    match (pick(&old, &new), pick(&new, &old)) {
-        (one, two) if one.is_empty() || two.is_empty() => (old.join(between), new.join(between)),
-        picked => picked,
-    }
 }
 
 /// The files of a folder with their sizes, the newest first.

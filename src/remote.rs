@@ -22,6 +22,7 @@ pub mod inline;
 mod local;
 mod lookup;
 pub mod mounts;
+mod notes;
 mod push;
 mod record;
 mod registry;
@@ -30,7 +31,7 @@ mod sigv4;
 #[cfg(test)]
 mod tests;
 
-pub use caches::{Caches, Plan};
+pub use caches::{Caches, Elsewhere, Plan};
 
 use crate::attributes::Attributes;
 use crate::error::{Error, Kind, Result};
@@ -159,6 +160,8 @@ const TO: &[&str] = &[
 ];
 /// What every `--cache-from` knows.
 const FROM: &[&str] = &["mounts", "mounts-scope", "verify-key", "timeout"];
+/// Attributes that are secret, or those of one job alone: no advice names them.
+const UNSPOKEN: &[&str] = &["access_key_id", "secret_access_key", "session_token", "token", "url_v2"];
 /// A larger cache mount is not saved, unless `mounts-limit=` says so.
 const LARGEST_MOUNT: u64 = 2 << 30;
 
@@ -239,6 +242,26 @@ impl Wanted {
         let place = self.row().map(|row| row.place).unwrap_or(["", ""]);
         let place = place.iter().find_map(|key| self.attributes.text(key)).unwrap_or_default();
         format!("{} {place}", self.attributes.kind).trim_end().to_owned()
+    }
+
+    /// The same place, as another build would name it.
+    fn noted(&self) -> notes::Place {
+        let row = self.row().ok();
+        let mut from = format!("type={}", self.attributes.kind);
+        let place = match self.attributes.kind.as_str() {
+            // Another build begins elsewhere.
+            "local" => std::path::absolute(self.place()).map(|path| path.display().to_string()).unwrap_or_default(),
+            _ => self.place().to_owned(),
+        };
+        let key = row.map(|row| row.place[1]).unwrap_or_default();
+        let others = row.iter().flat_map(|row| row.attributes).filter(|key| !UNSPOKEN.contains(key));
+        let others = others.filter_map(|key| Some((*key, self.attributes.text(key)?.to_owned())));
+        for (key, value) in [(key, place)].into_iter().filter(|(key, _)| !key.is_empty()).chain(others) {
+            let field = format!("{key}={value}");
+            let quoted = field.contains(',').then(|| format!("\"{field}\""));
+            from.extend([",", quoted.as_ref().unwrap_or(&field)]);
+        }
+        notes::Place { from, title: self.title() }
     }
 
     /// Equal for two that mean the same place.

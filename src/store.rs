@@ -11,6 +11,7 @@
 //!   steps-v1/                    owned by `exec`: the steps that run now
 //!   cache-v1/                    owned by `cache`
 //!   explain-v1/                  owned by `explain`
+//!   remotes-v1/                  owned by `remote`: what is known of other caches
 //!   refs-v1/                     owned by `image`: named images, the roots of the collector
 //! ```
 //!

@@ -187,3 +187,88 @@ fn fail_on_miss_ends_the_build_before_the_step_runs() {
     let unknown = space.build(&["--fail-on-miss=RUN nothing", "app"]);
     assert_eq!(unknown.code, Some(2), "{}", unknown.stderr);
 }
+
+/// A cache that an earlier build wrote to and this one does not read; what it says is what helps.
+#[test]
+fn what_only_another_cache_has_is_told_with_the_way_out() {
+    let Some(space) = project() else { return };
+    let cache = space.path("cache").display().to_string();
+    let (to, from) = (format!("type=local,dest={cache}"), format!("type=local,src={cache}"));
+    let prune = || assert!(space.kiln(&["prune", "--all"]).output().unwrap().status.success());
+    space.built(&["--cache-to", &to, "app"]);
+    prune();
+    let built = space.built(&["app"]);
+    let advice = format!("only in remote local {cache}: add --cache-from {from} (here: evicted ");
+    for step in ["WORKDIR", "COPY src", "RUN", "COPY --from"] {
+        assert!(why(&built, step).starts_with(&advice), "{}", built.stderr);
+    }
+    let step = &explained(&space, &["COPY src"])["steps"][0]["miss"];
+    assert_eq!(step["cause"], "remote");
+    let one = &step["differences"][0];
+    assert_eq!((&one["cause"], &one["old"]), (&Value::from("remote"), &Value::Null));
+    assert_eq!(one["name"], format!("local {cache}"));
+    assert_eq!(one["new"], format!("add --cache-from {from}"));
+    prune();
+    assert_eq!(space.built(&["--cache-from", &from, "app"]).ran, [""; 0], "the advice helps");
+
+    // What nobody else has is told as ever.
+    space.write("app/src/a", "two\n");
+    assert!(why(&space.built(&["app"]), "COPY src").starts_with("file src/a: "));
+    assert_eq!(why(&space.built(&["--no-cache", "app"]), "RUN"), "--no-cache");
+    space.write("app/src/a", "one\n");
+
+    // It is named, but does not answer; then it answers and has nothing, which is remembered.
+    prune();
+    std::fs::rename(&cache, space.path("elsewhere")).unwrap();
+    std::fs::write(&cache, "no directory").unwrap();
+    let built = space.built(&["--cache-from", &from, "app"]);
+    let expected = format!("only in remote local {cache}, not used because it can't be reached: the warning says why");
+    assert!(why(&built, "RUN").starts_with(&expected), "{}", built.stderr);
+    std::fs::remove_file(&cache).unwrap();
+    for args in [&["--cache-from", &from, "app"][..], &["app"]] {
+        prune();
+        let built = space.built(args);
+        assert!(why(&built, "RUN").starts_with("evicted "), "{}", built.stderr);
+    }
+}
+
+#[test]
+fn a_record_that_is_refused_is_told_with_the_reason() {
+    let Some(space) = project() else { return };
+    let cache = space.path("cache").display().to_string();
+    let (to, from) = (format!("type=local,dest={cache}"), format!("type=local,src={cache}"));
+    let app = space.path("app").display().to_string();
+    space.built(&["--cache-to", &to, "app"]);
+    let on_another = |args: &[&str], reason: &str, steps: &[&str]| {
+        let other = Space::new();
+        let built = other.built(&[args, &[app.as_str()]].concat());
+        let expected = format!("only in remote local {cache}, not used because {reason}");
+        for step in steps {
+            // A build that loses a layer on its way begins again: the step has two numbers then.
+            let titles = built.stderr.lines().filter(|line| line.contains(&format!("] {step}")));
+            let mut numbers = titles.map(|line| line.split(' ').next().unwrap_or(""));
+            let told = |number: &str| built.stderr.contains(&format!("\n{number} not cached: {expected}\n"));
+            assert!(numbers.any(told), "{step}: {}", built.stderr);
+        }
+        let build = explained(&other, &["RUN"]);
+        let mut causes = build["steps"].as_array().unwrap().iter().map(|step| &step["miss"]["differences"][0]["cause"]);
+        assert!(causes.any(|cause| cause == "remote"), "{build}");
+    };
+    if have("openssl") {
+        let path = |name: &str| space.path(name).display().to_string();
+        common::run("openssl", &["genpkey", "-algorithm", "ed25519", "-out", &path("private")]);
+        common::run("openssl", &["pkey", "-in", &path("private"), "-pubout", "-out", &path("public")]);
+        let from = format!("{from},verify-key={}", path("public"));
+        let reason = "it is not signed: push it with sign-key=, or take away verify-key=";
+        on_another(&["--cache-from", &from], reason, &["COPY src", "RUN", "COPY --from"]);
+    }
+    // Layers are gone: what needs one runs again.
+    std::fs::remove_dir_all(space.path("cache/chunks")).unwrap();
+    let reason = "a layer of it can't be had: a build with --cache-to writes it anew";
+    on_another(&["--cache-from", &from, "-o", "files"], reason, &["COPY --from"]);
+    for object in std::fs::read_dir(space.path("cache/objects")).unwrap().flatten() {
+        std::fs::write(object.path(), "kiln-object 1 nonsense\n\n{}").unwrap();
+    }
+    let reason = "it is damaged: a build with --cache-to writes it anew";
+    on_another(&["--cache-from", &from], reason, &["COPY src", "RUN"]);
+}

@@ -3,6 +3,7 @@
 use super::inline::Inline;
 use super::lookup::{Lookups, Source};
 use super::mounts::{self, Mount, Moved, Saved, Saves};
+use super::notes;
 use super::push::{Job, Target};
 use super::record::Record;
 use super::{Surroundings, Wanted, Way};
@@ -17,7 +18,7 @@ use crate::sync::lock;
 use solver::{Cache, Event, Key, Observer, Shelf};
 use std::collections::{HashMap, HashSet};
 use std::fs::File;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, OnceLock};
 use std::time::SystemTime;
 
 /// What a build's caches are made of.
@@ -32,6 +33,17 @@ pub struct Plan<'a> {
     pub observer: &'a Arc<dyn Observer>,
     /// Whether the blob of a base can be had on this machine.
     pub has_base: Box<dyn Fn(&Digest) -> bool + Send + Sync>,
+}
+
+/// A cache that has a record which this build does not use.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Elsewhere {
+    /// Which: `registry r.example/cache`.
+    pub title: String,
+    /// Why the record is not used, if the build names the cache.
+    pub why: Option<String>,
+    /// What to do.
+    pub way_out: String,
 }
 
 /// The caches of a build.
@@ -53,6 +65,8 @@ pub struct Caches {
     distrusted: Mutex<HashSet<Digest>>,
     /// Cache mounts that were looked for.
     restored: Mutex<HashSet<String>>,
+    /// What earlier builds have seen in other caches.
+    noted: OnceLock<Vec<notes::Known>>,
     /// One import at a time: two of the same record would make the same layers.
     importing: Mutex<()>,
 }
@@ -80,6 +94,7 @@ impl Caches {
             coming: Mutex::default(),
             distrusted: Mutex::default(),
             restored: Mutex::default(),
+            noted: OnceLock::new(),
             importing: Mutex::default(),
         })
     }
@@ -120,17 +135,17 @@ impl Caches {
         lock(&self.distrusted).insert(blob.digest);
     }
 
-    /// Makes a rootfs of a record, without any bytes; none if a base of it is not at hand.
-    fn import(&self, source: usize, record: &Record) -> Option<Rootfs> {
+    /// Makes a rootfs of a record, without any bytes; else a few words say why it is not used.
+    fn import(&self, source: usize, record: &Record) -> Result<Rootfs, &'static str> {
         let _one = lock(&self.importing);
         let mut rootfs = Rootfs::default();
         for facts in &record.layers {
             if facts.kind == LayerKind::Base {
                 if !self.layers.store().has(&facts.blob.digest) && !(self.has_base)(&facts.blob.digest) {
-                    return None;
+                    return Err("its base image is not at hand");
                 }
             } else if lock(&self.distrusted).contains(&facts.blob.digest) {
-                return None;
+                return Err("a layer of it can't be had");
             } else {
                 lock(&self.promised).insert(facts.blob.digest, source);
                 self.keep_origin(source, &facts.blob.digest);
@@ -139,11 +154,11 @@ impl Caches {
                 Ok(layer) => rootfs.layers.push(layer),
                 Err(error) => {
                     self.lookups.sources()[source].warn("import", &error.to_string());
-                    return None;
+                    return Err("it is damaged");
                 }
             }
         }
-        Some(rootfs)
+        Ok(rootfs)
     }
 
     /// A later build, or a push, can then have the blob from there too.
@@ -264,7 +279,54 @@ impl Caches {
                 }
             }
         }
+        self.note();
         result
+    }
+
+    /// The cache that has the record of a written key, when this build found none that it can use. Nothing is asked: it says
+    /// what look-ups have heard, and what earlier builds have noted.
+    pub fn elsewhere(&self, key: &Key) -> Option<Elsewhere> {
+        if let Some((source, why)) = self.lookups.refusal(key) {
+            let way_out = match why {
+                "it is not signed" => "push it with sign-key=, or take away verify-key=",
+                "it is signed by another key" => "name the public key of its signer with verify-key=",
+                "its base image is not at hand" => "pull the base image",
+                _ => "a build with --cache-to writes it anew",
+            };
+            return Some(Elsewhere {
+                title: source.title.clone(),
+                why: Some(why.to_owned()),
+                way_out: way_out.to_owned(),
+            });
+        }
+        let noted = self.noted.get_or_init(|| notes::load(self.layers.store().root()));
+        noted.iter().filter(|known| known.has(key)).find_map(|known| {
+            let given = self.lookups.sources().iter().find(|source| source.noted.from == known.place.from);
+            let title = known.place.title.clone();
+            match given {
+                None => Some(Elsewhere { title, why: None, way_out: format!("add --cache-from {}", known.place.from) }),
+                Some(source) if source.is_broken() => Some(Elsewhere {
+                    title,
+                    why: Some("it can't be reached".to_owned()),
+                    way_out: "the warning says why".to_owned(),
+                }),
+                // It was asked, and has it no more.
+                Some(_) => None,
+            }
+        })
+    }
+
+    /// Notes what was found in other caches and what was pushed there.
+    fn note(&self) {
+        let store = self.layers.store();
+        for (at, source) in self.lookups.sources().iter().enumerate() {
+            let (found, gone) = self.lookups.heard(at);
+            notes::save(store, &source.noted, &found, &gone);
+        }
+        for target in &self.targets {
+            let (place, found) = target.there();
+            notes::save(store, place, &found, &[]);
+        }
     }
 
     /// What is still to be pushed: the caches, and how many records.
@@ -293,11 +355,14 @@ impl Cache<Rootfs> for Caches {
         if self.lookups.sources().is_empty() || found.iter().any(|rootfs| self.usable(rootfs)) {
             return found;
         }
-        if let Some((source, record)) = self.lookups.get(shelf, key)
-            && let Some(rootfs) = self.import(source, &record)
-        {
-            self.local.put(shelf, key, &rootfs, &record.description);
-            found.insert(0, rootfs);
+        let Some((source, record)) = self.lookups.get(shelf, key) else { return found };
+        match self.import(source, &record) {
+            Ok(rootfs) => {
+                self.local.put(shelf, key, &rootfs, &record.description);
+                found.insert(0, rootfs);
+            }
+            Err(why) if shelf == Shelf::Written => self.lookups.refuse(source, key, why),
+            Err(_) => {}
         }
         found
     }

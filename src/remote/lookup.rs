@@ -2,6 +2,7 @@
 //! needed, by threads of their own, so that a cache that never answers costs its timeout once and nothing more.
 
 use super::envelope::Verifier;
+use super::notes::Place;
 use super::record::{self, Record};
 use super::{Backend, Surroundings, Wanted};
 use crate::error::{Kind, Result};
@@ -22,12 +23,22 @@ const PAUSE: Duration = Duration::from_millis(50);
 /// What is asked for.
 type Question = (Shelf, Key);
 
+/// An answer.
+enum Heard {
+    Nothing,
+    Record(Box<Record>),
+    /// There is one, and this is wrong with it.
+    Refused(&'static str),
+}
+
 /// One `--cache-from`.
 pub(super) struct Source {
     /// For people.
     pub(super) title: String,
     /// Equal where the place is the same.
     pub(super) identity: String,
+    /// As it is noted.
+    pub(super) noted: Place,
     pub(super) backend: Box<dyn Backend>,
     /// Whether cache mounts come from it.
     pub(super) mounts: bool,
@@ -47,6 +58,7 @@ impl Source {
         Ok(Source {
             title: wanted.title(),
             identity: wanted.identity(),
+            noted: wanted.noted(),
             backend: wanted.open(around)?,
             mounts: wanted.attributes.flag("mounts", false)?,
             scopes: wanted.scopes(),
@@ -77,9 +89,9 @@ impl Source {
         }
     }
 
-    fn ask(&self, (shelf, key): &Question) -> Option<Record> {
+    fn ask(&self, (shelf, key): &Question) -> Heard {
         if self.is_broken() {
-            return None;
+            return Heard::Nothing;
         }
         let name = record::name(*shelf, key);
         let mut answer = self.backend.get(&name);
@@ -91,17 +103,18 @@ impl Source {
             }
         }
         let object = match answer {
-            Ok(object) => object?,
+            Ok(Some(object)) => object,
+            Ok(None) => return Heard::Nothing,
             Err(error) => {
                 self.give_up(&error.to_string());
-                return None;
+                return Heard::Nothing;
             }
         };
         match Record::open(*shelf, key, &object, self.verifier.as_ref()) {
-            Ok(record) => Some(record),
+            Ok(record) => Heard::Record(Box::new(record)),
             Err(why) => {
                 self.warn("record", &format!("a record is not used: {why}"));
-                None
+                Heard::Refused(why)
             }
         }
     }
@@ -137,6 +150,8 @@ struct Answer {
     found: Option<(usize, Arc<Record>)>,
     /// All sources that have it.
     holders: Vec<usize>,
+    /// Those whose record is not used, and why.
+    refused: Vec<(usize, &'static str)>,
 }
 
 impl Lookups {
@@ -204,6 +219,32 @@ impl Lookups {
         state.answers.get(&(shelf, *key)).is_some_and(|answer| answer.holders.contains(&source))
     }
 
+    /// Remembers that a record which was found is not used.
+    pub(super) fn refuse(&self, source: usize, key: &Key, why: &'static str) {
+        if let Some(answer) = lock(&self.shared.state).answers.get_mut(&(Shelf::Written, *key)) {
+            answer.refused.push((source, why));
+        }
+    }
+
+    /// The source that has the record of a written key which is not used, and why.
+    pub(super) fn refusal(&self, key: &Key) -> Option<(&Source, &'static str)> {
+        let state = lock(&self.shared.state);
+        let (at, why) = *state.answers.get(&(Shelf::Written, *key))?.refused.last()?;
+        Some((&self.sources[at], why))
+    }
+
+    /// The written keys that a source was asked for: those it has, and those it has not.
+    pub(super) fn heard(&self, at: usize) -> (Vec<Key>, Vec<Key>) {
+        let state = lock(&self.shared.state);
+        let asked = state.answers.iter().filter(|((shelf, _), answer)| {
+            *shelf == Shelf::Written && !answer.open.contains(&at) && !self.sources[at].is_broken()
+        });
+        let has = |answer: &Answer| answer.holders.contains(&at) || answer.refused.iter().any(|(who, _)| *who == at);
+        let (there, gone): (Vec<_>, Vec<_>) = asked.partition(|(_, answer)| has(answer));
+        let keys = |pairs: Vec<(&Question, _)>| pairs.into_iter().map(|((_, key), _)| *key).collect();
+        (keys(there), keys(gone))
+    }
+
     fn begin(&self, state: &mut State, question: Question) {
         if state.answers.contains_key(&question) {
             return;
@@ -216,8 +257,8 @@ impl Lookups {
                 (0..AT_ONCE).for_each(|_| self.serve(at));
             }
         }
-        let (asked, found, holders) = (Instant::now(), None, Vec::new());
-        state.answers.insert(question, Answer { asked, open, found, holders });
+        let answer = Answer { asked: Instant::now(), open, found: None, holders: Vec::new(), refused: Vec::new() };
+        state.answers.insert(question, answer);
     }
 
     /// A thread that asks one source. It is not waited for: it holds nothing but the connection.
@@ -236,9 +277,13 @@ impl Lookups {
                 state.heard[at] = Some(Instant::now());
                 if let Some(answer) = state.answers.get_mut(&question) {
                     answer.open.retain(|open| *open != at);
-                    if let Some(record) = found {
-                        answer.holders.push(at);
-                        answer.found.get_or_insert((at, Arc::new(record)));
+                    match found {
+                        Heard::Nothing => {}
+                        Heard::Refused(why) => answer.refused.push((at, why)),
+                        Heard::Record(record) => {
+                            answer.holders.push(at);
+                            answer.found.get_or_insert_with(|| (at, Arc::from(record)));
+                        }
                     }
                 }
                 shared.changed.notify_all();

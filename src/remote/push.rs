@@ -4,6 +4,7 @@
 use super::envelope::Signer;
 use super::lookup::Source;
 use super::mounts::{self, Mount, Moved, Place};
+use super::notes;
 use super::record::{self, Record};
 use super::{Backend, Mode, Surroundings, Wanted};
 use crate::error::{Error, Kind, Result};
@@ -50,6 +51,7 @@ pub(super) struct Target {
 struct Shared {
     title: String,
     identity: String,
+    noted: notes::Place,
     mode: Mode,
     mounts: bool,
     scopes: Vec<String>,
@@ -77,6 +79,8 @@ struct State {
     busy: usize,
     closed: bool,
     pushed: usize,
+    /// Written keys whose records are there.
+    there: Vec<Key>,
     /// The first of them.
     failure: Option<Error>,
     failures: usize,
@@ -91,6 +95,7 @@ impl Target {
         let shared = Shared {
             title: wanted.title(),
             identity: wanted.identity(),
+            noted: wanted.noted(),
             mode: wanted.mode()?,
             mounts: wanted.attributes.flag("mounts", false)?,
             scopes: wanted.scopes(),
@@ -112,6 +117,11 @@ impl Target {
 
     pub(super) fn title(&self) -> &str {
         &self.shared.title
+    }
+
+    /// How it is noted, and the written keys whose records are known to be there.
+    pub(super) fn there(&self) -> (&notes::Place, Vec<Key>) {
+        (&self.shared.noted, lock(&self.shared.state).there.clone())
     }
 
     /// Whether every step is pushed, and at once.
@@ -241,6 +251,7 @@ impl Shared {
     /// False if the record can't travel: a layer of it is not here, or its description is that of an older kiln.
     fn push(&self, job: &Job) -> Result<bool> {
         if job.ask && self.signer.is_none() && self.has(job)? {
+            self.note(job);
             return Ok(false);
         }
         let (mut all, mut blobs) = (Vec::new(), Vec::new());
@@ -260,7 +271,14 @@ impl Shared {
         let Some(record) = Record::new(job.shelf, &job.key, &job.description, all) else { return Ok(false) };
         blobs.dedup();
         self.backend.put(&record::name(job.shelf, &job.key), &record.seal(self.signer.as_ref())?, &blobs)?;
+        self.note(job);
         Ok(true)
+    }
+
+    fn note(&self, job: &Job) {
+        if job.shelf == Shelf::Written {
+            lock(&self.state).there.push(job.key);
+        }
     }
 
     fn has(&self, job: &Job) -> Result<bool> {
