@@ -154,9 +154,9 @@ enum Base {
 }
 
 impl Known {
-    /// Vertices of the next graph are others.
-    pub fn forget_selections(&self) {
-        lock(&self.selections).clear();
+    /// Vertices of the next graph are others, but for these.
+    pub fn keep_selections(&self, same: &dyn Fn(VertexId) -> bool) {
+        lock(&self.selections).retain(|id, _| same(*id));
         lock(&self.targets).clear();
         lock(&self.facts).clear();
     }

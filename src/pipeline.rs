@@ -31,7 +31,7 @@ use frontend::op::{Network, Op, Security};
 use frontend::plan::{Checks, Past, Plan, Request};
 use frontend::platform::Platform;
 use frontend::resolve::Resolve as _;
-use guess::Guess;
+use guess::{Guess, takes_the_same};
 use resolver::Resolver;
 use serde_json::json;
 use solver::event::told;
@@ -242,9 +242,9 @@ impl<'a> Build<'a> {
         });
         let plan = frontend::plan(document, &request, &resolver)
             .map_err(|errors| picture::of_dockerfile(self.request, &errors))?;
-        if guessed.is_none_or(|guessed| guessed.graph != plan.graph) {
-            self.machine.known.forget_selections();
-        }
+        let same =
+            |id: VertexId| guessed.as_ref().is_some_and(|guessed| takes_the_same(&guessed.graph, &plan.graph, id));
+        self.machine.known.keep_selections(&same);
         Ok(plan)
     }
 
@@ -361,7 +361,7 @@ impl<'a> Build<'a> {
             Task { graph: &plan.graph, targets: &[target], fresh: &fresh, jobs: &jobs, first_step: self.next_step };
         let solved = solver::solve(&task, &self.machine, &*self.caches, &*self.observer);
         self.next_step = self.next_step.saturating_add(plan.graph.len() as u32);
-        self.machine.known.forget_selections();
+        self.machine.known.keep_selections(&|_| false);
         self.machine.explainer.save();
         match solved {
             Ok(mut outputs) => outputs.pop().ok_or_else(|| Error::new(Kind::System, "BUG: a build without a result")),

@@ -1,10 +1,15 @@
 //! A plan made of what names stood for last time, while their registries are asked whether they still do. It is never
-//! built: it tells whom to ask, all at once, and which files to look at in the meantime.
+//! built: it tells whom to ask, all at once, and which files to look at in the meantime. A name that was never asked for
+//! has an empty image in it: what copies take from a context seldom depends on the base.
 
 use super::resolver::Resolver;
+use crate::digest::Digest;
 use crate::sync::lock;
+use frontend::config::ImageConfig;
+use frontend::op::Op;
 use frontend::platform::Platform;
 use frontend::resolve::{Resolve, ResolveError, Resolved};
+use solver::{Graph, VertexId};
 use std::collections::BTreeSet;
 use std::sync::{Mutex, PoisonError};
 
@@ -23,6 +28,25 @@ impl<'a> Guess<'a> {
     pub(super) fn asked(self) -> BTreeSet<(String, Platform)> {
         self.asked.into_inner().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// Whether a copy of the guessed graph takes what the same vertex of the true one takes: the bases may be others.
+pub(super) fn takes_the_same(guessed: &Graph<Op>, plan: &Graph<Op>, id: VertexId) -> bool {
+    let taken = |graph: &Graph<Op>| {
+        let vertex = graph.iter().nth(id.index())?.1.clone();
+        let inputs: Vec<Op> = vertex.inputs.iter().map(|input| graph.get(*input).op.clone()).collect();
+        let is_base = |at: usize| matches!(&vertex.op, Op::Copy(copy) if copy.base == Some(at));
+        let others = inputs.into_iter().enumerate().filter(|(at, _)| !is_base(*at)).map(|(_, input)| input);
+        Some((vertex.op.clone(), others.collect::<Vec<_>>()))
+    };
+    taken(plan).is_some_and(|now| taken(guessed).is_some_and(|old| old == now))
+}
+
+/// Nothing is known of it but its name.
+fn stand_in(name: &str, platform: &Platform) -> Resolved {
+    let Platform { os, architecture, variant } = platform.clone();
+    let config = Box::new(ImageConfig { os, architecture, variant, ..ImageConfig::default() });
+    Resolved::Image { name: name.to_owned(), digest: Digest::of(name.as_bytes()).to_string(), config }
 }
 
 fn unknown() -> ResolveError {
@@ -44,6 +68,6 @@ impl Resolve for Guess<'_> {
         }
         let key = (name.to_owned(), platform.clone());
         lock(&self.asked).insert(key);
-        self.resolver.guessed(name, platform).ok_or_else(unknown)
+        Ok(self.resolver.guessed(name, platform).unwrap_or_else(|| stand_in(name, platform)))
     }
 }
