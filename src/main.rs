@@ -167,7 +167,7 @@ fn build_image(
     let collection = gc::policy::Rule::automatic(std::env::var("KILN_GC").ok().as_deref())?;
     let stop = exec::Stop::default();
     on_interrupt(&stop)?;
-    cli::operand::bring(&mut request, layers.store(), &*observer)?;
+    cli::operand::bring(&mut request, layers.store(), &stop, &*observer)?;
     let request = &request;
     if request.asked.call != call::Call::Build {
         let (answer, well) = pipeline::call(request, layers, &stop, &observer)?;

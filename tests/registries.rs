@@ -369,3 +369,42 @@ fn names_with_their_digest() {
         assert!(names.split(',').any(|one| one == name), "{names}");
     }
 }
+
+/// There is somebody else to ask: a mirror that is in trouble costs one try of each request, one that is not there one in all.
+#[test]
+fn a_mirror_in_trouble_is_tried_once() {
+    if !have("docker-registry") {
+        return;
+    }
+    let (space, registry) = (Space::new(), Registry::start(false));
+    project(&space);
+    let at = format!("localhost:{}", registry.port);
+    well(kiln(&space, &["build", "--push", "-t", &format!("{at}/team/app:1"), "app"]));
+    let pull = |space: &Space, mirror: &str| {
+        let prefix = "[[registry]]\nprefix = \"r.example\"\n";
+        conf(space, &format!("{prefix}location = \"{at}\"\n[[registry.mirror]]\nlocation = \"{mirror}\"\n"));
+        well(kiln(space, &["pull", "r.example/team/app:1"]))
+    };
+    let proxy = Proxy::start(&registry, (0..99).map(|_| rig::Fault::status("GET", "/v2/", 503)).collect());
+    pull(&Space::new(), &format!("localhost:{}", proxy.port));
+    let log = proxy.log();
+    let mut lines: Vec<&str> = log.lines().filter(|line| line.contains("GET ")).collect();
+    let all = lines.len();
+    lines.sort_unstable();
+    lines.dedup();
+    assert!(all > 0 && lines.len() == all, "{log}");
+    // It has the manifest and lacks a blob.
+    let proxy = Proxy::start(&registry, (0..99).map(|_| rig::Fault::status("GET", "/blobs/", 404)).collect());
+    pull(&Space::new(), &format!("localhost:{}", proxy.port));
+    assert!(proxy.log().contains("/manifests/1"), "{}", proxy.log());
+}
+
+#[test]
+fn a_password_is_never_cut() {
+    let space = Space::new();
+    space.write("password", &"x".repeat((64 << 10) + 1));
+    let mut command = kiln(&space, &["login", "--username", "me", "--password-stdin", "localhost:1"]);
+    let output = command.stdin(std::fs::File::open(space.path("password")).unwrap()).output().unwrap();
+    assert_eq!(output.status.code(), Some(2), "{}", text(&output));
+    assert!(text(&output).contains("longer than 65536 bytes"), "{}", text(&output));
+}

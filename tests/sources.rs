@@ -379,3 +379,20 @@ fn hostile_contexts_touch_nothing_outside() {
     assert_eq!(seen, 11);
     space.assert_whole();
 }
+
+/// A server that takes the request and never answers holds nobody who wishes the end.
+#[test]
+fn the_first_interrupt_ends_a_context_that_does_not_come() {
+    let (space, listener) = (Space::new(), TcpListener::bind("127.0.0.1:0").unwrap());
+    let at = listener.local_addr().unwrap().port();
+    for context in [format!("http://127.0.0.1:{at}/context.tar"), format!("http://127.0.0.1:{at}/project.git")] {
+        if context.ends_with(".git") && !have("git") {
+            continue;
+        }
+        let mut build = space.kiln(&["build", &context]).stderr(Stdio::piped()).spawn().unwrap();
+        let (mut asked, _) = listener.accept().unwrap();
+        std::io::Read::read_exact(&mut asked, &mut [0; 5]).unwrap();
+        run("kill", &["-INT", &build.id().to_string()]);
+        assert_eq!(build.wait().unwrap().code(), Some(130), "{context}");
+    }
+}

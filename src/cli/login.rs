@@ -6,6 +6,7 @@ use crate::attributes::Attributes;
 use crate::error::{At, Error, Kind, Result};
 use crate::export::registry::{StoredPush, push as push_stored};
 use crate::layer::Layers;
+use crate::read;
 use crate::registry::config::Places;
 use crate::registry::login::Place;
 use crate::registry::{Client, Credential, Logins, Proxies, Reference, Settings};
@@ -109,9 +110,8 @@ fn password(args: &args::Login) -> Result<String> {
     let password = match &args.password {
         Some(password) => password.clone(),
         None if args.password_stdin => {
-            let mut text = String::new();
-            std::io::stdin().take(LONGEST).read_to_string(&mut text).at("read", "standard input")?;
-            text.trim_end_matches(['\n', '\r']).to_owned()
+            let bytes = read::at_most(LONGEST, std::io::stdin()).at("read", "standard input")?;
+            text(bytes.ok_or_else(too_long)?)?
         }
         None if std::io::stdin().is_terminal() => unseen()?,
         None => return Err(Error::new(Kind::Usage, "there is no password").hint("add --password-stdin")),
@@ -136,9 +136,20 @@ fn unseen() -> Result<String> {
 }
 
 fn line() -> Result<String> {
-    let mut text = String::new();
-    std::io::stdin().lock().take(LONGEST).read_line(&mut text).at("read", "standard input")?;
+    let mut bytes = Vec::new();
+    let count = std::io::stdin().lock().take(LONGEST + 1).read_until(b'\n', &mut bytes).at("read", "standard input")?;
+    if count as u64 > LONGEST { Err(too_long()) } else { text(bytes) }
+}
+
+/// Without the end of the line.
+fn text(bytes: Vec<u8>) -> Result<String> {
+    let text = String::from_utf8(bytes).map_err(|_| Error::new(Kind::Usage, "the answer is no UTF-8 text"))?;
     Ok(text.trim_end_matches(['\n', '\r']).to_owned())
+}
+
+fn too_long() -> Error {
+    Error::new(Kind::Usage, format!("the answer is longer than {LONGEST} bytes"))
+        .hint("a password or token is far shorter: is standard input another file?")
 }
 
 fn ask(text: &str) -> Result<()> {

@@ -1,13 +1,16 @@
 //! The context that a build is given: a directory; `-` for standard input, which is a Dockerfile or a tar, told apart by
-//! the first bytes as docker does; a git repository; a URL of a tarball or of a Dockerfile.
+//! the first bytes as docker does; a git repository; a URL of a tarball or of a Dockerfile. What comes from elsewhere is brought
+//! by a thread of its own, which nobody waits for once the user wishes the end: a silent server can't hold kiln.
 
 use super::args;
 use super::request::BuildRequest;
 use crate::engine::Secret;
 use crate::engine::agent::is_socket;
 use crate::error::{At as _, Error, Kind, Result};
+use crate::exec::Stop;
 use crate::layer::compress::{Format, begins_tar, format_of};
 use crate::read;
+use crate::registry::Settings;
 use crate::source::{archive, context, git, http};
 use crate::store::Store;
 use frontend::remote::{self, Remote};
@@ -16,6 +19,8 @@ use solver::{Observer, StepId};
 use std::collections::BTreeMap;
 use std::io::{Cursor, Read};
 use std::path::{Path, PathBuf};
+use std::sync::mpsc::{RecvTimeoutError, channel};
+use std::time::Duration;
 
 /// A context that is not here yet.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -37,6 +42,8 @@ pub struct Inputs {
 
 /// What a tar is told by.
 const HEAD: u64 = 1024;
+/// How often the user's wish to end is looked at.
+const POLL: Duration = Duration::from_millis(20);
 /// What errors call it.
 const STDIN: &str = "standard input";
 /// The step in the stream of events.
@@ -122,7 +129,7 @@ fn is_archive(head: &[u8]) -> bool {
 }
 
 /// Brings the context that has yet to come.
-pub fn bring(request: &mut BuildRequest, store: &Store, observer: &dyn Observer) -> Result<()> {
+pub fn bring(request: &mut BuildRequest, store: &Store, stop: &Stop, observer: &dyn Observer) -> Result<()> {
     let Some(coming) = request.coming.take() else {
         return match request.epoch_of_context {
             true => Err(usage("SOURCE_DATE_EPOCH=context: a directory has no time of its own")
@@ -135,27 +142,62 @@ pub fn bring(request: &mut BuildRequest, store: &Store, observer: &dyn Observer)
         Coming::Remote(Remote::Git(git)) => format!("[internal] load git source {}", git.url),
         Coming::Remote(Remote::Http(http)) => format!("[internal] load remote build context {}", http.url),
     };
-    told(observer, STEP, name, || bring_it(request, coming, store))
+    told(observer, STEP, name, || {
+        let (user, store, stopped) = (User::of(request), store.clone(), stop.clone());
+        let brought = unless_stopped(stop, move || bring_it(coming, &user, &store, &|| stopped.is_stopped()))?;
+        take(request, brought)
+    })
 }
 
-fn bring_it(request: &mut BuildRequest, coming: Coming, store: &Store) -> Result<()> {
-    let (folder, time) = match coming {
+/// Does work that may wait for somebody else.
+fn unless_stopped<T: Send + 'static>(stop: &Stop, work: impl FnOnce() -> Result<T> + Send + 'static) -> Result<T> {
+    let (done, result) = channel();
+    // Nobody listens any more once the user wished the end.
+    std::thread::spawn(move || drop(done.send(work())));
+    loop {
+        match result.recv_timeout(POLL) {
+            Ok(result) => return result,
+            Err(RecvTimeoutError::Timeout) if stop.is_stopped() => {
+                return Err(Error::new(Kind::Interrupted, "interrupted"));
+            }
+            Err(RecvTimeoutError::Timeout) => {}
+            Err(RecvTimeoutError::Disconnected) => {
+                return Err(Error::new(Kind::System, "BUG: the context was given up"));
+            }
+        }
+    }
+}
+
+/// What came, and the time it says of itself.
+type Brought = (What, Option<i64>);
+
+enum What {
+    Folder(PathBuf),
+    Dockerfile(Vec<u8>),
+}
+
+fn bring_it(coming: Coming, user: &User, store: &Store, stop: &dyn Fn() -> bool) -> Result<Brought> {
+    match coming {
         Coming::Archive(head) => {
             let folder = store.temp("context");
             let time = archive::unpack(Box::new(Cursor::new(head).chain(std::io::stdin())), &folder)?;
-            (folder, time)
+            Ok((What::Folder(folder), time))
         }
         Coming::Remote(Remote::Git(git)) => {
-            let checkout = fetch_git(&git, request, store)?;
-            (checkout.folder, checkout.time)
+            let checkout = user.fetch_git(&git, store)?;
+            Ok((What::Folder(checkout.folder), checkout.time))
         }
-        Coming::Remote(Remote::Http(http)) => match bring_http(&http, request, store)? {
-            (Brought::Dockerfile(bytes), time) => {
-                request.dockerfile = bytes;
-                return set_epoch(request, time);
-            }
-            (Brought::Folder(folder), time) => (folder, time),
-        },
+        Coming::Remote(Remote::Http(http)) => bring_http(&http, user, store, stop),
+    }
+}
+
+fn take(request: &mut BuildRequest, (what, time): Brought) -> Result<()> {
+    let folder = match what {
+        What::Dockerfile(bytes) => {
+            request.dockerfile = bytes;
+            return set_epoch(request, time);
+        }
+        What::Folder(folder) => folder,
     };
     if request.dockerfile.is_empty() {
         let name = request.dockerfile_path.take().unwrap_or_else(|| "Dockerfile".into());
@@ -185,23 +227,33 @@ fn secret_text(secrets: &BTreeMap<String, Secret>, id: &str) -> Option<String> {
     }
 }
 
-/// Brings a commit with the user's credentials.
-pub fn fetch_git(git: &remote::Git, request: &BuildRequest, store: &Store) -> Result<git::Checkout> {
-    let secret = |id: &str| secret_text(&request.secrets, id);
-    let agent = request.agents.get("default");
-    let agent = agent.and_then(|agent| agent.paths.iter().find(|path| is_socket(path)).cloned());
-    git::Fetcher { store, secret: &secret, agent }.fetch(git)
+/// Who the user is to servers.
+pub struct User {
+    secrets: BTreeMap<String, Secret>,
+    settings: Settings,
+    /// The socket of an ssh agent.
+    agent: Option<PathBuf>,
 }
 
-/// Brings the file behind a URL with the user's credentials.
-pub fn fetch_http(
-    http: &remote::Http,
-    request: &BuildRequest,
-    store: &Store,
-    stop: &dyn Fn() -> bool,
-) -> Result<http::Fetched> {
-    let (secret, settings) = (|id: &str| secret_text(&request.secrets, id), &request.settings);
-    http::Fetcher { store, settings, secret: &secret, stop }.fetch(http)
+impl User {
+    /// What a build knows of its user.
+    pub fn of(request: &BuildRequest) -> User {
+        let agent = request.agents.get("default");
+        let agent = agent.and_then(|agent| agent.paths.iter().find(|path| is_socket(path)).cloned());
+        User { secrets: request.secrets.clone(), settings: request.settings.clone(), agent }
+    }
+
+    /// Brings a commit.
+    pub fn fetch_git(&self, git: &remote::Git, store: &Store) -> Result<git::Checkout> {
+        let secret = |id: &str| secret_text(&self.secrets, id);
+        git::Fetcher { store, secret: &secret, agent: self.agent.clone() }.fetch(git)
+    }
+
+    /// Brings the file behind a URL.
+    pub fn fetch_http(&self, http: &remote::Http, store: &Store, stop: &dyn Fn() -> bool) -> Result<http::Fetched> {
+        let secret = |id: &str| secret_text(&self.secrets, id);
+        http::Fetcher { store, settings: &self.settings, secret: &secret, stop }.fetch(http)
+    }
 }
 
 /// Unpacks a fetched archive into a folder of its own. The time of the newest member comes with it.
@@ -212,21 +264,16 @@ pub fn unpack(fetched: &http::Fetched, store: &Store) -> Result<(PathBuf, Option
     Ok((folder, newest))
 }
 
-enum Brought {
-    Folder(PathBuf),
-    Dockerfile(Vec<u8>),
-}
-
 /// An archive is unpacked, everything else is a Dockerfile.
-fn bring_http(http: &remote::Http, request: &BuildRequest, store: &Store) -> Result<(Brought, Option<i64>)> {
-    let fetched = fetch_http(http, request, store, &|| false)?;
+fn bring_http(http: &remote::Http, user: &User, store: &Store, stop: &dyn Fn() -> bool) -> Result<Brought> {
+    let fetched = user.fetch_http(http, store, stop)?;
     let path = fetched.folder.join(&fetched.name);
     let mut file = std::fs::File::open(&path).at("open", &path)?;
     let head = head(&mut file, &path)?;
     if !is_archive(&head) {
         let dockerfile = read::text(Cursor::new(head).chain(file), &http.url)?;
-        return Ok((Brought::Dockerfile(dockerfile), fetched.modified));
+        return Ok((What::Dockerfile(dockerfile), fetched.modified));
     }
     let (folder, newest) = unpack(&fetched, store)?;
-    Ok((Brought::Folder(folder), fetched.modified.or(newest)))
+    Ok((What::Folder(folder), fetched.modified.or(newest)))
 }

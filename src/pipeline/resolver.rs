@@ -139,11 +139,11 @@ impl<'a> Resolver<'a> {
         // For all repositories where nothing else is said.
         let keep = self.request.build_args.get("BUILDKIT_CONTEXT_KEEP_GIT_DIR").is_some_and(|value| value == "1");
         git.keep_git_dir = git.keep_git_dir.or(keep.then_some(true));
-        operand::fetch_git(&git, self.request, &self.machine.store).map(|checkout| checkout.folder)
+        operand::User::of(self.request).fetch_git(&git, &self.machine.store).map(|checkout| checkout.folder)
     }
 
     fn http(&self, http: &frontend::remote::Http) -> Result<Fetched> {
-        operand::fetch_http(http, self.request, &self.machine.store, &|| self.machine.stop.is_stopped())
+        operand::User::of(self.request).fetch_http(http, &self.machine.store, &|| self.machine.stop.is_stopped())
     }
 
     /// An image of the store by this name, for this platform.

@@ -3,7 +3,7 @@
 
 use super::agents::Agents;
 use super::reference::is_local;
-use super::transport::{Answer, Ask, Body, QUERY, bounded, escaped, host_of, send};
+use super::transport::{Answer, Ask, Body, QUERY, TRIES, bounded, escaped, host_of, send};
 use super::{Credential, Reference};
 use crate::error::{Error, Kind, Result};
 use base64::Engine as _;
@@ -88,7 +88,7 @@ fn by_question(
     };
     let url = format!("{realm}{}{}", if realm.contains('?') { '&' } else { '?' }, form(&fields));
     let authorization = authorization.as_deref();
-    let ask = &mut Ask { method: "GET", url: &url, name, headers: &[], authorization, body: Body::None };
+    let ask = &mut Ask { method: "GET", url: &url, name, headers: &[], authorization, body: Body::None, tries: TRIES };
     token(name, send(agents, ask)?.answer)
 }
 
@@ -108,7 +108,7 @@ fn by_identity(
     let headers = [("content-type", "application/x-www-form-urlencoded")];
     let mut reader = &body[..];
     let body = Body::Stream(&mut reader, body.len() as u64);
-    let ask = &mut Ask { method: "POST", url: realm, name, headers: &headers, authorization: None, body };
+    let ask = &mut Ask { method: "POST", url: realm, name, headers: &headers, authorization: None, body, tries: TRIES };
     token(name, send(agents, ask)?.answer)
 }
 

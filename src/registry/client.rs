@@ -4,13 +4,15 @@
 use super::agents::{Agents, Proxies};
 use super::auth::authorize;
 use super::config::{self, Rules, Source};
-use super::transport::{Answer, Ask, Body, QUERY, TRIES, bounded, escaped, header, host_of, refused, send, wait};
+use super::transport::{
+    Answer, Ask, Body, QUERY, TRIES, bounded, escaped, header, host_of, is_unreachable, refused, send, wait,
+};
 use super::{Credential, Logins, Reference};
 use crate::digest::Digest;
 use crate::error::{Error, Kind, Result};
 use crate::store::Store;
 use crate::sync::lock;
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::io::{Read, Write};
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, OnceLock};
@@ -57,6 +59,8 @@ struct Inner {
     /// Read when somebody asks for the first name.
     rules: OnceLock<Result<Rules>>,
     logins: Logins,
+    /// Mirrors that nobody could reach.
+    silent: Mutex<HashSet<String>>,
     /// Values of `Authorization` by registry and access.
     known: Mutex<HashMap<(String, String), String>>,
 }
@@ -80,6 +84,7 @@ impl Client {
             registries: settings.registries.clone(),
             rules: OnceLock::new(),
             logins: settings.logins.clone(),
+            silent: Mutex::default(),
             known: Mutex::default(),
         }))
     }
@@ -95,17 +100,26 @@ impl Client {
         source.name
     }
 
-    /// Asks for a name wherever it may be: mirrors first. Who does not have it is passed over, and so is who sends what is
-    /// larger than it should be; the last one's answer counts.
-    fn anywhere<T>(&self, name: &Reference, ask: &mut dyn FnMut(&Reference) -> Result<T>) -> Result<T> {
-        let mut last = None;
-        for source in self.rules()?.sources(name)? {
-            match ask(&self.known(source)) {
-                Err(error) if matches!(error.kind(), Kind::Source | Kind::Export) => last = Some(error),
+    /// Asks for a name wherever it may be: mirrors first, each once, since there is somebody else to ask. A mirror that
+    /// nobody could reach is not asked again.
+    fn anywhere<T>(&self, name: &Reference, ask: &dyn Fn(&Reference, u32) -> Result<T>) -> Result<T> {
+        let mut sources = self.rules()?.sources(name)?;
+        let Some(origin) = sources.pop() else {
+            return Err(Error::new(Kind::Source, format!("{name}: there is nobody to ask")));
+        };
+        for mirror in sources {
+            let mirror = self.known(mirror);
+            if lock(&self.0.silent).contains(mirror.host()) {
+                continue;
+            }
+            match ask(&mirror, 1) {
+                Err(error) if is_unreachable(&error) => drop(lock(&self.0.silent).insert(mirror.host().to_owned())),
+                // It lacks it, or what it sends is wrong.
+                Err(error) if matches!(error.kind(), Kind::Source | Kind::Export) => {}
                 done => return done,
             }
         }
-        Err(last.unwrap_or_else(|| Error::new(Kind::Source, format!("{name}: there is nobody to ask"))))
+        ask(&self.known(origin), TRIES)
     }
 
     /// The name under which something is pushed.
@@ -115,21 +129,21 @@ impl Client {
 
     /// The digest behind a name, if the registry tells it without sending the manifest.
     pub fn head(&self, name: &Reference) -> Result<Option<Digest>> {
-        self.anywhere(name, &mut |name| self.head_at(name))
+        self.anywhere(name, &|name, tries| self.head_at(name, tries))
     }
 
-    pub(super) fn head_at(&self, name: &Reference) -> Result<Option<Digest>> {
-        let answer = self.ask("HEAD", name, &format!("manifests/{}", name.target()), &[("accept", ACCEPT)])?;
+    pub(super) fn head_at(&self, name: &Reference, tries: u32) -> Result<Option<Digest>> {
+        let answer = self.ask("HEAD", name, &format!("manifests/{}", name.target()), tries)?;
         Ok(header(&answer, "docker-content-digest").and_then(|digest| digest.parse().ok()))
     }
 
     /// A manifest by tag or digest.
     pub fn manifest(&self, name: &Reference) -> Result<Manifest> {
-        self.anywhere(name, &mut |name| self.manifest_at(name))
+        self.anywhere(name, &|name, tries| self.manifest_at(name, tries))
     }
 
-    fn manifest_at(&self, name: &Reference) -> Result<Manifest> {
-        self.read_manifest(name, self.ask("GET", name, &format!("manifests/{}", name.target()), &[("accept", ACCEPT)])?)
+    fn manifest_at(&self, name: &Reference, tries: u32) -> Result<Manifest> {
+        self.read_manifest(name, self.ask("GET", name, &format!("manifests/{}", name.target()), tries)?)
     }
 
     /// A manifest by tag or digest, if there is one where a push of that name goes: no mirror is asked.
@@ -139,7 +153,7 @@ impl Client {
 
     fn find_manifest_at(&self, name: &Reference) -> Result<Option<Manifest>> {
         let path = format!("manifests/{}", name.target());
-        let answer = self.question("GET", name, &path, &[("accept", ACCEPT)])?;
+        let answer = self.question("GET", name, &path, &[("accept", ACCEPT)], TRIES)?;
         match answer.status() {
             StatusCode::NOT_FOUND => Ok(None),
             status if status.is_success() => self.read_manifest(name, answer).map(Some),
@@ -165,25 +179,26 @@ impl Client {
     pub fn blob(&self, name: &Reference, digest: &Digest, size: u64, store: &Store, watch: &Watch<'_>) -> Result<()> {
         // A blob has its digest wherever it comes from.
         let by_digest = Reference { tag: None, digest: Some(*digest), ..name.clone() };
-        self.anywhere(&by_digest, &mut |name| self.blob_at(name, digest, size, store, watch))
+        self.anywhere(&by_digest, &|name, tries| self.blob_at(name, tries, &Wish { digest, size }, store, watch))
     }
 
-    fn blob_at(&self, name: &Reference, digest: &Digest, size: u64, store: &Store, watch: &Watch<'_>) -> Result<()> {
+    fn blob_at(&self, name: &Reference, tries: u32, wish: &Wish<'_>, store: &Store, watch: &Watch<'_>) -> Result<()> {
+        let Wish { digest, size } = *wish;
         let mut writer = store.blob()?;
         let mut failures = 0;
         while writer.size() < size || size == 0 {
             let before = writer.size();
-            let done = self.part(name, digest, size, &mut writer, watch);
+            let done = self.part(name, tries, wish, &mut writer, watch);
             if (watch.stop)() {
                 return Err(Error::new(Kind::Interrupted, "stopped"));
             }
             match done {
                 Ok(()) if writer.size() >= size => break,
                 Ok(()) | Err(_) if writer.size() > before => failures = 0,
-                Ok(()) if failures >= TRIES => {
+                Ok(()) if failures + 1 >= tries => {
                     return Err(Error::new(Kind::Source, format!("{name}: blob {digest} ends too early")));
                 }
-                Err(error) if failures >= TRIES || error.kind() != Kind::Source => return Err(error),
+                Err(error) if failures + 1 >= tries || error.kind() != Kind::Source => return Err(error),
                 _ => failures += 1,
             }
             std::thread::sleep(wait(failures, None));
@@ -197,15 +212,16 @@ impl Client {
     fn part(
         &self,
         name: &Reference,
-        digest: &Digest,
-        size: u64,
+        tries: u32,
+        wish: &Wish<'_>,
         writer: &mut crate::store::BlobWriter,
         watch: &Watch<'_>,
     ) -> Result<()> {
+        let Wish { digest, size } = *wish;
         let from = writer.size();
         let range = format!("bytes={from}-");
         let headers: &[(&str, &str)] = if from > 0 { &[("range", &range)] } else { &[] };
-        let mut answer = self.question("GET", name, &format!("blobs/{digest}"), headers)?;
+        let mut answer = self.question("GET", name, &format!("blobs/{digest}"), headers, tries)?;
         if answer.status() == StatusCode::NOT_FOUND {
             // It does not help to ask again: this kind of error ends the tries.
             return Err(Error::new(Kind::Export, format!("{name}: there is no blob {digest}"))
@@ -247,7 +263,7 @@ impl Client {
         let name = &self.target(name)?;
         let (mut all, mut path) = (Vec::new(), "tags/list?n=1000".to_owned());
         for _ in 0..MOST_PAGES {
-            let mut answer = self.question("GET", name, &path, &[])?;
+            let mut answer = self.question("GET", name, &path, &[], TRIES)?;
             if answer.status() == StatusCode::NOT_FOUND {
                 return Ok(all);
             }
@@ -272,8 +288,10 @@ impl Client {
         let Some(manifest) = self.find_manifest_at(name)? else { return Ok(()) };
         let url = self.address(name, &format!("manifests/{}", manifest.digest));
         let access = format!("repository:{}:pull,push,delete", name.repository);
-        let answer =
-            self.exchange(&Asked { method: "DELETE", url: &url, name, access: &access, headers: &[] }, Body::None)?;
+        let answer = self.exchange(
+            &Asked { method: "DELETE", url: &url, name, access: &access, headers: &[], tries: TRIES },
+            Body::None,
+        )?;
         match answer.status() {
             StatusCode::NOT_FOUND => Ok(()),
             status if status.is_success() => Ok(()),
@@ -284,16 +302,23 @@ impl Client {
         }
     }
 
-    /// A question about a repository that must be answered well.
-    fn ask(&self, method: &str, name: &Reference, path: &str, headers: &[(&str, &str)]) -> Result<Answer> {
-        let answer = self.question(method, name, path, headers)?;
+    /// A question about a manifest that must be answered well.
+    fn ask(&self, method: &str, name: &Reference, path: &str, tries: u32) -> Result<Answer> {
+        let answer = self.question(method, name, path, &[("accept", ACCEPT)], tries)?;
         if answer.status().is_success() { Ok(answer) } else { Err(refused(name, method, answer)) }
     }
 
     /// A question about a repository. Any status comes back.
-    fn question(&self, method: &str, name: &Reference, path: &str, headers: &[(&str, &str)]) -> Result<Answer> {
+    fn question(
+        &self,
+        method: &str,
+        name: &Reference,
+        path: &str,
+        headers: &[(&str, &str)],
+        tries: u32,
+    ) -> Result<Answer> {
         let (url, access) = (self.address(name, path), format!("repository:{}:pull", name.repository));
-        self.exchange(&Asked { method, url: &url, name, access: &access, headers }, Body::None)
+        self.exchange(&Asked { method, url: &url, name, access: &access, headers, tries }, Body::None)
     }
 
     /// Where something of a repository is.
@@ -303,7 +328,7 @@ impl Client {
 
     /// One request, with what authorizes it. Any status comes back.
     pub(super) fn exchange(&self, asked: &Asked<'_>, mut body: Body<'_>) -> Result<Answer> {
-        let Asked { method, url, name, access, headers } = *asked;
+        let Asked { method, url, name, access, headers, tries } = *asked;
         let key = (name.registry.clone(), access.to_owned());
         let known = || lock(&self.0.known);
         // An upload may have its place elsewhere: there nobody needs to know who we are.
@@ -317,7 +342,7 @@ impl Client {
                 Body::Stream(reader, size) => Body::Stream(&mut **reader, *size),
             };
             let authorized = authorization.as_deref();
-            let ask = &mut Ask { method, url, name, headers, authorization: authorized, body: part };
+            let ask = &mut Ask { method, url, name, headers, authorization: authorized, body: part, tries };
             let answered = send(&self.0.agents, ask)?;
             if answered.answer.status() != StatusCode::UNAUTHORIZED || !(ours && answered.home) || fresh {
                 return Ok(answered.answer);
@@ -340,7 +365,15 @@ impl Client {
         let name = &self.target(name)?;
         let url = format!("{}://{}/v2/", self.0.agents.scheme(name), name.host());
         let ask = |authorization: Option<&str>| {
-            let ask = &mut Ask { method: "GET", url: &url, name, headers: &[], authorization, body: Body::None };
+            let ask = &mut Ask {
+                method: "GET",
+                url: &url,
+                name,
+                headers: &[],
+                authorization,
+                body: Body::None,
+                tries: TRIES,
+            };
             send(&self.0.agents, ask)
         };
         let mut answered = ask(None)?;
@@ -361,4 +394,11 @@ pub(super) struct Asked<'a> {
     /// The scopes that a token must have.
     pub access: &'a str,
     pub headers: &'a [(&'a str, &'a str)],
+    pub tries: u32,
+}
+
+/// A blob that is wished for.
+struct Wish<'a> {
+    digest: &'a Digest,
+    size: u64,
 }

@@ -204,7 +204,7 @@ impl Client {
         }
         let told = match header(&answer, "docker-content-digest").map(str::parse) {
             Some(told) => told.ok(),
-            None => self.head_at(to)?,
+            None => self.head_at(to, TRIES)?,
         };
         if told.is_some_and(|told| told != digest) {
             let message = format!("{to}: the registry has another manifest than the one with the digest {digest}");
@@ -222,7 +222,7 @@ fn asked<'a>(
     access: &'a str,
     headers: &'a [(&'a str, &'a str)],
 ) -> Asked<'a> {
-    Asked { method, url, name: to, access, headers }
+    Asked { method, url, name: to, access, headers, tries: TRIES }
 }
 
 fn pushing(to: &Reference) -> String {

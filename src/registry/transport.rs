@@ -23,6 +23,9 @@ const LONGEST_WAIT: Duration = Duration::from_secs(30);
 /// Of a registry's own words for a refusal.
 const LONGEST_WORD: usize = 200;
 
+/// In the message when nobody answers.
+const UNREACHABLE: &str = "cannot reach";
+
 /// An answer, its body unread.
 pub(super) type Answer = Response<ureq::Body>;
 
@@ -50,6 +53,8 @@ pub(super) struct Ask<'a> {
     pub authorization: Option<&'a str>,
     /// What is sent.
     pub body: Body<'a>,
+    /// How often, if it does not come well; [`TRIES`] unless somebody else can be asked.
+    pub tries: u32,
 }
 
 /// What came back.
@@ -95,9 +100,9 @@ pub(super) fn send(agents: &Agents, ask: &mut Ask<'_>) -> Result<Answered> {
                     })?;
                 continue;
             }
-            Ok(answer) if passing(answer.status()) && !once && tries + 1 < TRIES => wait(tries, Some(&answer)),
+            Ok(answer) if passing(answer.status()) && !once && tries + 1 < ask.tries => wait(tries, Some(&answer)),
             Ok(answer) => return Ok(Answered { answer, home: at_home }),
-            Err(cause) if once || tries + 1 >= TRIES || !worth_trying(&cause) => {
+            Err(cause) if once || tries + 1 >= ask.tries || !worth_trying(&cause) => {
                 return Err(unreachable(ask.name, &cause));
             }
             Err(_) => wait(tries, None),
@@ -182,6 +187,11 @@ fn worth_trying(cause: &ureq::Error) -> bool {
         || matches!(cause, ureq::Error::Timeout(_) | ureq::Error::Protocol(_))
 }
 
+/// Whether nobody answered.
+pub(super) fn is_unreachable(error: &Error) -> bool {
+    error.message().contains(UNREACHABLE)
+}
+
 fn unreachable(name: &Reference, cause: &ureq::Error) -> Error {
     let hint = match cause {
         ureq::Error::HostNotFound => "check the name of the registry and the name server",
@@ -191,7 +201,7 @@ fn unreachable(name: &Reference, cause: &ureq::Error) -> Error {
         ureq::Error::Tls(_) | ureq::Error::Rustls(_) => "only localhost is spoken to without encryption",
         _ => "check the network, and HTTP_PROXY and NO_PROXY",
     };
-    let error = Error::new(Kind::Source, format!("{name}: cannot reach {}", name.host())).hint(hint);
+    let error = Error::new(Kind::Source, format!("{name}: {UNREACHABLE} {}", name.host())).hint(hint);
     match cause {
         // These would print the address, which may hold a signature.
         ureq::Error::BadUri(_) | ureq::Error::Http(_) => error,
