@@ -23,6 +23,7 @@ mod local;
 mod lookup;
 pub mod mounts;
 mod notes;
+mod prune;
 mod push;
 mod record;
 mod registry;
@@ -32,6 +33,7 @@ mod sigv4;
 mod tests;
 
 pub use caches::{Caches, Elsewhere, Plan};
+pub use prune::Pruned;
 
 use crate::attributes::Attributes;
 use crate::error::{Error, Kind, Result};
@@ -61,14 +63,29 @@ pub trait Backend: Send + Sync {
     fn get_blob(&self, blob: &BaseBlob, watch: &Watch<'_>) -> Result<()>;
     /// Takes a blob from a file.
     fn put_blob(&self, blob: &BaseBlob, from: &Path, watch: &Watch<'_>) -> Result<()>;
-    /// The names of small objects that begin so.
-    fn list(&self, prefix: &str) -> Result<Vec<String>>;
+    /// The small objects whose names begin so.
+    fn list(&self, prefix: &str) -> Result<Vec<Listed>>;
     /// Removes a small object; one that is not there is fine.
     fn remove(&self, name: &str) -> Result<()>;
+    /// Removes what is older than a time, in seconds since 1970, and belongs to no blob of these; how many bytes comes back. For
+    /// backends that nobody else collects.
+    fn sweep(&self, before: u64, named: &dyn Fn() -> Result<Vec<BaseBlob>>) -> Result<u64> {
+        let _ = (before, named);
+        Ok(0)
+    }
     /// The repository that has the blobs, if it is one: an image push mounts them from there.
     fn origin(&self) -> Option<String> {
         None
     }
+}
+
+/// A small object, as a backend lists it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Listed {
+    /// Its name.
+    pub name: String,
+    /// When it was written, in seconds since 1970, if the backend knows.
+    pub at: Option<u64>,
 }
 
 /// One kind of backend.

@@ -395,3 +395,44 @@ fn times_are_bounded_in_layers_of_a_cache_too() {
     assert_eq!(built.ran, [""; 0]);
     assert_eq!(layers_of(&first.space, "out"), layers_of(&second.space, "out"));
 }
+
+/// Old records go, with the chunks that no other record names; what was written since works as before.
+#[test]
+fn old_records_are_removed_with_what_only_they_name() {
+    let (project, shared) = (two_stages(), Space::new());
+    let cache = shared.path("cache");
+    let (to, from) = (format!("type=local,dest={}", cache.display()), format!("type=local,src={}", cache.display()));
+    Machine::new(&project).built(&["--cache-to", &to]);
+    let long_ago = std::time::SystemTime::now() - std::time::Duration::from_secs(40 * 86_400);
+    let old = files(&cache);
+    for path in &old {
+        std::fs::File::open(path).unwrap().set_modified(long_ago).unwrap();
+    }
+    // Its first step is the old one: the new records name old chunks.
+    let text = std::fs::read_to_string(project.path("app/Dockerfile")).unwrap();
+    project.write("app/Dockerfile", &text.replace("head -c 3000000", "head -c 2000000"));
+    Machine::new(&project).built(&["--cache-to", &to]);
+    let prune = |keep: &str| {
+        let output = shared.kiln(&["cache", "prune", "--from", &from, "--keep-duration", keep]).output().unwrap();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8(output.stdout).unwrap()
+    };
+    assert!(prune("50d").starts_with("0 records removed, "));
+    let said = prune("30d");
+    assert!(!said.starts_with("0 records") && said.contains("3.0 MB of chunks removed"), "{said}");
+    assert!(old.iter().any(|path| !path.exists()), "{said}");
+    let machine = Machine::new(&project);
+    let built = machine.built(&["--cache-from", &from, "--target", "build", "-o", "files"]);
+    assert_eq!(built.ran, [""; 0], "{}", built.stderr);
+    machine.space.assert_whole();
+    prune("0");
+    assert_eq!(files(&cache), Vec::<std::path::PathBuf>::new());
+
+    let gha = ["cache", "prune", "--keep-duration", "1d", "--from", "type=gha,url_v2=http://localhost:1,token=x"];
+    assert_eq!(shared.kiln(&gha).output().unwrap().status.code(), Some(2));
+}
+
+fn files(dir: &std::path::Path) -> Vec<std::path::PathBuf> {
+    let entries = std::fs::read_dir(dir).unwrap().flatten().map(|entry| entry.path());
+    entries.flat_map(|path| if path.is_dir() { files(&path) } else { vec![path] }).collect()
+}

@@ -160,6 +160,15 @@ pub enum CacheCommand {
         #[arg(required = true)]
         ids: Vec<String>,
     },
+    /// Remove old records of steps from a cache that builds push to; saved cache mounts stay.
+    Prune {
+        /// Where: as --cache-from of `kiln build`.
+        #[arg(long, value_name = "type=TYPE,...")]
+        from: String,
+        /// Records that were written more recently than this stay: 12h, 30d.
+        #[arg(long, visible_alias = "keep", value_name = "AGE")]
+        keep_duration: String,
+    },
 }
 
 /// `kiln build`.

@@ -3,12 +3,13 @@
 use super::args::CacheCommand;
 use super::caches;
 use super::request::Environment;
-use crate::clock::rfc3339;
+use crate::clock::{rfc3339, since_1970};
 use crate::engine::caches::{folder, shown};
 use crate::error::{At, Error, Kind, Result};
+use crate::gc::policy;
 use crate::layer::{Layers, remove};
 use crate::remote::mounts::Mount;
-use crate::remote::{Caches, Plan, Wanted, Way};
+use crate::remote::{Caches, Plan, Pruned, Wanted, Way};
 use solver::Observer;
 use std::fs::{self, File, OpenOptions};
 use std::io::Write;
@@ -42,6 +43,7 @@ pub fn run(command: &CacheCommand, desk: &Desk<'_>, out: &mut dyn Write) -> Resu
         CacheCommand::Import { from, ids } => desk.import(from, ids, out),
         CacheCommand::Rm { from: Some(from), ids } => desk.remove_saved(from, ids, out),
         CacheCommand::Rm { from: None, ids } => desk.remove(ids, out),
+        CacheCommand::Prune { from, keep_duration } => desk.prune(from, keep_duration, out),
     }
 }
 
@@ -163,6 +165,14 @@ impl Desk<'_> {
             print(out, format_args!("{}", mount.id))?;
         }
         Ok(())
+    }
+
+    fn prune(&self, from: &str, keep: &str, out: &mut dyn Write) -> Result<()> {
+        let keep = u64::try_from(policy::duration(keep)?).unwrap_or_default();
+        let before = since_1970().as_secs().saturating_sub(keep);
+        let Pruned { records, kept, bytes } = self.open(Way::From, from)?.prune(before)?;
+        let freed = if bytes > 0 { format!(", {:.1} MB of chunks removed", bytes as f64 / 1e6) } else { String::new() };
+        print(out, format_args!("{records} records removed, {kept} kept{freed}"))
     }
 
     fn remove_saved(&self, from: &str, ids: &[String], out: &mut dyn Write) -> Result<()> {

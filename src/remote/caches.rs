@@ -4,6 +4,7 @@ use super::inline::Inline;
 use super::lookup::{Lookups, Source};
 use super::mounts::{self, Mount, Moved, Saved, Saves};
 use super::notes;
+use super::prune::{self, Pruned};
 use super::push::{Job, Target};
 use super::record::Record;
 use super::{Surroundings, Wanted, Way};
@@ -218,6 +219,15 @@ impl Caches {
     /// Takes what was saved of a cache mount away; `kiln cache rm`.
     pub fn forget_mount(&self, saved: &Saved) -> Result<()> {
         self.lookups.sources().iter().try_for_each(|source| mounts::forget(&*source.backend, saved))
+    }
+
+    /// Removes the records of each source that are older than a time, in seconds since 1970; `kiln cache prune`.
+    pub fn prune(&self, before: u64) -> Result<Pruned> {
+        self.lookups.sources().iter().try_fold(Pruned::default(), |all, source| {
+            let one = prune::prune(&*source.backend, before)?;
+            let (records, kept, bytes) = (all.records + one.records, all.kept + one.kept, all.bytes + one.bytes);
+            Ok(Pruned { records, kept, bytes })
+        })
     }
 
     fn usable(&self, rootfs: &Rootfs) -> bool {

@@ -115,6 +115,15 @@ fn lost(name: &Digest, what: &str) -> Error {
     Error::new(Kind::Source, format!("chunk {name} {what}"))
 }
 
+/// What a blob is made of, its list too; nothing for one that is not whole.
+pub(super) fn names(chunks: &dyn Chunks, blob: &BaseBlob) -> Result<Vec<Digest>> {
+    if !has(chunks, blob)? {
+        return Ok(Vec::new());
+    }
+    let list = list_of(chunks, blob).unwrap_or_default();
+    Ok(list.into_iter().map(|(name, _)| name).chain([list_name(&blob.digest)]).collect())
+}
+
 /// The chunks of a blob in order. What they say is checked as they come: their sizes must add up to the blob's.
 fn list_of(chunks: &dyn Chunks, blob: &BaseBlob) -> Result<Vec<(Digest, u64)>> {
     if is_single(blob) {

@@ -12,7 +12,7 @@
 //! of which GitHub allows a few hundred in a minute.
 
 use super::http::{Answer, Ask, Body, Http};
-use super::{Backend, LARGEST_OBJECT, Surroundings, Wanted};
+use super::{Backend, LARGEST_OBJECT, Listed, Surroundings, Wanted};
 use crate::clock::since_1970;
 use crate::digest::Digest;
 use crate::error::{At, Error, Kind, Result};
@@ -186,8 +186,9 @@ impl Backend for Service {
         Ok(())
     }
 
-    fn list(&self, _: &str) -> Result<Vec<String>> {
-        Err(Error::new(Kind::Usage, "type=gha lists nothing to a job").hint("`gh cache list` does"))
+    fn list(&self, _: &str) -> Result<Vec<Listed>> {
+        Err(Error::new(Kind::Usage, "type=gha lists nothing to a job")
+            .hint("`gh cache list` does, and old entries go by themselves"))
     }
 
     fn remove(&self, _: &str) -> Result<()> {

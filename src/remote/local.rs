@@ -6,16 +6,18 @@
 //! ```
 
 use super::chunked::{self, Chunks};
-use super::{Backend, LARGEST_OBJECT, Surroundings, Wanted};
+use super::{Backend, LARGEST_OBJECT, Listed, Surroundings, Wanted};
 use crate::digest::Digest;
 use crate::error::{At, Error, Kind, Result};
 use crate::layer::BaseBlob;
 use crate::read;
 use crate::registry::client::Watch;
 use crate::store::Store;
+use std::collections::HashSet;
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::UNIX_EPOCH;
 
 struct Local {
     root: PathBuf,
@@ -57,6 +59,11 @@ fn object(path: &Path, limit: u64) -> Result<Option<Vec<u8>>> {
     bytes.ok_or_else(large).map(Some)
 }
 
+/// When a file was written, in seconds since 1970.
+fn written(metadata: &fs::Metadata) -> Option<u64> {
+    Some(metadata.modified().ok()?.duration_since(UNIX_EPOCH).ok()?.as_secs())
+}
+
 impl Chunks for Local {
     fn has(&self, name: &Digest) -> Result<bool> {
         Ok(self.root.join(chunked::path(name)).exists())
@@ -85,15 +92,35 @@ impl Backend for Local {
     fn put_blob(&self, blob: &BaseBlob, from: &Path, watch: &Watch<'_>) -> Result<()> {
         chunked::put(self, blob, from, watch)
     }
-    fn list(&self, prefix: &str) -> Result<Vec<String>> {
-        let names = fs::read_dir(self.root.join("objects")).into_iter().flatten().flatten();
-        let names = names.map(|entry| entry.file_name().to_string_lossy().into_owned());
-        Ok(names.filter(|name| name.starts_with(prefix) && !name.starts_with('.')).collect())
+    fn list(&self, prefix: &str) -> Result<Vec<Listed>> {
+        let entries = fs::read_dir(self.root.join("objects")).into_iter().flatten().flatten();
+        let listed = |entry: fs::DirEntry| Listed {
+            name: entry.file_name().to_string_lossy().into_owned(),
+            at: entry.metadata().ok().and_then(|metadata| written(&metadata)),
+        };
+        let ours = |one: &Listed| one.name.starts_with(prefix) && !one.name.starts_with('.');
+        Ok(entries.map(listed).filter(ours).collect())
     }
     fn remove(&self, name: &str) -> Result<()> {
         match fs::remove_file(self.object(name)) {
             Err(cause) if cause.kind() == std::io::ErrorKind::NotFound => Ok(()),
             done => done.at("remove", self.object(name)),
         }
+    }
+    fn sweep(&self, before: u64, named: &dyn Fn() -> Result<Vec<BaseBlob>>) -> Result<u64> {
+        let (mut kept, mut freed) = (HashSet::new(), 0);
+        for blob in named()? {
+            kept.extend(chunked::names(self, &blob)?.iter().map(Digest::hex));
+        }
+        let folders = fs::read_dir(self.root.join("chunks")).into_iter().flatten().flatten();
+        for entry in folders.flat_map(|folder| fs::read_dir(folder.path()).into_iter().flatten().flatten()) {
+            let Ok(metadata) = entry.metadata() else { continue };
+            let old = written(&metadata).is_some_and(|at| at <= before);
+            if old && !kept.contains(&*entry.file_name().to_string_lossy()) {
+                fs::remove_file(entry.path()).at("remove", entry.path())?;
+                freed += metadata.len();
+            }
+        }
+        Ok(freed)
     }
 }

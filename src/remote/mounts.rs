@@ -124,9 +124,17 @@ fn read(source: &Source, name: &str) -> Result<Option<Saved>> {
 /// All that is saved there.
 pub(super) fn list(source: &Source) -> Result<Vec<Saved>> {
     let names = source.backend.list("mount-")?;
-    let mut all = names.iter().filter_map(|name| read(source, name).transpose()).collect::<Result<Vec<_>>>()?;
+    let mut all =
+        names.iter().filter_map(|listed| read(source, &listed.name).transpose()).collect::<Result<Vec<_>>>()?;
     all.sort_by(|one, two| (&one.id, &one.scope).cmp(&(&two.id, &two.scope)));
     Ok(all)
+}
+
+/// The blobs that such an object names, whoever wrote it.
+pub(super) fn blobs_of(name: &str, object: &[u8]) -> Vec<BaseBlob> {
+    let body = envelope::open(name, object, None).ok();
+    let saved = body.and_then(|body| serde_json::from_slice::<Saved>(body).ok());
+    saved.map_or_else(Vec::new, |saved| saved.packs.into_iter().chain([saved.index]).collect())
 }
 
 /// Takes what was saved of a mount away; its packs go with the backend's own collector.

@@ -35,6 +35,13 @@ pub(super) fn name(shelf: Shelf, key: &Key) -> String {
     format!("{}-{key}", shelf_name(shelf))
 }
 
+/// Whether an object of this name is a record.
+pub(super) fn is_name(name: &str) -> bool {
+    let shelves = [Shelf::Written, Shelf::Settled, Shelf::Described, Shelf::Same];
+    let key = shelves.iter().find_map(|shelf| name.strip_prefix(shelf_name(*shelf))?.strip_prefix('-'));
+    key.is_some_and(|key| key.len() == 64 && key.bytes().all(|byte| byte.is_ascii_hexdigit()))
+}
+
 fn shelf_name(shelf: Shelf) -> &'static str {
     match shelf {
         Shelf::Written => "written",
@@ -66,6 +73,11 @@ impl Record {
             true => Ok(object),
             false => Err(failed(format!("it is larger than {} bytes", LARGEST_OBJECT / 2))),
         }
+    }
+
+    /// Reads a record whoever wrote it, to remove it or to see what it names: never to use it.
+    pub(super) fn unchecked(name: &str, object: &[u8]) -> Option<Record> {
+        serde_json::from_slice(envelope::open(name, object, None).ok()?).ok()
     }
 
     /// Reads what was found under the name of a key; an error says in a few words why it is not used.

@@ -5,7 +5,7 @@
 //! time; a registry's own collector keeps what a manifest names; and a chunk costs three requests of a registry (HEAD,
 //! POST, PUT), which limits requests more than bytes. docs/cache.md has the figures.
 
-use super::{Backend, LARGEST_OBJECT, Surroundings, Wanted, inline};
+use super::{Backend, LARGEST_OBJECT, Listed, Surroundings, Wanted, inline};
 use crate::error::{Error, Kind, Result};
 use crate::layer::BaseBlob;
 use crate::registry::client::{UNWATCHED, Watch};
@@ -137,11 +137,13 @@ impl Backend for Repository {
         self.client.push_blob(&self.place, upload, &[], watch).map(drop)
     }
 
-    fn list(&self, prefix: &str) -> Result<Vec<String>> {
+    fn list(&self, prefix: &str) -> Result<Vec<Listed>> {
         let tag = format!("{}.", self.place.tag.as_deref().unwrap_or("latest"));
         let names = self.client.tags(&self.place)?;
         let names = names.iter().filter_map(|name| name.strip_prefix(&tag));
-        Ok(names.filter(|name| name.starts_with(prefix)).map(str::to_owned).collect())
+        // A list of tags has no times.
+        let listed = |name: &str| Listed { name: name.to_owned(), at: None };
+        Ok(names.filter(|name| name.starts_with(prefix)).map(listed).collect())
     }
 
     fn remove(&self, name: &str) -> Result<()> {

@@ -11,7 +11,7 @@
 use super::chunked::{self, Chunks};
 use super::http::{Answer, Ask, Body, Http};
 use super::sigv4::{self, Credentials, Request};
-use super::{Backend, LARGEST_OBJECT, Surroundings, Wanted};
+use super::{Backend, LARGEST_OBJECT, Listed, Surroundings, Wanted};
 use crate::digest::Digest;
 use crate::error::{Error, Kind, Result};
 use crate::layer::BaseBlob;
@@ -112,6 +112,26 @@ impl Bucket {
     }
 }
 
+/// What stands in an element of XML that has no others in it.
+fn between<'a>(text: &'a str, element: &str) -> Option<&'a str> {
+    let (_, rest) = text.split_once(&format!("<{element}>"))?;
+    Some(rest.split_once(&format!("</{element}>"))?.0)
+}
+
+/// `2026-11-21T09:30:16.000Z` in seconds since 1970.
+fn seconds(text: &str) -> Option<u64> {
+    let number = |at: std::ops::Range<usize>| text.get(at)?.parse::<i64>().ok();
+    let (year, month, day) = (number(0..4)?, number(5..7)?, number(8..10)?);
+    let (hour, minute, second) = (number(11..13)?, number(14..16)?, number(17..19)?);
+    u64::try_from(days(year, month, day) * 86_400 + hour * 3600 + minute * 60 + second).ok()
+}
+
+/// Days since 1970: years begin in March, so that the leap day is the last.
+fn days(year: i64, month: i64, day: i64) -> i64 {
+    let (year, month) = if month > 2 { (year, month - 3) } else { (year - 1, month + 9) };
+    365 * year + year / 4 - year / 100 + year / 400 + (153 * month + 2) / 5 + day - 1 - 719_468
+}
+
 impl Chunks for Bucket {
     fn has(&self, name: &Digest) -> Result<bool> {
         match self.ask("HEAD", &format!("{}{}", self.blobs, chunked::path(name)), "", Body::None, LARGEST_OBJECT)? {
@@ -146,8 +166,8 @@ impl Backend for Bucket {
         chunked::put(self, blob, from, watch)
     }
 
-    fn list(&self, prefix: &str) -> Result<Vec<String>> {
-        let (mut names, mut more) = (Vec::new(), String::new());
+    fn list(&self, prefix: &str) -> Result<Vec<Listed>> {
+        let (mut all, mut more) = (Vec::new(), String::new());
         for _ in 0..MOST_PAGES {
             // Sorted by name, as the signature has it.
             let query = format!("{more}list-type=2&prefix={}", escaped(&format!("{}{prefix}", self.objects), ""));
@@ -156,15 +176,18 @@ impl Backend for Bucket {
                 return self.refused(&answer);
             }
             let text = String::from_utf8_lossy(&answer.body);
-            let keys = text.split("<Key>").skip(1).filter_map(|rest| rest.split_once("</Key>"));
-            names.extend(keys.filter_map(|(key, _)| key.strip_prefix(&self.objects).map(str::to_owned)));
+            let listed = |entry: &str| {
+                let name = between(entry, "Key")?.strip_prefix(&self.objects)?.to_owned();
+                Some(Listed { name, at: between(entry, "LastModified").and_then(seconds) })
+            };
+            all.extend(text.split("<Contents>").skip(1).filter_map(listed));
             let token = text.split_once("<NextContinuationToken>").and_then(|(_, rest)| rest.split_once('<'));
             match token {
                 Some((token, _)) => more = format!("continuation-token={}&", escaped(token, "")),
                 None => break,
             }
         }
-        Ok(names)
+        Ok(all)
     }
 
     fn remove(&self, name: &str) -> Result<()> {

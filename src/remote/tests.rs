@@ -55,9 +55,20 @@ fn conforms(kind: &str, attributes: &[(&str, &str)], lists: bool) {
     assert!(backend.get_blob(&liar, &watch).is_err() && !store.has(&liar.digest), "{kind}: a wrong size is refused");
 
     if lists {
-        let mut names = backend.list("mount-").expect("a list");
-        names.sort();
-        assert_eq!(names, ["mount-0-main"]);
+        let listed = backend.list("mount-").expect("a list");
+        assert_eq!(listed.iter().map(|one| one.name.as_str()).collect::<Vec<_>>(), ["mount-0-main"]);
+        let now = crate::clock::since_1970().as_secs();
+        assert!(listed[0].at.is_none_or(|at| now.abs_diff(at) < 3600), "{kind}: {listed:?}");
+        assert_eq!(listed[0].at.is_none(), kind == "registry");
+        let (key, record) = record::tests::sample();
+        let (name, object) = (record::name(solver::Shelf::Written, &key), record.seal(None).expect("an object"));
+        backend.put(&name, &object, &[]).expect("taken");
+        // The sample's layer was made in 1970; a directory and a bucket know better when its record was written.
+        let kept = prune::prune(&*backend, if listed[0].at.is_some() { now - 3600 } else { 6 }).expect("pruned");
+        assert_eq!((kept.records, backend.get(&name).expect("an answer").is_some()), (0, true), "{kind}");
+        let gone = prune::prune(&*backend, now + 3600).expect("pruned");
+        assert_eq!((gone.records > 0, backend.get(&name).expect("an answer")), (true, None), "{kind}");
+        assert!(backend.get("mount-0-main").expect("an answer").is_some(), "{kind}: mounts stay");
         backend.remove("mount-0-main").expect("removed");
         backend.remove("mount-0-main").expect("gone is gone");
         assert_eq!(backend.get("mount-0-main").expect("an answer"), None);
