@@ -10,7 +10,7 @@ use crate::sync::lock;
 use solver::{Event, Key, Observer, Shelf};
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, PoisonError, Weak};
 use std::time::{Duration, Instant, SystemTime};
 
 /// Requests to one cache at once.
@@ -50,7 +50,8 @@ pub(super) struct Source {
     broken: AtomicBool,
     /// What was warned of: each sort of trouble once.
     warned: Mutex<HashSet<&'static str>>,
-    observer: Arc<dyn Observer>,
+    /// Threads that nobody waits for must not keep it: its views end with the build.
+    observer: Weak<dyn Observer>,
 }
 
 impl Source {
@@ -66,7 +67,7 @@ impl Source {
             timeout: wanted.timeout()?,
             broken: AtomicBool::new(false),
             warned: Mutex::default(),
-            observer: Arc::clone(observer),
+            observer: Arc::downgrade(observer),
         })
     }
 
@@ -74,7 +75,8 @@ impl Source {
     pub(super) fn warn(&self, sort: &'static str, text: &str) {
         if lock(&self.warned).insert(sort) {
             let text = format!("cache {}: {text}", self.title);
-            self.observer.event(SystemTime::now(), &Event::Warning { text });
+            let Some(observer) = self.observer.upgrade() else { return };
+            observer.event(SystemTime::now(), &Event::Warning { text });
         }
     }
 
