@@ -32,14 +32,15 @@ impl<'a> Guess<'a> {
 
 /// Whether a copy of the guessed graph takes what the same vertex of the true one takes: the bases may be others.
 pub(super) fn takes_the_same(guessed: &Graph<Op>, plan: &Graph<Op>, id: VertexId) -> bool {
-    let taken = |graph: &Graph<Op>| {
-        let vertex = graph.iter().nth(id.index())?.1.clone();
-        let inputs: Vec<Op> = vertex.inputs.iter().map(|input| graph.get(*input).op.clone()).collect();
-        let is_base = |at: usize| matches!(&vertex.op, Op::Copy(copy) if copy.base == Some(at));
-        let others = inputs.into_iter().enumerate().filter(|(at, _)| !is_base(*at)).map(|(_, input)| input);
-        Some((vertex.op.clone(), others.collect::<Vec<_>>()))
-    };
-    taken(plan).is_some_and(|now| taken(guessed).is_some_and(|old| old == now))
+    id.index() < guessed.len() && id.index() < plan.len() && taken(guessed, id) == taken(plan, id)
+}
+
+/// An op and what it reads but for its base.
+fn taken(graph: &Graph<Op>, id: VertexId) -> (&Op, Vec<&Op>) {
+    let vertex = graph.get(id);
+    let is_base = |at: usize| matches!(&vertex.op, Op::Copy(copy) if copy.base == Some(at));
+    let others = vertex.inputs.iter().enumerate().filter(|(at, _)| !is_base(*at));
+    (&vertex.op, others.map(|(_, input)| &graph.get(*input).op).collect())
 }
 
 /// Nothing is known of it but its name.
