@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 use std::fmt;
+use std::io::{self, Read};
 use std::str::FromStr;
 
 /// A SHA-256, written `sha256:` and 64 hex digits.
@@ -15,10 +16,32 @@ pub struct Digest(pub [u8; 32]);
 #[serde(transparent)]
 pub struct DiffId(pub Digest);
 
+/// Bytes of a file that are read at once.
+const LARGEST_READ: usize = 128 * 1024;
+
 impl Digest {
     /// Of bytes at hand.
     pub fn of(bytes: &[u8]) -> Digest {
         Digest(Sha256::digest(bytes).into())
+    }
+
+    /// Of a file that should have `size` bytes, and how many it had. A small one takes one read: that the byte too many
+    /// does not come says that it has ended.
+    pub fn of_file(from: &mut dyn Read, size: u64) -> io::Result<(Digest, u64)> {
+        let (mut hasher, mut taken) = (Hasher::default(), 0);
+        let room = usize::try_from(size).unwrap_or(usize::MAX).saturating_add(1);
+        let mut buffer = vec![0; room.min(LARGEST_READ)];
+        loop {
+            let count = match from.read(&mut buffer) {
+                Err(cause) if cause.kind() == io::ErrorKind::Interrupted => continue,
+                count => count?,
+            };
+            hasher.update(&buffer[..count]);
+            taken += count as u64;
+            if count == 0 || (taken == size && count < buffer.len()) {
+                return Ok((hasher.finish(), taken));
+            }
+        }
     }
 
     /// The 64 digits alone.

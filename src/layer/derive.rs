@@ -284,21 +284,6 @@ fn put_small(path: &Path, bytes: &[u8]) -> Result<()> {
     fs::rename(&temp, path).at("write", path)
 }
 
-/// SHA-256 of all that a reader gives.
-pub(super) fn hash(mut reader: Box<dyn Read + Send>) -> Result<Digest> {
-    let mut hasher = Hasher::default();
-    let mut buffer = vec![0; 64 * 1024];
-    loop {
-        match reader
-            .read(&mut buffer)
-            .map_err(|cause| Error::new(Kind::Store, "cannot read a file of a layer").because(cause))?
-        {
-            0 => return Ok(hasher.finish()),
-            count => hasher.update(&buffer[..count]),
-        }
-    }
-}
-
 /// A part of a tar, read by place.
 struct Stretch {
     tar: Arc<File>,

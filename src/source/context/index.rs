@@ -11,7 +11,7 @@
 //! it could change again without its times showing it.
 
 use crate::cache;
-use crate::digest::{Digest, Hasher};
+use crate::digest::Digest;
 use crate::error::{Error, Kind, Result};
 use crate::store::Store;
 use crate::sync::lock;
@@ -158,19 +158,8 @@ impl Index {
             return Ok(*known);
         }
         let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_nanos() as i128);
-        let (mut reader, mut hasher, mut size) = (open()?, Hasher::default(), 0);
-        let mut buffer = vec![0; usize::try_from(stamp.size).unwrap_or(usize::MAX).clamp(1, 128 * 1024)];
-        loop {
-            let count = reader
-                .read(&mut buffer)
-                .map_err(|cause| Error::new(Kind::Dockerfile, "cannot read a file of the context").because(cause))?;
-            if count == 0 {
-                break;
-            }
-            hasher.update(&buffer[..count]);
-            size += count as u64;
-        }
-        let digest = hasher.finish();
+        let (digest, size) = Digest::of_file(&mut *open()?, stamp.size)
+            .map_err(|cause| Error::new(Kind::Dockerfile, "cannot read a file of the context").because(cause))?;
         if size == stamp.size && now - stamp.mtime.max(stamp.ctime) > YOUNG {
             lock(&self.new).insert(*stamp, digest);
         }
