@@ -123,6 +123,7 @@ class Kiln:
     def __init__(self, folder):
         self.program = os.environ.get("KILN", str(HERE.parent / "target/release/kiln"))
         self.root = folder / "kiln"
+        self.old = folder / "old"
 
     def there(self):
         return shutil.which(self.program)
@@ -133,7 +134,10 @@ class Kiln:
                    {"KILN_ROOT": str(self.root)})
 
     def empty(self):
-        shutil.rmtree(self.root, ignore_errors=True)
+        # Put aside, not deleted: the file system would look for a long time at what was freed.
+        if self.root.exists():
+            self.old.mkdir(parents=True, exist_ok=True)
+            self.root.rename(self.old / str(time.time_ns()))
 
     def cache(self, place, verb):
         return [f"--cache-{verb}", f"type=registry,ref={place}"]
@@ -367,6 +371,7 @@ def main():
         results.update(compare(workload, builders, folder, args.folder, args.runs))
     # At the end: a file system may look for a long time at inodes that were freed a moment ago, and whoever builds next pays for it.
     shutil.rmtree(args.folder / "work", ignore_errors=True)
+    shutil.rmtree(args.folder / "stores" / "old", ignore_errors=True)
     (args.folder / "results.json").write_text(json.dumps(results, indent=1) + "\n")
     (args.folder / "chart.svg").write_text(chart(results))
     print(f"{args.folder / 'results.json'}, {args.folder / 'chart.svg'}")
