@@ -366,6 +366,7 @@ impl Engine for Machine {
     }
 
     fn ahead(&self, id: VertexId, output: &Rootfs) {
+        // Removed when the lock is free again: the next step leaves something too.
         let leftovers = std::mem::take(&mut *lock(&self.known.leftovers));
         drop(leftovers);
         let Some(top) = output.top().filter(|_| self.goal.layers.contains(&id)) else { return };

@@ -77,7 +77,6 @@ impl<E: Engine> Demand<E> {
         }
         demand.mark_below(task.graph);
         demand.link();
-        demand.weigh(task.graph, engine);
         Ok(demand)
     }
 
@@ -215,7 +214,7 @@ impl<E: Engine> Demand<E> {
     }
 
     /// Where steps can stand beside each other, finds the way to a target that takes longest.
-    fn weigh(&mut self, graph: &Graph<E::Op>, engine: &E) {
+    pub(crate) fn weigh(&mut self, graph: &Graph<E::Op>, engine: &E) {
         let runs = |known: &Known<E>| matches!(known.state, State::Wanted) && known.role == Role::Work;
         // How many of a chain end at each vertex: two that are equally far on may run at once.
         let (mut steps, mut seen) = (vec![0_usize; self.vertices.len()], HashSet::new());

@@ -114,6 +114,7 @@ struct Solved<E: Engine> {
 impl<E: Engine, C: Cache<E::Output>> Solver<'_, E, C> {
     /// The loop: everything that changes state happens here.
     fn work(&self, demand: &mut Demand<E>) -> Result<(), Failure<E::Error>> {
+        demand.weigh(self.task.graph, self.engine);
         let jobs = (self.task.jobs)().max(1);
         let pool = Pool::new(jobs);
         let (sender, receiver) = channel();

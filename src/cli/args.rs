@@ -109,7 +109,7 @@ pub enum Command {
     ///
     /// It has the step's root, processes, network, environment, user and limits, and no more privileges. It ends with the step. Its
     /// exit code is that of the command. While kiln shell itself is stopped (SIGSTOP) the step can't end.
-    Shell(Shell),
+    Shell(super::look::Shell),
     /// Free what no image and no recent build needs. Builds may run meanwhile; what they use stays.
     Prune(Prune),
     /// Say what this machine lets kiln do, what is missing, and what would lift it.
@@ -449,16 +449,6 @@ pub struct Du {
     /// table, or json: one object a line.
     #[arg(long, default_value = "table", value_parser = ["table", "json"])]
     pub format: String,
-}
-
-/// `kiln shell`.
-#[derive(Debug, Args)]
-pub struct Shell {
-    /// The step: its id, its name, or a part of that [default: the only one that runs].
-    pub step: Option<String>,
-    /// The command, behind `--` [default: /bin/sh].
-    #[arg(last = true, value_name = "COMMAND")]
-    pub command: Vec<std::ffi::OsString>,
 }
 
 /// `kiln prune`.

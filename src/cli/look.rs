@@ -1,16 +1,26 @@
 //! `kiln ps` and `kiln shell`: looking at a step while it runs.
 
-use super::args::Shell;
 use crate::error::{Error, Kind, Result};
 use crate::exec::running::{self, Running};
 use crate::exec::{attach, processes};
 use crate::text;
+use clap::Args;
 use std::io::Write;
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::Path;
 
 /// Names of steps hold what a Dockerfile holds, and that may be long.
 const LONGEST_NAME: usize = 120;
+
+/// `kiln shell`.
+#[derive(Debug, Args)]
+pub struct Shell {
+    /// The step: its id, its name, or a part of that [default: the only one that runs].
+    pub step: Option<String>,
+    /// The command, behind `--` [default: /bin/sh].
+    #[arg(last = true, value_name = "COMMAND")]
+    pub command: Vec<std::ffi::OsString>,
+}
 
 /// Lists the steps that run now, with their processes.
 pub fn ps(root: &Path, json: bool, out: &mut dyn Write) -> Result<()> {

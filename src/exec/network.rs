@@ -77,7 +77,7 @@ impl Networks {
     /// Begins to make a network for a step that will most likely run soon.
     pub fn expect(&self) {
         let mut expected = lock(&self.expected);
-        if expected.is_none() {
+        if expected.is_none() && lock(&self.idle).is_empty() && lock(&self.refused).is_none() {
             *expected = Some(begin());
         }
     }

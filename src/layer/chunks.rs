@@ -10,7 +10,7 @@
 //!
 //! Written once under another name and renamed, like all small texts of a layer; it goes when the layer goes.
 
-use super::pack::Compression;
+use super::pack::{Compression, LAST_BLOCK};
 use flate2::{Decompress, FlushDecompress, Status};
 use std::collections::HashMap;
 use std::fs::File;
@@ -76,6 +76,14 @@ impl Known {
     }
 }
 
+/// What a full flush ends with (RFC 1951, 3.2.4): the sizes of an empty stored block.
+const FLUSHED: &[u8] = &[0, 0, 0xff, 0xff];
+
+/// Whether nothing was left of a chunk and the last block behind it.
+fn all_taken(inflate: &Decompress, packed: &[u8]) -> bool {
+    inflate.total_in() == (packed.len() + LAST_BLOCK.len()) as u64
+}
+
 /// Whether compressed bytes are those of a chunk, to the last.
 fn is_packed_form(packed: &[u8], plain: &[u8], how: Compression) -> bool {
     match how {
@@ -83,10 +91,11 @@ fn is_packed_form(packed: &[u8], plain: &[u8], how: Compression) -> bool {
             let mut inflate = Decompress::new(false);
             // One more, so that a longer form is seen.
             let mut out = Vec::with_capacity(plain.len() + 1);
-            let status = inflate.decompress_vec(packed, &mut out, FlushDecompress::None);
-            let all = inflate.total_in() == packed.len() as u64;
-            // A last block would end the whole blob.
-            status.is_ok_and(|status| status != Status::StreamEnd) && all && out == plain
+            let mut unpack = |bytes: &[u8]| inflate.decompress_vec(bytes, &mut out, FlushDecompress::None).ok();
+            // A last block in it would end the whole blob; without the mark of a full flush, and a block's end there,
+            // what comes next would be read wrongly.
+            let whole = unpack(packed).is_some_and(|status| status != Status::StreamEnd) && packed.ends_with(FLUSHED);
+            whole && unpack(LAST_BLOCK) == Some(Status::StreamEnd) && all_taken(&inflate, packed) && out == plain
         }
         Compression::Zstd(_) => zstd::bulk::decompress(packed, plain.len()).is_ok_and(|out| out == plain),
         Compression::None => packed == plain,
@@ -98,7 +107,7 @@ mod tests {
     use super::super::pack::compress;
     use super::*;
     use flate2::Crc;
-    use std::io::Write as _;
+    use std::io::{Read as _, Write as _};
 
     const PLAIN: &[u8] = b"the very same bytes, the very same bytes, the very same bytes";
 
@@ -115,6 +124,28 @@ mod tests {
         (Known::open(&encode(4, &chunks), how, file).expect("a list"), crc.sum())
     }
 
+    /// As another program unpacks chunks behind each other.
+    fn unpacked(chunks: &[u8], how: Compression) -> Vec<u8> {
+        let mut out = Vec::new();
+        let blob = [chunks, LAST_BLOCK].concat();
+        match how {
+            Compression::Gzip(_) => drop(flate2::read::DeflateDecoder::new(&blob[..]).read_to_end(&mut out)),
+            _ => out = zstd::stream::decode_all(chunks).unwrap_or_default(),
+        }
+        out
+    }
+
+    #[test]
+    fn a_chunk_that_does_not_end_where_a_block_ends_is_none() {
+        let whole = compress(PLAIN, Compression::GZIP).expect("compressed");
+        assert!(is_packed_form(&whole, PLAIN, Compression::GZIP));
+        for cut in 1..=5 {
+            assert!(!is_packed_form(&whole[..whole.len() - cut], PLAIN, Compression::GZIP), "{cut} bytes less");
+        }
+        let ended = [&whole[..], LAST_BLOCK].concat();
+        assert!(!is_packed_form(&ended, PLAIN, Compression::GZIP), "it ends the blob");
+    }
+
     #[test]
     fn a_chunk_is_had_again_only_if_it_unpacks_to_what_is_wanted() {
         for how in [Compression::GZIP, Compression::ZSTD] {
@@ -125,8 +156,8 @@ mod tests {
             assert_eq!(good.get(crc, &other), None, "{how:?}: other bytes of that size and checksum");
             for at in 0..good.blob.metadata().expect("a file").len() as usize - 4 {
                 let (bad, crc) = known(how, |blob, _| blob[4 + at] ^= 0x10);
-                let same = bad.get(crc, PLAIN).is_none_or(|bytes| is_packed_form(&bytes, PLAIN, how));
-                assert!(same, "{how:?}: byte {at} is damaged");
+                let twice = bad.get(crc, PLAIN).map(|bytes| unpacked(&[&bytes[..], &bytes[..]].concat(), how));
+                assert!(twice.is_none_or(|twice| twice == [PLAIN, PLAIN].concat()), "{how:?}: byte {at} is damaged");
             }
             let (cut, crc) = known(how, |blob, _| blob.truncate(9));
             assert_eq!(cut.get(crc, PLAIN), None, "{how:?}: the blob is shorter");

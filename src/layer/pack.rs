@@ -257,14 +257,17 @@ impl<'a> Packer<'a> {
 
     fn finish(self) -> std::io::Result<Vec<Chunk>> {
         if let Compression::Gzip(_) = self.how {
-            // An empty last block of fixed codes, the checksum and the size modulo 2^32.
-            self.to.write_all(&[3, 0])?;
+            // The last block, the checksum and the size modulo 2^32.
+            self.to.write_all(LAST_BLOCK)?;
             self.to.write_all(&self.crc.sum().to_le_bytes())?;
             self.to.write_all(&self.crc.amount().to_le_bytes())?;
         }
         Ok(self.chunks)
     }
 }
+
+/// An empty last block of fixed codes: what ends a stream of raw deflate chunks.
+pub(super) const LAST_BLOCK: &[u8] = &[3, 0];
 
 /// What stands before the first chunk.
 pub(super) fn head(how: Compression) -> &'static [u8] {
