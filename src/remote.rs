@@ -61,7 +61,7 @@ pub trait Backend: Send + Sync {
     fn has_blob(&self, blob: &BaseBlob) -> Result<bool>;
     /// Brings a blob into the store, checked.
     fn get_blob(&self, blob: &BaseBlob, watch: &Watch<'_>) -> Result<()>;
-    /// Takes a blob from a file.
+    /// Takes a blob from a file. Who calls has asked whether it is there; a second time does no harm.
     fn put_blob(&self, blob: &BaseBlob, from: &Path, watch: &Watch<'_>) -> Result<()>;
     /// The small objects whose names begin so.
     fn list(&self, prefix: &str) -> Result<Vec<Listed>>;

@@ -75,6 +75,11 @@ fn a_cold_machine_runs_nothing_and_fetches_only_what_the_export_needs() {
     let (first, second) = (Machine::new(&project), Machine::new(&project));
     let built = first.built(&["--cache-to", &cache, "--iidfile", "id"]);
     assert_eq!(built.ran.len(), 5, "{:?}", built.ran);
+    // Workers side by side ask for each blob once.
+    let asked: Vec<String> =
+        registry.log().lines().filter(|line| line.starts_with("HEAD ")).map(str::to_owned).collect();
+    let once: BTreeSet<&String> = asked.iter().collect();
+    assert!(asked.len() > 3 && asked.len() == once.len(), "{asked:#?}");
 
     // Under a name alone nothing is fetched at all.
     let built = second.built(&["--cache-from", &name, "--iidfile", "id", "-t", "app"]);
@@ -185,7 +190,7 @@ fn a_write_that_fails_is_a_warning_or_the_build_s_failure_as_was_said() {
         let to = format!("type=registry,ref={}", proxy.name("cache"));
         let built = Machine::new(&project).built(&["--cache-to", &to]);
         let lines = built.stderr.lines().filter(|line| line.starts_with("warning: cache ")).count();
-        assert_eq!(lines, usize::from(!works), "{what}:\n{}", built.stderr);
+        assert_eq!(lines, usize::from(!works), "{what}:\n{}\n{}\n{}", built.stderr, proxy.log(), registry.log());
         if works {
             assert_eq!(Machine::new(&project).built(&["--cache-from", &registry.name("cache")]).ran, [""; 0], "{what}");
         } else {

@@ -102,6 +102,11 @@ impl Client {
         self.upload(to, blob, watch).map(|()| Sent::Uploaded)
     }
 
+    /// Sends a blob that the repository was just asked for and does not have.
+    pub fn send_blob(&self, to: &Reference, blob: Upload<'_>, watch: &Watch<'_>) -> Result<()> {
+        self.upload(&self.target(to)?, blob, watch)
+    }
+
     fn upload(&self, to: &Reference, blob: Upload<'_>, watch: &Watch<'_>) -> Result<()> {
         let mut session = self.begin(to)?;
         let mut failures = 0;

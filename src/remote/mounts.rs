@@ -210,8 +210,10 @@ pub(super) fn save(place: &Place<'_>, mount: &Mount<'_>, layers: &Layers) -> Res
     }
     let mut put = |blob: &BaseBlob| {
         let path = store.blob_path(&blob.digest);
-        place.backend.put_blob(blob, &path, &UNWATCHED)?;
-        moved.bytes += blob.size;
+        if !place.backend.has_blob(blob)? {
+            place.backend.put_blob(blob, &path, &UNWATCHED)?;
+            moved.bytes += blob.size;
+        }
         std::fs::remove_file(&path).at("remove", &path)
     };
     let earlier = earlier.map(|(index, ..)| index);

@@ -12,10 +12,11 @@ use crate::registry::client::{UNWATCHED, Watch};
 use crate::registry::push::Upload;
 use crate::registry::{Client, Reference};
 use crate::store::Store;
+use crate::sync::lock;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::path::Path;
-use std::sync::OnceLock;
+use std::sync::{Mutex, OnceLock};
 
 /// The annotation that holds an object, and the type of its manifest.
 const ANNOTATION: &str = "dev.kiln.cache.object.v1";
@@ -32,8 +33,8 @@ struct Repository {
     store: Store,
     /// Records inside the image that has the tag itself, by name.
     inline: OnceLock<BTreeMap<String, String>>,
-    /// Whether the repository has the empty config that every manifest names.
-    empty: OnceLock<()>,
+    /// The empty config that every manifest names, once the repository has it.
+    empty: Mutex<Option<BaseBlob>>,
 }
 
 pub(super) fn open(wanted: &Wanted, surroundings: &Surroundings<'_>) -> Result<Box<dyn Backend>> {
@@ -51,7 +52,7 @@ pub(super) fn open(wanted: &Wanted, surroundings: &Surroundings<'_>) -> Result<B
         place,
         store: surroundings.store.clone(),
         inline: OnceLock::new(),
-        empty: OnceLock::new(),
+        empty: Mutex::default(),
     }))
 }
 
@@ -75,15 +76,19 @@ impl Repository {
         })
     }
 
-    /// Every manifest needs a config; ours is `{}` (OCI image specification, "Guidelines for Artifact Usage").
+    /// Every manifest needs a config; ours is `{}` (OCI image specification, "Guidelines for Artifact Usage"). One worker
+    /// brings it and the others wait: Debian's registry answers 400 to a manifest while it takes the same blob once more.
     fn need_empty(&self) -> Result<BaseBlob> {
+        let mut there = lock(&self.empty);
+        if let Some(blob) = &*there {
+            return Ok(blob.clone());
+        }
         let blob = self.store.put_blob(b"{}")?;
         let blob = BaseBlob { digest: blob.digest, size: blob.size, media_type: EMPTY.to_owned() };
-        if self.empty.get().is_none() {
+        if !self.has_blob(&blob)? {
             self.put_blob(&blob, &self.store.blob_path(&blob.digest), &UNWATCHED)?;
-            let _ = self.empty.set(());
         }
-        Ok(blob)
+        Ok(there.insert(blob).clone())
     }
 }
 
@@ -134,7 +139,7 @@ impl Backend for Repository {
 
     fn put_blob(&self, blob: &BaseBlob, from: &Path, watch: &Watch<'_>) -> Result<()> {
         let upload = Upload { digest: &blob.digest, size: blob.size, path: from };
-        self.client.push_blob(&self.place, upload, &[], watch).map(drop)
+        self.client.send_blob(&self.place, upload, watch)
     }
 
     fn list(&self, prefix: &str) -> Result<Vec<Listed>> {

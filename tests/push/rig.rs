@@ -262,7 +262,8 @@ fn answer(state: &State, mut client: TcpStream) -> Option<()> {
         fault.method == method && path.contains(fault.part) && long
     };
     let hit = faults.iter().position(fits);
-    let fault = hit.map(|at| faults.remove(at).what);
+    let hit = hit.map(|at| faults.remove(at));
+    let fault = hit.as_ref().map(|hit| hit.what.clone());
     drop(faults);
     let mut line = format!("{}{method} {path}", if fault.is_some() { "FAULT " } else { "" });
     for key in ["content-range", "authorization"] {
@@ -359,8 +360,14 @@ fn answer(state: &State, mut client: TcpStream) -> Option<()> {
     behind.read_to_end(&mut answer).ok()?;
     if lie {
         let text = String::from_utf8_lossy(&answer).into_owned();
-        let at = text.find("Docker-Content-Digest: sha256:")? + "Docker-Content-Digest: sha256:".len();
-        answer[at..at + 64].fill(b'0');
+        match text.split_once("Docker-Content-Digest: sha256:") {
+            Some((before, _)) => {
+                let at = before.len() + "Docker-Content-Digest: sha256:".len();
+                answer[at..at + 64].fill(b'0');
+            }
+            // The registry refuses by itself and names no digest: the next answer lies.
+            None => state.faults.lock().unwrap().extend(hit),
+        }
     }
     let body = answer.windows(4).position(|part| part == b"\r\n\r\n").map_or(answer.len(), |at| at + 4);
     match fault {
