@@ -40,6 +40,7 @@ use crate::source::context::Context;
 use crate::source::image::{Images, Pinned};
 use crate::store::Store;
 use crate::sync::lock;
+use bring::Form;
 use frontend::op::{Op, Source};
 use solver::{Cache as _, Describe as _, Engine, Found, Graph, Key, Manifest, Observer, Role, Shelf, Step, VertexId};
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
@@ -204,9 +205,9 @@ impl Machine {
         }
     }
 
-    /// A rootfs to look things up in.
-    fn view(&self, rootfs: &Rootfs, step: u32) -> Result<View> {
-        self.fetch(&rootfs.layers, step)?;
+    /// A rootfs to look things up in. Its layers that are not here yet come in a form.
+    fn view(&self, rootfs: &Rootfs, form: Form, step: u32) -> Result<View> {
+        self.fetch(&rootfs.layers, form, step)?;
         self.phase(step, "index", || View::new(&self.layers, &rootfs.layers))
     }
 

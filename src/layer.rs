@@ -17,6 +17,7 @@
 //! What can be derived can be lost. GC rule: a layer lives while a ref, a cache record or a lease names it. Whoever makes a layer
 //! has it in use; whoever finds the name of one in a record takes it into use with [`Layers::keep`].
 
+mod ahead;
 mod base;
 pub mod chunk;
 mod chunks;
@@ -30,6 +31,7 @@ mod harvest;
 mod index;
 mod pack;
 pub mod rootfs;
+mod stage;
 pub mod tar;
 mod travel;
 pub mod tree;
@@ -416,6 +418,12 @@ impl Layers {
             }
             Ok(dir.clone())
         })
+    }
+
+    /// Waits while another thread makes the directory of a layer, and its tree with it.
+    fn await_dir(&self, id: &LayerId) {
+        let turn = lock(&self.0.busy).get(&(id.clone(), "dir".to_owned())).map(Arc::clone);
+        turn.iter().for_each(|turn| drop(lock(turn)));
     }
 
     /// Directories that can be mounted; those that are missing are made side by side.

@@ -18,14 +18,16 @@
 //! Nothing partial has a name: a kill at any moment loses nothing that was published. GC rule: a blob lives while
 //! a ref or a layer names it, or a lease (see `gc`). Whoever looks for a blob with [`Store::has`], opens it or writes it has it in use.
 
+mod arrival;
 pub mod lease;
 
 use crate::digest::{Digest, Hasher};
 use crate::error::{At, Error, Kind, Result};
 use crate::read;
+use arrival::{Arrival, Arrivals, Follower};
 use lease::Lease;
 use std::fs::{self, File, OpenOptions};
-use std::io::{self, Write};
+use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -43,6 +45,7 @@ struct Inner {
     tmp: PathBuf,
     count: AtomicU64,
     lease: Lease,
+    arrivals: Arrivals,
 }
 
 impl Store {
@@ -55,7 +58,13 @@ impl Store {
             }
         }
         let (tmp, lease) = Lease::begin(root, &base.join("tmp"))?;
-        Ok(Store(Arc::new(Inner { root: root.to_owned(), tmp, count: AtomicU64::new(0), lease })))
+        Ok(Store(Arc::new(Inner {
+            root: root.to_owned(),
+            tmp,
+            count: AtomicU64::new(0),
+            lease,
+            arrivals: Arrivals::default(),
+        })))
     }
 
     /// Takes something into use if it is there: the collector leaves it alone for as long as this process has the store open.
@@ -113,11 +122,42 @@ impl Store {
         Ok(bytes)
     }
 
+    /// Says that somebody in this process brings these blobs now. Those that somebody else brings already are left out.
+    pub fn expect(&self, digests: &[Digest]) -> Expected {
+        Expected { store: self.clone(), digests: self.0.arrivals.expect(digests) }
+    }
+
+    /// Waits until nobody in this process is bringing a blob.
+    pub fn await_blob(&self, digest: &Digest) {
+        if let Some(arrival) = self.0.arrivals.find(digest) {
+            arrival.wait();
+        }
+    }
+
+    /// The bytes of a blob, also of one that is expected: then as they come. Whoever reads them checks them.
+    pub fn follow(&self, digest: &Digest) -> Result<Box<dyn Read + Send>> {
+        match self.0.arrivals.find(digest).filter(|_| !self.has(digest)) {
+            Some(arrival) => Ok(Box::new(Follower::new(arrival))),
+            None => Ok(Box::new(self.open_blob(digest)?)),
+        }
+    }
+
     /// Begins a blob.
     pub fn blob(&self) -> Result<BlobWriter> {
+        self.begin(None)
+    }
+
+    /// Begins the blob of a digest, for whoever expects it to follow.
+    pub fn blob_of(&self, digest: &Digest) -> Result<BlobWriter> {
+        self.begin(self.0.arrivals.find(digest))
+    }
+
+    fn begin(&self, arrival: Option<Arc<Arrival>>) -> Result<BlobWriter> {
         let path = self.temp("blob");
-        let file = OpenOptions::new().write(true).create_new(true).open(&path).at("make", &path)?;
-        Ok(BlobWriter { store: self.clone(), path, file: Some(file), hasher: Hasher::default(), size: 0 })
+        let file = OpenOptions::new().read(true).write(true).create_new(true).open(&path).at("make", &path)?;
+        let file = Arc::new(file);
+        arrival.iter().for_each(|arrival| arrival.begin(&file));
+        Ok(BlobWriter { store: self.clone(), path, file: Some(file), hasher: Hasher::default(), size: 0, arrival })
     }
 
     /// Stores bytes at hand.
@@ -148,14 +188,36 @@ pub struct Blob {
     pub size: u64,
 }
 
+/// Blobs that somebody brings. Dropped, nobody waits for them any more.
+#[derive(Debug)]
+pub struct Expected {
+    store: Store,
+    digests: Vec<Digest>,
+}
+
+impl Expected {
+    /// Those that are to be brought.
+    pub fn digests(&self) -> &[Digest] {
+        &self.digests
+    }
+}
+
+impl Drop for Expected {
+    fn drop(&mut self) {
+        self.digests.iter().for_each(|digest| self.store.0.arrivals.forget(digest));
+    }
+}
+
 /// Bytes on their way to a name. Dropped without `complete`, they are gone.
 #[derive(Debug)]
 pub struct BlobWriter {
     store: Store,
     path: PathBuf,
-    file: Option<File>,
+    file: Option<Arc<File>>,
     hasher: Hasher,
     size: u64,
+    /// Tells whoever follows.
+    arrival: Option<Arc<Arrival>>,
 }
 
 impl BlobWriter {
@@ -167,6 +229,7 @@ impl BlobWriter {
         let dir = to.parent().expect("a blob stands in a folder");
         fs::create_dir_all(dir).at("make", dir)?;
         self.store.make(lease::blob(&digest), || fs::rename(&self.path, &to).at("write", &to))?;
+        self.arrival.take().iter().for_each(|arrival| arrival.finish(true));
         Ok(Blob { digest, size: self.size })
     }
 
@@ -190,10 +253,11 @@ impl BlobWriter {
 
 impl Write for BlobWriter {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        let file = self.file.as_mut().expect("open until completed");
+        let mut file = &**self.file.as_ref().expect("open until completed");
         let count = file.write(bytes)?;
         self.hasher.update(&bytes[..count]);
         self.size += count as u64;
+        self.arrival.iter().for_each(|arrival| arrival.grow(count as u64));
         Ok(count)
     }
     fn flush(&mut self) -> io::Result<()> {
@@ -205,5 +269,6 @@ impl Drop for BlobWriter {
     fn drop(&mut self) {
         // Fails when the blob was completed: then the name is gone already.
         let _ = fs::remove_file(&self.path);
+        self.arrival.iter().for_each(|arrival| arrival.finish(false));
     }
 }

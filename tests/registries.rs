@@ -264,6 +264,32 @@ fn a_blob_that_a_mirror_has_lost_comes_from_behind_it() {
     assert!(mirror.log().contains("/v2/b/app/blobs/") && mirror.log().contains(" 404"), "{}", mirror.log());
 }
 
+#[test]
+fn stages_side_by_side_fetch_what_they_share_once() {
+    if !have("docker-registry") {
+        return;
+    }
+    let (space, fresh, registry) = (Space::new(), Space::new(), Registry::start(false));
+    let base = registry.name("base");
+    space.write(
+        "app/Dockerfile",
+        &format!("FROM {}/busybox\nRUN head -c 9000000 /dev/urandom >/big\n", common::registry().0),
+    );
+    well(kiln(&space, &["build", "--push", "-t", &base, "app"]));
+    let stage = |name: &str| format!("FROM {base} AS {name}\nRUN wc -c </big >/{name}\n");
+    let last = "FROM scratch\nCOPY --from=a /a /\nCOPY --from=b /b /\n";
+    fresh.write("app/Dockerfile", &format!("{}{}{last}", stage("a"), stage("b")));
+    well(kiln(&fresh, &["build", "-o", "type=local,dest=out", "app"]));
+    for file in ["out/a", "out/b"] {
+        assert_eq!(std::fs::read_to_string(fresh.path(file)).unwrap(), "9000000\n");
+    }
+    let log = registry.log();
+    let fetched: Vec<&str> = log.lines().filter(|line| line.starts_with("GET /v2/base/blobs/")).collect();
+    let once: std::collections::BTreeSet<_> = fetched.iter().collect();
+    // Its config and two layers.
+    assert_eq!((fetched.len(), once.len()), (3, 3), "{log}");
+}
+
 /// A proxy that leads every CONNECT to one port, and its log.
 fn proxy(to: u16) -> (u16, Arc<Mutex<String>>) {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();

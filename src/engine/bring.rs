@@ -1,59 +1,168 @@
 //! Brings the bytes of layers when they are needed: of bases from where they come, of others from the caches that promised
 //! them. A layer that no cache really has is forgotten, and the build begins again without it.
+//!
+//! What a step will read is made of a blob while it still comes: fetched, checked, unpacked and indexed in one pass, the
+//! layers side by side. What can't be made so early (the try broke off, the disk was full) is made when the step asks, and
+//! then it is told why.
 
 use super::Machine;
 use crate::error::{Error, Kind, Result};
 use crate::layer::{BaseBlob, LayerId};
 use crate::registry::client::Watch;
 use crate::remote::side_by_side;
-use solver::{Event, StepId};
+use frontend::op::{Input, Op};
+use solver::{Event, Graph, StepId, VertexId};
+use std::collections::HashSet;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::SystemTime;
 
 /// Blobs of caches that are fetched at once.
 const AT_ONCE: usize = 4;
 
+/// What is made of a layer's blob.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Form {
+    /// Its index: something is looked up in it.
+    Tree,
+    /// A directory, and the index with it: its files are read, or mounted.
+    Dir,
+}
+
+/// A layer whose blob is missing.
+type Missing = (LayerId, BaseBlob);
+
 impl Machine {
-    /// Brings the blobs that are missing to read these layers. Ask before `tree`, `dir` or `open` of a base.
-    pub fn fetch(&self, layers: &[LayerId], step: u32) -> Result<()> {
-        let missing = layers.iter().filter_map(|id| Some((id.clone(), self.layers.needs_blob(id)?))).collect();
-        self.fetch_blobs(missing, step)
+    /// Brings the blobs that are missing to have layers in a form. Ask before `tree`, `dir` or `open` of a base.
+    pub(super) fn fetch(&self, layers: &[LayerId], form: Form, step: u32) -> Result<()> {
+        let needs = |id: &LayerId| self.layers.needs_blob(id);
+        self.fetch_blobs(layers, &needs, Some(form), step)
     }
 
     /// Brings the blobs that an export of these images must contain.
     pub fn fetch_all(&self, images: &[crate::image::Image], step: u32) -> Result<()> {
-        let layers = images.iter().flat_map(|image| &image.layers);
-        let missing = layers.filter_map(|id| Some((id.clone(), self.layers.missing_blob(id)?))).collect();
-        self.fetch_blobs(missing, step)
+        let layers: Vec<LayerId> = images.iter().flat_map(|image| image.layers.iter().cloned()).collect();
+        self.fetch_blobs(&layers, &|id| self.layers.missing_blob(id), None, step)
     }
 
     /// Brings what is missing of layers that travelled, so that they can be packed anew.
     pub fn fetch_travelled(&self, layers: &[LayerId], step: u32) -> Result<()> {
         let travelled: Vec<LayerId> = layers.iter().filter(|id| self.layers.travelled(id)).cloned().collect();
-        self.fetch(&travelled, step)
+        self.fetch(&travelled, Form::Dir, step)
     }
 
-    fn fetch_blobs(&self, mut missing: Vec<(LayerId, BaseBlob)>, step: u32) -> Result<()> {
-        missing.sort_by_key(|(_, blob)| blob.digest);
-        missing.dedup_by_key(|(_, blob)| blob.digest);
-        if missing.is_empty() {
-            return Ok(());
+    /// The form that what stands at a vertex is needed in, by those who look things up in it: if a RUN stands on it, it is
+    /// mounted soon.
+    pub(super) fn form_of(graph: &Graph<Op>, id: VertexId) -> Form {
+        let mut on = HashSet::from([id]);
+        for (other, vertex) in graph.iter() {
+            let (base, runs): (Option<Input>, bool) = match &vertex.op {
+                Op::Exec(exec) => (exec.base, true),
+                Op::Copy(copy) => (copy.base, false),
+                Op::File(file) => (file.base, false),
+                Op::Source(_) => continue,
+            };
+            if base.and_then(|at| vertex.inputs.get(at)).is_some_and(|base| on.contains(base)) {
+                if runs {
+                    return Form::Dir;
+                }
+                on.insert(other);
+            }
         }
+        Form::Tree
+    }
+
+    fn fetch_blobs(
+        &self,
+        layers: &[LayerId],
+        needs: &dyn Fn(&LayerId) -> Option<BaseBlob>,
+        form: Option<Form>,
+        step: u32,
+    ) -> Result<()> {
+        loop {
+            let mut seen = HashSet::new();
+            let missing = layers.iter().filter_map(|id| Some((id.clone(), needs(id)?)));
+            let mut missing: Vec<Missing> = missing.filter(|(_, blob)| seen.insert(blob.digest)).collect();
+            if missing.is_empty() {
+                return Ok(());
+            }
+            // The largest takes longest.
+            missing.sort_by_key(|(_, blob)| std::cmp::Reverse(blob.size));
+            let digests: Vec<_> = missing.iter().map(|(_, blob)| blob.digest).collect();
+            let coming = self.store.expect(&digests);
+            if coming.digests().is_empty() {
+                // Another step brings all of them. What it could not bring is tried here, and told here too.
+                digests.iter().for_each(|digest| self.store.await_blob(digest));
+                let lost = |(id, _): &Missing| !self.layers.exists(id);
+                if missing.iter().any(lost) {
+                    return Err(Error::new(Kind::Lost, "a layer of a cache can't be had"));
+                }
+                continue;
+            }
+            missing.retain(|(_, blob)| coming.digests().contains(&blob.digest));
+            let next = AtomicUsize::new(0);
+            let ahead = self.in_order(layers, &missing);
+            std::thread::scope(|scope| {
+                let cores = std::thread::available_parallelism().map_or(1, usize::from);
+                let workers = form.map_or(0, |_| cores.min(ahead.len()));
+                let workers: Vec<_> =
+                    (0..workers).map(|_| scope.spawn(|| self.make_all(&ahead, form, &next))).collect();
+                let fetched = self.phase(step, "pull", || self.fetch_missing(&missing, form, step));
+                // Nobody waits for what did not come.
+                drop(coming);
+                if fetched.is_err() {
+                    next.store(ahead.len(), Ordering::Relaxed);
+                }
+                let name = if form == Some(Form::Dir) { "unpack" } else { "index" };
+                self.phase(step, name, || workers.into_iter().for_each(|worker| drop(worker.join())));
+                fetched
+            })?;
+        }
+    }
+
+    /// What is there first, then what comes, as it comes.
+    fn in_order<'a>(&self, layers: &'a [LayerId], missing: &'a [Missing]) -> Vec<&'a LayerId> {
+        let comes = |id: &&LayerId| missing.iter().any(|(missing, _)| missing == *id);
+        layers.iter().filter(|id| !comes(id)).chain(missing.iter().map(|(id, _)| id)).collect()
+    }
+
+    fn make_all(&self, layers: &[&LayerId], form: Option<Form>, next: &AtomicUsize) {
+        while !self.stop.is_stopped()
+            && let Some(id) = layers.get(next.fetch_add(1, Ordering::Relaxed))
+        {
+            // What fails here is done again by who needs it, and told there.
+            let _ = self.make(id, form);
+        }
+    }
+
+    /// Makes a form of a layer; none is only a check of its bytes.
+    fn make(&self, id: &LayerId, form: Option<Form>) -> Result<()> {
+        match form {
+            Some(Form::Dir) => self.layers.dir(id).map(drop),
+            Some(Form::Tree) => self.layers.tree(id).map(drop),
+            None => self.layers.verify(id),
+        }
+    }
+
+    fn fetch_missing(&self, missing: &[Missing], form: Option<Form>, step: u32) -> Result<()> {
         let progress = |what: &str, done: u64, total: u64| {
             let (step, what, total) = (StepId(step), what.to_owned(), Some(total));
             self.observer.event(SystemTime::now(), &Event::Transfer { step, what, done, total });
         };
-        let (travelled, bases): (Vec<_>, Vec<_>) = missing.into_iter().partition(|(id, _)| self.layers.travelled(id));
-        let bases: Vec<BaseBlob> = bases.into_iter().map(|(_, blob)| blob).collect();
-        self.phase(step, "pull", || {
-            self.images.fetch(&bases, &progress, &|| self.stop.is_stopped())?;
-            side_by_side(&travelled, AT_ONCE, &|(id, blob)| self.bring(id, blob, &progress)).into_iter().collect()
-        })
+        let (travelled, bases): (Vec<_>, Vec<_>) = missing.iter().partition(|(id, _)| self.layers.travelled(id));
+        let bases: Vec<BaseBlob> = bases.into_iter().map(|(_, blob)| blob.clone()).collect();
+        self.images.fetch(&bases, &progress, &|| self.stop.is_stopped())?;
+        side_by_side(&travelled, AT_ONCE, &|(id, blob)| self.bring(id, blob, form, &progress)).into_iter().collect()
     }
 
-    fn bring(&self, id: &LayerId, blob: &BaseBlob, progress: &(dyn Fn(&str, u64, u64) + Sync)) -> Result<()> {
+    fn bring(
+        &self,
+        id: &LayerId,
+        blob: &BaseBlob,
+        form: Option<Form>,
+        progress: &(dyn Fn(&str, u64, u64) + Sync),
+    ) -> Result<()> {
         let what = format!("{:.19}", blob.digest);
         let watch = Watch { progress: &|done| progress(&what, done, blob.size), stop: &|| self.stop.is_stopped() };
-        // What the record says of the plain bytes is only as true as its writer: it is checked before anybody uses them.
         let brought = self.remote.bring(blob, &watch).or_else(|error| match self.images.origin(&blob.digest) {
             // The repository that promised it in an earlier build, which this one need not name.
             Some(_) if error.kind() == Kind::Lost => {
@@ -61,8 +170,12 @@ impl Machine {
             }
             _ => Err(error),
         });
-        let brought = brought.and_then(|()| self.layers.verify(id));
-        brought.map_err(|error| {
+        // What the record says of the plain bytes is only as true as its writer: they are checked before anybody uses them.
+        let check = || match form {
+            Some(Form::Dir) => self.make(id, form),
+            _ => self.make(id, None),
+        };
+        brought.and_then(|()| check()).map_err(|error| {
             if self.stop.is_stopped() || error.kind() == Kind::Interrupted {
                 return Error::new(Kind::Interrupted, "stopped");
             }
@@ -71,5 +184,34 @@ impl Machine {
             self.remote.distrust(blob);
             Error::new(Kind::Lost, "a layer of a cache can't be had").because(error)
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use frontend::op::{Copy, Exec, Source};
+    use solver::Vertex;
+
+    #[test]
+    fn a_base_is_unpacked_for_a_copy_if_a_run_follows_and_only_indexed_if_none_does() {
+        let mut graph = Graph::default();
+        let mut push = |op: Op, inputs: &[VertexId]| {
+            graph.push(Vertex { op, inputs: inputs.to_vec(), name: String::new(), stage: String::new(), lines: None })
+        };
+        let context = push(Op::Source(Source::Context { name: "context".to_owned() }), &[]);
+        let copy = |base| Op::Copy(Copy { base: Some(base), ..Copy::default() });
+        let run = || Op::Exec(Exec { base: Some(0), ..Exec::default() });
+        // FROM scratch, COPY, COPY, RUN; then COPY --from of it onto another.
+        let first = push(copy(1), &[context]);
+        let second = push(copy(1), &[context, first]);
+        let ran = push(run(), &[second]);
+        let last = push(copy(1), &[ran, context]);
+        let top = push(copy(0), &[last]);
+        for (id, form) in
+            [(first, Form::Dir), (second, Form::Dir), (ran, Form::Tree), (last, Form::Tree), (top, Form::Tree)]
+        {
+            assert_eq!(Machine::form_of(&graph, id), form, "{id:?}");
+        }
     }
 }

@@ -12,6 +12,7 @@
 //! The time of `lock` is that of the last use. GC rule: the collector removes those that no lease names; whoever gets the lock of
 //! one that has no name any more begins again (see `gc`).
 
+use super::bring::Form;
 use super::{Machine, lock};
 use crate::digest::Digest;
 use crate::error::{At, Error, Kind, Result};
@@ -228,7 +229,7 @@ impl Machine {
         let new = self.store.temp("cache");
         match wanted.from {
             Some(from) => {
-                let view = self.view(from, step)?;
+                let view = self.view(from, Form::Dir, step)?;
                 let top = resolve(&view, wanted.source.as_bytes())?;
                 if top.entry.is_none() {
                     return Err(Error::new(

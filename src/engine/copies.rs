@@ -1,6 +1,7 @@
 //! Copies: what they take from their sources, what that depends on, and the layer that it becomes. Selections are made
 //! once: for the key of a copy before it runs, and used again to run it.
 
+use super::bring::Form;
 use super::{Machine, bug};
 use crate::copy::{self, Facts, Selection};
 use crate::digest::Digest;
@@ -42,7 +43,15 @@ impl Machine {
                 Some(context) => Box::new(context),
                 None => {
                     let rootfs = inputs.get(*input).and_then(Option::as_ref);
-                    Box::new(self.view(rootfs.ok_or_else(|| bug("a source is not done"))?, self.step_of(id))?)
+                    let rootfs = rootfs.ok_or_else(|| bug("a source is not done"))?;
+                    // Of an image files are read; what a stage made stands mostly above its base.
+                    let image = graph
+                        .get(id)
+                        .inputs
+                        .get(*input)
+                        .is_some_and(|source| matches!(graph.get(*source).op, Op::Source(Source::Image { .. })));
+                    let form = if image { Form::Dir } else { Form::Tree };
+                    Box::new(self.view(rootfs, form, self.step_of(id))?)
                 }
             };
             views.insert(*input, files);
@@ -131,12 +140,16 @@ impl Machine {
     /// The rootfs that a copy looks things up in: none for a linked one.
     fn target(&self, step: &Step<'_, Self>, copy: &op::Copy) -> Result<Option<View>> {
         let base = copy.base.filter(|_| !copy.link).and_then(|input| step.input(input));
-        base.map(|rootfs| self.view(rootfs, self.step_of(step.id))).transpose()
+        base.map(|rootfs| self.base_view(step, rootfs)).transpose()
+    }
+
+    fn base_view(&self, step: &Step<'_, Self>, rootfs: &Rootfs) -> Result<View> {
+        self.view(rootfs, Machine::form_of(step.graph, step.id), self.step_of(step.id))
     }
 
     pub(super) fn run_mkdir(&self, step: &Step<'_, Self>, file: &op::File) -> Result<LayerId> {
         let base = file.base.and_then(|input| step.input(input));
-        let view = base.map(|rootfs| self.view(rootfs, self.step_of(step.id))).transpose()?;
+        let view = base.map(|rootfs| self.base_view(step, rootfs)).transpose()?;
         self.layers
             .publish_tar(copy::mkdir(&file.action, view.as_ref().map(|view| view as &dyn Files), Time::now())?, None)
     }

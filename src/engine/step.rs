@@ -3,6 +3,7 @@
 mod ending;
 
 use super::agent::Forward;
+use super::bring::Form;
 use super::caches::{Held, Wanted};
 use super::device;
 use super::identity::{self, Identity};
@@ -39,7 +40,7 @@ impl Machine {
         let rootfs = exec.base.and_then(|input| step.input(input)).cloned().unwrap_or_default();
         // Unpacking indexes a base too, so it comes first: nothing is decompressed twice.
         let lowers = self.dirs(&rootfs, number)?;
-        let view = self.view(&rootfs, number)?;
+        let view = self.view(&rootfs, Form::Dir, number)?;
         let who = identity::lookup(&view, &exec.user)?;
         let mut stubs = Stubs::default();
         for (target, want) in FIXED {
@@ -160,7 +161,7 @@ impl Machine {
 
     /// The mountable directories of a rootfs, the topmost first.
     fn dirs(&self, rootfs: &Rootfs, step: u32) -> Result<Vec<PathBuf>> {
-        self.fetch(&rootfs.layers, step)?;
+        self.fetch(&rootfs.layers, Form::Dir, step)?;
         self.phase(step, "unpack", || self.layers.dirs(rootfs.layers.iter().rev()))
     }
 
@@ -197,7 +198,7 @@ impl Machine {
                 op::MountKind::Bind { input, source, readonly } => {
                     let rootfs = input.and_then(|input| step.input(input)).cloned().unwrap_or_default();
                     let number = self.step_of(step.id);
-                    let want = kind_of(&self.view(&rootfs, number)?, source)?;
+                    let want = kind_of(&self.view(&rootfs, Form::Dir, number)?, source)?;
                     let lowers = self.dirs(&rootfs, number)?;
                     (MountKind::Layers { lowers, source: source.clone().into_bytes(), readonly: *readonly }, want)
                 }

@@ -1,13 +1,15 @@
-//! Layers of base images: from the blob that they came as to tree and dir. The plain bytes are checked against the
-//! diff id before anything of them is used.
+//! Layers of base images: from the blob that they came as, or are coming as, to tree and dir, in one pass. The plain bytes
+//! are checked against the diff id before anything of them has a name or is looked up.
 //!
 //! A base layer's tree depends on what it stands on (see `index`), so its name is its chain id; its content is still
 //! known by its diff id alone.
 
-use super::derive::{part_of, put_text};
+use super::ahead::Ahead;
+use super::derive::put_text;
 use super::files::Files as _;
-use super::index::{Indexed, Source, index};
-use super::tree::{Entry, Node, Tree};
+use super::index::{Bodies, Indexed, index};
+use super::stage::Stage;
+use super::tree::{Entry, Tree};
 use super::unpack::Writer;
 use super::view::View;
 use super::{BaseBlob, LayerId, LayerKind, Layers, Record, compress, damaged, encode, json};
@@ -16,16 +18,14 @@ use crate::digest::{DiffId, Digest, Hasher};
 use crate::error::{At, Error, Kind, Result};
 use crate::read;
 use crate::store::lease;
-use std::fs::{self, File};
-use std::io::{Read, Seek as _, SeekFrom, Write};
-use std::os::unix::fs::FileExt as _;
+use std::fs;
+use std::io::Read;
 use std::path::Path;
-use std::sync::Arc;
 
 /// Layers of one image beyond this are refused.
 const MOST_LAYERS: usize = 4096;
-/// Zeros of this length are left out of temporary files.
-const HOLE: usize = 64 << 10;
+/// Bytes that are read at once.
+const BLOCK: usize = 64 << 10;
 
 impl Layers {
     /// Makes a layer of a base image known, on top of `below`. Its blob may still be missing.
@@ -54,33 +54,30 @@ impl Layers {
     /// The tree of a base.
     pub(super) fn index_base(&self, id: &LayerId) -> Result<Tree> {
         let mut plain = Checked { inner: self.plain(id)?, hasher: Hasher::default() };
-        let indexed = self.index_on(id, &mut plain)?;
+        let indexed = self.index_on(id, &mut plain, &mut |_, _| Ok(()))?;
         drain(&mut plain, &mut |_| Ok(()))?;
         self.check(id, plain.hasher.finish())?;
         self.keep_tree(id, &indexed.tree)?;
         Ok(indexed.tree)
     }
 
-    /// Writes the files of a base to a new directory.
+    /// Writes the files of a base to a new directory, in one pass over its blob, which may still be on its way: files are
+    /// written as they come, and get their names when all of it was checked.
     pub(super) fn unpack_base(&self, id: &LayerId, new: &Path) -> Result<()> {
-        let temp = self.store().temp("tar");
-        let mut file = File::options().read(true).write(true).create_new(true).open(&temp).at("make", &temp)?;
-        // It has no name from here on: a kill leaves nothing.
-        fs::remove_file(&temp).at("remove", &temp)?;
-        let mut end = 0;
-        let digest = self.read_checked(id, &mut |bytes| {
-            end += bytes.len() as u64;
-            match bytes.len() == HOLE && bytes.iter().all(|byte| *byte == 0) {
-                true => file.seek(SeekFrom::Start(end)).map(drop),
-                false => file.write_all(bytes),
-            }
-            .at("unpack to", &temp)
+        let stage = Stage::new(self.store().temp("stage"))?;
+        let mut plain = Checked { inner: Box::new(Ahead::new(self.plain(id)?)), hasher: Hasher::default() };
+        let mut buffer = Vec::new();
+        let indexed = self.index_on(id, &mut plain, &mut |member, archive| {
+            stage.take(member, archive, self.flavour(), &mut buffer)
         })?;
-        self.check(id, digest)?;
-        file.set_len(end).at("unpack to", &temp)?;
-        file.seek(SeekFrom::Start(0)).at("read", &temp)?;
-        let indexed = self.index_on(id, std::io::BufReader::with_capacity(1 << 20, &file))?;
-        self.write_base(id, &indexed, &Arc::new(file), new)?;
+        drain(&mut plain, &mut |_| Ok(()))?;
+        self.check(id, plain.hasher.finish())?;
+        let open = |entry: &Entry| match indexed.below.get(entry.path.as_ref()) {
+            Some(path) => self.view_below(id)?.open(path),
+            None => Err(damaged(id, "has a file without bytes")),
+        };
+        let (flavour, stage) = (self.flavour(), Some(&stage));
+        Writer { dir: new, flavour, open: &open, twin: None, stage }.write(&indexed.tree)?;
         if !self.folder(id).join("tree").exists() {
             self.keep_tree(id, &indexed.tree)?;
         }
@@ -101,7 +98,7 @@ impl Layers {
 
     fn plain(&self, id: &LayerId) -> Result<Box<dyn Read + Send>> {
         let blob = self.record(id)?.blob.ok_or_else(|| damaged(id, "has neither tree nor blob"))?;
-        Ok(compress::decompressor(Box::new(self.store().open_blob(&blob.digest)?))?.0)
+        Ok(compress::decompressor(self.store().follow(&blob.digest)?)?.0)
     }
 
     fn check(&self, id: &LayerId, got: Digest) -> Result<()> {
@@ -122,14 +119,15 @@ impl Layers {
     }
 
     /// Reads a tar as a layer on what it stands on, which is looked into only if the tar leaves something out.
-    fn index_on(&self, id: &LayerId, tar: impl Read) -> Result<Indexed> {
+    fn index_on<R: Read>(&self, id: &LayerId, tar: R, bodies: &mut Bodies<'_, R>) -> Result<Indexed> {
         let mut view = None;
-        index(tar, &mut |path| {
+        let mut below = |path: &[u8]| {
             if view.is_none() {
                 view = Some(self.view_below(id)?);
             }
             view.as_ref().map_or(Ok(None), |view| view.lookup(path))
-        })
+        };
+        index(tar, &mut below, bodies)
     }
 
     /// What a base layer stands on.
@@ -145,29 +143,17 @@ impl Layers {
         }
         chain.reverse();
         // The lowest first: each tree may need those below it, and none asks through all of them.
-        chain.iter().try_for_each(|layer| self.tree(layer).map(drop))?;
+        chain.iter().try_for_each(|layer| {
+            self.await_dir(layer);
+            self.tree(layer).map(drop)
+        })?;
         View::new(self, &chain)
-    }
-
-    fn write_base(&self, id: &LayerId, indexed: &Indexed, tar: &Arc<File>, new: &Path) -> Result<()> {
-        let open = |entry: &Entry| -> Result<Box<dyn Read + Send>> {
-            match (indexed.sources.get(entry.path.as_ref()), &entry.node) {
-                (Some(Source::Below(path)), _) => self.view_below(id)?.open(path),
-                (Some(Source::Pieces(pieces)), Node::File { size, offset: Some(at), .. }) => {
-                    let tar = Arc::clone(tar);
-                    let (at, size, pieces) = (*at, *size, Arc::clone(pieces));
-                    Ok(Box::new(Sparse { tar, at, pieces, next: 0, position: 0, size }))
-                }
-                _ => part_of(tar, entry),
-            }
-        };
-        Writer { dir: new, flavour: self.flavour(), open: &open, twin: None }.write(&indexed.tree)
     }
 }
 
 /// Reads to the end, in pieces of one size but for the last.
 fn drain(from: &mut dyn Read, out: &mut dyn FnMut(&[u8]) -> Result<()>) -> Result<()> {
-    let mut buffer = vec![0; HOLE];
+    let mut buffer = vec![0; BLOCK];
     loop {
         let got = read::fill(from, &mut buffer)
             .map_err(|cause| Error::new(Kind::Source, "cannot read a base layer").because(cause))?;
@@ -188,38 +174,6 @@ impl Read for Checked {
     fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
         let count = self.inner.read(buffer)?;
         self.hasher.update(&buffer[..count]);
-        Ok(count)
-    }
-}
-
-/// A sparse file: its stored pieces with zeros between.
-struct Sparse {
-    tar: Arc<File>,
-    at: u64,
-    pieces: Arc<[(u64, u64)]>,
-    next: usize,
-    position: u64,
-    size: u64,
-}
-
-impl Read for Sparse {
-    fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
-        while self.pieces.get(self.next).is_some_and(|(offset, length)| self.position >= offset + length) {
-            self.next += 1;
-        }
-        let (start, end) =
-            self.pieces.get(self.next).map_or((self.size, self.size), |(offset, length)| (*offset, offset + length));
-        let limit = if self.position < start { start } else { end };
-        let want = usize::try_from(limit - self.position).unwrap_or(usize::MAX).min(buffer.len());
-        let count = if self.position < start {
-            buffer[..want].fill(0);
-            want
-        } else {
-            let got = self.tar.read_at(&mut buffer[..want], self.at)?;
-            self.at += got as u64;
-            got
-        };
-        self.position += count as u64;
         Ok(count)
     }
 }

@@ -238,7 +238,7 @@ impl Layers {
             .find(|path| path.file_name().is_some_and(|name| name.to_string_lossy().starts_with("dir-")));
         let other = other.ok_or_else(|| damaged(id, "has lost its bytes"))?;
         let open = |entry: &Entry| super::open_beneath(&other, &entry.path);
-        Writer { dir: new, flavour: self.flavour(), open: &open, twin: None }.write(&*self.tree(id)?)
+        Writer { dir: new, flavour: self.flavour(), open: &open, twin: None, stage: None }.write(&*self.tree(id)?)
     }
 
     /// A COPY's layer: what did not change since its earlier form is linked to that one's files.
@@ -250,7 +250,8 @@ impl Layers {
             let dir = File::open(self.folder(&id).join(self.flavour_folder())).ok()?;
             Some(Twin { tree: self.tree(&id).ok()?, dir })
         });
-        Writer { dir: new, flavour: self.flavour(), open: &open, twin: twin.as_ref() }.write(&*self.tree(id)?)
+        Writer { dir: new, flavour: self.flavour(), open: &open, twin: twin.as_ref(), stage: None }
+            .write(&*self.tree(id)?)
     }
 }
 

@@ -21,7 +21,7 @@ pub fn read(dir: &Path) -> Result<Tree> {
 
 /// Writes a tree to a fresh directory, which exists.
 pub fn write(tree: &Tree, dir: &Path, flavour: &Flavour, open: &Open<'_>) -> Result<()> {
-    Writer { dir, flavour, open, twin: None }.write(tree)
+    Writer { dir, flavour, open, twin: None, stage: None }.write(tree)
 }
 
 /// A file of a directory; no link is followed.

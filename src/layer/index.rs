@@ -9,7 +9,6 @@ use super::tree::{Entry, LONGEST_PATH, Node, Time, Tree, child, name, parent, sh
 use crate::error::{Error, Kind, Result};
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::Read;
-use std::sync::Arc;
 
 /// Entries of one layer beyond this are refused.
 const MOST_ENTRIES: usize = 5_000_000;
@@ -19,23 +18,17 @@ const MOST_TEXT: usize = 512 << 20;
 /// Links followed on one name.
 const MOST_LINKS: usize = 255;
 
-/// Where the bytes of a file come from that are not one stretch of the archive.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Source {
-    /// A sparse file: where its stored bytes belong, as (offset, length).
-    Pieces(Arc<[(u64, u64)]>),
-    /// This file of the layers below.
-    Below(Box<[u8]>),
-}
-
 /// What an archive amounts to.
 #[derive(Debug)]
 pub(super) struct Indexed {
     /// Its entries, files with their place in the archive.
     pub tree: Tree,
-    /// Files that need more than that, by path.
-    pub sources: BTreeMap<Vec<u8>, Source>,
+    /// Files whose bytes are those of a path of the layers below.
+    pub below: BTreeMap<Vec<u8>, Box<[u8]>>,
 }
+
+/// Takes the content of a regular file out of the archive, or leaves it.
+pub(super) type Bodies<'a, R> = dyn FnMut(&Member, &mut Archive<R>) -> Result<()> + 'a;
 
 /// Looks a path up in the layers below.
 pub(super) type Below<'a> = dyn FnMut(&[u8]) -> Result<Option<Entry>> + 'a;
@@ -46,32 +39,43 @@ struct Builder<'a> {
     entries: BTreeMap<Vec<u8>, Entry>,
     whiteouts: BTreeSet<Vec<u8>>,
     opaque: BTreeSet<Vec<u8>>,
-    sources: BTreeMap<Vec<u8>, Source>,
+    from_below: BTreeMap<Vec<u8>, Box<[u8]>>,
     links: u32,
+    /// Of the archive so far.
+    members: usize,
     /// Bytes of text so far, of all entries that ever were.
     text: usize,
     most_text: usize,
 }
 
-/// Reads a plain tar into a tree with offsets.
-pub(super) fn index<'a>(reader: impl Read, below: &'a mut Below<'a>) -> Result<Indexed> {
-    index_within(reader, below, MOST_TEXT)
+/// Reads a plain tar into a tree with offsets, in one pass: `bodies` sees each regular file as it comes.
+pub(super) fn index<'a, R: Read>(reader: R, below: &'a mut Below<'a>, bodies: &mut Bodies<'_, R>) -> Result<Indexed> {
+    index_within(reader, below, bodies, MOST_TEXT)
 }
 
-fn index_within<'a>(reader: impl Read, below: &'a mut Below<'a>, most_text: usize) -> Result<Indexed> {
+fn index_within<'a, R: Read>(
+    reader: R,
+    below: &'a mut Below<'a>,
+    bodies: &mut Bodies<'_, R>,
+    most_text: usize,
+) -> Result<Indexed> {
     let mut archive = Archive::new(reader);
     let mut builder = Builder {
         below,
         entries: BTreeMap::new(),
         whiteouts: BTreeSet::new(),
         opaque: BTreeSet::new(),
-        sources: BTreeMap::new(),
+        from_below: BTreeMap::new(),
         links: 0,
+        members: 0,
         text: 0,
         most_text,
     };
     while let Some(member) = archive.next()? {
         builder.add(&member)?;
+        if member.kind == b'0' {
+            bodies(&member, &mut archive)?;
+        }
     }
     Ok(builder.finish())
 }
@@ -84,11 +88,12 @@ fn refuse(member: &Member, what: &str) -> Error {
 impl Builder<'_> {
     /// Takes the next entry of the archive.
     fn add(&mut self, member: &Member) -> Result<()> {
+        self.members += 1;
         let path = self.place(member, &member.path, true)?;
+        self.count(member, &path)?;
         if path.is_empty() {
             return Ok(());
         }
-        self.count(member, &path)?;
         let base = name(&path).to_vec();
         if base == b".wh..wh..opq" {
             self.opaque.insert(parent(&path).to_vec());
@@ -128,11 +133,7 @@ impl Builder<'_> {
             b'6' => Node::Fifo,
             _ => return Err(refuse(member, "is of an unknown type")),
         };
-        let pieces = member.pieces.as_ref().filter(|_| member.kind == b'0');
-        self.put(path.clone(), entry);
-        if let Some(pieces) = pieces {
-            self.sources.insert(path, Source::Pieces(pieces.as_slice().into()));
-        }
+        self.put(path, entry);
         Ok(())
     }
 
@@ -148,7 +149,7 @@ impl Builder<'_> {
         if self.text > self.most_text {
             return Err(refuse(member, "is too much: the layer's names and attributes are larger than any real one's"));
         }
-        if self.entries.len() + self.whiteouts.len() + self.opaque.len() >= MOST_ENTRIES {
+        if self.members.max(self.entries.len() + self.whiteouts.len() + self.opaque.len()) >= MOST_ENTRIES {
             return Err(refuse(member, "is one too many"));
         }
         Ok(())
@@ -171,10 +172,10 @@ impl Builder<'_> {
         (linked.path, linked.link) = (path.clone().into(), Some(group));
         let attributes = linked.xattrs.iter().map(|(name, value)| name.len() + value.len()).sum();
         self.count_text(member, attributes)?;
-        let source = self.sources.get(&target).cloned();
         if path != target {
+            let below = self.from_below.get(&target).cloned();
             self.put(path.clone(), linked);
-            source.map(|source| self.sources.insert(path, source));
+            below.map(|below| self.from_below.insert(path, below));
         }
         Ok(())
     }
@@ -194,7 +195,7 @@ impl Builder<'_> {
         let mut entry = Entry { path: target.into(), link: None, ..found };
         if let Node::File { offset, .. } = &mut entry.node {
             *offset = None;
-            self.sources.insert(target.to_vec(), Source::Below(target.into()));
+            self.from_below.insert(target.to_vec(), target.into());
         }
         self.entries.insert(target.to_vec(), entry);
         Ok(())
@@ -232,10 +233,10 @@ impl Builder<'_> {
             let gone: Vec<Vec<u8>> = inside.map(|(path, _)| path.clone()).collect();
             for path in gone {
                 self.entries.remove(&path);
-                self.sources.remove(&path);
+                self.from_below.remove(&path);
             }
         }
-        self.sources.remove(&path);
+        self.from_below.remove(&path);
         self.entries.insert(path, entry);
     }
 
@@ -314,7 +315,7 @@ impl Builder<'_> {
                 }
             }
         }
-        Indexed { tree: Tree::new(self.entries.into_values().collect()), sources: self.sources }
+        Indexed { tree: Tree::new(self.entries.into_values().collect()), below: self.from_below }
     }
 
     /// Whether a directory stands at a path: what hid something in one that was replaced later hides nothing.

@@ -199,6 +199,54 @@ fn a_base_that_is_not_what_its_image_says_leaves_nothing() {
 }
 
 #[test]
+fn a_base_is_unpacked_while_its_blob_comes() {
+    if !root() {
+        return;
+    }
+    let (_temp, layers) = open();
+    let mut sparse = b"1\n5\n3\n".to_vec();
+    sparse.resize(512, 0);
+    sparse.extend(b"end");
+    let map = [record("GNU.sparse.major", "1"), record("GNU.sparse.realsize", "8"), record("GNU.sparse.name", "s")];
+    let bytes = tar(&[
+        dir("d"),
+        file("d/a", b"first"),
+        Raw("d/link", b'1', "d/a", b""),
+        file("d/a", b"second"),
+        file("gone/inside", b"x"),
+        file("gone", b"now a file"),
+        Raw("p", b'x', "", &map.concat()),
+        file("s", &sparse),
+        file("empty", b""),
+    ]);
+    let media_type = Compression::None.media_type().to_owned();
+    let blob = BaseBlob { digest: Digest::of(&bytes), size: bytes.len() as u64, media_type };
+    let id = layers.base(DiffId(blob.digest), &blob, None).unwrap();
+    let coming = layers.store().expect(&[blob.digest]);
+    let mut writer = layers.store().blob_of(&blob.digest).unwrap();
+    let made = std::thread::scope(|scope| {
+        let made = scope.spawn(|| layers.dir(&id));
+        for part in bytes.chunks(700) {
+            std::io::Write::write_all(&mut writer, part).unwrap();
+            assert!(!layers.folder(&id).join("dir-root").exists() && !layers.folder(&id).join("tree").exists());
+        }
+        writer.complete_as(&blob.digest, Some(blob.size)).unwrap();
+        made.join().unwrap().unwrap()
+    });
+    drop(coming);
+    let read = |path: &str| fs::read_to_string(made.join(path)).unwrap();
+    assert_eq!((read("d/a"), read("d/link"), read("gone")), ("second".into(), "first".into(), "now a file".into()));
+    assert_eq!((read("s"), read("empty")), ("\0\0\0\0\0end".into(), String::new()));
+    let mut names: Vec<_> = fs::read_dir(&made).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+    names.sort();
+    assert_eq!(names, ["d", "empty", "gone", "s"]);
+    assert_eq!(fs::metadata(made.join("s")).unwrap().mode() & 0o7777, 0o755);
+    assert!(layers.folder(&id).join("tree").exists());
+    let left: Vec<_> = fs::read_dir(layers.store().temp("x").parent().unwrap()).unwrap().flatten().collect();
+    assert_eq!(left.len(), 1, "only the lease is left: {left:?}");
+}
+
+#[test]
 fn attributes_of_users_are_not_lost_in_silence() {
     if !root() {
         return;

@@ -8,6 +8,7 @@
 //! What creating a file costs is the floor: nothing else is asked of the kernel that its creation gave already.
 
 use super::files::Files;
+use super::stage::Stage;
 use super::tree::{Entry, Node, Tree, child, name, parent, show, worth_all_cores};
 use super::{Flavour, cores};
 use crate::error::{At, Result};
@@ -27,7 +28,7 @@ use std::sync::OnceLock;
 /// Files are written in pieces of this size; one of zeros stays a hole.
 const HOLE: usize = 64 * 1024;
 
-/// Gives the bytes of a file, with the pieces of a sparse one.
+/// Gives the bytes of a file.
 pub(super) type Open<'a> = dyn Fn(&Entry) -> Result<Box<dyn Read + Send>> + Sync + 'a;
 
 /// How a tree is written.
@@ -40,6 +41,8 @@ pub(super) struct Writer<'a> {
     pub(super) open: &'a Open<'a>,
     /// Where equal files are already.
     pub(super) twin: Option<&'a Twin>,
+    /// Where the files of an archive are that was read as it came.
+    pub(super) stage: Option<&'a Stage>,
 }
 
 /// A directory that holds files of another tree, made for the same identity.
@@ -163,7 +166,8 @@ impl Writer<'_> {
         }
         if !creator_is(entry) {
             let (uid, gid) = (Some(Uid::from_raw(entry.uid)), Some(Gid::from_raw(entry.gid)));
-            self.owned(rustix::fs::chownat(place.fd, at, uid, gid, AtFlags::SYMLINK_NOFOLLOW))
+            self.flavour
+                .owned(rustix::fs::chownat(place.fd, at, uid, gid, AtFlags::SYMLINK_NOFOLLOW))
                 .at("change the owner of", path())?;
         }
         if !matches!(entry.node, Node::Symlink { .. }) {
@@ -183,23 +187,13 @@ impl Writer<'_> {
                 return Ok(());
             }
         }
+        if let (Some(stage), Node::File { offset: Some(offset), .. }) = (self.stage, &entry.node) {
+            return stage.give(*offset, place.fd, at).at("make", path());
+        }
         let mut reader = (self.open)(entry)?;
-        let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        let file = rustix::fs::openat(place.fd, at, flags, Mode::from(entry.mode & 0o777)).at("make", path())?;
-        let file = File::from(file);
+        let file = new_file(place.fd, at, entry).at("make", path())?;
         write_file(&file, &mut reader, size, buffer).at("write", path())?;
-        let mut given = entry.mode & 0o7000 == 0 && entry.mode & umask() == 0;
-        if !creator_is(entry) {
-            let (uid, gid) = (Some(Uid::from_raw(entry.uid)), Some(Gid::from_raw(entry.gid)));
-            self.owned(rustix::fs::fchown(&file, uid, gid)).at("change the owner of", path())?;
-            given = false;
-        }
-        // After the owner, which takes setuid away.
-        if !given {
-            rustix::fs::fchmod(&file, Mode::from(entry.mode)).at("set the mode of", path())?;
-        }
-        self.xattrs(entry)?;
-        rustix::fs::futimens(&file, &times(entry)).at("set the time of", path())
+        self.flavour.finish_file(&file, entry, &path)
     }
 
     fn finish_dir(&self, entry: &Entry) -> Result<()> {
@@ -209,7 +203,8 @@ impl Writer<'_> {
         }
         if !creator_is(entry) {
             let (uid, gid) = (Some(Uid::from_raw(entry.uid)), Some(Gid::from_raw(entry.gid)));
-            self.owned(rustix::fs::chownat(CWD, &path, uid, gid, AtFlags::SYMLINK_NOFOLLOW))
+            self.flavour
+                .owned(rustix::fs::chownat(CWD, &path, uid, gid, AtFlags::SYMLINK_NOFOLLOW))
                 .at("change the owner of", &path)?;
         }
         self.xattrs(entry)?;
@@ -217,35 +212,16 @@ impl Writer<'_> {
         rustix::fs::utimensat(CWD, &path, &times(entry), AtFlags::SYMLINK_NOFOLLOW).at("set the time of", &path)
     }
 
-    fn owned(&self, done: rustix::io::Result<()>) -> rustix::io::Result<()> {
-        match self.flavour {
-            // Nobody else exists in such a mapping: the owner that is meant lives in the tree.
-            Flavour::User { single_id: true, .. } => Ok(()),
-            _ => done,
-        }
-    }
-
     fn xattrs(&self, entry: &Entry) -> Result<()> {
-        for (name, value) in &entry.xattrs {
-            let path = self.path(entry);
-            let set = rustix::fs::lsetxattr(&path, OsStr::from_bytes(name), value, XattrFlags::empty());
-            if self.must_be_set(name, entry) {
-                let what = format!("set the attribute `{}` of", show(name));
-                set.at(&what, &path)?;
-            }
-        }
-        Ok(())
+        let path = || self.path(entry);
+        self.flavour.xattrs(entry, &path, |name, value| rustix::fs::lsetxattr(path(), name, value, XattrFlags::empty()))
     }
+}
 
-    /// Whether an attribute is lost if it can't be set. The others live in the tree alone: labels and lists of this
-    /// machine's policy, what a user namespace may not set, and user.* where the kernel has none (xattr(7)).
-    fn must_be_set(&self, name: &[u8], entry: &Entry) -> bool {
-        let plain = matches!(entry.node, Node::File { .. } | Node::Dir { .. });
-        let root = *self.flavour == Flavour::Root;
-        (name.starts_with(b"user.") && plain)
-            || (name == b"security.capability" && root && matches!(entry.node, Node::File { .. }))
-            || (name.starts_with(b"trusted.") && root)
-    }
+/// Makes a file that is written next.
+pub(super) fn new_file(dir: BorrowedFd<'_>, at: &OsStr, entry: &Entry) -> rustix::io::Result<File> {
+    let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    rustix::fs::openat(dir, at, flags, Mode::from(entry.mode & 0o777)).map(File::from)
 }
 
 fn open_dir(at: impl AsFd, path: &[u8]) -> rustix::io::Result<OwnedFd> {
@@ -281,7 +257,7 @@ fn make_node(dir: BorrowedFd<'_>, at: &OsStr, kind: FileType, device: u64) -> ru
 }
 
 /// Bytes to a new file; long runs of zeros stay holes.
-fn write_file(file: &File, reader: &mut dyn Read, size: u64, buffer: &mut Vec<u8>) -> io::Result<()> {
+pub(super) fn write_file(file: &File, reader: &mut dyn Read, size: u64, buffer: &mut Vec<u8>) -> io::Result<()> {
     buffer.resize(HOLE.min(usize::try_from(size).unwrap_or(HOLE)), 0);
     let (mut at, mut hole) = (0_u64, false);
     while at < size {
@@ -321,7 +297,7 @@ pub fn write_tree(files: &dyn Files, from: &[u8], to: &Path, flavour: &Flavour) 
     }
     fs::create_dir(to).at("make", to)?;
     let open = |entry: &Entry| files.open(&if from.is_empty() { entry.path.clone() } else { child(from, &entry.path) });
-    Writer { dir: to, flavour, open: &open, twin: None }.write(&Tree::new(entries))
+    Writer { dir: to, flavour, open: &open, twin: None, stage: None }.write(&Tree::new(entries))
 }
 
 impl Flavour {
@@ -331,5 +307,55 @@ impl Flavour {
             Flavour::Root => "trusted.overlay.opaque",
             Flavour::User { .. } => "user.overlay.opaque",
         }
+    }
+
+    /// Gives a new file its metadata; the time comes last.
+    pub(super) fn finish_file(&self, file: &File, entry: &Entry, path: &dyn Fn() -> PathBuf) -> Result<()> {
+        let mut given = entry.mode & 0o7000 == 0 && entry.mode & umask() == 0;
+        if !creator_is(entry) {
+            let (uid, gid) = (Some(Uid::from_raw(entry.uid)), Some(Gid::from_raw(entry.gid)));
+            self.owned(rustix::fs::fchown(file, uid, gid)).at("change the owner of", path())?;
+            given = false;
+        }
+        // After the owner, which takes setuid away.
+        if !given {
+            rustix::fs::fchmod(file, Mode::from(entry.mode)).at("set the mode of", path())?;
+        }
+        self.xattrs(entry, path, |name, value| rustix::fs::fsetxattr(file, name, value, XattrFlags::empty()))?;
+        rustix::fs::futimens(file, &times(entry)).at("set the time of", path())
+    }
+
+    fn owned(&self, done: rustix::io::Result<()>) -> rustix::io::Result<()> {
+        match self {
+            // Nobody else exists in such a mapping: the owner that is meant lives in the tree.
+            Flavour::User { single_id: true, .. } => Ok(()),
+            _ => done,
+        }
+    }
+
+    fn xattrs(
+        &self,
+        entry: &Entry,
+        path: &dyn Fn() -> PathBuf,
+        set: impl Fn(&OsStr, &[u8]) -> rustix::io::Result<()>,
+    ) -> Result<()> {
+        for (name, value) in &entry.xattrs {
+            let done = set(OsStr::from_bytes(name), value);
+            if self.must_be_set(name, entry) {
+                let what = format!("set the attribute `{}` of", show(name));
+                done.at(&what, path())?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether an attribute is lost if it can't be set. The others live in the tree alone: labels and lists of this
+    /// machine's policy, what a user namespace may not set, and user.* where the kernel has none (xattr(7)).
+    fn must_be_set(&self, name: &[u8], entry: &Entry) -> bool {
+        let plain = matches!(entry.node, Node::File { .. } | Node::Dir { .. });
+        let root = *self == Flavour::Root;
+        (name.starts_with(b"user.") && plain)
+            || (name == b"security.capability" && root && matches!(entry.node, Node::File { .. }))
+            || (name.starts_with(b"trusted.") && root)
     }
 }

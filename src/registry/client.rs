@@ -184,7 +184,7 @@ impl Client {
 
     fn blob_at(&self, name: &Reference, tries: u32, wish: &Wish<'_>, store: &Store, watch: &Watch<'_>) -> Result<()> {
         let Wish { digest, size } = *wish;
-        let mut writer = store.blob()?;
+        let mut writer = store.blob_of(digest)?;
         let mut failures = 0;
         while writer.size() < size || size == 0 {
             let before = writer.size();

@@ -92,7 +92,7 @@ fn put_batch(chunks: &dyn Chunks, batch: &[Vec<u8>]) -> Result<Vec<String>> {
 /// Brings a blob into the store; each chunk and the whole are checked.
 pub(super) fn get(chunks: &dyn Chunks, blob: &BaseBlob, store: &Store, watch: &Watch<'_>) -> Result<()> {
     let list = list_of(chunks, blob)?;
-    let mut writer = store.blob()?;
+    let mut writer = store.blob_of(&blob.digest)?;
     for batch in list.chunks(AT_ONCE) {
         if (watch.stop)() {
             return Err(Error::new(Kind::Interrupted, "stopped"));

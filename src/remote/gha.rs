@@ -161,7 +161,7 @@ impl Backend for Service {
     fn get_blob(&self, blob: &BaseBlob, watch: &Watch<'_>) -> Result<()> {
         let url = self.find(&self.blob_key(blob), &[])?;
         let url = url.ok_or_else(|| Error::new(Kind::Source, format!("blob {} is not there", blob.digest)))?;
-        let mut writer = self.store.blob()?;
+        let mut writer = self.store.blob_of(&blob.digest)?;
         while writer.size() < blob.size {
             if (watch.stop)() {
                 return Err(Error::new(Kind::Interrupted, "stopped"));

@@ -114,7 +114,7 @@ pub(super) fn copy_blob(store: &Store, layout: &Path, digest: &Digest) -> Result
     }
     let path = layout.join("blobs/sha256").join(digest.hex());
     let mut file = File::open(&path).at("open", &path)?;
-    let mut writer = store.blob()?;
+    let mut writer = store.blob_of(digest)?;
     let mut buffer = vec![0; 256 * 1024];
     loop {
         match file.read(&mut buffer).at("read", &path)? {

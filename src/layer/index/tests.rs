@@ -31,7 +31,7 @@ fn read(members: &[Raw<'_>]) -> Result<Tree> {
 }
 
 fn read_bytes(bytes: &[u8]) -> Result<Tree> {
-    index(bytes, &mut |_| Ok(None)).map(|indexed| indexed.tree)
+    index(bytes, &mut |_| Ok(None), &mut |_, _| Ok(())).map(|indexed| indexed.tree)
 }
 
 pub(in crate::layer) fn file<'a>(path: &'a str, bytes: &'a [u8]) -> Raw<'a> {
@@ -171,7 +171,7 @@ fn cut_archives_are_errors_and_damaged_ones_do_not_panic() {
 fn read_on(below: &[Raw<'_>], members: &[Raw<'_>]) -> Result<Indexed> {
     let below = read(below).unwrap();
     let lower = |entry: &Entry| Entry { uid: 7, mode: 0o1777, ..entry.clone() };
-    index(&tar(members)[..], &mut |path| Ok(below.get(path).map(lower)))
+    index(&tar(members)[..], &mut |path| Ok(below.get(path).map(lower)), &mut |_, _| Ok(()))
 }
 
 #[test]
@@ -196,11 +196,11 @@ fn a_hard_link_brings_a_file_of_the_layers_below_up() {
     for path in ["a/f", "b/h", "b/i"] {
         assert_eq!((entry(path).link, entry(path).uid), (Some(1), 7), "{path}");
         assert_eq!(entry(path).node, Node::File { size: 4, digest: None, offset: None });
-        assert_eq!(indexed.sources[path.as_bytes()], Source::Below(b"a/f"[..].into()));
+        assert_eq!(*indexed.below[path.as_bytes()], *b"a/f");
     }
     assert_eq!(entry("a").uid, 7);
     let indexed = read_on(&below, &[Raw("h", b'1', "a/f", b""), file("a/f", b"new")]).unwrap();
-    assert_eq!(indexed.sources.len(), 1, "only the old name needs the bytes below");
+    assert_eq!(indexed.below.len(), 1, "only the old name needs the bytes below");
     assert_eq!(indexed.tree.get(b"h").unwrap().link, None);
     let indexed = read_on(&below, &[Raw("h", b'1', "a/l", b"")]).unwrap();
     assert_eq!(indexed.tree.get(b"h").unwrap().node, Node::Symlink { target: b"f"[..].into() });
@@ -221,7 +221,7 @@ fn a_hard_link_to_what_is_not_there_is_refused() {
 #[test]
 fn names_that_imply_many_directories_are_bounded_together() {
     let long = tar(&[Raw("p", b'x', "", &record("path", &"x/".repeat(1400))), dir("d")]);
-    let read = |tar: Vec<u8>, most| index_within(&tar[..], &mut |_| Ok(None), most);
+    let read = |tar: Vec<u8>, most| index_within(&tar[..], &mut |_| Ok(None), &mut |_, _| Ok(()), most);
     assert!(long.len() < 5000 && read(long.clone(), 3 << 20).is_ok());
     let error = read(long, 1 << 20).unwrap_err().to_string();
     assert!(error.contains("names and attributes"), "{error}");
