@@ -15,7 +15,7 @@ mod check;
 pub mod inventory;
 pub mod policy;
 
-pub use check::fsck;
+pub use check::{fsck, recover};
 
 use crate::error::{At, Error, Kind, Result};
 use crate::explain::removed;

@@ -77,12 +77,16 @@ fn run(cli: Cli, color: bool) -> Result<ExitCode> {
         // They enter no namespace of ours.
         Command::Ps { json } => return look::ps(&root, *json, &mut std::io::stdout()).map(|()| ExitCode::SUCCESS),
         Command::Shell(args) => return look::shell(&root, args).map(ExitCode::from),
+        Command::Sync => return store::boot::sync(&root).map(|()| ExitCode::SUCCESS),
         _ => {}
     }
     // Nothing may have started a thread before this.
     let identity = sys::userns::enter().map_err(|cause| Error::new(Kind::System, cause))?;
     let store = Store::open(&root)?;
     let layers = Layers::new(store.clone(), flavour(&identity));
+    if let Some(warning) = cli::room::after_boot(&layers)? {
+        writeln!(std::io::stderr(), "warning: {warning}").at("write", "standard error")?;
+    }
     let mut out = std::io::stdout().lock();
     match cli.command {
         Command::Build(args) => {
@@ -112,7 +116,7 @@ fn run(cli: Cli, color: bool) -> Result<ExitCode> {
         }
         Command::Explain(args) => cli::explain::explain(&root, &args, &mut out)?,
         // These were done above: they need no store.
-        Command::Login(_) | Command::Logout { .. } | Command::Ps { .. } | Command::Shell(_) => {}
+        Command::Login(_) | Command::Logout { .. } | Command::Ps { .. } | Command::Shell(_) | Command::Sync => {}
         Command::Du(args) => cli::room::du(&root, &args, now(), &mut out)?,
         Command::Cache(command) => {
             let observer: Arc<dyn solver::Observer> =
@@ -180,6 +184,7 @@ fn build_image(
     if let Some(rule) = &collection {
         cli::room::after_build(layers.store().root(), rule, now(), &*observer);
     }
+    store::boot::sync_later(layers.store().root());
     drop(observer);
     if let Some(timings) = timings {
         tell_timings(&timings, args)?;

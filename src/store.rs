@@ -4,6 +4,7 @@
 //! <root>/
 //!   lock                         the gate: shared while something is taken into use, exclusive while the collector renames
 //!                                what it removes; nobody holds it for longer than that
+//!   boot                         what may have been lost when the machine went down (see `boot`)
 //!   store-v1/blobs/sha256/ab/<64 hex>   immutable; written under tmp/ and renamed
 //!   store-v1/layers/<id>/        owned by `layer`
 //!   store-v1/tmp/<pid>-<n>/      a process's own; removed by its owner, or by the collector when nobody holds its lease
@@ -19,6 +20,7 @@
 //! a ref or a layer names it, or a lease (see `gc`). Whoever looks for a blob with [`Store::has`], opens it or writes it has it in use.
 
 mod arrival;
+pub mod boot;
 pub mod lease;
 
 use crate::digest::{Digest, Hasher};

@@ -77,6 +77,53 @@ fn a_build_that_is_killed_at_any_moment_leaves_a_whole_store_and_the_next_comes_
     assert_eq!(String::from_utf8_lossy(&processes.stdout), "", "a process is left");
 }
 
+/// As if the machine had gone down, and nothing were known to have reached the disk before.
+fn reboot(space: &Space) {
+    space.write("store/boot", "another-boot 0\n");
+}
+
+/// All files below a folder, by name.
+fn below(folder: &std::path::Path, name: &str) -> Vec<std::path::PathBuf> {
+    let found = common::run("find", &[folder.to_str().unwrap(), "-type", "f", "-name", name]);
+    String::from_utf8_lossy(&found.stdout).lines().map(std::path::PathBuf::from).collect()
+}
+
+#[test]
+fn what_was_lost_with_the_power_is_made_again_and_nothing_else_is() {
+    let space = Space::new();
+    if !project(&space, 2) {
+        return;
+    }
+    let wanted = digest(&space, "wanted");
+    let store = space.path("store/store-v1");
+    reboot(&space);
+    let built = space.built(&["app"]);
+    assert_eq!(built.ran, [""; 0], "{}", built.stderr);
+    assert!(!built.stderr.contains("lost"), "{}", built.stderr);
+
+    // A file of a RUN's layer, a blob, a layer's record: named, but without their bytes.
+    reboot(&space);
+    let written = below(&store.join("layers"), "z1");
+    assert_eq!(written.len(), 1, "{written:?}");
+    std::fs::write(&written[0], "").unwrap();
+    let large = below(&store.join("blobs"), "*").into_iter().filter(|blob| blob.metadata().unwrap().len() > 100_000);
+    std::fs::write(large.into_iter().next().unwrap(), "").unwrap();
+    let built = space.built(&["-t", "app", "app"]);
+    assert!(built.stderr.contains("warning: 2 things of the store were lost"), "{}", built.stderr);
+    assert_eq!(built.ran.len(), 1, "{:?}", built.ran);
+    assert_eq!(digest(&space, "after"), wanted);
+    space.assert_whole();
+    let built = space.built(&["app"]);
+    assert!(built.ran.is_empty() && !built.stderr.contains("lost"), "{}", built.stderr);
+
+    reboot(&space);
+    below(&store.join("layers"), "record").iter().for_each(|record| drop(std::fs::write(record, "")));
+    let built = space.built(&["app"]);
+    assert!(built.stderr.contains("were lost when the machine went down"), "{}", built.stderr);
+    assert_eq!(digest(&space, "anew"), wanted);
+    space.assert_whole();
+}
+
 #[test]
 fn an_interrupted_build_ends_at_once_and_keeps_what_was_done() {
     let space = Space::new();

@@ -124,6 +124,8 @@ pub enum Command {
         #[arg(long)]
         repair: bool,
     },
+    /// Bring the store to the disk now; builds do it in the background, once an hour. For machines that end with their job.
+    Sync,
 }
 
 /// `kiln cache`.
@@ -249,7 +251,7 @@ pub struct Build {
     pub cgroup_parent: Option<String>,
     /// docker's older names of --resource.
     #[command(flatten)]
-    pub older: Older,
+    pub older: super::limits::Older,
     /// The size of /dev/shm [default: 64m].
     #[arg(long, value_name = "SIZE")]
     pub shm_size: Option<String>,
@@ -299,41 +301,6 @@ pub struct Build {
     /// Flags of `docker buildx build` that are not there yet: known, so that the answer is not "unknown".
     #[command(flatten)]
     pub later: Later,
-}
-
-/// What `docker build` has as a flag for each, the same as `--resource NAME=VALUE`.
-#[derive(Debug, Default, Args)]
-pub struct Older {
-    #[arg(short, long, hide = true)]
-    memory: Option<String>,
-    #[arg(long, hide = true)]
-    memory_swap: Option<String>,
-    #[arg(short, long, hide = true)]
-    cpu_shares: Option<String>,
-    #[arg(long, hide = true)]
-    cpu_period: Option<String>,
-    #[arg(long, hide = true)]
-    cpu_quota: Option<String>,
-    #[arg(long, hide = true)]
-    cpuset_cpus: Option<String>,
-    #[arg(long, hide = true)]
-    cpuset_mems: Option<String>,
-}
-
-impl Older {
-    /// As `--resource` has them.
-    pub fn pairs(&self) -> impl Iterator<Item = (&'static str, &str)> {
-        let given = [
-            ("memory", &self.memory),
-            ("memory-swap", &self.memory_swap),
-            ("cpu-shares", &self.cpu_shares),
-            ("cpu-period", &self.cpu_period),
-            ("cpu-quota", &self.cpu_quota),
-            ("cpuset-cpus", &self.cpuset_cpus),
-            ("cpuset-mems", &self.cpuset_mems),
-        ];
-        given.into_iter().filter_map(|(name, value)| Some((name, value.as_deref()?)))
-    }
 }
 
 /// Flags that are known but not there yet.

@@ -5,6 +5,7 @@ use crate::error::{Error, Kind, Result};
 use crate::exec::Limits;
 use crate::exec::cgroup::Resources;
 use crate::size;
+use clap::Args;
 use rustix::process::{Resource, Rlimit};
 
 /// Names of limits as docker and ulimit(1) have them (setrlimit(2)).
@@ -26,6 +27,41 @@ const NAMES: &[(&str, Resource)] = &[
     ("sigpending", Resource::Sigpending),
     ("stack", Resource::Stack),
 ];
+
+/// What `docker build` has as a flag for each, the same as `--resource NAME=VALUE`.
+#[derive(Debug, Default, Args)]
+pub struct Older {
+    #[arg(short, long, hide = true)]
+    memory: Option<String>,
+    #[arg(long, hide = true)]
+    memory_swap: Option<String>,
+    #[arg(short, long, hide = true)]
+    cpu_shares: Option<String>,
+    #[arg(long, hide = true)]
+    cpu_period: Option<String>,
+    #[arg(long, hide = true)]
+    cpu_quota: Option<String>,
+    #[arg(long, hide = true)]
+    cpuset_cpus: Option<String>,
+    #[arg(long, hide = true)]
+    cpuset_mems: Option<String>,
+}
+
+impl Older {
+    /// As `--resource` has them.
+    pub fn pairs(&self) -> impl Iterator<Item = (&'static str, &str)> {
+        let given = [
+            ("memory", &self.memory),
+            ("memory-swap", &self.memory_swap),
+            ("cpu-shares", &self.cpu_shares),
+            ("cpu-period", &self.cpu_period),
+            ("cpu-quota", &self.cpu_quota),
+            ("cpuset-cpus", &self.cpuset_cpus),
+            ("cpuset-mems", &self.cpuset_mems),
+        ];
+        given.into_iter().filter_map(|(name, value)| Some((name, value.as_deref()?)))
+    }
+}
 
 /// Reads the flags.
 pub(super) fn of(args: &args::Build) -> Result<Limits> {

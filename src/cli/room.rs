@@ -1,12 +1,14 @@
-//! `kiln du` and `kiln prune`: what takes how much room, and what is to go.
+//! `kiln du` and `kiln prune`: what takes how much room, and what is to go; and what went with the power.
 
 use super::args;
 use crate::clock::rfc3339;
 use crate::error::{Error, Kind, Result};
 use crate::gc::inventory::{Inventory, Item};
 use crate::gc::policy::{self, Amount, Filter, Rule};
-use crate::gc::{Collected, Other, collect};
+use crate::gc::{Collected, Other, collect, recover};
+use crate::layer::Layers;
 use crate::size;
+use crate::store::boot;
 use crate::text;
 use serde_json::json;
 use solver::{Event, Observer};
@@ -99,6 +101,17 @@ pub fn after_build(root: &Path, rule: &Rule, now: i64, observer: &dyn Observer) 
         Err(error) => format!("the store could not be collected: {error}"),
     };
     observer.event(SystemTime::now(), &Event::Warning { text });
+}
+
+/// Looks at what the machine may have lost, if it went down since anybody was here. What there is to say of it comes back.
+pub fn after_boot(layers: &Layers) -> Result<Option<String>> {
+    let Some(boot) = boot::begin(layers.store().root())? else { return Ok(None) };
+    let lost = recover(layers, boot.since())?;
+    boot.finish()?;
+    let text = format!(
+        "{lost} things of the store were lost when the machine went down; they are made again when they are needed"
+    );
+    Ok(Some(text).filter(|_| lost > 0))
 }
 
 /// Shows what takes how much room.

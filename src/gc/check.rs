@@ -1,4 +1,5 @@
-//! `kiln fsck`: every damage is found and named; with `--repair` it is removed, which makes it a miss.
+//! `kiln fsck`: every damage is found and named; with `--repair` it is removed, which makes it a miss. After a boot the same is
+//! done with what the machine may have lost (see `store::boot`).
 
 use super::{failed, files, read, subfolders};
 use crate::cache::{self, RecordFile};
@@ -6,24 +7,35 @@ use crate::digest::{Digest, Hasher};
 use crate::error::{At, Result};
 use crate::image::refs::{self, Ref};
 use crate::layer::tree::{Entry, Node};
-use crate::layer::{LayerId, Layers, remove};
+use crate::layer::{LayerId, Layers, Record, remove};
 use crate::store::STORE_VERSION;
 use crate::store::lease::{Gate, Leases};
 use std::fs::{self, File};
 use std::io::{Read, Write};
-use std::path::Path;
+use std::os::unix::fs::MetadataExt as _;
+use std::path::{Path, PathBuf};
+
+/// A longer file of a layer is no text.
+const LONGEST_TEXT: u64 = 4096;
+
+/// Checks what was changed since a time, in seconds since 1970, and removes what is damaged. What can be made again from
+/// something else is not even looked at. How many things were damaged comes back.
+pub fn recover(layers: &Layers, since: i64) -> Result<usize> {
+    let (mut out, since) = (std::io::sink(), Some(since));
+    let mut check = Check { out: &mut out, repair: true, since, damages: 0, looked: 0 };
+    check.bytes(layers)?;
+    if check.damages > 0 {
+        check.names(layers)?;
+    }
+    Ok(check.damages)
+}
 
 /// Checks the store. True if nothing is damaged.
 pub fn fsck(layers: &Layers, repair: bool, out: &mut dyn Write) -> Result<bool> {
     let root = layers.store().root().to_owned();
     let base = root.join(format!("store-v{STORE_VERSION}"));
-    let mut check = Check { out, repair, damages: 0, looked: 0 };
-    for file in files(&base.join("blobs")) {
-        check.blob(&file)?;
-    }
-    for folder in subfolders(&base.join("layers")) {
-        check.layer(layers, &folder)?;
-    }
+    let mut check = Check { out, repair, since: None, damages: 0, looked: 0 };
+    check.bytes(layers)?;
     for file in files(&cache::folder(&root).join("records")) {
         check.looked += 1;
         match read::<RecordFile>(&file) {
@@ -39,13 +51,7 @@ pub fn fsck(layers: &Layers, repair: bool, out: &mut dyn Write) -> Result<bool> 
             Some(_) => {}
         }
     }
-    for file in files(&refs::folder(&root)) {
-        check.looked += 1;
-        match read::<Ref>(&file) {
-            None => check.damage(&file, "a ref that can't be read")?,
-            Some(entry) => check.named(layers, &file, &entry)?,
-        }
-    }
+    check.names(layers)?;
     if repair {
         let _gate = Gate::close(&root)?;
         for folder in Leases::read(&base.join("tmp"))?.dead {
@@ -65,11 +71,67 @@ pub fn fsck(layers: &Layers, repair: bool, out: &mut dyn Write) -> Result<bool> 
 struct Check<'a> {
     out: &'a mut dyn Write,
     repair: bool,
+    /// What was not changed since then is whole.
+    since: Option<i64>,
     damages: usize,
     looked: usize,
 }
 
 impl Check<'_> {
+    /// What images and results are made of.
+    fn bytes(&mut self, layers: &Layers) -> Result<()> {
+        let base = layers.store().root().join(format!("store-v{STORE_VERSION}"));
+        for file in files(&base.join("blobs")) {
+            if is_since(&file, self.since) {
+                self.blob(&file)?;
+            }
+        }
+        for folder in subfolders(&base.join("layers")) {
+            let entries = fs::read_dir(&folder).into_iter().flatten().flatten();
+            let young: Vec<PathBuf> =
+                entries.map(|entry| entry.path()).filter(|path| is_since(path, self.since)).collect();
+            if self.since.is_some() {
+                self.derived(&folder, &young)?;
+            }
+            if !young.is_empty() {
+                self.layer(layers, &folder)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Images by their names.
+    fn names(&mut self, layers: &Layers) -> Result<()> {
+        for file in files(&refs::folder(layers.store().root())) {
+            self.looked += 1;
+            match read::<Ref>(&file) {
+                None => self.damage(&file, "a ref that can't be read")?,
+                Some(entry) => self.named(layers, &file, &entry)?,
+            }
+        }
+        Ok(())
+    }
+
+    /// Removes young forms of a layer that are made again from its tar or blob.
+    fn derived(&self, folder: &Path, young: &[PathBuf]) -> Result<()> {
+        let (tar, record) = (folder.join("tar").exists(), read::<Record>(&folder.join("record")));
+        let came = record.is_some_and(|record| record.blob.is_some());
+        let again = |path: &&PathBuf| {
+            let name = path.file_name().unwrap_or_default().to_string_lossy();
+            (name.starts_with("dir-") && (tar || came)) || (name == "tree" && came)
+        };
+        // Of the short texts beside them, what has lost its bytes is empty or full of zeros.
+        let lost = |path: &&PathBuf| {
+            let short =
+                fs::symlink_metadata(path).is_ok_and(|metadata| metadata.is_file() && metadata.len() <= LONGEST_TEXT);
+            short && fs::read(path).is_ok_and(|bytes| bytes.iter().all(|byte| *byte == 0))
+        };
+        young.iter().filter(|path| again(path) || lost(path)).try_for_each(|path| match path.is_dir() {
+            true => remove(path).at("remove", path),
+            false => fs::remove_file(path).at("remove", path),
+        })
+    }
+
     fn damage(&mut self, path: &Path, what: &str) -> Result<()> {
         self.damages += 1;
         writeln!(self.out, "{}: {what}", path.display()).map_err(failed)?;
@@ -97,6 +159,9 @@ impl Check<'_> {
         let id = folder.file_name().and_then(|name| name.to_str()).and_then(|name| name.parse::<LayerId>().ok());
         let Some(id) = id else { return self.damage(folder, "no layer has such a name") };
         let Ok(record) = layers.record(&id) else { return self.damage(folder, "a layer without a record") };
+        if record.blob.is_some() && layers.diff_id(&id, None).is_err() {
+            return self.damage(folder, "a layer without a diff id");
+        }
         if record.blob.is_some() && !folder.join("tree").exists() {
             return Ok(());
         }
@@ -112,13 +177,12 @@ impl Check<'_> {
             };
         }
         // The digest that is remembered, against the bytes that are there now.
-        let known = fs::read_to_string(folder.join("diff-id")).ok().and_then(|text| text.trim().parse::<Digest>().ok());
-        match (known, layers.fresh_diff_id(&id)) {
-            (_, Err(error)) => self.damage(folder, &format!("a layer that can't be read ({error})")),
-            (Some(known), Ok(now)) if known != now => {
-                self.damage(folder, &format!("a layer whose content has the digest {now}, not {known}"))
-            }
-            _ => Ok(()),
+        match layers.vouched(&id) {
+            Err(error) => self.damage(folder, &format!("a layer that can't be read ({error})")),
+            Ok(Some(false)) => self.damage(folder, "a layer whose content is not what its digest says"),
+            // What nobody has hashed while it was whole can't be told from what it has become.
+            Ok(None) if self.since.is_some() => self.damage(folder, "a layer that nothing vouches for"),
+            Ok(_) => Ok(()),
         }
     }
 
@@ -133,6 +197,11 @@ impl Check<'_> {
         }
         Ok(())
     }
+}
+
+/// Whether something was changed at a time or later. The time of a change can be set by nobody (inode(7), ctime).
+fn is_since(path: &Path, since: Option<i64>) -> bool {
+    since.is_none_or(|since| fs::symlink_metadata(path).is_ok_and(|metadata| metadata.ctime() >= since))
 }
 
 /// Whether an entry of a base is there as its tree says. Devices are left out where nobody can make them.

@@ -45,44 +45,38 @@ impl Layers {
             return Ok(self.diff_id(id, None)?.0);
         }
         self.remembered(id, "content", || {
-            let record = self.record(id)?;
-            let (tree, hashed) = self.with_digests(id)?;
+            let (tree, hashed) = self.with_digests(id, Tree::clone(&*self.tree(id)?))?;
             if hashed >= WORTH_REMEMBERING {
                 // Where it can't be kept the next build hashes again.
                 let _ = self.keep_tree(id, &tree);
                 lock(&self.0.trees).insert(id.clone(), Arc::clone(&tree));
             }
-            let counts = |entry: &Entry| match (record.window, &entry.node) {
-                (Some([begin, end]), Node::File { .. }) => {
-                    let time = (entry.mtime.seconds, entry.mtime.nanos);
-                    let begin = if begin.1 >= COARSE_CLOCK {
-                        (begin.0, begin.1 - COARSE_CLOCK)
-                    } else {
-                        (begin.0 - 1, begin.1 + 1_000_000_000 - COARSE_CLOCK)
-                    };
-                    time < begin || time > end
-                }
-                _ => false,
-            };
-            let mut hasher = Hasher::default();
-            for entry in &tree.entries {
-                let plain = match entry.node.clone() {
-                    Node::File { size, digest, .. } => Node::File { size, digest, offset: None },
-                    node => node,
-                };
-                let mtime = if counts(entry) { entry.mtime } else { Default::default() };
-                let entry = Entry { node: plain, mtime, ..entry.clone() };
-                hasher.update(&encode::encode(&Tree { entries: vec![entry] }));
-            }
-            Ok(hasher.finish().to_string())
+            Ok(content_of(&tree, self.record(id)?.window).to_string())
         })?
         .parse()
         .map_err(|cause| damaged(id, "has a damaged content digest").because(cause))
     }
 
-    /// The tree with the digest of every file, and how many bytes had to be hashed for it.
-    fn with_digests(&self, id: &LayerId) -> Result<(Arc<Tree>, u64)> {
+    /// Whether the bytes that are there now are those that a remembered digest was made of; none if nothing was remembered.
+    pub fn vouched(&self, id: &LayerId) -> Result<Option<bool>> {
+        let known = |name: &str| fs::read_to_string(self.folder(id).join(name)).ok()?.trim().parse::<Digest>().ok();
+        if let Some(known) = known("diff-id") {
+            let now = pack::diff_id(&*self.tree(id)?, &|entry| self.open(id, entry), None)?;
+            return Ok(Some(now == known));
+        }
+        let Some(known) = known("content") else { return Ok(None) };
         let mut tree = Tree::clone(&*self.tree(id)?);
+        for entry in &mut tree.entries {
+            if let Node::File { digest, .. } = &mut entry.node {
+                *digest = None;
+            }
+        }
+        let (tree, _) = self.with_digests(id, tree)?;
+        Ok(Some(content_of(&tree, self.record(id)?.window) == known))
+    }
+
+    /// The tree with the digest of every file, and how many bytes had to be hashed for it.
+    fn with_digests(&self, id: &LayerId, mut tree: Tree) -> Result<(Arc<Tree>, u64)> {
         let unknown = |entry: &&mut Entry| matches!(entry.node, Node::File { digest: None, .. });
         let mut unknown: Vec<&mut Entry> = tree.entries.iter_mut().filter(unknown).collect();
         let give = |entry: &mut &mut Entry| {
@@ -113,11 +107,6 @@ impl Layers {
             Ok(pack::diff_id(&*self.tree(id)?, &|entry| self.open(id, entry), clamp)?.to_string())
         })?;
         Ok(DiffId(text.parse().map_err(|cause| damaged(id, "has a damaged diff id").because(cause))?))
-    }
-
-    /// The diff id by the bytes that are there now, whatever is remembered.
-    pub fn fresh_diff_id(&self, id: &LayerId) -> Result<Digest> {
-        pack::diff_id(&*self.tree(id)?, &|entry| self.open(id, entry), None)
     }
 
     /// The blob in the store, made now if need be. A base keeps its own, unless `force` asks for another compression.
@@ -253,6 +242,33 @@ impl Layers {
         Writer { dir: new, flavour: self.flavour(), open: &open, twin: twin.as_ref(), stage: None }
             .write(&*self.tree(id)?)
     }
+}
+
+/// What counts of a tree with all its digests; of times those alone that a RUN set itself.
+fn content_of(tree: &Tree, window: Option<[(i64, u32); 2]>) -> Digest {
+    let counts = |entry: &Entry| match (window, &entry.node) {
+        (Some([begin, end]), Node::File { .. }) => {
+            let time = (entry.mtime.seconds, entry.mtime.nanos);
+            let begin = if begin.1 >= COARSE_CLOCK {
+                (begin.0, begin.1 - COARSE_CLOCK)
+            } else {
+                (begin.0 - 1, begin.1 + 1_000_000_000 - COARSE_CLOCK)
+            };
+            time < begin || time > end
+        }
+        _ => false,
+    };
+    let mut hasher = Hasher::default();
+    for entry in &tree.entries {
+        let plain = match entry.node.clone() {
+            Node::File { size, digest, .. } => Node::File { size, digest, offset: None },
+            node => node,
+        };
+        let mtime = if counts(entry) { entry.mtime } else { Default::default() };
+        let entry = Entry { node: plain, mtime, ..entry.clone() };
+        hasher.update(&encode::encode(&Tree { entries: vec![entry] }));
+    }
+    hasher.finish()
 }
 
 /// The bytes of a file that lie in one stretch of a plain tar.
