@@ -125,6 +125,34 @@ fn what_was_lost_with_the_power_is_made_again_and_nothing_else_is() {
 }
 
 #[test]
+fn a_store_is_brought_to_the_disk_at_once_or_by_a_build_in_the_background() {
+    let space = Space::new();
+    space.write("app/Dockerfile", "FROM scratch\nCOPY Dockerfile /\n");
+    space.built(&["app"]);
+    let read = || {
+        let text = std::fs::read_to_string(space.path("store/boot")).unwrap();
+        let (id, since) = text.trim().split_once(' ').unwrap();
+        (id.to_owned(), since.parse::<u64>().unwrap())
+    };
+    let (id, made) = read();
+    let long_ago = || drop(space.write("store/boot", &format!("{id} {}\n", made - 100_000)));
+    long_ago();
+    assert!(space.kiln(&["sync"]).status().unwrap().success());
+    let is_new = |(now, since): (String, u64)| now == id && since + 1 >= made;
+    assert!(is_new(read()), "{:?}", read());
+    long_ago();
+    space.built(&["app"]);
+    // It goes on when the build has ended; all of the machine's disk may have to be waited for.
+    let come = (0..1200).any(|_| {
+        is_new(read()) || {
+            std::thread::sleep(Duration::from_millis(50));
+            false
+        }
+    });
+    assert!(come, "{:?}", read());
+}
+
+#[test]
 fn an_interrupted_build_ends_at_once_and_keeps_what_was_done() {
     let space = Space::new();
     if !project(&space, 1) {
