@@ -27,6 +27,20 @@ pub fn rfc3339(seconds: i64) -> String {
     format!("{year:04}-{month:02}-{day:02}T{:02}:{:02}:{:02}Z", rest / 3600, rest / 60 % 60, rest % 60)
 }
 
+/// The same read again, in seconds since 1970: a time in UTC, whose parts of a second do not count.
+pub fn seconds(text: &str) -> Option<u64> {
+    let number = |at: std::ops::Range<usize>| text.get(at)?.parse::<i64>().ok();
+    let (year, month, day) = (number(0..4)?, number(5..7)?, number(8..10)?);
+    let (hour, minute, second) = (number(11..13)?, number(14..16)?, number(17..19)?);
+    u64::try_from(days(year, month, day) * 86_400 + hour * 3600 + minute * 60 + second).ok()
+}
+
+/// Days since 1970: years begin in March, so that the leap day is the last.
+fn days(year: i64, month: i64, day: i64) -> i64 {
+    let (year, month) = if month > 2 { (year, month - 3) } else { (year - 1, month + 9) };
+    365 * year + year / 4 - year / 100 + year / 400 + (153 * month + 2) / 5 + day - 1 - 719_468
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -37,5 +51,10 @@ mod tests {
         assert_eq!(rfc3339(951_782_399), "2000-02-28T23:59:59Z");
         assert_eq!(rfc3339(951_782_400), "2000-02-29T00:00:00Z");
         assert_eq!(rfc3339(1_795_228_800), "2026-11-21T02:40:00Z");
+        for time in [0, 951_782_399, 951_782_400, 1_795_228_800] {
+            assert_eq!(seconds(&rfc3339(time)), u64::try_from(time).ok());
+        }
+        assert_eq!(seconds("2026-11-21T02:40:00.999Z"), Some(1_795_228_800));
+        assert_eq!(seconds("yesterday"), None);
     }
 }

@@ -12,6 +12,7 @@ use super::chunked::{self, Chunks};
 use super::http::{Answer, Ask, Body, Http};
 use super::sigv4::{self, Credentials, Request};
 use super::{Backend, LARGEST_OBJECT, Listed, Surroundings, Wanted};
+use crate::clock;
 use crate::digest::Digest;
 use crate::error::{Error, Kind, Result};
 use crate::layer::BaseBlob;
@@ -113,23 +114,47 @@ impl Bucket {
 }
 
 /// What stands in an element of XML that has no others in it.
-fn between<'a>(text: &'a str, element: &str) -> Option<&'a str> {
+fn between(text: &str, element: &str) -> Option<String> {
     let (_, rest) = text.split_once(&format!("<{element}>"))?;
-    Some(rest.split_once(&format!("</{element}>"))?.0)
+    Some(unescaped(rest.split_once(&format!("</{element}>"))?.0))
 }
 
-/// `2026-11-21T09:30:16.000Z` in seconds since 1970.
-fn seconds(text: &str) -> Option<u64> {
-    let number = |at: std::ops::Range<usize>| text.get(at)?.parse::<i64>().ok();
-    let (year, month, day) = (number(0..4)?, number(5..7)?, number(8..10)?);
-    let (hour, minute, second) = (number(11..13)?, number(14..16)?, number(17..19)?);
-    u64::try_from(days(year, month, day) * 86_400 + hour * 3600 + minute * 60 + second).ok()
+/// Text of XML with its characters by name or number as they are meant (XML 1.0, sections 4.1 and 4.6).
+fn unescaped(text: &str) -> String {
+    let mut parts = text.split('&');
+    let mut out = parts.next().unwrap_or_default().to_owned();
+    for part in parts {
+        let named = part.split_once(';').and_then(|(name, rest)| Some((character(name)?, rest)));
+        match named {
+            Some((character, rest)) => {
+                out.push(character);
+                out.push_str(rest);
+            }
+            None => {
+                out.push('&');
+                out.push_str(part);
+            }
+        }
+    }
+    out
 }
 
-/// Days since 1970: years begin in March, so that the leap day is the last.
-fn days(year: i64, month: i64, day: i64) -> i64 {
-    let (year, month) = if month > 2 { (year, month - 3) } else { (year - 1, month + 9) };
-    365 * year + year / 4 - year / 100 + year / 400 + (153 * month + 2) / 5 + day - 1 - 719_468
+fn character(name: &str) -> Option<char> {
+    match name {
+        "amp" => Some('&'),
+        "lt" => Some('<'),
+        "gt" => Some('>'),
+        "quot" => Some('"'),
+        "apos" => Some('\''),
+        _ => {
+            let number = name.strip_prefix('#')?;
+            let number = match number.strip_prefix('x') {
+                Some(hex) => u32::from_str_radix(hex, 16),
+                None => number.parse(),
+            };
+            char::from_u32(number.ok()?)
+        }
+    }
 }
 
 impl Chunks for Bucket {
@@ -178,12 +203,11 @@ impl Backend for Bucket {
             let text = String::from_utf8_lossy(&answer.body);
             let listed = |entry: &str| {
                 let name = between(entry, "Key")?.strip_prefix(&self.objects)?.to_owned();
-                Some(Listed { name, at: between(entry, "LastModified").and_then(seconds) })
+                Some(Listed { name, at: between(entry, "LastModified").and_then(|time| clock::seconds(&time)) })
             };
             all.extend(text.split("<Contents>").skip(1).filter_map(listed));
-            let token = text.split_once("<NextContinuationToken>").and_then(|(_, rest)| rest.split_once('<'));
-            match token {
-                Some((token, _)) => more = format!("continuation-token={}&", escaped(token, "")),
+            match between(&text, "NextContinuationToken") {
+                Some(token) => more = format!("continuation-token={}&", escaped(&token, "")),
                 None => break,
             }
         }
@@ -193,5 +217,19 @@ impl Backend for Bucket {
     fn remove(&self, name: &str) -> Result<()> {
         let answer = self.ask("DELETE", &format!("{}{name}", self.objects), "", Body::None, LARGEST_OBJECT)?;
         if answer.is_good() || answer.status == 404 { Ok(()) } else { self.refused(&answer) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn xml_says_what_it_means() {
+        let listed = "<Contents><Key>a &amp; b/&lt;x&gt;&#39;&#x41;&quot;</Key><Size>1</Size></Contents>";
+        assert_eq!(between(listed, "Key").as_deref(), Some("a & b/<x>'A\""));
+        assert_eq!(between(listed, "Size").as_deref(), Some("1"));
+        assert_eq!(between(listed, "Owner"), None);
+        assert_eq!(unescaped("a & b &nothing; &#xD800; &amp;lt;"), "a & b &nothing; &#xD800; &lt;");
     }
 }

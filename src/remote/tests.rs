@@ -166,7 +166,11 @@ fn s3_conforms() {
     let made = ureq::put(&format!("{endpoint}/bucket")).send_empty().expect("a bucket");
     assert!(made.status().is_success());
     let keys = [("access_key_id", "id"), ("secret_access_key", "secret"), ("endpoint_url", &endpoint)];
-    conforms("s3", &[&keys[..], &[("bucket", "bucket"), ("prefix", "a b/"), ("region", "eu-west-1")]].concat(), true);
+    conforms(
+        "s3",
+        &[&keys[..], &[("bucket", "bucket"), ("prefix", "a b&<c>/"), ("region", "eu-west-1")]].concat(),
+        true,
+    );
 }
 
 #[test]
