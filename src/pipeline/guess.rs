@@ -72,3 +72,35 @@ impl Resolve for Guess<'_> {
         Ok(self.resolver.guessed(name, platform).unwrap_or_else(|| stand_in(name, platform)))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use frontend::op::{Copy, Source};
+    use solver::Vertex;
+
+    /// FROM a base, COPY of a context to a place. The copy comes last.
+    fn graph(base: &str, context: &str, dest: &str) -> (Graph<Op>, VertexId) {
+        let mut graph = Graph::default();
+        let mut push = |op: Op, inputs: &[VertexId]| {
+            graph.push(Vertex { op, inputs: inputs.to_vec(), name: String::new(), stage: String::new(), lines: None })
+        };
+        let (name, digest, platform) = (base.to_owned(), base.to_owned(), Platform::host());
+        let base = push(Op::Source(Source::Image { name, digest, platform }), &[]);
+        let context = push(Op::Source(Source::Context { name: context.to_owned() }), &[]);
+        let copy = push(Op::Copy(Copy { base: Some(0), dest: dest.to_owned(), ..Copy::default() }), &[base, context]);
+        (graph, copy)
+    }
+
+    #[test]
+    fn a_copy_takes_the_same_on_another_base_and_on_nothing_else() {
+        let (guessed, copy) = graph("one", "context", "/app/");
+        let same = |(plan, _): (Graph<Op>, VertexId)| takes_the_same(&guessed, &plan, copy);
+        assert!(same(graph("one", "context", "/app/")));
+        assert!(same(graph("two", "context", "/app/")));
+        // The base has another WORKDIR, or the name stands for another directory.
+        assert!(!same(graph("two", "context", "/srv/")));
+        assert!(!same(graph("one", "other", "/app/")));
+        assert!(!takes_the_same(&guessed, &Graph::default(), copy), "the plan has no such vertex");
+    }
+}
