@@ -29,7 +29,9 @@ pub mod files;
 pub mod folder;
 mod harvest;
 mod index;
+mod known;
 mod pack;
+mod publish;
 pub mod rootfs;
 mod stage;
 pub mod tar;
@@ -41,14 +43,16 @@ mod write;
 
 pub use derive::PackedBlob;
 pub use pack::Compression;
+pub use publish::Draft;
 pub use travel::Facts;
 
-use crate::clock::now;
 use crate::digest::Digest;
 use crate::error::{At, Error, Kind, Result};
+use crate::read;
 use crate::store::{Store, lease};
 use crate::sync::lock;
 use files::Opener;
+use known::Known;
 use serde::{Deserialize, Serialize};
 use std::collections::HashMap;
 use std::fmt;
@@ -56,7 +60,10 @@ use std::fs::{self, File};
 use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
-use tree::{Entry, Node, Time, Tree};
+use tree::{Entry, Node, Tree};
+
+/// Of a layer.
+const LARGEST_RECORD: u64 = 1 << 20;
 
 /// The name of a layer: of a base its chain id (OCI image specification, config.md), of others a random number, in hex.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
@@ -195,32 +202,8 @@ struct Inner {
     store: Store,
     flavour: Flavour,
     trees: Mutex<HashMap<LayerId, Arc<Tree>>>,
+    known: Known,
     busy: Mutex<HashMap<(LayerId, String), Turn>>,
-}
-
-/// A RUN's directories. Dropped, what was not published of them is gone.
-pub struct Draft {
-    folder: PathBuf,
-    upper: PathBuf,
-    work: PathBuf,
-}
-
-impl Draft {
-    /// What the step writes to: overlayfs's upper directory.
-    pub fn upper(&self) -> &Path {
-        &self.upper
-    }
-    /// Overlayfs's own.
-    pub fn work(&self) -> &Path {
-        &self.work
-    }
-}
-
-impl Drop for Draft {
-    fn drop(&mut self) {
-        // When it was published, overlayfs's own is left.
-        let _ = remove(&self.folder).and(remove(&self.work));
-    }
 }
 
 /// Removes a tree whatever its modes are; one that is not there is fine.
@@ -249,7 +232,13 @@ fn open_up(path: &Path) {
 impl Layers {
     /// The layers of a store.
     pub fn new(store: Store, flavour: Flavour) -> Layers {
-        Layers(Arc::new(Inner { store, flavour, trees: Mutex::default(), busy: Mutex::default() }))
+        Layers(Arc::new(Inner {
+            store,
+            flavour,
+            trees: Mutex::default(),
+            known: Known::default(),
+            busy: Mutex::default(),
+        }))
     }
 
     /// The store they are in.
@@ -278,101 +267,35 @@ impl Layers {
 
     /// Takes layers into use if all of them are there.
     pub fn keep(&self, ids: &[LayerId]) -> bool {
+        if self.0.known.has(ids) {
+            return true;
+        }
         let names: Vec<String> = ids.iter().map(lease::layer).collect();
-        self.0.store.keep(&names, || ids.iter().all(|id| self.exists(id)))
+        let there = self.0.store.keep(&names, || ids.iter().all(|id| self.exists(id)));
+        if there {
+            self.0.known.add(ids);
+        }
+        there
     }
 
     /// What was known when it was made.
     pub fn record(&self, id: &LayerId) -> Result<Record> {
+        if let Some(record) = self.0.known.get(id, |seen| seen.record.clone()).flatten() {
+            return Ok(record);
+        }
         let path = self.folder(id).join("record");
-        let bytes = fs::read(&path).map_err(|cause| damaged(id, "has no record").because(cause))?;
-        serde_json::from_slice(&bytes).map_err(|cause| damaged(id, "has a record that can't be read").because(cause))
-    }
-
-    /// Directories for a RUN.
-    pub fn draft(&self) -> Result<Draft> {
-        let folder = self.0.store.temp("layer");
-        // Not in the folder: what the kernel leaves there is removed when nobody waits for it.
-        let (upper, work) = (folder.join(self.0.flavour.folder()), self.0.store.temp("work"));
-        let draft = Draft { folder, upper, work };
-        for dir in [&draft.folder, &draft.upper, &draft.work] {
-            fs::create_dir(dir).at("make", dir)?;
-        }
-        // The root of the container shows the mode of the topmost directory.
-        let mode = rustix::fs::Mode::from(0o755);
-        rustix::fs::chmod(&draft.upper, mode).at("set the mode of", &draft.upper)?;
-        Ok(draft)
-    }
-
-    /// Makes what a RUN wrote a layer: its directory is renamed, not copied. `window` is when the RUN ran, `earlier` what
-    /// it came to before; `below` says whether there is a directory at a path of the rootfs it ran on.
-    pub fn publish_upper(
-        &self,
-        draft: &Draft,
-        window: (Time, Time),
-        earlier: Option<&LayerId>,
-        below: &dyn Fn(&[u8]) -> bool,
-    ) -> Result<LayerId> {
-        let mut tree = harvest::harvest(&draft.upper)?;
-        for entry in &mut tree.entries {
-            // Overlayfs marks a directory that replaces a file too, but there is nothing in a file to hide.
-            if entry.node == (Node::Dir { opaque: true }) && !below(&entry.path) {
-                entry.node = Node::Dir { opaque: false };
-            }
-        }
-        let ends = [window.0, window.1].map(|time| (time.seconds, time.nanos));
-        let record = Record {
-            kind: LayerKind::Run,
-            created: window.1.seconds,
-            window: Some(ends),
-            blob: None,
-            earlier: earlier.cloned(),
-            below: None,
-        };
-        self.publish(&draft.folder, tree, &record)
-    }
-
-    /// Makes entries a layer, written as a plain tar. They need not be sorted; of several for one path the last counts.
-    /// What `earlier` has of them is taken from there.
-    pub fn publish_tar(&self, entries: Vec<(Entry, Bytes)>, earlier: Option<&LayerId>) -> Result<LayerId> {
-        let folder = self.0.store.temp("layer");
-        fs::create_dir(&folder).at("make", &folder)?;
-        let source = earlier.and_then(|id| self.earlier_form(id));
-        let result = write::write_copy(&folder, entries, source.as_ref()).and_then(|(tree, diff_id)| {
-            derive::put_text(&folder.join("diff-id"), &diff_id.to_string())?;
-            let earlier = earlier.filter(|_| source.is_some()).cloned();
-            let (created, window, blob, below) = (now(), None, None, None);
-            let record = Record { kind: LayerKind::Copy, created, window, blob, earlier, below };
-            self.publish(&folder, tree, &record)
-        });
-        if result.is_err() {
-            let _ = remove(&folder);
-        }
-        result
-    }
-
-    /// What a layer that came from an equal COPY offers; nothing if it is no such layer, or damaged.
-    fn earlier_form(&self, id: &LayerId) -> Option<write::Earlier> {
-        let tar = File::open(self.folder(id).join("tar")).ok()?;
-        Some(write::Earlier { tree: self.tree(id).ok()?, tar })
-    }
-
-    fn publish(&self, folder: &Path, tree: Tree, record: &Record) -> Result<LayerId> {
-        let id = random_id()?;
-        let write = |name: &str, bytes: &[u8]| fs::write(folder.join(name), bytes).at("write", folder.join(name));
-        write("tree", &encode::encode(&tree))?;
-        write("record", &json(record)?)?;
-        self.0
-            .store
-            .make(lease::layer(&id), || fs::rename(folder, self.folder(&id)).at("publish", self.folder(&id)))?;
-        lock(&self.0.trees).insert(id.clone(), Arc::new(tree));
-        Ok(id)
+        let bytes = read::short(LARGEST_RECORD, &path).map_err(|cause| damaged(id, "has no record").because(cause))?;
+        let record: Record = serde_json::from_slice(&bytes)
+            .map_err(|cause| damaged(id, "has a record that can't be read").because(cause))?;
+        self.0.known.note(id, |seen| seen.record = Some(record.clone()));
+        Ok(record)
     }
 
     /// The blob that must be in the store before the tree or a file of this layer can be had; none if all is there.
     pub fn needs_blob(&self, id: &LayerId) -> Option<BaseBlob> {
         let folder = self.folder(id);
-        if folder.join("tree").exists() && folder.join(self.0.flavour.folder()).exists() {
+        let indexed = || lock(&self.0.trees).contains_key(id) || folder.join("tree").exists();
+        if indexed() && (self.has_dir(id) || folder.join(self.0.flavour.folder()).exists()) {
             return None;
         }
         self.record(id).ok()?.blob.filter(|blob| !self.0.store.has(&blob.digest))
@@ -403,20 +326,30 @@ impl Layers {
         })
     }
 
+    /// Whether this process has seen the directory of a layer, for what it is mounted by.
+    fn has_dir(&self, id: &LayerId) -> bool {
+        self.0.known.get(id, |seen| seen.dir).unwrap_or(false)
+    }
+
     /// A directory that can be mounted.
     pub fn dir(&self, id: &LayerId) -> Result<PathBuf> {
         let dir = self.folder(id).join(self.0.flavour.folder());
-        if dir.exists() {
+        if self.has_dir(id) {
             return Ok(dir);
         }
+        if !dir.exists() {
+            self.make_dir_once(id, &dir)?;
+        }
+        self.0.known.note(id, |seen| seen.dir = true);
+        Ok(dir)
+    }
+
+    fn make_dir_once(&self, id: &LayerId, dir: &Path) -> Result<()> {
         self.once(id, "dir", || {
             let path = self.folder(id).join("lock");
             let lock = File::create(&path).at("open", &path)?;
             lock.lock().at("lock", &path)?;
-            if !dir.exists() {
-                self.make_dir(id, &dir)?;
-            }
-            Ok(dir.clone())
+            if dir.exists() { Ok(()) } else { self.make_dir(id, dir) }
         })
     }
 
@@ -430,7 +363,7 @@ impl Layers {
     pub fn dirs<'a>(&self, ids: impl Iterator<Item = &'a LayerId>) -> Result<Vec<PathBuf>> {
         let ids: Vec<&LayerId> = ids.collect();
         let mut missing = ids.clone();
-        missing.retain(|id| !self.folder(id).join(self.0.flavour.folder()).exists());
+        missing.retain(|id| !self.has_dir(id) && !self.folder(id).join(self.0.flavour.folder()).exists());
         missing.sort();
         missing.dedup();
         cores::each(&missing, |id| self.dir(id).map(drop))?;

@@ -32,6 +32,27 @@ pub fn text(from: impl Read, name: impl AsRef<Path>) -> Result<Vec<u8>> {
     })
 }
 
+/// A file that is most likely short, and of at most `limit` bytes; two system calls fewer than with a question for its
+/// length and one for its end.
+pub fn short(limit: u64, path: &Path) -> io::Result<Vec<u8>> {
+    let mut file = File::open(path)?;
+    let mut bytes = vec![0; 1024];
+    let got = loop {
+        match file.read(&mut bytes) {
+            Err(cause) if cause.kind() == io::ErrorKind::Interrupted => {}
+            got => break got?,
+        }
+    };
+    let whole = got < bytes.len();
+    bytes.truncate(got);
+    if !whole {
+        // Less than was asked for is the end of a regular file (read(2)).
+        file.take(limit.saturating_add(1).saturating_sub(got as u64)).read_to_end(&mut bytes)?;
+    }
+    let large = || io::Error::new(io::ErrorKind::FileTooLarge, format!("larger than {limit} bytes"));
+    if bytes.len() as u64 > limit { Err(large()) } else { Ok(bytes) }
+}
+
 /// Fills a buffer as far as the stream goes; less than its length means that the stream has ended.
 pub fn fill(from: &mut (impl Read + ?Sized), buffer: &mut [u8]) -> io::Result<usize> {
     let mut got = 0;
@@ -56,6 +77,13 @@ mod tests {
         assert_eq!(at_most(3, &b"abc"[..]).unwrap(), Some(b"abc".to_vec()));
         assert_eq!(at_most(3, &b"abcd"[..]).unwrap(), None);
         assert_eq!(at_most(0, &b""[..]).unwrap(), Some(Vec::new()));
+        let temp = tempfile::NamedTempFile::new().unwrap();
+        for length in [0, 1, 1023, 1024, 1025, 5000] {
+            let bytes = vec![7; length];
+            std::fs::write(&temp, &bytes).unwrap();
+            assert_eq!(short(5000, temp.path()).unwrap(), bytes);
+            assert!(length == 0 || short(length as u64 - 1, temp.path()).is_err(), "{length}");
+        }
         let error = text(io::repeat(b'#'), "standard input").expect_err("endless");
         assert_eq!(error.kind(), Kind::Usage);
         assert_eq!(error.message(), "`standard input` is larger than 16777216 bytes");

@@ -25,6 +25,9 @@ const WORTH_REMEMBERING: u64 = 1 << 20;
 /// How many earlier forms of a layer are looked at for one that was packed: not every build exports.
 const EARLIER_FORMS: usize = 16;
 
+/// Of the short texts beside a layer.
+const LONGEST_TEXT: u64 = 64 << 10;
+
 /// A layer's blob.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PackedBlob {
@@ -44,7 +47,10 @@ impl Layers {
         if self.record(id)?.kind == LayerKind::Base {
             return Ok(self.diff_id(id, None)?.0);
         }
-        self.remembered(id, "content", || {
+        if let Some(known) = self.0.known.get(id, |seen| seen.content).flatten() {
+            return Ok(known);
+        }
+        let content = self.remembered(id, "content", || {
             let (tree, hashed) = self.with_digests(id, Tree::clone(&*self.tree(id)?))?;
             if hashed >= WORTH_REMEMBERING {
                 // Where it can't be kept the next build hashes again.
@@ -52,9 +58,10 @@ impl Layers {
                 lock(&self.0.trees).insert(id.clone(), Arc::clone(&tree));
             }
             Ok(content_of(&tree, self.record(id)?.window).to_string())
-        })?
-        .parse()
-        .map_err(|cause| damaged(id, "has a damaged content digest").because(cause))
+        })?;
+        let content = content.parse().map_err(|cause| damaged(id, "has a damaged content digest").because(cause))?;
+        self.0.known.note(id, |seen| seen.content = Some(content));
+        Ok(content)
     }
 
     /// Whether the bytes that are there now are those that a remembered digest was made of; none if nothing was remembered.
@@ -187,7 +194,10 @@ impl Layers {
     /// A short text in the layer's folder, made when it is not there.
     fn remembered(&self, id: &LayerId, name: &str, make: impl FnOnce() -> Result<String>) -> Result<String> {
         let path = self.folder(id).join(name);
-        let read = || fs::read_to_string(&path).ok().map(|text| text.trim().to_owned()).filter(|text| !text.is_empty());
+        let read = || {
+            let text = String::from_utf8(read::short(LONGEST_TEXT, &path).ok()?).ok()?;
+            Some(text.trim().to_owned()).filter(|text| !text.is_empty())
+        };
         if let Some(text) = read() {
             return Ok(text);
         }

@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used, clippy::print_stderr)]
 use super::index::tests::{Raw, dir, file, record, tar};
+use super::tree::Time;
 use super::*;
 use crate::digest::DiffId;
 use crate::layer::files::Files as _;

@@ -123,5 +123,6 @@ impl Layers {
         // What is left over has no name and goes with the store's temporary folder.
         let _ = fs::rename(self.folder(id), &temp).and_then(|()| super::remove(&temp));
         lock(&self.0.trees).remove(id);
+        self.0.known.forget(id);
     }
 }
