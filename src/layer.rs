@@ -6,6 +6,7 @@
 //!   record            JSON: what kind of layer it is and what was known when it was made; last to be written
 //!   tree              the index (see `encode`); a base layer gets it when somebody first looks into it
 //!   tar               a COPY's plain tar: its bytes until a dir is made
+//!   sums              checksums of the blocks of that tar (see `sums`)
 //!   dir-<flavour>/    unpacked and mountable; `root` with trusted.* marks, `user-<mapping>` with user.* marks
 //!   content           the content digest            diff-id[@<clamp>]    of the plain tar
 //!   blob-<how>[@<clamp>]   digest and size of a packed blob in the store
@@ -34,6 +35,7 @@ mod pack;
 mod publish;
 pub mod rootfs;
 mod stage;
+mod sums;
 pub mod tar;
 mod travel;
 pub mod tree;

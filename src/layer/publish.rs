@@ -1,5 +1,6 @@
 //! A layer that was made here gets its name: a RUN's upper directory by a rename, a COPY's entries as a plain tar.
 
+use super::sums::Summed;
 use super::tree::{Entry, Node, Time, Tree};
 use super::{Bytes, LayerId, LayerKind, Layers, Record, derive, encode, harvest, json, random_id, remove, write};
 use crate::clock::now;
@@ -100,8 +101,10 @@ impl Layers {
 
     /// What a layer that came from an equal COPY offers; nothing if it is no such layer, or damaged.
     fn earlier_form(&self, id: &LayerId) -> Option<write::Earlier> {
-        let tar = File::open(self.folder(id).join("tar")).ok()?;
-        Some(write::Earlier { tree: self.tree(id).ok()?, tar })
+        let folder = self.folder(id);
+        let tar = File::open(folder.join("tar")).ok()?;
+        let summed = Summed::open(&tar, &folder);
+        Some(write::Earlier { tree: self.tree(id).ok()?, tar, summed })
     }
 
     fn publish(&self, folder: &Path, tree: Tree, record: &Record) -> Result<LayerId> {

@@ -1,11 +1,12 @@
 //! A COPY's entries as a plain tar. Files are read and hashed side by side, in batches of about a megabyte; their
-//! batches are hashed and written in order by one thread, because the digest of the whole can't be had otherwise.
-//! Memory: a few batches for each core, whatever the layer's size.
+//! batches are written in order by one thread and hashed in order by another, because the digest of the whole can't be
+//! had otherwise. Memory: a few batches for each core, whatever the layer's size.
 //!
 //! What an earlier form of the layer holds already (the same path with the same digest) is taken from its tar: nobody
-//! opens the source for it. It is hashed like everything else, so damage does not spread.
+//! opens the source for it. Its bytes are checked, by the checksums of that tar or by their digest, so damage does not spread.
 
 use super::Bytes;
+use super::sums::{Summed, Sums, Window};
 use super::tar::{padding, write};
 use super::tree::{Entry, Node, Tree, is_below, worth_all_cores};
 use crate::digest::{Digest, Hasher};
@@ -28,6 +29,7 @@ const AHEAD: usize = 3;
 pub(super) struct Earlier {
     pub(super) tree: Arc<Tree>,
     pub(super) tar: File,
+    pub(super) summed: Option<Summed>,
 }
 
 /// An entry in its place of the archive.
@@ -64,7 +66,7 @@ pub(super) fn write_copy(
     let mut out = Out {
         file: File::create_new(&path).at("make", &path)?,
         path: &path,
-        hasher: Hasher::default(),
+        sums: Sums::default(),
         at: 0,
         batch: 0,
         done: Vec::with_capacity(pieces.len()),
@@ -75,9 +77,14 @@ pub(super) fn write_copy(
         side_by_side(pieces, earlier, cores, &mut out)?;
     } else {
         let spare = Mutex::default();
-        read_batch(pieces, earlier, &spare, &mut |stretch| out.take(stretch))?;
+        read_batch(pieces, earlier, &spare, &mut |stretch| {
+            out.take(stretch)?;
+            out.sums.update(&stretch.bytes);
+            Ok(())
+        })?;
     }
     out.write(&write::END)?;
+    out.sums.update(&write::END);
     let mut done: Vec<Entry> = Vec::with_capacity(out.done.len());
     for (entry, first) in out.done {
         // One inode: what the archive says of the first name holds for all.
@@ -87,7 +94,7 @@ pub(super) fn write_copy(
         };
         done.push(entry);
     }
-    Ok((Tree::new(done), out.hasher.finish()))
+    Ok((Tree::new(done), out.sums.finish(folder)?))
 }
 
 /// The entries in their order, of several for one path the last, link groups resolved.
@@ -156,20 +163,35 @@ fn side_by_side(pieces: Vec<Piece>, earlier: Option<&Earlier>, readers: usize, o
                 receiver
             })
             .collect();
+        let (written, hashed) = sync_channel::<Vec<u8>>(AHEAD);
+        let (sums, spare) = (std::mem::take(&mut out.sums), &spare);
+        let summing = scope.spawn(move || {
+            let mut sums = sums;
+            for bytes in hashed {
+                sums.update(&bytes);
+                lock(spare).push(bytes);
+            }
+            sums
+        });
         for number in 0..count {
-            let lost = |_| Error::new(Kind::System, "BUG: a reader of a copy is gone");
             loop {
-                let mut stretch = receivers[number % readers].recv().map_err(lost)??;
+                let mut stretch = receivers[number % readers].recv().map_err(|_| gone("a reader"))??;
                 let last = stretch.last;
                 out.take(&mut stretch)?;
-                lock(&spare).push(stretch.bytes);
+                written.send(stretch.bytes).map_err(|_| gone("the hasher"))?;
                 if last {
                     break;
                 }
             }
         }
+        drop(written);
+        out.sums = summing.join().map_err(|_| gone("the hasher"))?;
         Ok(())
     })
+}
+
+fn gone(who: &str) -> Error {
+    Error::new(Kind::System, format!("BUG: {who} of a copy is gone"))
 }
 
 /// Buffers that were written and can be used again.
@@ -199,7 +221,8 @@ type Send<'a> = dyn FnMut(&mut Stretch) -> Result<()> + 'a;
 
 /// One batch as a stretch, or as several if it holds a large file.
 fn read_batch(pieces: Vec<Piece>, earlier: Option<&Earlier>, spare: &Spare, send: &mut Send<'_>) -> Result<()> {
-    let mut reader = Reader { earlier, spare, sent: 0, open: Stretch::default(), send };
+    let (open, window) = (Stretch::default(), Window::default());
+    let mut reader = Reader { earlier, window, spare, sent: 0, open, send };
     reader.buffer();
     for piece in pieces {
         reader.piece(piece)?;
@@ -210,6 +233,8 @@ fn read_batch(pieces: Vec<Piece>, earlier: Option<&Earlier>, spare: &Spare, send
 
 struct Reader<'a, 'b> {
     earlier: Option<&'a Earlier>,
+    /// What is at hand of the earlier form.
+    window: Window,
     spare: &'a Spare,
     /// Bytes of this batch that were sent on.
     sent: u64,
@@ -277,6 +302,11 @@ impl Reader<'_, '_> {
         if known != wanted || there != size || size > BATCH {
             return None;
         }
+        if let Some(summed) = &earlier.summed {
+            let sound = self.window.part(summed, offset, size as usize)?;
+            self.open.bytes.extend_from_slice(sound);
+            return Some(wanted);
+        }
         let start = self.open.bytes.len();
         self.open.bytes.resize(start + size as usize, 0);
         let bytes = &mut self.open.bytes[start..];
@@ -323,7 +353,8 @@ fn path_of(entry: &Entry) -> String {
 struct Out<'a> {
     file: File,
     path: &'a Path,
-    hasher: Hasher,
+    /// Of all that was written, but for what is still on its way to them.
+    sums: Sums,
     at: u64,
     /// Where the batch began that is being written.
     batch: u64,
@@ -346,7 +377,6 @@ impl Out<'_> {
     }
 
     fn write(&mut self, bytes: &[u8]) -> Result<()> {
-        self.hasher.update(bytes);
         self.at += bytes.len() as u64;
         self.file.write_all(bytes).at("write", self.path)
     }

@@ -81,6 +81,9 @@ fn an_earlier_form_that_is_damaged_or_gone_is_not_believed() {
     File::options().write(true).open(&path).unwrap().write_all_at(b"X", at + 100).unwrap();
     let two = layers.publish_tar(project("seven", &opened), Some(&one)).unwrap();
     assert!(tar(&layers, &two) == wanted, "damage spread");
+    std::fs::remove_file(path.with_file_name("sums")).unwrap();
+    let without = layers.publish_tar(project("seven", &opened), Some(&one)).unwrap();
+    assert!(tar(&layers, &without) == wanted, "damage spread");
     std::fs::remove_file(&path).unwrap();
     let three = layers.publish_tar(project("seven", &opened), Some(&one)).unwrap();
     assert!(tar(&layers, &three) == wanted);
