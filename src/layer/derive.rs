@@ -268,15 +268,11 @@ fn content_of(tree: &Tree, window: Option<[(i64, u32); 2]>) -> Digest {
         }
         _ => false,
     };
-    let mut hasher = Hasher::default();
+    let (mut hasher, mut bytes) = (Hasher::default(), Vec::new());
     for entry in &tree.entries {
-        let plain = match entry.node.clone() {
-            Node::File { size, digest, .. } => Node::File { size, digest, offset: None },
-            node => node,
-        };
-        let mtime = if counts(entry) { entry.mtime } else { Default::default() };
-        let entry = Entry { node: plain, mtime, ..entry.clone() };
-        hasher.update(&encode::encode(&Tree { entries: vec![entry] }));
+        bytes.clear();
+        encode::encode_alone(&mut bytes, entry, if counts(entry) { entry.mtime } else { Default::default() });
+        hasher.update(&bytes);
     }
     hasher.finish()
 }

@@ -9,23 +9,36 @@ const MAGIC: &[u8; 8] = b"kilntr01";
 /// The bytes of a tree.
 pub(super) fn encode(tree: &Tree) -> Vec<u8> {
     let mut out = MAGIC.to_vec();
-    for entry in &tree.entries {
-        bytes(&mut out, &entry.path);
-        node(&mut out, &entry.node);
-        [entry.mode, entry.uid, entry.gid].iter().for_each(|number| out.extend(number.to_le_bytes()));
-        out.extend(entry.mtime.seconds.to_le_bytes());
-        out.extend(entry.mtime.nanos.to_le_bytes());
-        out.extend(entry.link.map_or(0, |link| u64::from(link) + 1).to_le_bytes());
-        out.extend((entry.xattrs.len() as u32).to_le_bytes());
-        for (name, value) in &entry.xattrs {
-            bytes(&mut out, name);
-            bytes(&mut out, value);
-        }
-    }
-    let mut hasher = Hasher::default();
-    hasher.update(&out);
-    out.extend(hasher.finish().0);
+    tree.entries.iter().for_each(|entry| fields(&mut out, entry, entry.mtime, true));
+    seal(&mut out, 0);
     out
+}
+
+/// Adds the bytes of a tree of one entry, which has another time and no place in an archive.
+pub(super) fn encode_alone(out: &mut Vec<u8>, entry: &Entry, mtime: Time) {
+    let start = out.len();
+    out.extend(MAGIC);
+    fields(out, entry, mtime, false);
+    seal(out, start);
+}
+
+fn seal(out: &mut Vec<u8>, start: usize) {
+    let digest = Digest::of(&out[start..]);
+    out.extend(digest.0);
+}
+
+fn fields(out: &mut Vec<u8>, entry: &Entry, mtime: Time, placed: bool) {
+    bytes(out, &entry.path);
+    node(out, &entry.node, placed);
+    [entry.mode, entry.uid, entry.gid].iter().for_each(|number| out.extend(number.to_le_bytes()));
+    out.extend(mtime.seconds.to_le_bytes());
+    out.extend(mtime.nanos.to_le_bytes());
+    out.extend(entry.link.map_or(0, |link| u64::from(link) + 1).to_le_bytes());
+    out.extend((entry.xattrs.len() as u32).to_le_bytes());
+    for (name, value) in &entry.xattrs {
+        bytes(out, name);
+        bytes(out, value);
+    }
 }
 
 fn bytes(out: &mut Vec<u8>, value: &[u8]) {
@@ -33,7 +46,7 @@ fn bytes(out: &mut Vec<u8>, value: &[u8]) {
     out.extend(value);
 }
 
-fn node(out: &mut Vec<u8>, node: &Node) {
+fn node(out: &mut Vec<u8>, node: &Node, placed: bool) {
     let device = |out: &mut Vec<u8>, tag: u8, major: u32, minor: u32| {
         out.push(tag);
         out.extend(major.to_le_bytes());
@@ -44,7 +57,7 @@ fn node(out: &mut Vec<u8>, node: &Node) {
         Node::File { size, digest, offset } => {
             out.push(b'f');
             out.extend(size.to_le_bytes());
-            out.extend(offset.map_or(0, |offset| offset + 1).to_le_bytes());
+            out.extend(offset.filter(|_| placed).map_or(0, |offset| offset + 1).to_le_bytes());
             out.push(u8::from(digest.is_some()));
             out.extend(digest.map_or([0; 32], |digest| digest.0));
         }
