@@ -10,6 +10,7 @@ use crate::error::{Error, Kind, Result};
 use crate::layer::{BaseBlob, LayerId};
 use crate::registry::client::Watch;
 use crate::remote::side_by_side;
+use crate::store::Expected;
 use frontend::op::{Input, Op};
 use solver::{Event, Graph, StepId, VertexId};
 use std::collections::HashSet;
@@ -92,37 +93,40 @@ impl Machine {
             if coming.digests().is_empty() {
                 // Another step brings all of them. What it could not bring is tried here, and told here too.
                 digests.iter().for_each(|digest| self.store.await_blob(digest));
-                let lost = |(id, _): &Missing| !self.layers.exists(id);
-                if missing.iter().any(lost) {
+                if missing.iter().any(|(id, _)| !self.layers.exists(id)) {
                     return Err(Error::new(Kind::Lost, "a layer of a cache can't be had"));
                 }
-                continue;
+            } else {
+                missing.retain(|(_, blob)| coming.digests().contains(&blob.digest));
+                self.fetch_expected(coming, &missing, layers, form, step)?;
             }
-            missing.retain(|(_, blob)| coming.digests().contains(&blob.digest));
-            let next = AtomicUsize::new(0);
-            let ahead = self.in_order(layers, &missing);
-            std::thread::scope(|scope| {
-                let cores = std::thread::available_parallelism().map_or(1, usize::from);
-                let workers = form.map_or(0, |_| cores.min(ahead.len()));
-                let workers: Vec<_> =
-                    (0..workers).map(|_| scope.spawn(|| self.make_all(&ahead, form, &next))).collect();
-                let fetched = self.phase(step, "pull", || self.fetch_missing(&missing, form, step));
-                // Nobody waits for what did not come.
-                drop(coming);
-                if fetched.is_err() {
-                    next.store(ahead.len(), Ordering::Relaxed);
-                }
-                let name = if form == Some(Form::Dir) { "unpack" } else { "index" };
-                self.phase(step, name, || workers.into_iter().for_each(|worker| drop(worker.join())));
-                fetched
-            })?;
         }
     }
 
-    /// What is there first, then what comes, as it comes.
-    fn in_order<'a>(&self, layers: &'a [LayerId], missing: &'a [Missing]) -> Vec<&'a LayerId> {
-        let comes = |id: &&LayerId| missing.iter().any(|(missing, _)| missing == *id);
-        layers.iter().filter(|id| !comes(id)).chain(missing.iter().map(|(id, _)| id)).collect()
+    /// Brings blobs, and makes of each layer what is wanted of it while they come.
+    fn fetch_expected(
+        &self,
+        coming: Expected,
+        missing: &[Missing],
+        layers: &[LayerId],
+        form: Option<Form>,
+        step: u32,
+    ) -> Result<()> {
+        let (next, ahead) = (AtomicUsize::new(0), in_order(layers, missing));
+        let cores = std::thread::available_parallelism().map_or(1, usize::from);
+        std::thread::scope(|scope| {
+            let workers = form.map_or(0, |_| cores.min(ahead.len()));
+            let workers: Vec<_> = (0..workers).map(|_| scope.spawn(|| self.make_all(&ahead, form, &next))).collect();
+            let fetched = self.phase(step, "pull", || self.fetch_missing(missing, form, step));
+            // Nobody waits for what did not come.
+            drop(coming);
+            if fetched.is_err() {
+                next.store(ahead.len(), Ordering::Relaxed);
+            }
+            let name = if form == Some(Form::Dir) { "unpack" } else { "index" };
+            self.phase(step, name, || workers.into_iter().for_each(|worker| drop(worker.join())));
+            fetched
+        })
     }
 
     fn make_all(&self, layers: &[&LayerId], form: Option<Form>, next: &AtomicUsize) {
@@ -185,6 +189,12 @@ impl Machine {
             Error::new(Kind::Lost, "a layer of a cache can't be had").because(error)
         })
     }
+}
+
+/// What is there first, then what comes, as it comes.
+fn in_order<'a>(layers: &'a [LayerId], missing: &'a [Missing]) -> Vec<&'a LayerId> {
+    let comes = |id: &&LayerId| missing.iter().any(|(missing, _)| missing == *id);
+    layers.iter().filter(|id| !comes(id)).chain(missing.iter().map(|(id, _)| id)).collect()
 }
 
 #[cfg(test)]

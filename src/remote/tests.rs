@@ -4,6 +4,7 @@
 use super::*;
 use crate::registry::client::UNWATCHED;
 use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 mod github;
@@ -101,7 +102,11 @@ struct Server {
 
 impl Server {
     fn start(program: &str, args: &dyn Fn(u16, &Path) -> Vec<String>) -> Server {
-        let port = std::net::TcpListener::bind("127.0.0.1:0").and_then(|l| l.local_addr()).expect("a port").port();
+        // None of those that the kernel may give to somebody else before the server has it (ip(7), ip_local_port_range).
+        static NEXT: AtomicU32 = AtomicU32::new(0);
+        let next = || std::process::id().wrapping_add(NEXT.fetch_add(1, Ordering::SeqCst)) % 2000 + 18_000;
+        let mut ports = std::iter::repeat_with(next).map(|port| port as u16);
+        let port = ports.find(|port| std::net::TcpListener::bind(("127.0.0.1", *port)).is_ok()).expect("a port");
         let dir = tempfile::tempdir().expect("a folder");
         let mut command = Command::new(program);
         command.args(args(port, dir.path())).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());

@@ -7,6 +7,7 @@ pub mod dockerd;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 use std::sync::OnceLock;
+use std::sync::atomic::{AtomicU32, Ordering};
 
 pub const KILN: &str = env!("CARGO_BIN_EXE_kiln");
 
@@ -165,8 +166,14 @@ fn end_with_us(pid_file: &Path, dir: &Path) {
     Command::new("setsid").args(["bash", "-c", &script]).stdin(null()).stdout(null()).stderr(null()).spawn().unwrap();
 }
 
+/// A port for a server that is started next. None of those that the kernel gives to whoever asks for any (ip(7),
+/// ip_local_port_range): it could give it away again before the server has it.
 pub fn free_port() -> u16 {
-    std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
+    static NEXT: AtomicU32 = AtomicU32::new(0);
+    let first = std::process::id().wrapping_mul(97);
+    let ports = std::iter::repeat_with(|| first.wrapping_add(NEXT.fetch_add(1, Ordering::SeqCst)) % 12_000 + 20_000);
+    let mut ports = ports.map(|port| u16::try_from(port).unwrap());
+    ports.find(|port| std::net::TcpListener::bind(("127.0.0.1", *port)).is_ok()).unwrap()
 }
 
 /// A layout of Debian from real packages, as `NAME=oci-layout://...`; made once by `testdata/debian.sh`.

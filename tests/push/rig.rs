@@ -55,8 +55,11 @@ impl Registry {
             .stderr(log)
             .spawn()
             .unwrap();
-        let registry = Registry { child, dir, port };
+        let mut registry = Registry { child, dir, port };
         for _ in 0..200 {
+            if registry.child.try_wait().unwrap().is_some() {
+                break;
+            }
             if TcpStream::connect(("127.0.0.1", port)).is_ok() {
                 return registry;
             }
