@@ -77,7 +77,6 @@ fn run(cli: Cli, color: bool) -> Result<ExitCode> {
         // They enter no namespace of ours.
         Command::Ps { json } => return look::ps(&root, *json, &mut std::io::stdout()).map(|()| ExitCode::SUCCESS),
         Command::Shell(args) => return look::shell(&root, args).map(ExitCode::from),
-        Command::Sync => return store::boot::sync(&root).map(|()| ExitCode::SUCCESS),
         _ => {}
     }
     // Nothing may have started a thread before this.
@@ -116,7 +115,7 @@ fn run(cli: Cli, color: bool) -> Result<ExitCode> {
         }
         Command::Explain(args) => cli::explain::explain(&root, &args, &mut out)?,
         // These were done above: they need no store.
-        Command::Login(_) | Command::Logout { .. } | Command::Ps { .. } | Command::Shell(_) | Command::Sync => {}
+        Command::Login(_) | Command::Logout { .. } | Command::Ps { .. } | Command::Shell(_) => {}
         Command::Du(args) => cli::room::du(&root, &args, now(), &mut out)?,
         Command::Cache(command) => {
             let observer: Arc<dyn solver::Observer> =
@@ -134,6 +133,7 @@ fn run(cli: Cli, color: bool) -> Result<ExitCode> {
             out.write_all(text.as_bytes()).map_err(|cause| Error::new(Kind::Export, "cannot print").because(cause))?;
             return Ok(if able { ExitCode::SUCCESS } else { ExitCode::from(Kind::System.exit_code()) });
         }
+        Command::Sync => store::boot::sync(&root)?,
         Command::Fsck { repair } => {
             let sound = gc::fsck(&layers, repair, &mut out)?;
             return Ok(if sound { ExitCode::SUCCESS } else { ExitCode::from(Kind::Store.exit_code()) });

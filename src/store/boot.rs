@@ -77,18 +77,25 @@ pub fn sync_later(root: &Path) {
     }
 }
 
-/// Brings all that stands in the store to the disk, and notes it.
+/// Brings all that stands in the store to the disk, and notes it. What an earlier boot left was looked at before.
 pub fn sync(root: &Path) -> Result<()> {
+    match fs::read_to_string(BOOT_ID) {
+        Ok(id) => sync_as(root, id.trim()),
+        Err(_) => Ok(()),
+    }
+}
+
+fn sync_as(root: &Path, id: &str) -> Result<()> {
     let path = root.join("boot");
-    let Some((id, _)) = read(&path) else { return Ok(()) };
     let file = OpenOptions::new().write(true).open(&path).at("open", &path)?;
-    if file.try_lock().is_err() {
+    file.lock().at("lock", &path)?;
+    if read(&path).is_none_or(|(known, _)| known != id) {
         return Ok(());
     }
     // What is named in this second may come after it.
     let before = now() - 1;
     rustix::fs::syncfs(&file).at("sync", root)?;
-    write(&file, &id, before).at("write", &path)
+    write(&file, id, before).at("write", &path)
 }
 
 fn read(path: &Path) -> Option<(String, i64)> {
@@ -126,7 +133,9 @@ mod tests {
         assert_eq!(again.since(), 1000);
         again.finish().unwrap();
         let before = now();
-        sync(root).unwrap();
+        sync_as(root, "one").unwrap();
+        assert_eq!(read(&root.join("boot")), Some(("two".to_owned(), 4000)), "nobody has looked at it in that boot");
+        sync_as(root, "two").unwrap();
         let third = begin_as(root, "three", 5000).unwrap().unwrap();
         assert!((before - 1..=now()).contains(&third.since()), "{}", third.since());
         drop(third);
