@@ -85,6 +85,20 @@ fn refuse(member: &Member, what: &str) -> Error {
         .hint("the archive is damaged or hostile; nothing of it was used")
 }
 
+/// An entry with the metadata of a member.
+pub(super) fn entry_of(member: &Member, path: &[u8], node: Node) -> Entry {
+    Entry {
+        path: path.into(),
+        node,
+        mode: member.mode,
+        uid: member.uid,
+        gid: member.gid,
+        mtime: member.mtime,
+        xattrs: member.xattrs.clone(),
+        link: None,
+    }
+}
+
 impl Builder<'_> {
     /// Takes the next entry of the archive.
     fn add(&mut self, member: &Member) -> Result<()> {
@@ -108,16 +122,7 @@ impl Builder<'_> {
             }
             return Ok(());
         }
-        let mut entry = Entry {
-            path: path.clone().into(),
-            node: Node::Fifo,
-            mode: member.mode,
-            uid: member.uid,
-            gid: member.gid,
-            mtime: member.mtime,
-            xattrs: member.xattrs.clone(),
-            link: None,
-        };
+        let mut entry = entry_of(member, &path, Node::Fifo);
         entry.node = match member.kind {
             b'0' => Node::File { size: member.size, digest: None, offset: Some(member.offset) },
             b'1' => return self.hard_link(member, path),

@@ -3,8 +3,9 @@
 //! checked, so that nothing of a damaged or hostile one ever has a name of its own, and no name of it leads anywhere.
 
 use super::Flavour;
+use super::index::entry_of;
 use super::tar::read::{Archive, Member};
-use super::tree::{Entry, Node};
+use super::tree::Node;
 use super::unpack::{new_file, write_file};
 use crate::error::{At, Error, Result};
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -36,16 +37,7 @@ impl Stage {
         flavour: &Flavour,
         buffer: &mut Vec<u8>,
     ) -> Result<()> {
-        let entry = Entry {
-            path: Box::default(),
-            node: Node::File { size: member.size, digest: None, offset: None },
-            mode: member.mode,
-            uid: member.uid,
-            gid: member.gid,
-            mtime: member.mtime,
-            xattrs: member.xattrs.clone(),
-            link: None,
-        };
+        let entry = entry_of(member, b"", Node::File { size: member.size, digest: None, offset: None });
         let name = number(member.offset);
         let path = || self.path.join(&name);
         let file = new_file(self.dir.as_fd(), &name, &entry).at("make", path())?;
