@@ -14,6 +14,7 @@ use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 use std::time::Duration;
+use ureq::http::StatusCode;
 use ureq::tls::{Certificate, ClientCert, PemItem, PrivateKey, RootCerts, TlsConfig, parse_pem};
 
 /// A larger file of certificates is refused.
@@ -244,7 +245,7 @@ impl Agents {
         let insecure = lock(&self.insecure).contains(&host);
         let scheme = if name.is_local() && !insecure {
             if self.settings.certificates(&host).is_empty() { "http" } else { "https" }
-        } else if insecure && !self.answers(&format!("https://{host}/v2/")) {
+        } else if insecure && !self.answers("https", &host) && self.answers("http", &host) {
             "http"
         } else {
             "https"
@@ -253,8 +254,11 @@ impl Agents {
         scheme
     }
 
-    fn answers(&self, url: &str) -> bool {
-        self.of(url).is_ok_and(|agent| agent.get(url).call().is_ok())
+    /// Whether a registry speaks so. A server that expects encryption says 400 to who comes without (Go's net/http).
+    fn answers(&self, scheme: &str, host: &str) -> bool {
+        let url = format!("{scheme}://{host}/v2/");
+        let answer = self.of(&url).map(|agent| agent.get(&url).call());
+        answer.is_ok_and(|answer| answer.is_ok_and(|answer| answer.status() != StatusCode::BAD_REQUEST))
     }
 }
 
