@@ -64,14 +64,14 @@ impl Layers {
         Ok(content)
     }
 
-    /// Whether the bytes that are there now are those that a remembered digest was made of; none if nothing was remembered.
-    pub fn vouched(&self, id: &LayerId) -> Result<Option<bool>> {
+    /// A digest that is remembered, if there is one, and the same of the bytes that are there now.
+    pub fn vouched(&self, id: &LayerId) -> Result<(Option<Digest>, Digest)> {
         let known = |name: &str| fs::read_to_string(self.folder(id).join(name)).ok()?.trim().parse::<Digest>().ok();
-        if let Some(known) = known("diff-id") {
+        let (diff_id, content) = (known("diff-id"), known("content"));
+        if diff_id.is_some() || content.is_none() {
             let now = pack::diff_id(&*self.tree(id)?, &|entry| self.open(id, entry), None)?;
-            return Ok(Some(now == known));
+            return Ok((diff_id, now));
         }
-        let Some(known) = known("content") else { return Ok(None) };
         let mut tree = Tree::clone(&*self.tree(id)?);
         for entry in &mut tree.entries {
             if let Node::File { digest, .. } = &mut entry.node {
@@ -79,7 +79,7 @@ impl Layers {
             }
         }
         let (tree, _) = self.with_digests(id, tree)?;
-        Ok(Some(content_of(&tree, self.record(id)?.window) == known))
+        Ok((content, content_of(&tree, self.record(id)?.window)))
     }
 
     /// The tree with the digest of every file, and how many bytes had to be hashed for it.

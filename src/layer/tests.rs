@@ -199,6 +199,14 @@ fn a_base_that_is_not_what_its_image_says_leaves_nothing() {
     assert_eq!(names, ["diff-id", "lock", "record"]);
 }
 
+/// Whether a file of an archive is there that has no name yet.
+fn staged(layers: &Layers) -> bool {
+    let tmp = layers.store().temp("x");
+    let found = fs::read_dir(tmp.parent().unwrap()).unwrap().flatten();
+    let mut stages = found.filter(|entry| entry.file_name().to_string_lossy().ends_with("-stage"));
+    stages.any(|stage| fs::read_dir(stage.path()).is_ok_and(|mut files| files.next().is_some()))
+}
+
 #[test]
 fn a_base_is_unpacked_while_its_blob_comes() {
     if !root() {
@@ -219,6 +227,7 @@ fn a_base_is_unpacked_while_its_blob_comes() {
         Raw("p", b'x', "", &map.concat()),
         file("s", &sparse),
         file("empty", b""),
+        file("large", &[b'x'; 300_000]),
     ]);
     let media_type = Compression::None.media_type().to_owned();
     let blob = BaseBlob { digest: Digest::of(&bytes), size: bytes.len() as u64, media_type };
@@ -227,10 +236,18 @@ fn a_base_is_unpacked_while_its_blob_comes() {
     let mut writer = layers.store().blob_of(&blob.digest).unwrap();
     let made = std::thread::scope(|scope| {
         let made = scope.spawn(|| layers.dir(&id));
-        for part in bytes.chunks(700) {
+        let (most, rest) = bytes.split_at(200_000);
+        for part in most.chunks(7000) {
             std::io::Write::write_all(&mut writer, part).unwrap();
-            assert!(!layers.folder(&id).join("dir-root").exists() && !layers.folder(&id).join("tree").exists());
         }
+        // Written before the rest has come, but without a name.
+        let early = (0..10_000).any(|_| {
+            std::thread::sleep(std::time::Duration::from_millis(1));
+            staged(&layers)
+        });
+        assert!(early);
+        assert!(!layers.folder(&id).join("dir-root").exists() && !layers.folder(&id).join("tree").exists());
+        std::io::Write::write_all(&mut writer, rest).unwrap();
         writer.complete_as(&blob.digest, Some(blob.size)).unwrap();
         made.join().unwrap().unwrap()
     });
@@ -240,7 +257,7 @@ fn a_base_is_unpacked_while_its_blob_comes() {
     assert_eq!((read("s"), read("empty")), ("\0\0\0\0\0end".into(), String::new()));
     let mut names: Vec<_> = fs::read_dir(&made).unwrap().map(|entry| entry.unwrap().file_name()).collect();
     names.sort();
-    assert_eq!(names, ["d", "empty", "gone", "s"]);
+    assert_eq!(names, ["d", "empty", "gone", "large", "s"]);
     assert_eq!(fs::metadata(made.join("s")).unwrap().mode() & 0o7777, 0o755);
     assert!(layers.folder(&id).join("tree").exists());
     let left: Vec<_> = fs::read_dir(layers.store().temp("x").parent().unwrap()).unwrap().flatten().collect();

@@ -148,6 +148,7 @@ mod tests {
         let temp = tempfile::tempdir().unwrap();
         let root = temp.path().to_owned();
         let first = begin_as(&root, "one", 1).unwrap().unwrap();
+        assert!(File::open(root.join("boot")).unwrap().try_lock().is_err(), "nobody else can begin");
         let other = std::thread::spawn(move || begin_as(&root, "one", 2).unwrap().is_none());
         first.finish().unwrap();
         assert!(other.join().unwrap(), "it was done meanwhile");
