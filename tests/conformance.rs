@@ -1,4 +1,5 @@
-//! The recorded outcomes of BuildKit: every case must come out the same. `run.py` is the judge.
+//! The recorded outcomes of BuildKit: every case must come out the same, all in one store: at first, again, and after an
+//! edit was taken back; and the edited case as in an empty store. `run.py` is the judge.
 #![allow(clippy::unwrap_used, clippy::print_stdout, missing_docs)]
 
 mod common;
@@ -21,7 +22,7 @@ fn all_cases_come_out_as_in_buildkit() {
     let report = space.path("report.json");
     let output = Command::new("python3")
         .arg(corpus.join("run.py"))
-        .args(["--builder", &format!("docker:{KILN}"), "--registry", host, "--jobs", "2", "--json"])
+        .args(["--builder", &format!("docker:{KILN}"), "--registry", host, "--jobs", "2", "--again", "--json"])
         .arg(&report)
         .arg("--bases")
         .arg(bases)
