@@ -19,7 +19,7 @@ ip link add lab0 type veth peer name lab1; ip link set lab1 up
 ip addr add 10.9.0.1/24 dev lab0
 ip link set lab0 up
 ip route add default via 10.9.0.254 dev lab0
-printf 'nameserver 127.0.0.1\nsearch lab\n' > resolv.conf
+[ -e resolv.conf ] || printf 'nameserver 127.0.0.1\nsearch lab\n' > resolv.conf
 mount --bind resolv.conf /etc/resolv.conf
 rm -f ready
 mkdir -p outside host
@@ -33,15 +33,20 @@ for address, folder in (("10.9.9.9", "outside"), ("127.0.0.1", "host")):
     handler.log_message = lambda *_: None
     server = socketserver.ThreadingTCPServer((address, 8000 if folder == "outside" else 8001), handler)
     threading.Thread(target=server.serve_forever, daemon=True).start()
-names = socket.socket(socket.AF_INET, socket.SOCK_DGRAM); names.bind(("127.0.0.1", 53))
-open("ready", "w").close()
-while True:
-    asked, who = names.recvfrom(512)
+def answer(asked):
     question = asked[12:asked.index(b"\0", 12) + 5]
     known = question.startswith(b"\x06server\x03lab\0\0\x01")
     head = asked[:2] + (b"\x81\x80\0\1\0\1\0\0\0\0" if known else b"\x81\x80\0\1\0\0\0\0\0\0")
-    answer = b"\xc0\x0c\0\1\0\1\0\0\0\x3c\0\4" + bytes([10, 9, 9, 9]) if known else b""
-    names.sendto(head + question + answer, who)
+    return head + question + (b"\xc0\x0c\0\1\0\1\0\0\0\x3c\0\4" + bytes([10, 9, 9, 9]) if known else b"")
+def names(socket):
+    while True:
+        asked, who = socket.recvfrom(512)
+        socket.sendto(answer(asked), who)
+for address in ("127.0.0.1", "127.0.0.53", "10.9.9.9", "10.9.0.1"):
+    server = socket.socket(socket.AF_INET, socket.SOCK_DGRAM); server.bind((address, 53))
+    threading.Thread(target=names, args=(server,), daemon=True).start()
+open("ready", "w").close()
+threading.Event().wait()
 PY
 until [ -e ready ]; do sleep 0.05; done
 "#;
@@ -118,6 +123,29 @@ fn slirp4netns_serves_where_pasta_is_not() {
     assert!(output.status.success(), "{text}");
     for line in ["reached outside", "no host", "has names", "abstract 0"] {
         assert!(text.lines().any(|found| found.ends_with(line)), "{line}: {text}");
+    }
+}
+
+/// Whether names resolve with this /etc/resolv.conf on the host.
+fn resolves(resolv: &str, programs: Option<&[&str]>) -> Option<String> {
+    let space = Space::new();
+    space.write("resolv.conf", resolv);
+    let path = programs.map(|programs| only(&space, programs));
+    let output = build(&space, "RUN cat /etc/resolv.conf; nslookup server.lab | grep 10.9.9.9", "", path.as_deref())?;
+    let text = text(&output);
+    assert!(output.status.success(), "{resolv}: {text}");
+    Some(text)
+}
+
+#[test]
+fn names_resolve_whatever_nameserver_the_host_has() {
+    let carriers: [Option<&[&str]>; 2] = [None, Some(&["slirp4netns"])];
+    for carrier in carriers.into_iter().filter(|carrier| carrier.is_none() || have("slirp4netns")) {
+        for server in ["127.0.0.1", "127.0.0.53", "10.9.9.9", "10.9.0.1"] {
+            let resolv = format!("nameserver {server}\nsearch lab\noptions timeout:2\n");
+            let Some(text) = resolves(&resolv, carrier) else { return };
+            assert!(text.contains("search lab") && text.contains("options timeout:2"), "{text}");
+        }
     }
 }
 

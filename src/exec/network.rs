@@ -137,7 +137,8 @@ impl Lease<'_> {
 
     /// /etc/resolv.conf for it.
     pub fn resolv(&self) -> Vec<u8> {
-        resolver::inside(self.connected.as_ref().and_then(|connected| connected.program.nameserver()))
+        let nameserver = self.connected.as_ref().map(|connected| connected.program.nameserver);
+        nameserver.map_or_else(resolver::host, resolver::inside)
     }
 }
 

@@ -22,12 +22,12 @@ pub(super) struct Carrier {
     /// Before the namespace's name.
     before: &'static [&'static str],
     after: &'static [&'static str],
-    /// Where it answers for the host's nameserver: always, or only for one that the namespace can't reach.
-    nameserver: &'static str,
-    always: bool,
+    /// Where it answers for the host's nameserver. The only one that a step is told of: pasta makes the host's nameserver
+    /// answer from this address alone, so that asking it directly times out.
+    pub(super) nameserver: &'static str,
 }
 
-/// Where pasta answers for a nameserver on the host's loopback: link-local, so no network has it.
+/// Where pasta answers for the host's nameserver: link-local, so no network has it.
 const FORWARDED: &str = "169.254.1.1";
 
 /// The better first. Nothing of the host's loopback is mapped, no port is forwarded.
@@ -56,7 +56,6 @@ const CARRIERS: &[Carrier] = &[
         ],
         after: &[],
         nameserver: FORWARDED,
-        always: false,
     },
     Carrier {
         program: "slirp4netns",
@@ -70,7 +69,6 @@ const CARRIERS: &[Carrier] = &[
         ],
         after: &["tap0"],
         nameserver: "10.0.2.3",
-        always: true,
     },
 ];
 
@@ -87,11 +85,6 @@ pub(super) fn find() -> Result<(&'static Carrier, PathBuf), String> {
 }
 
 impl Carrier {
-    /// The nameserver to put into resolv.conf; none when the host's own serve.
-    pub(super) fn nameserver(&self) -> Option<&'static str> {
-        (self.always || super::resolver::is_out_of_reach()).then_some(self.nameserver)
-    }
-
     /// Starts it outside of the namespace. The thread that calls must outlive it. Its complaints can be read.
     pub(super) fn start(&self, program: &Path, namespace: &OwnedFd) -> Result<(OwnedFd, OwnedFd), String> {
         let (complaints, tell) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC)
