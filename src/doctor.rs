@@ -4,11 +4,11 @@
 use crate::error::{Error, Result};
 use crate::exec::cgroup::{Groups, Resources};
 use crate::exec::emulate;
-use crate::exec::network::Networks;
+use crate::exec::network::{Networks, trial};
 use crate::exec::surroundings;
 use crate::exec::{self, Ended, Network, Spec, Stop, User};
 use crate::store::Store;
-use crate::sys::userns::Identity;
+use crate::sys::userns::{self, Identity};
 use serde_json::json;
 
 /// What came out of one question.
@@ -72,7 +72,7 @@ fn who(identity: &Identity) -> Answer {
             "user",
             false,
             "a user namespace with one id: files of others in an image are yours while steps run",
-            Some("a line for you in /etc/subuid and /etc/subgid, and newuidmap (package uidmap)"),
+            Some(&userns::remedy(identity)),
         ),
     }
 }
@@ -118,7 +118,7 @@ fn trial(identity: &Identity, store: &Store) -> Result<()> {
         args: vec![b"/nothing".to_vec()],
         env: Vec::new(),
         cwd: b"/".to_vec(),
-        user: User { uid: 0, gid: 0, groups: Vec::new(), insecure: false },
+        user: User { uid: 0, gid: 0, groups: Vec::new(), insecure: false, raw_sockets: true, offline: true },
         timeout: None,
         network: Network::None,
         limits: exec::Limits::default(),
@@ -145,17 +145,29 @@ fn filter() -> Answer {
     answer("seccomp", known, found, Some("none: system calls of steps are not limited here"))
 }
 
+/// A network as a step gets it, with a look-up and a connection in it.
 fn network() -> Answer {
     let networks = Networks::default();
-    match networks.order(false).wait() {
-        Ok(lease) => answer("network", true, format!("RUN has a network of its own, by {}", lease.carrier()), None),
+    let lease = match networks.order(false).wait(&Stop::default()) {
+        Ok(lease) => lease,
+        Err(refusal) => {
+            let found = format!("RUN has the host's network: {}", refusal.why);
+            let remedy =
+                refusal.remedy.unwrap_or_else(|| "give --network=none where a step needs no network".to_owned());
+            return answer("network", false, found, Some(&remedy));
+        }
+    };
+    let mut found = format!("RUN has a network of its own, by {}", lease.carrier());
+    for note in networks.notes() {
+        found.push_str(&format!("; {note}"));
+    }
+    match trial::reach(&lease) {
+        Ok(reached) => answer("network", true, format!("{found}: {reached}"), None),
         Err(why) => answer(
             "network",
             false,
-            format!("RUN has the host's network: {why}"),
-            Some(
-                "install pasta (package passt) or slirp4netns and let yourself use /dev/net/tun, or give --network=none",
-            ),
+            format!("{found}, but {why}"),
+            Some("--network=host gives steps the host's own network, if `--allow network.host` is given too"),
         ),
     }
 }

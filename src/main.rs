@@ -165,8 +165,12 @@ fn build_image(
     observers.extend(timings.clone().map(|timings| timings as Arc<dyn solver::Observer>));
     let observer: Arc<dyn solver::Observer> = Arc::new(progress::All(observers));
     if identity.single_id {
-        let text = "there is no range in /etc/subuid for you: files of other users in images are kept as yours while steps run, and RUN can't change users";
-        observer.event(std::time::SystemTime::now(), &solver::Event::Warning { text: text.to_owned() });
+        let remedy = sys::userns::remedy(identity);
+        let text = format!(
+            "there is no range in /etc/subuid for you: files of other users in images are kept as yours while steps run, \
+             and RUN can't change users; {remedy}"
+        );
+        observer.event(std::time::SystemTime::now(), &solver::Event::Warning { text });
     }
     let collection = gc::policy::Rule::automatic(std::env::var("KILN_GC").ok().as_deref())?;
     let stop = exec::Stop::default();

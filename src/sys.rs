@@ -4,4 +4,5 @@
 
 pub mod netns;
 pub mod spawn;
+pub mod tap;
 pub mod userns;

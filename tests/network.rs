@@ -1,82 +1,107 @@
-//! The network of a RUN: what it reaches and what it must not, with each carrier and with none. Everything happens in a
-//! network namespace of the test's own, with a server outside of the steps' reach and one within it.
+//! The network of a RUN: what it reaches and what it must not, with each carrier and with none, as whoever runs the tests
+//! and as another, ordinary user of the machine. Everything happens in a network namespace of the test's own, with a server
+//! outside of the steps' reach and one within it.
 #![allow(clippy::unwrap_used, missing_docs)]
 
 mod common;
 
-use common::{Space, have, is_root, skipped};
+use common::{KILN, Space, have, is_root, skipped};
 use std::path::Path;
 use std::process::{Command, Output};
+use std::time::{Duration, Instant};
 
-/// A network with a way out, a web server that anybody reaches at 10.9.9.9:8000 and one on the loopback at port 8001, a
-/// nameserver on the loopback that knows one name, and an abstract socket of the host's.
-const LAB: &str = r#"
-set -eu
-cd "$DIR"
-ip link set lo up
-ip addr add 10.9.9.9/32 dev lo
-ip link add lab0 type veth peer name lab1; ip link set lab1 up
-ip addr add 10.9.0.1/24 dev lab0
-ip link set lab0 up
-ip route add default via 10.9.0.254 dev lab0
-[ -e resolv.conf ] || printf 'nameserver 127.0.0.1\nsearch lab\n' > resolv.conf
-mount --bind resolv.conf /etc/resolv.conf
-rm -f ready
-mkdir -p outside host
-echo reached outside > outside/page
-echo reached the host > host/page
-python3 - <<'PY' &
-import http.server, socket, socketserver, threading, functools
-secret = socket.socket(socket.AF_UNIX); secret.bind(b"\0kiln-test-abstract"); secret.listen()
-for address, folder in (("10.9.9.9", "outside"), ("127.0.0.1", "host")):
-    handler = functools.partial(http.server.SimpleHTTPRequestHandler, directory=folder)
-    handler.log_message = lambda *_: None
-    server = socketserver.ThreadingTCPServer((address, 8000 if folder == "outside" else 8001), handler)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-def answer(asked):
-    question = asked[12:asked.index(b"\0", 12) + 5]
-    known = question.startswith(b"\x06server\x03lab\0\0\x01")
-    head = asked[:2] + (b"\x81\x80\0\1\0\1\0\0\0\0" if known else b"\x81\x80\0\1\0\0\0\0\0\0")
-    return head + question + (b"\xc0\x0c\0\1\0\1\0\0\0\x3c\0\4" + bytes([10, 9, 9, 9]) if known else b"")
-def names(socket):
-    while True:
-        asked, who = socket.recvfrom(512)
-        socket.sendto(answer(asked), who)
-for address in ("127.0.0.1", "127.0.0.53", "10.9.9.9", "10.9.0.1"):
-    server = socket.socket(socket.AF_INET, socket.SOCK_DGRAM); server.bind((address, 53))
-    threading.Thread(target=names, args=(server,), daemon=True).start()
-open("ready", "w").close()
-threading.Event().wait()
-PY
-until [ -e ready ]; do sleep 0.05; done
-"#;
+/// A network with a way out; a web server that anybody reaches at 10.9.9.9:8000, one at the host's own address 10.9.0.1 and one
+/// on the loopback at port 8001; nameservers on several addresses, by UDP and TCP, that know two names; who is heard by UDP
+/// and TCP at port 9000 of the loopback and of 10.9.9.9; an abstract socket of the host's; a user without a range of ids
+/// (4242) and one with (4243); /dev/net/tun for everybody.
+const LAB: &str = include_str!("network/lab.sh");
+
+/// Who runs kiln in the lab.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Who {
+    /// Who runs the tests.
+    We,
+    /// An ordinary user of the machine, without a range of ids.
+    Single,
+    /// One with a range.
+    Range,
+}
+
+impl Who {
+    /// All that can be here.
+    fn all() -> &'static [Who] {
+        if is_root() && have("setpriv") && have("newuidmap") { &[Who::We, Who::Single, Who::Range] } else { &[Who::We] }
+    }
+
+    fn command(self) -> String {
+        let id = match self {
+            Who::We => return String::new(),
+            Who::Single => 4242,
+            Who::Range => 4243,
+        };
+        format!("setpriv --reuid={id} --regid={id} --clear-groups env HOME=\"$DIR\" KILN_ROOT=\"$DIR/store-{id}\" ")
+    }
+}
+
+/// A lab, and what is different in it.
+struct Lab<'a> {
+    space: &'a Space,
+    who: Who,
+    /// The host's PATH.
+    path: Option<&'a Path>,
+    /// The mode of /dev/net/tun.
+    tun: &'a str,
+}
+
+impl<'a> Lab<'a> {
+    /// None where there can be none.
+    fn new(space: &'a Space) -> Option<Lab<'a>> {
+        if !["busybox", "ip", "python3", "unshare", "pasta"].iter().all(|program| have(program)) {
+            return None;
+        }
+        let tun = rustix::fs::Access::READ_OK | rustix::fs::Access::WRITE_OK;
+        if rustix::fs::access("/dev/net/tun", tun).is_err() {
+            skipped("a /dev/net/tun that we may open");
+            return None;
+        }
+        std::fs::create_dir_all(space.path("app")).unwrap();
+        std::fs::copy("/bin/busybox", space.path("app/busybox")).unwrap();
+        Some(Lab { space, who: Who::We, path: None, tun: "666" })
+    }
+
+    fn run(&self, command: &str) -> Output {
+        let path = self.path.map_or(String::new(), |path| format!("PATH={} ", path.display()));
+        let who = self.who.command();
+        let command = if who.is_empty() { format!("{path}{command}") } else { format!("{who}{path}{command}") };
+        let mut unshare = Command::new("unshare");
+        unshare.args(if is_root() { &["-n", "-m"][..] } else { &["-U", "-r", "-n", "-m"] });
+        unshare.args(["--kill-child", "-p", "--fork", "--mount-proc", "bash", "-c", &format!("{LAB}\n{command}")]);
+        unshare.env("DIR", self.space.dir.path()).env("KILN_ROOT", self.space.path("store")).env("TUN", self.tun);
+        unshare.current_dir(self.space.dir.path()).output().unwrap()
+    }
+
+    fn build(&self, lines: &str, flags: &str) -> Output {
+        self.space.write(
+            "app/Dockerfile",
+            &format!("FROM scratch\nCOPY . /bin/\nRUN [\"/bin/busybox\", \"--install\", \"/bin\"]\n{lines}\n"),
+        );
+        self.run(&format!("{KILN} build --progress=plain --no-cache {flags} app"))
+    }
+}
 
 /// Builds a Dockerfile in the lab; none where there can be no lab.
 fn build(space: &Space, lines: &str, flags: &str, path: Option<&Path>) -> Option<Output> {
-    if !["busybox", "ip", "python3", "unshare", "pasta"].iter().all(|program| have(program)) {
-        return None;
-    }
-    let tun = rustix::fs::Access::READ_OK | rustix::fs::Access::WRITE_OK;
-    if rustix::fs::access("/dev/net/tun", tun).is_err() {
-        skipped("a /dev/net/tun that we may open");
-        return None;
-    }
-    space.write(
-        "app/Dockerfile",
-        &format!("FROM scratch\nCOPY busybox /bin/\nRUN [\"/bin/busybox\", \"--install\", \"/bin\"]\n{lines}\n"),
-    );
-    std::fs::copy("/bin/busybox", space.path("app/busybox")).unwrap();
-    let path = path.map_or(String::new(), |path| format!("PATH={} ", path.display()));
-    let script = format!("{LAB}\n{path}{} build --progress=plain --no-cache {flags} app", common::KILN);
-    let mut command = Command::new("unshare");
-    command.args(if is_root() { &["-n", "-m"][..] } else { &["-U", "-r", "-n", "-m"] });
-    command.args(["--kill-child", "-p", "--fork", "--mount-proc", "bash", "-c", &script]);
-    command.env("DIR", space.dir.path()).env("KILN_ROOT", space.path("store")).current_dir(space.dir.path());
-    Some(command.output().unwrap())
+    Some(Lab { path, ..Lab::new(space)? }.build(lines, flags))
 }
 
 fn text(output: &Output) -> String {
     String::from_utf8_lossy(&output.stderr).into_owned()
+}
+
+fn assert_lines(text: &str, ends: &[&str], count: usize) {
+    for end in ends {
+        assert_eq!(text.lines().filter(|line| line.ends_with(end)).count(), count, "{end}: {text}");
+    }
 }
 
 /// What a step tries, each with a line of its own. The pipe to `nc` stays open: its end would close the connection.
@@ -86,6 +111,7 @@ const TRIES: &str = "RUN mkfifo /asked; ask() { { printf 'GET /page\\r\\n\\r\\n'
      nslookup server.lab | grep -q 10.9.9.9 && echo has names; \
      grep -c kiln-test-abstract /proc/net/unix | sed 's/^/abstract /'; \
      ls /sys/class/net | tr '\\n' ' '; rm /asked";
+const REACHED: [&str; 4] = ["reached outside", "no host", "has names", "abstract 0"];
 
 /// A folder with the named programs alone.
 fn only(space: &Space, programs: &[&str]) -> std::path::PathBuf {
@@ -99,54 +125,81 @@ fn only(space: &Space, programs: &[&str]) -> std::path::PathBuf {
     dir
 }
 
+/// A program that does not do what its name says.
+fn sham(space: &Space, program: &str, lines: &str) {
+    let path = space.write(&format!("programs/{program}"), &format!("#!/bin/sh\n{lines}\n"));
+    std::fs::set_permissions(path, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+}
+
 #[test]
 fn a_step_reaches_others_but_neither_the_host_s_loopback_nor_its_abstract_sockets() {
-    let space = Space::new();
-    let Some(output) = build(&space, &[TRIES, TRIES].join("\n"), "", None) else { return };
-    let text = text(&output);
-    assert!(output.status.success(), "{text}");
-    for line in ["reached outside", "no host", "has names", "abstract 0"] {
-        assert_eq!(text.lines().filter(|found| found.ends_with(line)).count(), 2, "{line}: {text}");
+    for who in Who::all() {
+        let space = Space::new();
+        let Some(lab) = Lab::new(&space) else { return };
+        let output = Lab { who: *who, ..lab }.build(&[TRIES, TRIES].join("\n"), "");
+        let text = text(&output);
+        assert!(output.status.success(), "{who:?}: {text}");
+        assert_lines(&text, &REACHED, 2);
+        assert!(!text.contains("host's network"), "{who:?}: {text}");
     }
-    assert!(!text.contains("host's network"), "{text}");
 }
 
 #[test]
 fn slirp4netns_serves_where_pasta_is_not() {
-    let space = Space::new();
     if !have("slirp4netns") {
         return;
     }
-    let path = only(&space, &["slirp4netns"]);
-    let Some(output) = build(&space, TRIES, "", Some(&path)) else { return };
-    let text = text(&output);
-    assert!(output.status.success(), "{text}");
-    for line in ["reached outside", "no host", "has names", "abstract 0"] {
-        assert!(text.lines().any(|found| found.ends_with(line)), "{line}: {text}");
+    for who in Who::all() {
+        let space = Space::new();
+        let path = only(&space, &["slirp4netns", "newuidmap", "newgidmap"]);
+        let Some(lab) = Lab::new(&space) else { return };
+        let output = Lab { who: *who, path: Some(&path), ..lab }.build(TRIES, "");
+        let text = text(&output);
+        assert!(output.status.success(), "{who:?}: {text}");
+        assert_lines(&text, &REACHED, 1);
+        assert!(!text.contains("host's network"), "{who:?}: {text}");
     }
 }
 
-/// Whether names resolve with this /etc/resolv.conf on the host.
-fn resolves(resolv: &str, programs: Option<&[&str]>) -> Option<String> {
-    let space = Space::new();
-    space.write("resolv.conf", resolv);
-    let path = programs.map(|programs| only(&space, programs));
-    let output = build(&space, "RUN cat /etc/resolv.conf; nslookup server.lab | grep 10.9.9.9", "", path.as_deref())?;
-    let text = text(&output);
-    assert!(output.status.success(), "{resolv}: {text}");
-    Some(text)
-}
+/// Looks a name up by UDP, and by TCP with a question of its own.
+const LOOK_UP: &str = "RUN cat /etc/resolv.conf; server=$(sed -n 's/^nameserver //p' /etc/resolv.conf | head -n 1); \
+     nslookup server.lab | grep 10.9.9.9; \
+     { printf '\\000\\034kk\\001\\000\\000\\001\\000\\000\\000\\000\\000\\000\\006server\\003lab\\000\\000\\001\\000\\001'; sleep 1; } | \
+     nc -w 2 $server 53 | od -An -tx1 | tr -d '\\n' | grep -q '0a 09 09 09' && echo by TCP too";
 
 #[test]
 fn names_resolve_whatever_nameserver_the_host_has() {
     let carriers: [Option<&[&str]>; 2] = [None, Some(&["slirp4netns"])];
     for carrier in carriers.into_iter().filter(|carrier| carrier.is_none() || have("slirp4netns")) {
-        for server in ["127.0.0.1", "127.0.0.53", "10.9.9.9", "10.9.0.1"] {
-            let resolv = format!("nameserver {server}\nsearch lab\noptions timeout:2\n");
-            let Some(text) = resolves(&resolv, carrier) else { return };
-            assert!(text.contains("search lab") && text.contains("options timeout:2"), "{text}");
+        for servers in [
+            "nameserver 127.0.0.1\n",
+            "nameserver 127.0.0.53\n",
+            "nameserver 10.9.9.9\n",
+            "nameserver 10.9.0.1\n",
+            "nameserver ::1\n",
+            "",
+            "nameserver 127.0.0.77\nnameserver 127.0.0.1\n",
+            "nameserver 10.9.9.9\nnameserver 127.0.0.77\n",
+        ] {
+            let space = Space::new();
+            space.write("resolv.conf", &format!("{servers}search lab\noptions timeout:3\n"));
+            let path = carrier.map(|programs| only(&space, programs));
+            let Some(output) = build(&space, LOOK_UP, "", path.as_deref()) else { return };
+            let text = text(&output);
+            assert!(output.status.success(), "{servers}: {text}");
+            let wanted = ["search lab", "options timeout:3", "by TCP too"];
+            assert!(wanted.iter().all(|line| text.contains(line)), "{servers}: {text}");
         }
     }
+}
+
+#[test]
+fn a_name_that_does_not_resolve_is_told_with_a_way_out() {
+    let space = Space::new();
+    let Some(output) = build(&space, "RUN wget http://nobody.lab/", "", None) else { return };
+    let text = text(&output);
+    assert!(!output.status.success(), "{text}");
+    assert!(text.contains("bad address") && text.contains("kiln doctor") && text.contains("--network=host"), "{text}");
 }
 
 #[test]
@@ -162,6 +215,58 @@ fn without_a_carrier_the_host_s_network_is_used_and_that_is_said_once() {
         1,
         "{text}"
     );
+}
+
+#[test]
+fn a_carrier_that_fails_says_why_and_the_next_one_is_tried() {
+    let space = Space::new();
+    if !have("slirp4netns") {
+        return;
+    }
+    let path = only(&space, &["slirp4netns"]);
+    sham(&space, "pasta", "echo the moon is full >&2; exit 1");
+    let Some(output) = build(&space, &[TRIES, TRIES].join("\n"), "", Some(&path)) else { return };
+    let told = text(&output);
+    assert!(output.status.success(), "{told}");
+    assert_lines(&told, &REACHED, 2);
+    let note = "slirp4netns carries the network of RUN instead, because pasta: it ended at once: the moon is full";
+    assert_eq!(told.matches(note).count(), 1, "{told}");
+
+    std::fs::remove_file(path.join("slirp4netns")).unwrap();
+    sham(&space, "slirp4netns", "echo so is the jar >&2; exit 1");
+    let told = text(&build(&space, &[TRIES, TRIES].join("\n"), "", Some(&path)).unwrap());
+    let reasons = "pasta: it ended at once: the moon is full; slirp4netns: it ended at once: so is the jar";
+    assert_eq!(told.matches(&format!("RUN has the host's network, because {reasons}")).count(), 1, "{told}");
+}
+
+#[test]
+fn a_closed_device_is_named_with_the_command_that_opens_it() {
+    if !Who::all().contains(&Who::Range) {
+        return skipped("root, setpriv and newuidmap");
+    }
+    let space = Space::new();
+    let Some(lab) = Lab::new(&space) else { return };
+    let output = Lab { who: Who::Range, tun: "600", ..lab }.build("RUN echo ran", "");
+    let text = text(&output);
+    assert!(output.status.success(), "{text}");
+    assert!(
+        text.contains("/dev/net/tun can't be opened (Permission denied); `sudo chmod 0666 /dev/net/tun`"),
+        "{text}"
+    );
+}
+
+#[test]
+fn a_user_without_a_range_is_told_the_command_that_gives_one() {
+    if !Who::all().contains(&Who::Single) {
+        return skipped("root, setpriv and newuidmap");
+    }
+    let space = Space::new();
+    let Some(lab) = Lab::new(&space) else { return };
+    let output = Lab { who: Who::Single, ..lab }.build("RUN echo ran", "");
+    let text = text(&output);
+    // Above the range of the other user.
+    let command = "`sudo usermod --add-subuids 465536-531071 --add-subgids 465536-531071 lab-single`";
+    assert!(output.status.success() && text.contains(command), "{text}");
 }
 
 #[test]
@@ -182,10 +287,109 @@ fn none_is_loopback_alone_and_host_needs_leave() {
 }
 
 #[test]
-fn a_killed_build_leaves_no_carrier_and_no_mount() {
+fn host_gateway_is_where_the_host_is_reached() {
+    for carrier in ["pasta", "slirp4netns"].into_iter().filter(|carrier| have(carrier)) {
+        let space = Space::new();
+        let path = only(&space, &[carrier]);
+        let lines = TRIES.replace("10.9.9.9 8000", "machine 8000");
+        let Some(output) = build(&space, &lines, "--add-host machine:host-gateway", Some(&path)) else { return };
+        let text = text(&output);
+        assert!(output.status.success(), "{text}");
+        assert_lines(&text, &REACHED, 1);
+    }
+}
+
+/// Compiles a C program into the context; false where that can't be done.
+fn compile(space: &Space, name: &str, source: &str) -> bool {
+    let source = space.write(&format!("{name}.c"), source);
+    std::fs::create_dir_all(space.path("app")).unwrap();
+    let compiled = have("gcc")
+        && Command::new("gcc")
+            .args(["-static", "-O1", "-o"])
+            .args([space.path("app").join(name), source])
+            .status()
+            .unwrap()
+            .success();
+    if !compiled {
+        skipped("gcc that makes static programs");
+    }
+    compiled
+}
+
+/// Writes frames of its own making to the neighbour that answers for everybody: UDP and the first of TCP, to port 9000 of
+/// addresses of the loopback, by each way past the kernel's own checks; and to 10.9.9.9, to show that frames do leave.
+const FRAMES: &str = include_str!("network/frames.c");
+
+#[test]
+fn no_packet_of_a_step_s_own_making_reaches_the_host_s_loopback() {
+    for carrier in ["pasta", "slirp4netns"].into_iter().filter(|carrier| have(carrier)) {
+        for who in Who::all() {
+            let space = Space::new();
+            let path = only(&space, &[carrier]);
+            if !compile(&space, "frames", FRAMES) {
+                return;
+            }
+            let Some(lab) = Lab::new(&space) else { return };
+            let output = Lab { who: *who, path: Some(&path), ..lab }.build("RUN /bin/frames", "");
+            let text = text(&output);
+            assert!(output.status.success(), "{text}");
+            assert!(
+                text.contains("sent to ::1") && text.contains("past queues") && text.contains("all sent"),
+                "{text}"
+            );
+            let heard = std::fs::read_to_string(space.path("heard")).unwrap();
+            assert!(heard.contains("heard at 10.9.9.9"), "{carrier} {who:?}: nothing left: {text}");
+            assert!(!heard.contains("127.") && !heard.contains("::"), "{carrier} {who:?}: {heard}");
+        }
+    }
+}
+
+const VSOCK: &str = include_str!("network/vsock.c");
+
+#[test]
+#[cfg(target_arch = "x86_64")]
+fn without_a_network_no_32_bit_call_hides_the_family_of_a_socket() {
     let space = Space::new();
-    if !have("pasta") || !have("busybox") {
+    if !compile(&space, "vsock", VSOCK) {
         return;
+    }
+    let Some(output) = build(&space, "RUN --network=none /bin/vsock\nRUN /bin/vsock", "", None) else { return };
+    let text = text(&output);
+    assert!(output.status.success(), "{text}");
+    assert_lines(&text, &[" no vsock by socketcall", " no inet by socketcall"], 1);
+    // The C library of i386 makes its sockets that way, so with a network it works.
+    assert_eq!(text.lines().filter(|line| line.ends_with(" inet by socketcall") && !line.contains(" no ")).count(), 1);
+}
+
+#[test]
+fn doctor_looks_a_name_up_and_connects() {
+    for who in Who::all() {
+        let space = Space::new();
+        let Some(lab) = Lab::new(&space) else { return };
+        let lab = Lab { who: *who, ..lab };
+        let output = lab.run(&format!("{KILN} doctor"));
+        let well = String::from_utf8_lossy(&output.stdout).into_owned();
+        let line = "RUN has a network of its own, by pasta: registry-1.docker.io resolves and answers";
+        assert!(
+            well.lines().any(|found| found.starts_with("ok   network") && found.ends_with(line)),
+            "{who:?}: {well}"
+        );
+    }
+    // The name is in a file of the host's, but its nameserver says nothing.
+    let space = Space::new();
+    space.write("resolv.conf", "nameserver 10.9.9.8\n");
+    let lab = Lab::new(&space).unwrap();
+    let known = "cat /etc/hosts > hosts; echo 10.9.9.9 registry-1.docker.io >> hosts; mount --bind hosts /etc/hosts";
+    let output = lab.run(&format!("true; {known}; {KILN} doctor"));
+    let ill = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert!(ill.contains("lack network") && ill.contains("does not resolve: 10.9.9.8"), "{ill}");
+    assert!(ill.contains("--allow network.host"), "{ill}");
+}
+
+/// A build of one step in the host's own network, until the step has begun.
+fn begun(space: &Space) -> Option<std::process::Child> {
+    if !have("pasta") || !have("busybox") {
+        return None;
     }
     std::fs::create_dir_all(space.path("app")).unwrap();
     std::fs::copy("/bin/busybox", space.path("app/busybox")).unwrap();
@@ -195,9 +399,15 @@ fn a_killed_build_leaves_no_carrier_and_no_mount() {
     let stderr = std::io::BufReader::new(build.stderr.take().unwrap());
     let begun = std::io::BufRead::lines(stderr).map_while(Result::ok).any(|line| line.ends_with(" begun"));
     assert!(begun);
-    let carriers = || children(build.id());
-    assert!(!carriers().is_empty());
-    let left = carriers();
+    Some(build)
+}
+
+#[test]
+fn a_killed_build_leaves_no_carrier_and_no_mount() {
+    let space = Space::new();
+    let Some(mut build) = begun(&space) else { return };
+    let left = children(build.id());
+    assert!(!left.is_empty());
     build.kill().unwrap();
     build.wait().unwrap();
     // They end with the threads that started them, which the kernel has just ended.
@@ -207,6 +417,40 @@ fn a_killed_build_leaves_no_carrier_and_no_mount() {
         }
     }
     space.assert_whole();
+}
+
+#[test]
+fn a_build_can_be_ended_while_its_carrier_begins() {
+    let space = Space::new();
+    if !have("busybox") {
+        return;
+    }
+    std::fs::create_dir_all(space.path("app")).unwrap();
+    std::fs::copy("/bin/busybox", space.path("app/busybox")).unwrap();
+    space.write("app/Dockerfile", "FROM scratch\nCOPY busybox /bin/sh\nRUN echo begun\n");
+    let pid = space.path("pid");
+    sham(&space, "pasta", &format!("echo begun > {}; exec /bin/sleep 60", pid.display()));
+    let mut build = space
+        .kiln(&["build", "--progress=plain", "app"])
+        .env("PATH", space.path("programs"))
+        .stderr(std::process::Stdio::piped())
+        .spawn()
+        .unwrap();
+    let began = Instant::now();
+    while !pid.exists() && began.elapsed() < Duration::from_secs(20) {
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    if !pid.exists() {
+        build.kill().unwrap();
+        build.wait().unwrap();
+        return skipped("a /dev/net/tun that we may open");
+    }
+    // The step is put together meanwhile and waits.
+    std::thread::sleep(Duration::from_millis(500));
+    common::run("kill", &["-INT", &build.id().to_string()]);
+    let began = Instant::now();
+    assert_eq!(build.wait().unwrap().code(), Some(130));
+    assert!(began.elapsed() < Duration::from_secs(5), "{:?}", began.elapsed());
 }
 
 fn children(of: u32) -> Vec<u32> {

@@ -50,6 +50,10 @@ pub enum Source {
     },
 }
 
+/// In place of an address in [`Exec::hosts`]: the host's own. It stands for itself in keys: the address is found when the
+/// step runs.
+pub const HOST_GATEWAY: &str = "host-gateway";
+
 /// A command in a rootfs.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Exec {

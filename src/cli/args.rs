@@ -255,7 +255,7 @@ pub struct Build {
     /// The size of /dev/shm [default: 64m].
     #[arg(long, value_name = "SIZE")]
     pub shm_size: Option<String>,
-    /// A line of /etc/hosts for RUN: NAME:IP or NAME=IP (may repeat).
+    /// A line of /etc/hosts for RUN: NAME:IP or NAME=IP (may repeat). `host-gateway` as IP is this machine's own address.
     #[arg(long, value_name = "NAME:IP")]
     pub add_host: Vec<String>,
     /// How progress is shown: auto, tty, plain, quiet, rawjson.

@@ -11,7 +11,7 @@ use crate::exec::Limits;
 use crate::export::Wanted;
 use crate::registry::Settings;
 use crate::remote;
-use frontend::op::Network;
+use frontend::op::{self, Network};
 use frontend::platform::Platform;
 use frontend::remote::Remote;
 use std::collections::BTreeMap;
@@ -347,11 +347,8 @@ fn host(text: &str) -> Result<(String, String)> {
         .or_else(|| text.split_once(':'))
         .ok_or_else(|| usage(format!("--add-host {text}: not of the form NAME:IP")))?;
     let address = address.trim_start_matches('[').trim_end_matches(']');
-    if address == "host-gateway" {
-        return Err(usage("--add-host with host-gateway is not there yet")
-            .hint("a step reaches the host's own services with --network=host alone"));
-    }
-    if name.is_empty() || address.parse::<std::net::IpAddr>().is_err() {
+    let known = address == op::HOST_GATEWAY || address.parse::<std::net::IpAddr>().is_ok();
+    if name.is_empty() || !known {
         return Err(usage(format!("--add-host {text}: `{address}` is no IP address")));
     }
     Ok((name.to_owned(), address.to_owned()))

@@ -72,6 +72,8 @@ impl Machine {
                 gid: who.gid,
                 groups: who.groups,
                 insecure: exec.security == Security::Insecure,
+                raw_sockets: lease.as_ref().is_none_or(Lease::is_filtered),
+                offline: exec.network == Network::None,
             },
             timeout: exec.timeout,
             network,
@@ -79,7 +81,7 @@ impl Machine {
             group: self.groups.make(&self.limits.resources)?,
             limits: self.limits.clone(),
             listed: Some((self.steps.clone(), step.graph.get(step.id).name.clone())),
-            hosts: hosts(exec),
+            hosts: hosts(exec)?,
             resolv,
             hostname: exec.hostname.clone(),
         };
@@ -148,13 +150,16 @@ impl Machine {
 
     /// Where there can be no such network the step has the host's, and that is said.
     fn lease<'a>(&self, order: Option<Order<'a>>) -> Option<Lease<'a>> {
-        let why = match order?.wait() {
+        let leased = order?.wait(&self.stop);
+        let warn = |text: String| self.observer.event(SystemTime::now(), &Event::Warning { text });
+        self.networks.notes().into_iter().for_each(warn);
+        let refusal = match leased {
             Ok(lease) => return Some(lease),
-            Err(why) => why,
+            Err(refusal) => refusal,
         };
-        if !self.known.shared_network.swap(true, Ordering::Relaxed) {
-            let text = format!("RUN has the host's network, because {why}; --network=none takes it away");
-            self.observer.event(SystemTime::now(), &Event::Warning { text });
+        if !self.stop.is_stopped() && !self.known.shared_network.swap(true, Ordering::Relaxed) {
+            let remedy = refusal.remedy.map(|remedy| format!("; {remedy}")).unwrap_or_default();
+            warn(format!("RUN has the host's network, because {}{remedy}; --network=none takes it away", refusal.why));
         }
         None
     }
@@ -343,10 +348,19 @@ fn environment(exec: &op::Exec, who: &Identity, secrets: Vec<Vec<u8>>) -> Vec<Ve
     env
 }
 
-fn hosts(exec: &op::Exec) -> Vec<u8> {
+fn hosts(exec: &op::Exec) -> Result<Vec<u8>> {
     let mut text = format!("127.0.0.1\tlocalhost {}\n::1\tlocalhost ip6-localhost ip6-loopback\n", exec.hostname);
     for (name, address) in &exec.hosts {
+        let address = if address == op::HOST_GATEWAY { host_gateway()? } else { address.clone() };
         text.push_str(&format!("{address}\t{name}\n"));
     }
-    text.into_bytes()
+    Ok(text.into_bytes())
+}
+
+fn host_gateway() -> Result<String> {
+    let address = network::host_gateway().map(|address| address.to_string());
+    address.ok_or_else(|| {
+        Error::new(Kind::Step, "--add-host with host-gateway: this machine has no address that a step can reach it by")
+            .hint("it has no default route by IPv4; give the address itself, or --network=host")
+    })
 }

@@ -1,34 +1,35 @@
 //! Networks for steps: namespaces of their own whose only way out is a program that carries their packets through
 //! ordinary sockets (pasta(1), slirp4netns(1)). It needs no privilege and changes nothing on the host: no bridge, no
-//! rule of a firewall, no forwarding. The host's loopback and its abstract sockets can't be reached from inside.
+//! rule of a firewall, no forwarding. The host's loopback and its abstract sockets can't be reached from inside: no address
+//! leads there, and packets that are addressed to it are dropped (see `filter`).
 //!
 //! A namespace costs some 10 ms, nearly all of it the carrier's, so they are kept for the length of a build and given to
 //! one step after the other. Nothing of a step stays in one: its processes are dead, and without CAP_NET_ADMIN it
 //! could not change it. A step that could (`security=insecure`) has its namespace to itself.
 //!
-//! Each has a thread that made it, waits, and takes the carrier down at last. The carrier is the first process of a pid
+//! Each has a thread that waits (see `keeper`) and takes the carrier down at last. The carrier is the first process of a pid
 //! namespace and dies with that thread, so that nothing of it is left when kiln is killed.
 
 mod carrier;
+mod filter;
+mod keeper;
+mod names;
 mod resolver;
+pub mod trial;
 
-use super::pidfd;
+use super::{Stop, pidfd};
 use crate::sync::lock;
-use crate::sys::netns;
-use carrier::Carrier;
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use rustix::fd::{AsFd as _, OwnedFd};
-use rustix::net::netlink::SocketAddrNetlink;
-use rustix::net::{AddressFamily, RecvFlags, SocketFlags, SocketType, bind, recv, socket_with};
-use std::io::Read as _;
-use std::sync::mpsc::{Receiver, Sender, channel};
+pub use keeper::Refusal;
+use keeper::{Link, Made, keep};
+use rustix::fd::OwnedFd;
+use std::net::{IpAddr, Ipv4Addr, UdpSocket};
+use std::sync::atomic::AtomicUsize;
+use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::sync::{Arc, Mutex};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-/// A carrier that has not made a way out by then never will.
-const PATIENCE: Duration = Duration::from_secs(10);
-/// Of what a carrier says when it fails.
-const LONGEST_COMPLAINT: u64 = 4096;
+/// How often a wait looks whether the build was stopped.
+const GLANCE: Duration = Duration::from_millis(50);
 
 /// The networks of a build.
 #[derive(Debug, Default)]
@@ -37,17 +38,26 @@ pub struct Networks {
     /// On its way before a step has asked.
     expected: Mutex<Option<Coming>>,
     /// Why there can be none here: what was tried once is not tried for every step.
-    refused: Mutex<Option<String>>,
+    refused: Mutex<Option<Refusal>>,
+    /// The first carrier that is worth a try, by its place.
+    first: Arc<AtomicUsize>,
+    notes: Mutex<Notes>,
+}
+
+/// What is worth a warning, each once.
+#[derive(Debug, Default)]
+struct Notes {
+    all: Vec<String>,
+    taken: usize,
 }
 
 /// A namespace with its carrier. Both end with it.
 #[derive(Debug)]
 struct Connected {
     namespace: Arc<OwnedFd>,
-    program: &'static Carrier,
-    process: Arc<OwnedFd>,
-    /// The thread waits until this is gone.
-    _until: Sender<()>,
+    link: Link,
+    /// The thread waits until this is closed.
+    _until: OwnedFd,
 }
 
 /// A network for one step.
@@ -69,8 +79,8 @@ pub struct Order<'a> {
 #[derive(Debug)]
 enum Coming {
     Idle(Connected),
-    New { told: Receiver<Made>, until: Sender<()>, carrier: &'static Carrier },
-    Refused(String),
+    New { told: Receiver<Result<Made, Refusal>>, until: OwnedFd },
+    Refused(Refusal),
 }
 
 impl Networks {
@@ -78,7 +88,7 @@ impl Networks {
     pub fn expect(&self) {
         let mut expected = lock(&self.expected);
         if expected.is_none() && lock(&self.idle).is_empty() && lock(&self.refused).is_none() {
-            *expected = Some(begin());
+            *expected = Some(self.begin());
         }
     }
 
@@ -92,32 +102,77 @@ impl Networks {
         let refused = || lock(&self.refused).clone();
         let coming = match idle {
             Some(connected) => Coming::Idle(connected),
-            None => refused().map_or_else(|| lock(&self.expected).take().unwrap_or_else(begin), Coming::Refused),
+            None => {
+                let expected = || lock(&self.expected).take().unwrap_or_else(|| self.begin());
+                refused().map_or_else(expected, Coming::Refused)
+            }
         };
         Order { networks: self, kept, coming }
+    }
+
+    /// What is worth a warning and was not taken yet.
+    pub fn notes(&self) -> Vec<String> {
+        let notes = &mut *lock(&self.notes);
+        let new = notes.all.get(notes.taken..).unwrap_or_default().to_vec();
+        notes.taken = notes.all.len();
+        new
+    }
+
+    fn begin(&self) -> Coming {
+        let pipe = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC);
+        let (over, until) = match pipe {
+            Ok(pipe) => pipe,
+            Err(cause) => {
+                return Coming::Refused(Refusal { why: format!("cannot make a pipe: {cause}"), remedy: None });
+            }
+        };
+        let (tell, told) = channel();
+        let first = Arc::clone(&self.first);
+        let keeper = move || keep(&first, &tell, &over);
+        match std::thread::Builder::new().name("network".to_owned()).spawn(keeper) {
+            Ok(_) => Coming::New { told, until },
+            Err(cause) => Coming::Refused(Refusal { why: format!("cannot start a thread: {cause}"), remedy: None }),
+        }
+    }
+
+    fn note(&self, new: Vec<String>) {
+        let all = &mut lock(&self.notes).all;
+        for note in new {
+            if !all.contains(&note) {
+                all.push(note);
+            }
+        }
     }
 }
 
 impl<'a> Order<'a> {
-    /// The network. The reason in words when there can be none here.
-    pub fn wait(self) -> Result<Lease<'a>, String> {
+    /// The network; or why there can be none here.
+    pub fn wait(self, stop: &Stop) -> Result<Lease<'a>, Refusal> {
+        let networks = self.networks;
         let connected = match self.coming {
             Coming::Idle(connected) => Ok(connected),
-            Coming::Refused(why) => Err(why),
-            Coming::New { told, until, carrier } => told
-                .recv()
-                .unwrap_or_else(|_| Err(format!("{} was not started", carrier.program)))
-                .map(|(namespace, process)| Connected {
-                    namespace: Arc::new(namespace),
-                    program: carrier,
-                    process,
-                    _until: until,
-                }),
+            Coming::Refused(refusal) => Err(refusal),
+            Coming::New { told, until } => wait(&told, stop).map(|mut made| {
+                networks.note(std::mem::take(&mut made.notes));
+                Connected { namespace: Arc::new(made.namespace), link: made.link, _until: until }
+            }),
         };
-        if let Err(why) = &connected {
-            *lock(&self.networks.refused) = Some(why.clone());
+        if let (Err(refusal), false) = (&connected, stop.is_stopped()) {
+            *lock(&networks.refused) = Some(refusal.clone());
         }
-        Ok(Lease { networks: self.networks, connected: Some(connected?), kept: self.kept })
+        Ok(Lease { networks, connected: Some(connected?), kept: self.kept })
+    }
+}
+
+fn wait(told: &Receiver<Result<Made, Refusal>>, stop: &Stop) -> Result<Made, Refusal> {
+    let refusal = |why: &str| Err(Refusal { why: why.to_owned(), remedy: None });
+    loop {
+        match told.recv_timeout(GLANCE) {
+            Ok(made) => return made,
+            Err(RecvTimeoutError::Timeout) if stop.is_stopped() => return refusal("the build was stopped"),
+            Err(RecvTimeoutError::Timeout) => {}
+            Err(RecvTimeoutError::Disconnected) => return refusal("its thread ended"),
+        }
     }
 }
 
@@ -132,13 +187,23 @@ impl Lease<'_> {
 
     /// The program that carries it.
     pub fn carrier(&self) -> &'static str {
-        self.connected.as_ref().map_or("nothing", |connected| connected.program.program)
+        self.connected.as_ref().map_or("nothing", |connected| connected.link.carrier.program)
+    }
+
+    /// Whether packets to the host's loopback are dropped, whoever made them. Where they are not, a step must not be able to
+    /// make any (CAP_NET_RAW).
+    pub fn is_filtered(&self) -> bool {
+        self.connected.as_ref().is_none_or(|connected| connected.link.filtered)
     }
 
     /// /etc/resolv.conf for it.
     pub fn resolv(&self) -> Vec<u8> {
-        let nameserver = self.connected.as_ref().map(|connected| connected.program.nameserver);
-        nameserver.map_or_else(resolver::host, resolver::inside)
+        self.connected.as_ref().map_or_else(resolver::host, |connected| connected.link.names.resolv())
+    }
+
+    /// The nameservers in it.
+    fn servers(&self) -> Vec<IpAddr> {
+        self.connected.as_ref().map(|connected| connected.link.names.servers()).unwrap_or_default()
     }
 }
 
@@ -152,7 +217,7 @@ impl Drop for Lease<'_> {
 
 impl Connected {
     fn is_alive(&self) -> bool {
-        !pidfd::has_ended(&self.process)
+        !pidfd::has_ended(&self.link.process)
     }
 }
 
@@ -161,107 +226,14 @@ pub fn host_resolv() -> Vec<u8> {
     resolver::host()
 }
 
-fn begin() -> Coming {
-    let (carrier, program) = match carrier::find() {
-        Ok(found) => found,
-        Err(why) => return Coming::Refused(why),
-    };
-    let (tell, told) = channel();
-    let (until, over) = channel();
-    let keeper = move || keep(carrier, &program, &tell, &over);
-    match std::thread::Builder::new().name(carrier.program.to_owned()).spawn(keeper) {
-        Ok(_) => Coming::New { told, until, carrier },
-        Err(cause) => Coming::Refused(format!("cannot start a thread: {cause}")),
+/// The address by which a step reaches services of the host that listen on all addresses: the one that the host itself has
+/// on its way out. None where it has no way out by IPv4.
+pub fn host_gateway() -> Option<Ipv4Addr> {
+    // Nothing is sent: a route is chosen, and with it an address.
+    let socket = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0)).ok()?;
+    socket.connect((Ipv4Addr::new(192, 0, 2, 1), 9)).ok()?;
+    match socket.local_addr().ok()?.ip() {
+        IpAddr::V4(address) if !address.is_loopback() => Some(address),
+        _ => None,
     }
-}
-
-type Made = Result<(OwnedFd, Arc<OwnedFd>), String>;
-
-/// The thread of one namespace: makes it, has it carried, waits for its end.
-fn keep(carrier: &Carrier, program: &std::path::Path, tell: &Sender<Made>, over: &Receiver<()>) {
-    let (namespace, process, complaints) = match make(carrier, program) {
-        Ok(made) => made,
-        Err(why) => {
-            let _ = tell.send(Err(why));
-            return;
-        }
-    };
-    let process = Arc::new(process);
-    let _ = tell.send(Ok((namespace, Arc::clone(&process))));
-    // Comes back when the other end is gone.
-    let _ = over.recv();
-    pidfd::kill(&process);
-    // Not before: a carrier whose words nobody can read dies of the next (SIGPIPE).
-    drop(complaints);
-}
-
-/// A namespace, its carrier, and what that says.
-fn make(carrier: &Carrier, program: &std::path::Path) -> Result<(OwnedFd, OwnedFd, OwnedFd), String> {
-    let words = |what: &str, cause: rustix::io::Errno| format!("{what}: {cause}");
-    // The carrier's sockets belong outside: it is started from there, by a descriptor of the namespace.
-    let outside = netns::current().map_err(|cause| words("cannot find the network namespace", cause))?;
-    let inside = netns::leave().map_err(|cause| words("cannot make a network namespace", cause))?;
-    netns::loopback_up().map_err(|cause| words("cannot bring up the loopback", cause))?;
-    let routes = watch_routes().map_err(|cause| words("cannot watch routes", cause))?;
-    enter(&outside).map_err(|cause| words("cannot go back to the host's network", cause))?;
-    let (process, complaints) = carrier.start(program, &inside)?;
-    enter(&inside).map_err(|cause| words("cannot enter a network namespace", cause))?;
-    match wait_for_route(&routes, &process) {
-        Ok(()) => Ok((inside, process, complaints)),
-        Err(why) => {
-            pidfd::kill(&process);
-            let mut said = String::new();
-            let _ = std::fs::File::from(complaints).take(LONGEST_COMPLAINT).read_to_string(&mut said);
-            Err(carrier.failed(&why, &said))
-        }
-    }
-}
-
-fn enter(namespace: &OwnedFd) -> Result<(), rustix::io::Errno> {
-    let kind = Some(rustix::thread::LinkNameSpaceType::Network);
-    rustix::thread::move_into_link_name_space(namespace.as_fd(), kind)
-}
-
-/// A socket that says something when a route changes in this thread's namespace (rtnetlink(7)).
-fn watch_routes() -> Result<OwnedFd, rustix::io::Errno> {
-    const IPV4_ROUTE: u32 = 0x40;
-    const IPV6_ROUTE: u32 = 0x400;
-    let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
-    let socket = socket_with(AddressFamily::NETLINK, SocketType::RAW, flags, None)?;
-    bind(&socket, &SocketAddrNetlink::new(0, IPV4_ROUTE | IPV6_ROUTE))?;
-    Ok(socket)
-}
-
-fn wait_for_route(routes: &OwnedFd, process: &OwnedFd) -> Result<(), String> {
-    let began = Instant::now();
-    let mut news = [0_u8; 8192];
-    while !has_default_route() {
-        let left = PATIENCE.checked_sub(began.elapsed()).ok_or("no way out within 10 seconds")?;
-        let left = Timespec::try_from(left).map_err(|cause| cause.to_string())?;
-        let mut polled = [PollFd::new(routes, PollFlags::IN), PollFd::new(process, PollFlags::IN)];
-        if let Err(cause) = poll(&mut polled, Some(&left))
-            && cause != rustix::io::Errno::INTR
-        {
-            return Err(format!("cannot wait: {cause}"));
-        }
-        if !polled[1].revents().is_empty() {
-            return Err("it ended at once".to_owned());
-        }
-        while recv(routes, &mut news[..], RecvFlags::empty()).is_ok_and(|(count, _)| count > 0) {}
-    }
-    Ok(())
-}
-
-/// Whether this thread's namespace has a way to everywhere, by IPv4 or IPv6 (proc_pid_net(5)).
-fn has_default_route() -> bool {
-    let read = |name: &str| std::fs::read_to_string(format!("/proc/thread-self/net/{name}")).unwrap_or_default();
-    let fields = |line: &str| line.split_ascii_whitespace().map(str::to_owned).collect::<Vec<_>>();
-    let four = read("route").lines().map(fields).any(|field| {
-        field.get(1).is_some_and(|to| to == "00000000") && field.get(7).is_some_and(|mask| mask == "00000000")
-    });
-    let zero = "0".repeat(32);
-    four || read("ipv6_route").lines().map(fields).any(|field| {
-        let everywhere = field.first() == Some(&zero) && field.get(1).is_some_and(|bits| bits == "00");
-        everywhere && field.last().is_some_and(|device| device != "lo")
-    })
 }

@@ -41,6 +41,17 @@ pub struct User {
     pub groups: Vec<u32>,
     /// All privileges.
     pub insecure: bool,
+    /// CAP_NET_RAW: packets of its own making.
+    pub raw_sockets: bool,
+    /// No sockets of families that a network namespace does not hold.
+    pub offline: bool,
+}
+
+impl User {
+    /// What root may have of Docker's default capabilities.
+    fn capabilities(&self) -> CapabilitySet {
+        if self.raw_sockets { CAPABILITIES } else { CAPABILITIES.difference(CapabilitySet::NET_RAW) }
+    }
 }
 
 /// A program, ready for the kernel.
@@ -49,6 +60,8 @@ pub(super) struct Program {
     pub(super) gid: Gid,
     groups: Vec<Gid>,
     insecure: bool,
+    /// Those that stay.
+    capabilities: CapabilitySet,
     cwd: CString,
     ulimits: Vec<(Resource, Rlimit)>,
     /// The system calls it may make.
@@ -83,9 +96,10 @@ impl Program {
             gid: Gid::from_raw(user.gid),
             groups: user.groups.iter().map(|group| Gid::from_raw(*group)).collect(),
             insecure: user.insecure,
+            capabilities: user.capabilities(),
             cwd: string(cwd)?,
             ulimits: Vec::new(),
-            filter: &seccomp::FILTER,
+            filter: if user.offline { &seccomp::OFFLINE } else { &seccomp::FILTER },
             programs,
             args: Pointers(pointers(&args)),
             env: Pointers(pointers(&env)),
@@ -144,7 +158,7 @@ impl Program {
     fn privileges(&self) -> Result<(), Failure> {
         let doing = "change the user";
         if !self.insecure {
-            for capability in CapabilitySet::all().difference(CAPABILITIES).iter() {
+            for capability in CapabilitySet::all().difference(self.capabilities).iter() {
                 // The kernel may know fewer.
                 let _ = rustix::thread::remove_capability_from_bounding_set(capability);
             }
@@ -158,8 +172,8 @@ impl Program {
         spawn::set_ids(self.uid, self.gid).doing(doing, 1)?;
         if self.uid.is_root() && !self.insecure {
             let sets = rustix::thread::CapabilitySets {
-                effective: CAPABILITIES,
-                permitted: CAPABILITIES,
+                effective: self.capabilities,
+                permitted: self.capabilities,
                 inheritable: CapabilitySet::empty(),
             };
             rustix::thread::set_capabilities(None, sets).doing("drop its privileges", 0)?;

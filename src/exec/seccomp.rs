@@ -49,12 +49,21 @@ const PERSONALITIES: [u32; 5] = [0, 0x8, 0x2_0000, 0x2_0008, 0xffff_ffff];
 const X32: u32 = 0x4000_0000;
 
 /// The program for this machine.
-pub(super) static FILTER: LazyLock<Vec<Instruction>> = LazyLock::new(|| match std::env::consts::ARCH {
-    "x86_64" => program(&[(X86_64, &[1, 2]), (I386, &[3])]),
-    "aarch64" => program(&[(AARCH64, &[4]), (ARM, &[5])]),
-    // No table: nothing is refused, which `doctor` and docs/security.md say.
-    _ => Vec::new(),
-});
+pub(super) static FILTER: LazyLock<Vec<Instruction>> = LazyLock::new(|| of_machine(&[]));
+
+/// The same for a step without a network. i386's `socketcall` does not exist: it hides the family of a socket, and one of
+/// AF_VSOCK leads out of any network namespace. With a network it must stay, as in Docker: the C library of i386 makes all
+/// its sockets by it.
+pub(super) static OFFLINE: LazyLock<Vec<Instruction>> = LazyLock::new(|| of_machine(&["socketcall"]));
+
+fn of_machine(missing: &[&str]) -> Vec<Instruction> {
+    match std::env::consts::ARCH {
+        "x86_64" => program(&[(X86_64, &[1, 2]), (I386, &[3])], missing),
+        "aarch64" => program(&[(AARCH64, &[4]), (ARM, &[5])], missing),
+        // No table: nothing is refused, which `doctor` and docs/security.md say.
+        _ => Vec::new(),
+    }
+}
 
 fn instruction(code: u16, k: u32, yes: u8, no: u8) -> Instruction {
     Instruction { code, jt: yes, jf: no, k }
@@ -64,11 +73,11 @@ fn give(verdict: u32) -> Instruction {
     instruction(RETURN, verdict, 0, 0)
 }
 
-/// Each architecture with its columns in the table.
-fn program(all: &[(u32, &[usize])]) -> Vec<Instruction> {
+/// Each architecture with its columns in the table. Calls that are `missing` do not exist.
+fn program(all: &[(u32, &[usize])], missing: &[&str]) -> Vec<Instruction> {
     let mut program = vec![instruction(LOAD, ARCHITECTURE, 0, 0)];
     for (architecture, columns) in all {
-        let part = part(columns, *architecture == X86_64);
+        let part = part(columns, *architecture == X86_64, missing);
         program.push(instruction(IF_EQUAL, *architecture, 1, 0));
         program.push(instruction(GO, part.len() as u32, 0, 0));
         program.extend(part);
@@ -78,7 +87,7 @@ fn program(all: &[(u32, &[usize])]) -> Vec<Instruction> {
 }
 
 /// What one architecture's programs may call.
-fn part(columns: &[usize], x32: bool) -> Vec<Instruction> {
+fn part(columns: &[usize], x32: bool, missing: &[&str]) -> Vec<Instruction> {
     let rows: Vec<Vec<&str>> =
         TABLE.lines().filter(|line| !line.starts_with('#')).map(|line| line.split(' ').collect()).collect();
     let numbers = |name: &str| {
@@ -105,6 +114,9 @@ fn part(columns: &[usize], x32: bool) -> Vec<Instruction> {
             part.push(instruction(IF_EQUAL, number, 0, judge.len() as u8));
             part.extend(judge.iter().copied());
         }
+    }
+    for number in missing.iter().flat_map(|name| numbers(name)) {
+        part.extend([instruction(IF_EQUAL, number, 0, 1), give(ERRNO | ENOSYS)]);
     }
     // x32 and arm have numbers of their own behind a gap.
     let gap_end = allowed.iter().filter(|number| **number > highest).min().map_or(u32::MAX, |number| number - 1);
@@ -201,8 +213,8 @@ mod tests {
 
     #[test]
     fn every_call_is_answered_as_the_table_says() {
-        let x86 = program(&[(X86_64, &[1, 2]), (I386, &[3])]);
-        let arm = program(&[(AARCH64, &[4]), (ARM, &[5])]);
+        let x86 = program(&[(X86_64, &[1, 2]), (I386, &[3])], &[]);
+        let arm = program(&[(AARCH64, &[4]), (ARM, &[5])], &[]);
         assert!(x86.len() < 4096 && arm.len() < 4096, "the kernel takes no more");
         let special = ["clone", "clone3", "personality", "socket", "highest"];
         for (program, architecture, column) in [(&x86, X86_64, 1), (&x86, I386, 3), (&arm, AARCH64, 4), (&arm, ARM, 5)]
@@ -228,7 +240,7 @@ mod tests {
 
     #[test]
     fn some_calls_are_judged_by_their_argument() {
-        let program = program(&[(X86_64, &[1, 2]), (I386, &[3])]);
+        let program = program(&[(X86_64, &[1, 2]), (I386, &[3])], &[]);
         let ask = |number, argument| verdict(&program, X86_64, number, argument);
         assert_eq!([ask(41, 1), ask(41, 2), ask(41, 39)], [ALLOW; 3]);
         assert_eq!([ask(41, 38), ask(41, 40)], [ERRNO | EPERM; 2]);
@@ -242,5 +254,14 @@ mod tests {
         }
         assert_eq!([ask(X32 | 520, 0), ask(59, 0), ask(439, 0)], [ALLOW; 3]);
         assert_eq!(ask(500, 0), ERRNO | ENOSYS);
+    }
+
+    #[test]
+    fn a_call_that_is_missing_does_not_exist_and_others_do() {
+        let program = program(&[(X86_64, &[1, 2]), (I386, &[3])], &["socketcall"]);
+        assert_eq!(verdict(&program, I386, 102, 1), ERRNO | ENOSYS);
+        // socket(2) itself, and x86_64's getuid, which has that number.
+        assert_eq!([verdict(&program, I386, 359, 1), verdict(&program, X86_64, 102, 0)], [ALLOW; 2]);
+        assert_eq!([verdict(&program, I386, 359, 40), verdict(&program, X86_64, 41, 40)], [ERRNO | EPERM; 2]);
     }
 }

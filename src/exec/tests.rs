@@ -21,7 +21,7 @@ fn spec(folder: &std::path::Path, args: &[&str]) -> Spec {
         args: args.iter().map(|arg| arg.as_bytes().to_vec()).collect(),
         env: vec![b"PATH=/bin".to_vec()],
         cwd: b"/".to_vec(),
-        user: User { uid: 0, gid: 0, groups: Vec::new(), insecure: false },
+        user: User { uid: 0, gid: 0, groups: Vec::new(), insecure: false, raw_sockets: true, offline: false },
         timeout: None,
         network: Network::None,
         limits: Limits::default(),

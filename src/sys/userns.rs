@@ -232,6 +232,33 @@ fn from_outside(map: &dyn Fn() -> bool) -> Result<bool, String> {
     }
 }
 
+/// What gives an ordinary user with one id alone a range of them: the command to type.
+pub fn remedy(identity: &Identity) -> String {
+    let uid = identity.mapping.split_whitespace().nth(1).and_then(|uid| uid.parse().ok()).unwrap_or(0);
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let installed = std::env::split_paths(&path).any(|dir| dir.join("newuidmap").is_file());
+    if !installed {
+        return "`sudo apt-get install uidmap` (Debian, Ubuntu) or `sudo dnf install shadow-utils` brings newuidmap"
+            .to_owned();
+    }
+    if range("/etc/subuid", uid).is_some() && range("/etc/subgid", uid).is_some() {
+        return "newuidmap refuses the range of /etc/subuid and /etc/subgid: it must be setuid root, or have CAP_SETUID".to_owned();
+    }
+    let text = |file| std::fs::read_to_string(file).unwrap_or_default();
+    let first = first_free(&[text("/etc/subuid"), text("/etc/subgid")].concat());
+    let (last, user) = (first + 65_535, user_name(uid).unwrap_or_else(|| uid.to_string()));
+    format!("`sudo usermod --add-subuids {first}-{last} --add-subgids {first}-{last} {user}` gives you a range")
+}
+
+/// The first id that is above all ranges.
+fn first_free(ranges: &str) -> u32 {
+    let end = |line: &str| {
+        let mut numbers = line.split(':').skip(1).map(|number| number.trim().parse::<u32>().ok());
+        numbers.next()??.checked_add(numbers.next()??)
+    };
+    ranges.lines().filter_map(end).max().unwrap_or(0).clamp(100_000, u32::MAX - 65_536)
+}
+
 /// The first range of a user in /etc/subuid or /etc/subgid: lines of `name-or-uid:first:count`.
 fn range(file: &str, uid: u32) -> Option<(u32, u32)> {
     let name = user_name(uid);
@@ -250,4 +277,17 @@ fn user_name(uid: u32) -> Option<String> {
     let text = std::fs::read_to_string("/etc/passwd").ok()?;
     let row = text.lines().find(|line| line.split(':').nth(2) == Some(&uid.to_string()))?;
     row.split(':').next().map(str::to_owned)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::first_free;
+
+    #[test]
+    fn a_new_range_is_above_all_others() {
+        assert_eq!(first_free(""), 100_000);
+        assert_eq!(first_free("a:100000:65536\nb:165536:65536\n"), 231_072);
+        assert_eq!(first_free("a:1000:1\nnonsense\nb:x:y\n"), 100_000);
+        assert_eq!(first_free("a:4294967295:9\nb:4294967000:100\n"), u32::MAX - 65_536);
+    }
 }

@@ -5,11 +5,35 @@ use crate::error::{Error, Kind};
 use crate::exec::cgroup::Exceeded;
 use crate::exec::{Ended, Exit, Why};
 use crate::text::printable;
-use frontend::op;
+use frontend::op::{self, Network};
 use std::collections::VecDeque;
 
 /// Lines of output that an error repeats.
 const TAIL_LINES: usize = 20;
+
+/// What programs say when a name does not resolve: the C libraries' own words, and what others make of them.
+const NO_NAME_WORDS: &[&str] = &[
+    "Temporary failure resolving",
+    "Temporary failure in name resolution",
+    "Could not resolve host",
+    "Couldn't resolve host",
+    "Name or service not known",
+    "Name does not resolve",
+    "Name has no usable address",
+    "bad address '",
+    "unable to resolve host address",
+    "EAI_AGAIN",
+    "getaddrinfo ENOTFOUND",
+    "no such host",
+    "nodename nor servname provided",
+    "failed to lookup address information",
+];
+const NO_NAME: &str = "if the name is right, the step's network has no nameserver that answers: `kiln doctor` tries it; \
+     with `--network=host --allow network.host` the step has the host's own network";
+
+fn tells_of_no_name(output: &str) -> bool {
+    NO_NAME_WORDS.iter().any(|words| output.contains(words))
+}
 
 impl Machine {
     /// The error of a step that ran and did not end well.
@@ -26,6 +50,7 @@ impl Machine {
         };
         match tail.text() {
             text if text.is_empty() => error,
+            text if exec.network != Network::Host && tells_of_no_name(&text) => error.hint(NO_NAME).report(text),
             text => error.report(text),
         }
     }
@@ -109,6 +134,20 @@ impl Tail {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_name_that_does_not_resolve_is_known_by_many_words() {
+        for text in [
+            "Err:1 http://deb.debian.org/debian bookworm InRelease\n  Temporary failure resolving 'deb.debian.org'",
+            "curl: (6) Could not resolve host: example.org",
+            "wget: bad address 'example.org'",
+            "npm ERR! request to https://registry.npmjs.org/x failed, reason: getaddrinfo EAI_AGAIN registry.npmjs.org",
+            "dial tcp: lookup proxy.golang.org on 10.0.0.1:53: no such host",
+        ] {
+            assert!(tells_of_no_name(text), "{text}");
+        }
+        assert!(!tells_of_no_name("make: *** No rule to make target 'x'.  Stop."));
+    }
 
     #[test]
     fn the_last_lines_are_told_without_what_drives_a_terminal() {

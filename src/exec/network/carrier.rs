@@ -4,6 +4,7 @@
 //! The name lies where Podman puts such files, beneath /run/user, because AppArmor's profiles of these programs allow
 //! them that folder. It is a mount that nobody else sees.
 
+use super::keeper::Refusal;
 use crate::sys::spawn::{self, Failure, Pointers, Surroundings, pointers};
 use crate::text;
 use rustix::fd::{AsRawFd as _, OwnedFd};
@@ -12,6 +13,7 @@ use rustix::io::Errno;
 use rustix::mount::{MountFlags, MountPropagationFlags, mount, mount_bind, mount_change};
 use rustix::process::{Signal, set_parent_process_death_signal};
 use std::ffi::{CStr, CString};
+use std::net::Ipv4Addr;
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
 
@@ -22,15 +24,14 @@ pub(super) struct Carrier {
     /// Before the namespace's name.
     before: &'static [&'static str],
     after: &'static [&'static str],
-    /// Where it answers for the host's nameserver. The only one that a step is told of: pasta makes the host's nameserver
-    /// answer from this address alone, so that asking it directly times out.
-    pub(super) nameserver: &'static str,
 }
 
-/// Where pasta answers for the host's nameserver: link-local, so no network has it.
-const FORWARDED: &str = "169.254.1.1";
+/// The device that every carrier works through.
+const TUN: &str = "/dev/net/tun";
 
-/// The better first. Nothing of the host's loopback is mapped, no port is forwarded.
+/// The better first. Nothing of the host's loopback is mapped, no port is forwarded. Addresses are the same on every
+/// machine: pasta would take the host's own, and the host could not be reached by them. Those of 192.0.0.0/29 (RFC 7335)
+/// are in no network.
 const CARRIERS: &[Carrier] = &[
     Carrier {
         program: "pasta",
@@ -40,9 +41,15 @@ const CARRIERS: &[Carrier] = &[
             "--config-net",
             "--runas",
             "0",
+            "--address",
+            "192.0.0.2",
+            "--netmask",
+            "29",
+            "--gateway",
+            "192.0.0.1",
+            "--ns-ifname",
+            "eth0",
             "--no-map-gw",
-            "--dns-forward",
-            FORWARDED,
             "-t",
             "none",
             "-u",
@@ -55,7 +62,6 @@ const CARRIERS: &[Carrier] = &[
             "--netns",
         ],
         after: &[],
-        nameserver: FORWARDED,
     },
     Carrier {
         program: "slirp4netns",
@@ -68,20 +74,51 @@ const CARRIERS: &[Carrier] = &[
             "--netns-type=path",
         ],
         after: &["tap0"],
-        nameserver: "10.0.2.3",
     },
 ];
 
-/// The first that is installed, and where.
-pub(super) fn find() -> Result<(&'static Carrier, PathBuf), String> {
+/// Whether an address means something else in a step's network than on the host.
+pub(super) fn is_taken(address: Ipv4Addr) -> bool {
+    matches!(address.octets(), [192, 0, 0, 0..8] | [10, 0, 2, _])
+}
+
+/// Those that are installed, and where; or what is missing.
+pub(super) fn usable() -> Result<Vec<(&'static Carrier, PathBuf)>, Refusal> {
     let path = std::env::var_os("PATH").unwrap_or_default();
     let dirs: Vec<PathBuf> = std::env::split_paths(&path).filter(|dir| dir.is_absolute()).collect();
-    let found = CARRIERS.iter().find_map(|carrier| {
-        let program = dirs.iter().map(|dir| dir.join(carrier.program)).find(|program| program.is_file())?;
-        Some((carrier, program))
-    });
-    let names: Vec<&str> = CARRIERS.iter().map(|carrier| carrier.program).collect();
-    found.ok_or_else(|| format!("neither {} is installed", names.join(" nor ")))
+    let found: Vec<_> = CARRIERS
+        .iter()
+        .filter_map(|carrier| {
+            let program = dirs.iter().map(|dir| dir.join(carrier.program)).find(|program| program.is_file())?;
+            Some((carrier, program))
+        })
+        .collect();
+    if found.is_empty() {
+        let names: Vec<&str> = CARRIERS.iter().map(|carrier| carrier.program).collect();
+        return Err(Refusal {
+            why: format!("neither {} is installed", names.join(" nor ")),
+            remedy: Some(
+                "`sudo apt-get install passt` (Debian, Ubuntu), `sudo dnf install passt` (Fedora, RHEL)".to_owned(),
+            ),
+        });
+    }
+    match std::fs::File::options().read(true).write(true).open(TUN) {
+        Ok(_) => Ok(found),
+        Err(cause) => Err(without_device(&cause)),
+    }
+}
+
+fn without_device(cause: &std::io::Error) -> Refusal {
+    let remedy = match cause.raw_os_error().map(Errno::from_raw_os_error) {
+        Some(Errno::ACCESS) => "`sudo chmod 0666 /dev/net/tun` lets every user open it, as udev does on most machines",
+        Some(Errno::NOENT | Errno::NODEV | Errno::NXIO) => {
+            "`sudo modprobe tun` makes it; in a container, give it with `--device /dev/net/tun`"
+        }
+        _ => "in a container, give it with `--device /dev/net/tun`",
+    };
+    let words = cause.to_string();
+    let words = words.split(" (os error").next().unwrap_or_default();
+    Refusal { why: format!("{TUN} can't be opened ({words})"), remedy: Some(remedy.to_owned()) }
 }
 
 impl Carrier {
@@ -103,16 +140,12 @@ impl Carrier {
         Ok((process, complaints))
     }
 
-    /// Why there is no way out, with the last that the carrier said.
+    /// Why there is no way out, with what the carrier said.
     pub(super) fn failed(&self, why: &str, said: &str) -> String {
-        let last = said.lines().filter(|line| !line.contains("syslog")).map(str::trim).rfind(|line| !line.is_empty());
-        let last = text::line(last.unwrap_or_default(), 200);
-        let tun = rustix::fs::access("/dev/net/tun", rustix::fs::Access::READ_OK | rustix::fs::Access::WRITE_OK);
-        match tun {
-            Err(cause) => format!("{} needs /dev/net/tun: {cause}", self.program),
-            Ok(()) if last.is_empty() => format!("{}: {why}", self.program),
-            Ok(()) => format!("{}: {why}: {last}", self.program),
-        }
+        // It repeats that nobody keeps a log for it.
+        let lines = said.lines().filter(|line| !line.contains("syslog")).map(str::trim).filter(|line| !line.is_empty());
+        let said = text::line(&lines.collect::<Vec<_>>().join(", "), 300);
+        if said.is_empty() { format!("{}: {why}", self.program) } else { format!("{}: {why}: {said}", self.program) }
     }
 }
 
