@@ -103,7 +103,7 @@ impl Machine {
         }
         match ended.exit {
             Exit::Code(0) => {
-                let below = |path: &[u8]| view.find(path).is_some_and(|(_, entry)| entry.is_dir());
+                let below = |path: &[u8]| view.has_dir(path);
                 let window = (began, Time::now());
                 let layer = self.phase(number, "harvest", || {
                     self.layers.publish_upper(&draft, window, step.earlier.and_then(Rootfs::top), &below)

@@ -15,7 +15,8 @@ pub type Stream = Box<dyn Read + Send>;
 /// A reader that can be made later, from another thread.
 pub type Opener = Box<dyn FnOnce() -> Result<Box<dyn Read + Send>> + Send>;
 
-/// A tree of files that can be looked at and read.
+/// A tree of files that can be looked at and read. Its entries are those that a process would see: none of them is a
+/// whiteout, no directory is opaque.
 pub trait Files: Send + Sync {
     /// What stands at a path; no link is followed. The root is the empty path.
     fn lookup(&self, path: &[u8]) -> Result<Option<Entry>>;

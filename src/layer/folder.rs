@@ -9,12 +9,7 @@ use std::path::Path;
 
 /// What is in a directory: directories, files and links.
 pub fn read(dir: &Path) -> Result<Tree> {
-    let mut tree = harvest::harvest(dir)?;
-    for entry in &mut tree.entries {
-        if let Node::Dir { opaque } = &mut entry.node {
-            *opaque = false;
-        }
-    }
+    let mut tree = harvest::harvest(dir, "")?;
     tree.entries.retain(|entry| is_plain(&entry.node));
     Ok(tree)
 }

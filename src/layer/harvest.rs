@@ -9,9 +9,11 @@ use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::Path;
 
-/// The tree of a directory, without digests.
-pub(super) fn harvest(dir: &Path) -> Result<Tree> {
-    let mut harvest = Harvest { dir, entries: Vec::new(), links: HashMap::new(), todo: vec![Box::default()] };
+/// The tree of a directory, without digests. `opaque` is the attribute by which overlayfs marked directories here; what
+/// a step itself set under the other name hides nothing.
+pub(super) fn harvest(dir: &Path, opaque: &str) -> Result<Tree> {
+    let mark = opaque.as_bytes();
+    let mut harvest = Harvest { dir, mark, entries: Vec::new(), links: HashMap::new(), todo: vec![Box::default()] };
     while let Some(path) = harvest.todo.pop() {
         harvest.directory(&path)?;
     }
@@ -20,6 +22,7 @@ pub(super) fn harvest(dir: &Path) -> Result<Tree> {
 
 struct Harvest<'a> {
     dir: &'a Path,
+    mark: &'a [u8],
     entries: Vec<Entry>,
     links: HashMap<(u64, u64), u32>,
     todo: Vec<Box<[u8]>>,
@@ -50,7 +53,7 @@ impl Harvest<'_> {
         let device = (rustix::fs::major(stat.st_rdev), rustix::fs::minor(stat.st_rdev));
         let kind = FileType::from_raw_mode(stat.st_mode);
         let mut opaque = false;
-        let xattrs = if kind == FileType::Symlink { Vec::new() } else { xattrs(&at, &mut opaque)? };
+        let xattrs = if kind == FileType::Symlink { Vec::new() } else { xattrs(&at, self.mark, &mut opaque)? };
         let node = match kind {
             FileType::Directory => {
                 self.todo.push(path.clone());
@@ -80,7 +83,7 @@ impl Harvest<'_> {
 }
 
 /// Extended attributes that belong to the image.
-fn xattrs(path: &Path, opaque: &mut bool) -> Result<Xattrs> {
+fn xattrs(path: &Path, mark: &[u8], opaque: &mut bool) -> Result<Xattrs> {
     let mut names = Vec::with_capacity(256);
     match rustix::fs::llistxattr(path, rustix::buffer::spare_capacity(&mut names)) {
         Ok(_) => {}
@@ -96,7 +99,7 @@ fn xattrs(path: &Path, opaque: &mut bool) -> Result<Xattrs> {
         let mut value = Vec::with_capacity(64 * 1024);
         let got = rustix::fs::lgetxattr(path, OsStr::from_bytes(name), rustix::buffer::spare_capacity(&mut value));
         match name {
-            b"trusted.overlay.opaque" | b"user.overlay.opaque" => *opaque |= value == b"y",
+            name if name == mark => *opaque |= value == b"y",
             name if name.starts_with(b"trusted.overlay.") || name.starts_with(b"user.overlay.") => {}
             // The label of this machine's policy is no part of an image.
             b"security.selinux" => {}

@@ -61,7 +61,7 @@ impl Layers {
         earlier: Option<&LayerId>,
         below: &dyn Fn(&[u8]) -> bool,
     ) -> Result<LayerId> {
-        let mut tree = harvest::harvest(&draft.upper)?;
+        let mut tree = harvest::harvest(&draft.upper, self.0.flavour.opaque())?;
         for entry in &mut tree.entries {
             // Overlayfs marks a directory that replaces a file too, but there is nothing in a file to hide.
             if entry.node == (Node::Dir { opaque: true }) && !below(&entry.path) {

@@ -405,6 +405,34 @@ fn higher_layers_hide_lower_ones_in_a_view() {
 }
 
 #[test]
+fn a_view_shows_no_marks_and_a_step_of_root_sets_none_of_them() {
+    let (_temp, layers) = open();
+    let lower = layers.publish_tar(vec![plain("d", Node::Dir { opaque: false }), text("d/old", "1")], None).unwrap();
+    let upper = layers.publish_tar(vec![plain("d", Node::Dir { opaque: true }), text("d/new", "2")], None).unwrap();
+    let view = View::new(&layers, &[lower, upper.clone()]).unwrap();
+    assert_eq!(layers.tree(&upper).unwrap().get(b"d").unwrap().node, Node::Dir { opaque: true });
+    assert_eq!(view.lookup(b"d").unwrap().unwrap().node, Node::Dir { opaque: false });
+    assert_eq!(view.children(b"").unwrap()[0].node, Node::Dir { opaque: false });
+    let marked = |(_, entry): &(LayerId, Entry)| matches!(entry.node, Node::Dir { opaque: true } | Node::Whiteout);
+    assert!(!view.all().unwrap().iter().any(marked));
+    assert_eq!(view.list(b"d").unwrap(), [Box::from(&b"new"[..])]);
+
+    // Where overlayfs marks by trusted.*, user.* is an attribute like any other, and no part of an image.
+    let upper = tempfile::tempdir().unwrap();
+    let dir = upper.path().join("d");
+    fs::create_dir(&dir).unwrap();
+    let flags = rustix::fs::XattrFlags::empty();
+    if rustix::fs::setxattr(&dir, "user.overlay.opaque", b"y", flags).is_err() {
+        eprintln!("SKIPPED in part: needs a temporary folder with attributes of users");
+        return;
+    }
+    let seen = |opaque| harvest::harvest(upper.path(), opaque).unwrap().entries[0].clone();
+    assert_eq!(seen("trusted.overlay.opaque").node, Node::Dir { opaque: false });
+    assert_eq!(seen("user.overlay.opaque").node, Node::Dir { opaque: true });
+    assert!(seen("trusted.overlay.opaque").xattrs.is_empty());
+}
+
+#[test]
 fn what_was_hashed_of_a_large_layer_is_kept() {
     let (temp, layers) = open();
     let run = |size: usize| {

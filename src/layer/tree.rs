@@ -211,4 +211,11 @@ impl Entry {
     pub fn is_dir(&self) -> bool {
         self.node.is_dir()
     }
+
+    /// The entry without what it says about the layers below its own. A merged view shows entries like this: in
+    /// another layer the same mark would hide something else.
+    pub fn unmarked(&self) -> Entry {
+        let node = if self.is_dir() { Node::Dir { opaque: false } } else { self.node.clone() };
+        Entry { node, ..self.clone() }
+    }
 }

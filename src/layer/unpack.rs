@@ -288,8 +288,7 @@ pub fn write_tree(files: &dyn Files, from: &[u8], to: &Path, flavour: &Flavour) 
             child(from, &inside)
         };
         let Some(mut entry) = files.lookup(&path)? else { continue };
-        if let Node::Dir { opaque } = &mut entry.node {
-            *opaque = false;
+        if entry.is_dir() {
             todo.extend(files.list(&path)?.iter().map(|name| child(&inside, name)));
         }
         (entry.path, entry.link) = (inside, None);

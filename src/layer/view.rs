@@ -31,8 +31,13 @@ impl View {
         Ok(View { layers: layers.clone(), trees, groups })
     }
 
-    /// The layer that shows a path, and its entry there.
-    pub fn find(&self, path: &[u8]) -> Option<(&LayerId, &Entry)> {
+    /// Whether there is a directory at a path.
+    pub fn has_dir(&self, path: &[u8]) -> bool {
+        self.find(path).is_some_and(|(_, entry)| entry.is_dir())
+    }
+
+    /// The layer that shows a path, and its entry there with the marks of that layer: they must not leave this module.
+    fn find(&self, path: &[u8]) -> Option<(&LayerId, &Entry)> {
         for (id, tree) in &self.trees {
             if let Some(entry) = tree.get(path) {
                 return (entry.node != Node::Whiteout).then_some((id, entry));
@@ -53,7 +58,7 @@ impl View {
             for entry in &tree.entries {
                 let hidden = above.iter().any(|(_, tree)| tree.get(&entry.path).is_some() || hides(tree, &entry.path));
                 if !hidden && entry.node != Node::Whiteout {
-                    seen.entry(key(&entry.path)).or_insert_with(|| (id.clone(), entry.clone()));
+                    seen.entry(key(&entry.path)).or_insert_with(|| (id.clone(), entry.unmarked()));
                 }
             }
         }
@@ -91,7 +96,7 @@ fn hides(tree: &Tree, path: &[u8]) -> bool {
 
 impl Files for View {
     fn lookup(&self, path: &[u8]) -> Result<Option<Entry>> {
-        let found = self.find(path).map(|(id, entry)| Entry { link: self.group(id, entry), ..entry.clone() });
+        let found = self.find(path).map(|(id, entry)| Entry { link: self.group(id, entry), ..entry.unmarked() });
         Ok(found.or_else(|| path.is_empty().then(|| Entry::directory(b"", Time::default()))))
     }
 
