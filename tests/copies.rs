@@ -112,3 +112,19 @@ fn an_opaque_directory_of_a_base_is_not_made_opaque_again() {
     let top = layers(&space, &args, 2);
     assert_eq!(top, [["w/", "w/t"], ["w/", "w/s/"]]);
 }
+
+#[test]
+fn a_working_directory_is_entered_as_it_is_written() {
+    let space = Space::new();
+    let dockerfile = |steps: &str| space.write("app/Dockerfile", &format!("FROM {}\n{steps}\n", base()));
+    dockerfile("WORKDIR /w/d/../z\nRUN pwd > /w/pwd");
+    assert_eq!(below(&space, "w/", &[]), ["d/", "pwd", "z/"]);
+    assert_eq!(run("tar", &["-xOf", space.path("out.tar").to_str().unwrap(), "w/pwd"]).stdout, b"/w/z\n");
+    dockerfile("WORKDIR /w/d/e/..\nRUN true");
+    assert_eq!(below(&space, "w/", &[]), ["d/", "d/e/"]);
+    dockerfile("WORKDIR /w/d/../z");
+    assert_eq!(below(&space, "w/", &[]), ["z/"]);
+    // A link before the `..` is followed first, as everywhere in a process.
+    dockerfile("RUN mkdir -p /w/a/b /w/z /w/a/z && ln -s /w/a/b /w/l\nWORKDIR /w/l/../z\nRUN touch here");
+    assert_eq!(below(&space, "w/", &[]), ["a/", "a/b/", "a/z/", "a/z/here", "l", "z/"]);
+}

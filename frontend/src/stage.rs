@@ -281,6 +281,13 @@ impl Stage<'_, '_> {
         join("/", &self.state.image.config.working_dir)
     }
 
+    /// The working directory as it is written, absolute: a process is started there, so each `..` counts from where a
+    /// link before it leads.
+    pub(crate) fn written_workdir(&self) -> String {
+        let dir = &self.state.image.config.working_dir;
+        if dir.starts_with('/') { dir.clone() } else { join("/", dir) }
+    }
+
     pub(crate) fn top(&self) -> Option<VertexId> {
         self.state.top
     }

@@ -188,9 +188,14 @@ impl Machine {
         Ok(Some(dir))
     }
 
-    /// A working directory that is nowhere is made in the step's own layer, as runc does it.
+    /// A working directory that is nowhere is made in the step's own layer, and so is what stands before a `..` of it, as
+    /// runc does it.
     fn make_cwd(&self, view: &View, exec: &op::Exec, upper: &std::path::Path) -> Result<()> {
         let mut missing = Stubs::default();
+        let cwd = format!("{}/", exec.cwd);
+        for (at, _) in cwd.match_indices("/../") {
+            missing.need(view, &cwd.as_bytes()[..at], Want::Directory)?;
+        }
         missing.need(view, exec.cwd.as_bytes(), Want::Directory)?;
         if missing.is_empty() { Ok(()) } else { missing.make(upper, view.lookup(b"")?.as_ref()) }
     }

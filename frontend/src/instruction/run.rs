@@ -119,7 +119,7 @@ impl Run {
             args,
             env,
             proxy: stage.proxy(),
-            cwd: stage.workdir(),
+            cwd: stage.written_workdir(),
             user: stage.config().user.clone(),
             network: self.network.unwrap_or(stage.network()),
             security: self.security,
