@@ -114,6 +114,38 @@ fn an_opaque_directory_of_a_base_is_not_made_opaque_again() {
 }
 
 #[test]
+fn a_source_of_parents_is_taken_with_its_links_or_refused() {
+    let space = Space::new();
+    space.write("app/d/f", "f");
+    space.write("app/e/f", "f");
+    let link = |to: &str, name: &str| symlink(to, space.path("app").join(name)).unwrap();
+    link("../nowhere", "d/dang");
+    link("nowhere", "lost");
+    link("d", "ld");
+    let check = |line: &str, wanted: &[&str]| {
+        space.write("app/Dockerfile", &format!("FROM scratch\n{line}\n"));
+        assert_eq!(below(&space, "p/", &[]), wanted, "{line}");
+    };
+    check("COPY --parents d/dang /p/", &["d/", "d/dang"]);
+    check("COPY --parents ./d/./dang /p/", &["dang"]);
+    check("COPY --parents ld/./dang /p/", &["dang"]);
+    check("COPY --parents d/da* /p/", &["d/", "d/dang"]);
+    check("COPY --parents ld /p/", &["ld"]);
+    for (line, name) in [
+        ("COPY --parents lost /p/", "`lost` was not found"),
+        ("COPY lost /p/", "`lost` was not found"),
+        ("COPY d/dang /p/", "`d/dang` was not found"),
+        ("COPY --parents ld/f /p/", "`ld/f` was not found"),
+        ("COPY --parents d/g /p/", "`d/g` was not found"),
+        ("COPY --parents --exclude=d/f d/f /p/", "`d/f` was not found"),
+    ] {
+        space.write("app/Dockerfile", &format!("FROM scratch\n{line}\n"));
+        let built = space.build(&["app"]);
+        assert!(!built.ok && built.stderr.contains(name), "{line}: {}", built.stderr);
+    }
+}
+
+#[test]
 fn a_working_directory_is_entered_as_it_is_written() {
     let space = Space::new();
     let dockerfile = |steps: &str| space.write("app/Dockerfile", &format!("FROM {}\n{steps}\n", base()));

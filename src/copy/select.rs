@@ -7,10 +7,8 @@
 use super::pattern::{self, is_pattern};
 use super::selection::{Files as Taken, Item, Picked, Selection};
 use crate::error::{Error, Kind, Result};
-use crate::layer::compress::decompressor;
 use crate::layer::files::{Files, resolve};
-use crate::layer::tar::read::Archive;
-use crate::layer::tree::{Entry, Node, child, split, worth_all_cores};
+use crate::layer::tree::{Entry, Node, child, is_below, parent, split, worth_all_cores};
 use frontend::ignore::{Ignore, Matched};
 use frontend::op::{Copy, CopySource, Input, Unpack};
 use rayon::prelude::*;
@@ -63,34 +61,35 @@ fn matcher(patterns: &[String], flag: &str) -> Result<Ignore> {
 
 /// All that one source means.
 fn pick(op: &Copy, files: &dyn Files, path: &str, exclude: Option<&Ignore>) -> Result<Vec<Taken>> {
-    let (path, include) = match op.parents {
-        false => (path, None),
-        true => {
-            let (before, kept) = pattern::pivot(path);
-            require(files, before, kept)?;
-            (before, Include::new(kept)?)
-        }
-    };
+    let (path, kept) = if op.parents { pattern::pivot(path) } else { (path, "") };
+    let include = Include::new(kept)?;
+    let required = include.is_some() && !is_pattern(path) && !is_pattern(kept);
     let mut all = Vec::new();
     for path in pattern::expand(files, path)? {
         let root = resolve(files, &path)?.entry.ok_or_else(|| pattern::missing(files, &path))?;
         let name = split(&path).map_or(&b""[..], |(_, name)| name).into();
         let items = walk(files, root, include.as_ref(), exclude)?;
-        all.push(Taken { input: 0, name, items, archive: false });
+        let taken = Taken { input: 0, name, items, unpack: false };
+        if required {
+            require(files, &taken, &pattern::parts(kept).join("/").into_bytes())?;
+        }
+        all.push(taken);
     }
     Ok(all)
 }
 
-/// A source of `--parents` without wildcards must exist.
-fn require(files: &dyn Files, before: &str, kept: &str) -> Result<()> {
-    if is_pattern(before) || is_pattern(kept) {
-        return Ok(());
-    }
-    let path = pattern::parts(&format!("{before}/{kept}")).join("/").into_bytes();
-    match resolve(files, &path)?.entry {
-        Some(_) => Ok(()),
-        None => Err(pattern::missing(files, &path)),
-    }
+/// A source of `--parents` without wildcards must name something that is taken. No link on the way to it is followed; one
+/// at its end is taken as a link, wherever it leads. As in BuildKit, one that stands in the root must lead somewhere.
+fn require(files: &dyn Files, taken: &Taken, kept: &[u8]) -> Result<()> {
+    let path = if taken.root().path.is_empty() { kept.into() } else { child(&taken.root().path, kept) };
+    let named = |item: &&Item| *item.entry.path == *path || is_below(&item.entry.path, &path);
+    let there = match taken.items.iter().skip(1).find(named) {
+        Some(Item { entry: Entry { path, node: Node::Symlink { .. }, .. }, .. }) if parent(path).is_empty() => {
+            resolve(files, path)?.entry.is_some()
+        }
+        found => found.is_some(),
+    };
+    if there { Ok(()) } else { Err(pattern::missing(files, &path)) }
 }
 
 /// What `--parents` takes below the directory that is left away.
