@@ -96,6 +96,19 @@ fn what_is_no_archive_is_copied_and_copy_never_unpacks() {
 }
 
 #[test]
+fn a_slash_behind_the_name_of_a_file_makes_no_directory() {
+    check(&["t/=text"], &[], "ADD x.tar /d/", &["d/ @99", "d/t=text"]);
+    let mut old = tar(&["t/=text"]);
+    let sum: u64 = old[..512].iter().map(|byte| u64::from(*byte)).sum::<u64>();
+    // No flag at all.
+    old[156] = 0;
+    let digits: u64 = old[148..156].iter().map(|byte| u64::from(*byte)).sum();
+    let text = format!("{:06o}\0 ", sum - digits - u64::from(b'0') + 8 * 32);
+    old[148..156].copy_from_slice(text.as_bytes());
+    assert_eq!(layer(&op("ADD x.tar /d/"), &context(old), None).unwrap(), ["d/ @99", "d/t/ 0644"]);
+}
+
+#[test]
 fn chown_holds_for_members_and_chmod_does_not() {
     let expected = ["d/ 1:2 @99", "d/i/ @99", "d/i/f=x 0600 1:2"];
     check(&["i/f=x 0600 5:6"], &[], "ADD --chmod=777 --chown=1:2 x.tar /d/", &expected);

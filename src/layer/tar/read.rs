@@ -200,7 +200,8 @@ impl<R: Read> Archive<R> {
             return Err(bad("a name that no file system holds"));
         }
         let kind = match block[156] {
-            0 | b'7' | b'0' if path.ends_with(b"/") => b'5',
+            // Of old archives alone, which had no flag for directories; as in Go's and Python's readers.
+            0 if path.ends_with(b"/") => b'5',
             0 | b'7' | b'S' => b'0',
             kind => kind,
         };
