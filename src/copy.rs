@@ -9,6 +9,9 @@
 //!    `--link` there is no base.) Archives are read here, to a temporary file: where their members go depends
 //!    on the links in the target.
 //! 3. [`entries`] gives the plan its times and readers. No file is opened before its bytes are wanted.
+//!
+//! Between 1 and the rest a user's file may change. What is read of it is compared with the digest of the selection in
+//! the same read: here for archives, by who writes the layer for all else.
 
 mod mode;
 mod owner;
@@ -18,6 +21,7 @@ mod plan;
 mod select;
 mod selection;
 mod unpack;
+mod verified;
 
 pub use owner::{Owner, owner};
 pub use select::{Sources, select};
@@ -34,6 +38,7 @@ use mode::Chmod;
 use place::Placing;
 use plan::{Content, Made, Plan};
 use selection::Picked;
+use verified::Verified;
 
 /// A planned layer, and what its plan depends on in the base.
 pub struct Facts {
@@ -63,16 +68,11 @@ pub fn facts(
     let placing = Placing { dest: &op.dest, owner, chmod };
     for picked in &selection.picked {
         match picked {
-            Picked::Path(taken) if taken.archive => {
-                let archive = sources(taken.input)?.open(&taken.root().path)?;
-                unpack::unpack(archive, &placing.dest(), owner, &mut plan, store).map_err(|error| {
-                    let name = crate::layer::tree::show(&taken.name);
-                    error
-                        .context(format_args!("cannot unpack `{name}`"))
-                        .hint("`ADD --unpack=false` copies it as it is")
-                })?;
+            Picked::Path(taken) => {
+                if !(taken.unpack && add(taken, sources(taken.input)?, &placing, &mut plan, store)?) {
+                    placing.copy(taken, &mut plan)?;
+                }
             }
-            Picked::Path(taken) => placing.copy(taken, &mut plan)?,
             Picked::Inline(number) => {
                 if let Some(CopySource::Inline { name, data }) = op.sources.get(*number) {
                     placing.inline(name, data.len() as u64, *number, &mut plan)?;
@@ -82,6 +82,27 @@ pub fn facts(
     }
     let (made, digest) = plan.finish();
     Ok(Facts { made, digest })
+}
+
+/// Unpacks a file if it is an archive.
+fn add(
+    taken: &selection::Files,
+    files: &dyn Files,
+    placing: &Placing<'_>,
+    plan: &mut Plan<'_>,
+    store: &Store,
+) -> Result<bool> {
+    let file = Verified::open(files, taken.root())?;
+    let unpacked = match unpack::archive(file.reader()) {
+        Some(archive) => unpack::unpack(archive, &placing.dest(), placing.owner, plan, store).map(|()| true),
+        None => Ok(false),
+    };
+    // Whatever was found wrong, or not to be an archive: it may have been another file.
+    file.verify()?;
+    unpacked.map_err(|error| {
+        let name = crate::layer::tree::show(&taken.name);
+        error.context(format_args!("cannot unpack `{name}`")).hint("`ADD --unpack=false` copies it as it is")
+    })
 }
 
 /// Plans the layer of a WORKDIR: the directory and its missing parents, nothing if it is there.
@@ -115,7 +136,11 @@ pub fn entries(
     for (entry, content) in timed(facts.made, now) {
         let bytes = match content {
             Content::None => Bytes::None,
-            Content::Source(input, path) => Bytes::Open(sources(input)?.opener(&path)),
+            Content::Source(input, path) => {
+                let files = sources(input)?;
+                let open = files.opener(&path);
+                if files.lasts() { Bytes::Open(open) } else { Bytes::Watched(open, path) }
+            }
             Content::Inline(number) => match op.sources.get(number) {
                 Some(CopySource::Inline { data, .. }) => Bytes::Inline(data.clone()),
                 _ => return Err(Error::new(Kind::Dockerfile, format!("the copy has no here-document {number}"))),

@@ -174,6 +174,12 @@ impl Machine {
         lock(&self.contexts).values().for_each(Context::save);
     }
 
+    /// Forgets what was seen of the user's directories: one of them has changed.
+    pub fn look_again(&self, changed: Option<&[u8]>) {
+        lock(&self.contexts).values().for_each(|context| context.look_again(changed));
+        self.known.keep_selections(&|_| false);
+    }
+
     /// Makes a directory known to the ops that name it.
     pub fn add_context(&self, name: &str, context: Context) {
         lock(&self.contexts).insert(name.to_owned(), context);

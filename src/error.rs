@@ -25,6 +25,9 @@ pub enum Kind {
     /// What a cache promised is not there or not what it promised: the build goes on without it. Exit code 3 if it never
     /// comes to an end that way.
     Lost,
+    /// A file of a context is not what it was when the build looked at it: the build looks again. Exit code 1 if that never
+    /// comes to an end.
+    Changed,
     /// The system refuses something that kiln needs: exit code 4.
     System,
     /// A step that `--fail-on-miss` names was not cached: exit code 5.
@@ -37,7 +40,7 @@ impl Kind {
     /// The exit code of a kiln that ends with this kind of error.
     pub fn exit_code(self) -> u8 {
         match self {
-            Kind::Dockerfile | Kind::Step | Kind::Source | Kind::Export => 1,
+            Kind::Dockerfile | Kind::Step | Kind::Source | Kind::Export | Kind::Changed => 1,
             Kind::Usage => 2,
             Kind::Store | Kind::Lost => 3,
             Kind::System => 4,
@@ -58,12 +61,23 @@ struct Parts {
     causes: Vec<String>,
     hints: Vec<String>,
     report: Option<String>,
+    changed: Option<Box<[u8]>>,
 }
 
 impl Error {
     /// An error of a kind, with what went wrong.
     pub fn new(kind: Kind, message: impl Into<String>) -> Error {
-        Error(Box::new(Parts { kind, message: message.into(), causes: Vec::new(), hints: Vec::new(), report: None }))
+        let (causes, hints) = (Vec::new(), Vec::new());
+        Error(Box::new(Parts { kind, message: message.into(), causes, hints, report: None, changed: None }))
+    }
+
+    /// A file or directory of a context, by its path there, is not what it was when it was looked at.
+    pub fn changed(path: &[u8]) -> Error {
+        let path = if path.is_empty() { b"." } else { path };
+        let shown: String = String::from_utf8_lossy(path).chars().flat_map(char::escape_debug).collect();
+        let mut error = Error::new(Kind::Changed, format!("`{shown}` changed while it was copied"));
+        error.0.changed = Some(path.into());
+        error.hint("something writes to the build context: wait until it has ended, or exclude it by .dockerignore")
     }
 
     /// A word of the command line that means nothing: with the one that was likely meant, or all there are.
@@ -103,6 +117,10 @@ impl Error {
     /// The kind.
     pub fn kind(&self) -> Kind {
         self.0.kind
+    }
+    /// The path in its context of what changed.
+    pub fn what_changed(&self) -> Option<&[u8]> {
+        self.0.changed.as_deref()
     }
     /// What went wrong.
     pub fn message(&self) -> &str {

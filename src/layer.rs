@@ -189,8 +189,10 @@ pub enum Bytes {
     None,
     /// These.
     Inline(Vec<u8>),
-    /// Whatever this reads.
+    /// Whatever this reads. It lasts: it lies in a layer, or in a file that nobody else has.
     Open(Opener),
+    /// A file of the user, which may have changed since its digest was taken; with its path there.
+    Watched(Opener, Box<[u8]>),
 }
 
 /// All layers of a store, for one identity. Cheap to clone.

@@ -40,6 +40,9 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::SystemTime;
 
+/// How often the contexts are looked at before a build gives up because they change all the time.
+const MOST_LOOKS: u32 = 10;
+
 /// Builds what is asked for. The id of the image comes back. `timings` go into the metadata file.
 pub fn build(
     request: &BuildRequest,
@@ -58,6 +61,13 @@ pub fn build(
         match build.images(&document) {
             // A cache did not keep a promise. It is forgotten, so that this comes to an end.
             Err(error) if error.kind() == Kind::Lost && stop.go_on() => build.again = true,
+            Err(error) if error.kind() == Kind::Changed && build.looks < MOST_LOOKS && stop.go_on() => {
+                build.look_again(&error);
+            }
+            Err(error) if error.kind() == Kind::Changed => {
+                let why = format!("the build context changed each of the {} times that it was looked at", build.looks);
+                break Err(error.because(why));
+            }
             built => break built,
         }
     };
@@ -111,6 +121,8 @@ struct Build<'a> {
     next_step: u32,
     /// It was begun before: what was told then is not told again.
     again: bool,
+    /// How often the contexts were looked at.
+    looks: u32,
 }
 
 impl<'a> Build<'a> {
@@ -160,7 +172,14 @@ impl<'a> Build<'a> {
             must_hit: request.fail_on_miss.clone(),
             store: store.clone(),
         };
-        Ok(Build { request, machine, caches, observer: Arc::clone(observer), next_step: 0, again: false })
+        Ok(Build { request, machine, caches, observer: Arc::clone(observer), next_step: 0, again: false, looks: 1 })
+    }
+
+    /// A file of a context was not what it had been. What the build would have made of it has another key now.
+    fn look_again(&mut self, error: &Error) {
+        self.event(&Event::Warning { text: format!("{}; the build looks at it again", error.message()) });
+        self.machine.look_again(error.what_changed());
+        (self.again, self.looks) = (true, self.looks + 1);
     }
 
     /// Plan, solve, image, for each platform; then the export.

@@ -53,9 +53,13 @@ impl Placing<'_> {
                     Node::File { .. } => Content::Source(taken.input, item.entry.path.clone()),
                     _ => Content::None,
                 };
-                let regular = matches!(item.entry.node, Node::File { .. });
-                let link = item.entry.link.filter(|_| regular);
-                let link = link.map(|link| *links.entry(link).or_insert_with(|| plan.link_group()));
+                let digest = match item.entry.node {
+                    Node::File { digest, .. } => Some(digest),
+                    _ => None,
+                };
+                // Names of one inode whose digests differ were looked at before and after a change.
+                let group = item.entry.link.zip(digest);
+                let link = group.map(|group| *links.entry(group).or_insert_with(|| plan.link_group()));
                 self.file(Entry { path, link, ..item.entry.clone() }, content, false, plan)?;
             }
         }

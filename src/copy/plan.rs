@@ -194,12 +194,13 @@ impl<'a> Plan<'a> {
                 Node::File { .. } => Content::Base(entry.path.clone()),
                 _ => Content::None,
             };
-            let digest = match entry.node {
-                Node::File { .. } => base.digest(&entry.path)?,
-                _ => Digest([0; 32]),
-            };
-            self.facts().bytes(&digest.0);
-            let entry = Entry { link: None, ..entry };
+            let mut entry = Entry { link: None, ..entry };
+            let mut found = Digest([0; 32]);
+            if let Node::File { digest, .. } = &mut entry.node {
+                found = base.digest(&entry.path)?;
+                *digest = Some(found);
+            }
+            self.facts().bytes(&found.0);
             self.put_file(entry, content, false)?;
         }
         Ok(())

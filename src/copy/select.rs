@@ -39,7 +39,7 @@ pub fn select(op: &Copy, sources: Sources<'_, '_>) -> Result<Selection> {
                 for mut taken in pick(op, files, path, exclude.as_ref())? {
                     taken.input = *input;
                     hash(files, &mut taken.items)?;
-                    taken.archive = unpack && is_tar(files, taken.root());
+                    taken.unpack = unpack && matches!(taken.root().node, Node::File { .. });
                     picked.push(Picked::Path(taken));
                 }
             }
@@ -47,7 +47,7 @@ pub fn select(op: &Copy, sources: Sources<'_, '_>) -> Result<Selection> {
                 let files = sources(*input)?;
                 let mut items = way(files, path)?;
                 hash(files, &mut items)?;
-                picked.push(Picked::Path(Taken { input: *input, name: Box::default(), items, archive: false }));
+                picked.push(Picked::Path(Taken { input: *input, name: Box::default(), items, unpack: false }));
             }
         }
     }
@@ -286,10 +286,4 @@ fn hash(files: &dyn Files, items: &mut [Item]) -> Result<()> {
         true => unknown.par_iter_mut().try_for_each(give),
         false => unknown.iter_mut().try_for_each(give),
     }
-}
-
-fn is_tar(files: &dyn Files, entry: &Entry) -> bool {
-    // As in BuildKit: whether its first header can be read.
-    let first = || Archive::new(decompressor(files.open(&entry.path)?)?.0).next();
-    matches!(entry.node, Node::File { .. }) && matches!(first(), Ok(Some(_)))
 }

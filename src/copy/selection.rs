@@ -36,8 +36,8 @@ pub(super) struct Files {
     /// The first is the source itself, with links followed; the paths of the others begin with its path, and
     /// directories stand before what is in them. Every file has its digest.
     pub items: Vec<Item>,
-    /// Whether it is a file whose content is a tar, and is to be unpacked.
-    pub archive: bool,
+    /// Whether it is a file that is to be unpacked if its content is a tar.
+    pub unpack: bool,
 }
 
 /// One path.

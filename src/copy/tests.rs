@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used)]
 
 mod archives;
+mod changes;
 mod keys;
 mod memory;
 

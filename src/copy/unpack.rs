@@ -23,9 +23,22 @@ use std::sync::Arc;
 
 const BUFFER: usize = 128 << 10;
 
+/// An archive whose first member was read.
+pub(super) struct Begun {
+    first: Member,
+    rest: Archive<Stream>,
+}
+
+/// The archive that a file is; none if it is something else. As in BuildKit: whether its first header can be read.
+pub(super) fn archive(file: Stream) -> Option<Begun> {
+    let mut rest = Archive::new(decompressor(file).ok()?.0);
+    let first = rest.next().ok().flatten()?;
+    Some(Begun { first, rest })
+}
+
 /// Plans the members of `archive` beneath the directory `dest` (a clean path), which is made if it is missing.
 pub(super) fn unpack(
-    archive: Stream,
+    archive: Begun,
     dest: &[u8],
     owner: Option<Owner>,
     plan: &mut Plan<'_>,
@@ -34,8 +47,9 @@ pub(super) fn unpack(
     let dest = plan.resolve(dest)?.path;
     plan.make_dirs(&dest, 0o755, owner)?;
     let mut spool = Spool::new(store)?;
-    let mut reader = Archive::new(decompressor(archive)?.0);
-    while let Some(member) = reader.next()? {
+    let Begun { first, rest: mut reader } = archive;
+    let mut next = Some(first);
+    while let Some(member) = next.take().map_or_else(|| reader.next(), |first| Ok(Some(first)))? {
         let Some(name) = clean(&member.path)? else { continue };
         let placed = place(&dest, &name, plan)?;
         let owner = owner.unwrap_or(Owner { uid: member.uid, gid: member.gid });

@@ -31,6 +31,10 @@ pub trait Files: Send + Sync {
     fn ahead(&self, _dir: &[u8]) -> Result<()> {
         Ok(())
     }
+    /// Whether nobody changes the files while they are read.
+    fn lasts(&self) -> bool {
+        true
+    }
     /// The bytes of a regular file, later.
     fn opener(&self, path: &[u8]) -> Opener;
     /// The digest of a regular file's bytes.
@@ -40,6 +44,12 @@ pub trait Files: Send + Sync {
     fn open(&self, path: &[u8]) -> Result<Box<dyn Read + Send>> {
         self.opener(path)()
     }
+}
+
+/// Whether a read failed because its name led to something else than a file: a directory, a pipe, what a server forgot.
+pub fn is_no_file(cause: &std::io::Error) -> bool {
+    use std::io::ErrorKind::{IsADirectory, StaleNetworkFileHandle, WouldBlock};
+    matches!(cause.kind(), IsADirectory | StaleNetworkFileHandle | WouldBlock)
 }
 
 /// Where a path leads.

@@ -2,10 +2,14 @@
 //! batches are written in order by one thread and hashed in order by another, because the digest of the whole can't be
 //! had otherwise. Memory: a few batches for each core, whatever the layer's size.
 //!
+//! Whoever made the list of entries knew the digests of their files, and a cache key speaks of them: bytes with another
+//! digest are an error, found in the same read, and no layer comes of them.
+//!
 //! What an earlier form of the layer holds already (the same path with the same digest) is taken from its tar: nobody
 //! opens the source for it. Its bytes are checked, by the checksums of that tar or by their digest, so damage does not spread.
 
 use super::Bytes;
+use super::files::is_no_file;
 use super::sums::{Summed, Sums, Window};
 use super::tar::{padding, write};
 use super::tree::{Entry, Node, Tree, is_below, worth_all_cores};
@@ -277,12 +281,13 @@ impl Reader<'_, '_> {
         let found = match self.of_earlier(entry) {
             Some(found) => found,
             None => {
-                let mut reader: Box<dyn Read> = match bytes {
-                    Bytes::None => Box::new(std::io::empty()),
-                    Bytes::Inline(bytes) => Box::new(std::io::Cursor::new(bytes)),
-                    Bytes::Open(open) => open()?,
+                let (mut reader, watched): (Box<dyn Read>, Option<Box<[u8]>>) = match bytes {
+                    Bytes::None => (Box::new(std::io::empty()), None),
+                    Bytes::Inline(bytes) => (Box::new(std::io::Cursor::new(bytes)), None),
+                    Bytes::Open(open) => (open()?, None),
+                    Bytes::Watched(open, path) => (open()?, Some(path)),
                 };
-                self.stream(entry, size, &mut reader)?
+                self.stream(entry, size, &mut reader, watched.as_deref())?
             }
         };
         self.open.bytes.resize(self.open.bytes.len() + padding(size) as usize, 0);
@@ -318,20 +323,20 @@ impl Reader<'_, '_> {
         None
     }
 
-    fn stream(&mut self, entry: &Entry, size: u64, reader: &mut dyn Read) -> Result<Digest> {
+    /// The content out of its source, of which no more is taken than the entry says.
+    fn stream(&mut self, entry: &Entry, size: u64, reader: &mut dyn Read, watched: Option<&[u8]>) -> Result<Digest> {
         let mut hasher = Hasher::default();
         let mut left = size;
         while left > 0 {
             let start = self.open.bytes.len();
             self.open.bytes.reserve(usize::try_from(left.min(BATCH)).unwrap_or(0));
-            let got =
-                (&mut *reader).take(left.min(BATCH)).read_to_end(&mut self.open.bytes).at("read", path_of(entry))?;
+            let got = (&mut *reader).take(left.min(BATCH)).read_to_end(&mut self.open.bytes);
+            let got = match (got, watched) {
+                (Err(cause), Some(path)) if is_no_file(&cause) => return Err(Error::changed(path)),
+                (got, _) => got.at("read", path_of(entry))?,
+            };
             if got == 0 {
-                return Err(Error::new(
-                    Kind::Dockerfile,
-                    format!("`{}` became shorter while it was copied", path_of(entry)),
-                )
-                .hint("try again"));
+                return Err(unlike(entry, watched));
             }
             hasher.update(&self.open.bytes[start..]);
             left -= got as u64;
@@ -341,7 +346,20 @@ impl Reader<'_, '_> {
                 self.buffer();
             }
         }
-        Ok(hasher.finish())
+        let found = hasher.finish();
+        match entry.node {
+            Node::File { digest: Some(wanted), .. } if wanted != found => Err(unlike(entry, watched)),
+            _ => Ok(found),
+        }
+    }
+}
+
+/// The error for bytes that are not those of the entry.
+fn unlike(entry: &Entry, watched: Option<&[u8]>) -> Error {
+    match watched {
+        Some(path) => Error::changed(path),
+        None => Error::new(Kind::Store, format!("the bytes of `{}` are not what they were", path_of(entry)))
+            .hint("run `kiln fsck --repair`; what is lost is built again"),
     }
 }
 

@@ -110,7 +110,7 @@ impl<'a> Resolver<'a> {
                 Remote::Git(git) => self.git(git)?,
                 Remote::Http(http) => operand::unpack(&self.http(http)?, &self.machine.store)?.0,
             };
-            Context::open(&folder, ignore_of(&folder, None)?, &self.machine.store)
+            Context::fetched(&folder, ignore_of(&folder, None)?, &self.machine.store)
         })
     }
 
@@ -204,7 +204,7 @@ impl Resolve for Resolver<'_> {
                 Remote::Git(git) => self.git(git)?,
                 Remote::Http(http) => self.http(http)?.folder,
             };
-            Context::open(&folder, None, &self.machine.store)
+            Context::fetched(&folder, None, &self.machine.store)
         })
     }
 

@@ -1,10 +1,16 @@
 //! A directory of the user as [`Files`]: the build context or a named one. Lazy: a directory is read when somebody
 //! looks into it, an excluded one only if an exception may lie below. Knows nothing of COPY or keys.
 //!
+//! A user's files may change at any time, and a build looks at them twice: for a key, and to copy them. What is read of a
+//! file is what its entry says (its size, its digest) or an error of [`Kind::Changed`], after which
+//! [`Context::look_again`] begins anew (see `taken`).
+//!
 //! Everything is opened beneath the directory's descriptor without following links: links are entries, the host never
 //! resolves them. Owners are root's, as BuildKit sends them.
 
 mod index;
+mod inodes;
+mod taken;
 
 use crate::digest::Digest;
 use crate::error::{At, Error, Kind, Result};
@@ -15,8 +21,10 @@ use crate::store::Store;
 use crate::sync::lock;
 use frontend::ignore::{Ignore, Matched};
 use index::{Index, Stamp};
+use inodes::Inodes;
 use rayon::prelude::*;
 use rustix::fs::{AtFlags, Mode, OFlags, ResolveFlags, StatxFlags};
+use rustix::io::Errno;
 use std::collections::HashMap;
 use std::fs::File;
 use std::io::Read;
@@ -24,6 +32,7 @@ use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
+use taken::Taken;
 
 /// Names are read in pieces of this size.
 const NAMES: usize = 32 << 10;
@@ -42,6 +51,11 @@ struct Inner {
     ignore: Option<Ignore>,
     read: Mutex<HashMap<Box<[u8]>, Arc<Listing>>>,
     index: Index,
+    inodes: Inodes,
+    taken: Taken,
+    store: Store,
+    /// Whether it is the store's own, and nobody else's.
+    lasts: bool,
 }
 
 /// A directory as it was when it was first looked into.
@@ -65,8 +79,17 @@ impl Context {
         self.0.ignore.as_ref()
     }
 
-    /// A directory with its ignore patterns. Nothing is read yet.
+    /// A directory of the user with its ignore patterns. Nothing is read yet.
     pub fn open(path: &Path, ignore: Option<Ignore>, store: &Store) -> Result<Context> {
+        Context::of(path, ignore, store, false)
+    }
+
+    /// A directory that was fetched into the store, where nobody changes it.
+    pub fn fetched(path: &Path, ignore: Option<Ignore>, store: &Store) -> Result<Context> {
+        Context::of(path, ignore, store, true)
+    }
+
+    fn of(path: &Path, ignore: Option<Ignore>, store: &Store, lasts: bool) -> Result<Context> {
         let missing = |cause: std::io::Error| {
             let error =
                 Error::new(Kind::Usage, format!("cannot read the build context `{}`", path.display())).because(&cause);
@@ -81,8 +104,15 @@ impl Context {
         if !dir.metadata().map_err(missing)?.is_dir() {
             return Err(Error::new(Kind::Usage, format!("the build context `{}` is not a directory", path.display())));
         }
-        let index = Index::open(store, &path);
-        Ok(Context(Arc::new(Inner { path, dir, ignore, read: Mutex::default(), index })))
+        let inodes = Inodes::on(Stamp::of_file(&dir).map_or(0, |stamp| stamp.device()));
+        let (index, store, taken) = (Index::open(store, &path), store.clone(), Taken::default());
+        Ok(Context(Arc::new(Inner { path, dir, ignore, read: Mutex::default(), index, inodes, taken, store, lasts })))
+    }
+
+    /// Forgets what was looked at. `changed` is a path that was not what it had been.
+    pub fn look_again(&self, changed: Option<&[u8]>) {
+        self.0.taken.changed(changed);
+        lock(&self.0.read).clear();
     }
 
     /// Remembers the digests of files for the next build.
@@ -114,11 +144,12 @@ impl Context {
     fn read(&self, dir: &[u8], matched: Matched) -> Result<Listing> {
         let shown = || self.0.path.join(std::ffi::OsStr::from_bytes(dir));
         let fd = self.beneath(dir, OFlags::RDONLY | OFlags::DIRECTORY)?;
+        let read = |cause| if cause == Errno::NOENT { Error::changed(dir) } else { failed("read", &shown(), cause) };
         let mut items = Vec::new();
         let mut names = Vec::with_capacity(NAMES);
         let mut names = rustix::fs::RawDir::new(&fd, names.spare_capacity_mut());
         while let Some(found) = names.next() {
-            let found = found.at("read", shown())?;
+            let found = found.map_err(read)?;
             let name = found.file_name();
             if matches!(name.to_bytes(), b"." | b"..") {
                 continue;
@@ -138,12 +169,17 @@ impl Context {
             let flags = AtFlags::SYMLINK_NOFOLLOW | AtFlags::STATX_DONT_SYNC;
             // What is gone again was never there.
             let Ok(stat) = rustix::fs::statx(&fd, name, flags, StatxFlags::BASIC_STATS) else { continue };
-            let Some((mut entry, stamp)) = entry_of(&fd, name, path, &stat)? else { continue };
+            let Some((mut entry, stamp)) = self.entry_of(&fd, name, path, &stat)? else { continue };
             if ignored && !entry.is_dir() {
                 continue;
             }
-            if let Node::File { digest, .. } = &mut entry.node {
-                *digest = self.0.index.known(&stamp);
+            if let Node::File { size, digest, .. } = &mut entry.node {
+                if self.0.taken.wants(&entry.path, &stamp) {
+                    let Some(taken) = self.take(&entry.path)? else { continue };
+                    (*size, *digest) = (taken.0, Some(taken.1));
+                } else {
+                    *digest = self.0.index.known(&stamp);
+                }
             }
             items.push(Item { entry, stamp, only_way: ignored });
         }
@@ -179,9 +215,60 @@ impl Context {
 
     fn beneath(&self, path: &[u8], flags: OFlags) -> Result<rustix::fd::OwnedFd> {
         let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_MAGICLINKS;
-        let path = if path.is_empty() { b"." } else { path };
-        rustix::fs::openat2(&self.0.dir, path, flags | OFlags::CLOEXEC | OFlags::NONBLOCK, Mode::empty(), resolve)
-            .at("open", self.0.path.join(std::ffi::OsStr::from_bytes(path)))
+        let below = if path.is_empty() { b"." } else { path };
+        let flags = flags | OFlags::CLOEXEC | OFlags::NONBLOCK;
+        rustix::fs::openat2(&self.0.dir, below, flags, Mode::empty(), resolve).map_err(|cause| match cause {
+            // It was something else when its directory was read.
+            Errno::NOENT | Errno::NOTDIR | Errno::LOOP | Errno::NXIO | Errno::STALE if !path.is_empty() => {
+                Error::changed(path)
+            }
+            cause => failed("open", &self.0.path.join(std::ffi::OsStr::from_bytes(path)), cause),
+        })
+    }
+
+    /// A file as it is now, or as it was when it was taken over.
+    fn file(&self, path: &[u8]) -> Result<File> {
+        let taken = self.0.taken.open(path);
+        taken.unwrap_or_else(|| self.beneath(path, OFlags::RDONLY).map(File::from))
+    }
+
+    /// Takes a file over; none if there is none any more.
+    fn take(&self, path: &[u8]) -> Result<Option<(u64, Digest)>> {
+        match self.beneath(path, OFlags::RDONLY) {
+            Err(error) if error.kind() == Kind::Changed => Ok(None),
+            opened => self.0.taken.take(path, File::from(opened?), &self.0.store),
+        }
+    }
+
+    /// What a context shows of a file; sockets are nothing, and so is what is gone again.
+    fn entry_of(
+        &self,
+        dir: &rustix::fd::OwnedFd,
+        name: &std::ffi::CStr,
+        path: Box<[u8]>,
+        stat: &rustix::fs::Statx,
+    ) -> Result<Option<(Entry, Stamp)>> {
+        use rustix::fs::FileType;
+        let node = match FileType::from_raw_mode(u32::from(stat.stx_mode)) {
+            FileType::Directory => Node::Dir { opaque: false },
+            FileType::RegularFile => Node::File { size: stat.stx_size, digest: None, offset: None },
+            FileType::Symlink => match rustix::fs::readlinkat(dir, name, Vec::new()) {
+                Ok(target) => Node::Symlink { target: target.to_bytes().into() },
+                Err(Errno::NOENT) => return Ok(None),
+                Err(Errno::INVAL) => return Err(Error::changed(&path)),
+                Err(cause) => return Err(failed("read", String::from_utf8_lossy(&path).as_ref().as_ref(), cause)),
+            },
+            FileType::Fifo => Node::Fifo,
+            FileType::CharacterDevice => Node::Char { major: stat.stx_rdev_major, minor: stat.stx_rdev_minor },
+            FileType::BlockDevice => Node::Block { major: stat.stx_rdev_major, minor: stat.stx_rdev_minor },
+            _ => return Ok(None),
+        };
+        let stamp = Stamp::of(stat);
+        let mtime = Time { seconds: stat.stx_mtime.tv_sec, nanos: stat.stx_mtime.tv_nsec };
+        let linked = stat.stx_nlink > 1 && !matches!(node, Node::Dir { .. });
+        let link = linked.then(|| self.0.inodes.group(stamp.device(), stat.stx_ino));
+        let mode = u32::from(stat.stx_mode) & 0o7777;
+        Ok(Some((Entry { path, node, mode, uid: 0, gid: 0, mtime, xattrs: Vec::new(), link }, stamp)))
     }
 
     fn item<T>(&self, path: &[u8], with: impl FnOnce(&Item) -> T) -> Result<Option<T>> {
@@ -256,48 +343,28 @@ impl Files for Context {
 
     fn opener(&self, path: &[u8]) -> Opener {
         let (context, path) = (self.clone(), path.to_vec());
-        Box::new(move || Ok(Box::new(File::from(context.beneath(&path, OFlags::RDONLY)?)) as Box<dyn Read + Send>))
+        Box::new(move || Ok(Box::new(context.file(&path)?) as Box<dyn Read + Send>))
+    }
+
+    fn lasts(&self) -> bool {
+        self.0.lasts
     }
 
     fn digest(&self, path: &[u8]) -> Result<Digest> {
-        let Some(stamp) = self.item(path, |item| item.stamp)? else {
-            return Err(Error::new(
-                Kind::Dockerfile,
-                format!("`{}` is gone from the context", String::from_utf8_lossy(path)),
-            ));
+        let known = |item: &Item| match item.entry.node {
+            Node::File { digest, .. } => (item.stamp, digest),
+            _ => (item.stamp, None),
         };
-        self.0.index.digest(&stamp, || self.open(path))
+        match self.item(path, known)? {
+            None => Err(Error::changed(path)),
+            Some((_, Some(digest))) => Ok(digest),
+            Some((stamp, None)) => self.0.index.digest(&stamp, || self.file(path))?.ok_or_else(|| Error::changed(path)),
+        }
     }
 }
 
-/// What a context shows of a file; sockets are nothing.
-fn entry_of(
-    dir: &rustix::fd::OwnedFd,
-    name: &std::ffi::CStr,
-    path: Box<[u8]>,
-    stat: &rustix::fs::Statx,
-) -> Result<Option<(Entry, Stamp)>> {
-    use rustix::fs::FileType;
-    let node = match FileType::from_raw_mode(u32::from(stat.stx_mode)) {
-        FileType::Directory => Node::Dir { opaque: false },
-        FileType::RegularFile => Node::File { size: stat.stx_size, digest: None, offset: None },
-        FileType::Symlink => {
-            let target =
-                rustix::fs::readlinkat(dir, name, Vec::new()).at("read", String::from_utf8_lossy(&path).as_ref())?;
-            Node::Symlink { target: target.to_bytes().into() }
-        }
-        FileType::Fifo => Node::Fifo,
-        FileType::CharacterDevice => Node::Char { major: stat.stx_rdev_major, minor: stat.stx_rdev_minor },
-        FileType::BlockDevice => Node::Block { major: stat.stx_rdev_major, minor: stat.stx_rdev_minor },
-        _ => return Ok(None),
-    };
-    let stamp = Stamp::of(stat);
-    let mtime = Time { seconds: stat.stx_mtime.tv_sec, nanos: stat.stx_mtime.tv_nsec };
-    let linked = stat.stx_nlink > 1 && !matches!(node, Node::Dir { .. });
-    // The number only has to be the same for the same inode; COPY numbers its groups anew.
-    let link = linked.then_some((stat.stx_ino ^ (stat.stx_ino >> 32)) as u32);
-    let mode = u32::from(stat.stx_mode) & 0o7777;
-    Ok(Some((Entry { path, node, mode, uid: 0, gid: 0, mtime, xattrs: Vec::new(), link }, stamp)))
+fn failed(what: &str, path: &Path, cause: Errno) -> Error {
+    Error::new(Kind::System, format!("cannot {what} `{}`", path.display())).because(cause)
 }
 
 /// Reads a text of the user: a Dockerfile, an ignore file.
@@ -339,3 +406,6 @@ pub fn ignore_of(context: &Path, dockerfile: Option<&Path>) -> Result<Option<Ign
     })?;
     Ok(Some(ignore).filter(|ignore| !ignore.is_empty()))
 }
+
+#[cfg(test)]
+mod tests;

@@ -28,7 +28,7 @@ fn member(name: &str, typ: u8, link: &str, mode: u32, uid: u32, gid: u32, text: 
     h.resize(h.len().div_ceil(512) * 512, 0);
     h
 }
-fn tar(lines: &[&str]) -> Vec<u8> {
+pub fn tar(lines: &[&str]) -> Vec<u8> {
     let mut out = Vec::new();
     for line in lines {
         let mut words = line.split(' ');

@@ -85,7 +85,7 @@ fn read(bytes: Bytes) -> Vec<u8> {
     match bytes {
         Bytes::None => Vec::new(),
         Bytes::Inline(bytes) => bytes,
-        Bytes::Open(open) => {
+        Bytes::Open(open) | Bytes::Watched(open, _) => {
             let mut bytes = Vec::new();
             open().unwrap().read_to_end(&mut bytes).unwrap();
             bytes

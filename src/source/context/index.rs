@@ -6,20 +6,25 @@
 //!   "kilnfx01", then rows of 88 bytes, then the CRC-32 of all of it
 //! ```
 //! One read, one write under a temporary name, and none when nothing is new. The rows are used as they were read: what
-//! is made at load is only a table of their places by inode. Damaged or lost: files are hashed again. git's rule for files too
-//! young to trust: a file whose times are not clearly older than the moment it was hashed is not remembered, because
-//! it could change again without its times showing it.
+//! is made at load is only a table of their places by inode. Damaged or lost: files are hashed again.
+//!
+//! A digest is remembered if what was hashed had the stamp, then and still afterwards: a name can lead to another file by
+//! the time it is opened. git's rule for files too young to trust: a file whose times are not clearly older than the
+//! moment it was hashed is not remembered, because it could change again without its times showing it.
 
 use crate::cache;
 use crate::digest::Digest;
 use crate::error::{Error, Kind, Result};
+use crate::layer::files::is_no_file;
 use crate::store::Store;
 use crate::sync::lock;
+use rustix::fs::{AtFlags, StatxFlags};
 use std::collections::{HashMap, HashSet};
-use std::io::Read;
+use std::fs::File;
+use std::io::Read as _;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, OnceLock};
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 const MAGIC: &[u8; 8] = b"kilnfx01";
 const ROW: usize = 88;
@@ -27,6 +32,9 @@ const ROW: usize = 88;
 const STAMP: usize = 56;
 /// Times that are nearer to now than this are not trusted, in nanoseconds.
 const YOUNG: i128 = 100_000_000;
+/// The same where a file system seems to keep whole seconds, or every second one, alone.
+const YOUNG_IN_SECONDS: i128 = 2_100_000_000;
+const SECOND: i128 = 1_000_000_000;
 
 /// What tells a file's state without reading it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -49,6 +57,31 @@ impl Stamp {
             mtime: nanos(&stat.stx_mtime),
             ctime: nanos(&stat.stx_ctime),
         }
+    }
+
+    /// The stamp of an open file.
+    pub(super) fn of_file(file: &File) -> Option<Stamp> {
+        rustix::fs::statx(file, c"", AtFlags::EMPTY_PATH, StatxFlags::BASIC_STATS).ok().map(|stat| Stamp::of(&stat))
+    }
+
+    pub(super) fn device(&self) -> u64 {
+        self.device
+    }
+
+    /// Whether it was written, or given its name, less than this ago.
+    pub(super) fn is_younger(&self, than: Duration) -> bool {
+        now() - self.last() < i128::try_from(than.as_nanos()).unwrap_or(i128::MAX)
+    }
+
+    /// When it changed last.
+    fn last(&self) -> i128 {
+        self.mtime.max(self.ctime)
+    }
+
+    /// Whether it can't change any more without another stamp, seen from then.
+    fn is_settled(&self, then: i128) -> bool {
+        let coarse = self.ctime % SECOND == 0;
+        then - self.last() > if coarse { YOUNG_IN_SECONDS } else { YOUNG }
     }
 
     /// As it stands in a row, before the digest.
@@ -127,6 +160,11 @@ fn number(part: &[u8]) -> u64 {
     part.iter().rev().fold(0, |number, byte| number << 8 | u64::from(*byte))
 }
 
+/// Nanoseconds since 1970.
+fn now() -> i128 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_nanos() as i128)
+}
+
 /// Digests by stamp.
 pub(super) struct Index {
     store: Store,
@@ -149,21 +187,30 @@ impl Index {
         self.old.get_or_init(|| Rows::load(&self.path)).find(stamp)
     }
 
-    /// The digest of a file, read only if it is not known.
-    pub(super) fn digest(&self, stamp: &Stamp, open: impl FnOnce() -> Result<Box<dyn Read + Send>>) -> Result<Digest> {
+    /// The digest of a file, read only if it is not known. None if it is not as long any more as its stamp says; of one
+    /// that has grown, what was there before counts.
+    pub(super) fn digest(&self, stamp: &Stamp, open: impl FnOnce() -> Result<File>) -> Result<Option<Digest>> {
         if let Some(known) = self.known(stamp) {
-            return Ok(known);
+            return Ok(Some(known));
         }
         if let Some(known) = lock(&self.new).get(stamp) {
-            return Ok(*known);
+            return Ok(Some(*known));
         }
-        let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_nanos() as i128);
-        let (digest, size) = Digest::of_file(&mut *open()?, stamp.size)
-            .map_err(|cause| Error::new(Kind::Dockerfile, "cannot read a file of the context").because(cause))?;
-        if size == stamp.size && now - stamp.mtime.max(stamp.ctime) > YOUNG {
+        let (then, file) = (now(), open()?);
+        let (digest, size) = match Digest::of_file(&mut (&file).take(stamp.size), stamp.size) {
+            Ok(hashed) => hashed,
+            Err(cause) if is_no_file(&cause) => return Ok(None),
+            Err(cause) => {
+                return Err(Error::new(Kind::Dockerfile, "cannot read a file of the context").because(cause));
+            }
+        };
+        if size != stamp.size {
+            return Ok(None);
+        }
+        if stamp.is_settled(then) && Stamp::of_file(&file).as_ref() == Some(stamp) {
             lock(&self.new).insert(*stamp, digest);
         }
-        Ok(digest)
+        Ok(Some(digest))
     }
 
     /// Writes the index if something is new. One that can't be written is lost: files are hashed again.

@@ -1,0 +1,88 @@
+//! A file that is read once and hashed in the same read, and compared with the digest that its selection speaks of.
+//! Knows nothing of what the bytes mean.
+
+use crate::digest::{Digest, Hasher};
+use crate::error::{At as _, Error, Result};
+use crate::layer::files::{Files, Stream, is_no_file};
+use crate::layer::tree::{Entry, Node, show};
+use crate::sync::lock;
+use std::io::{self, Read};
+use std::sync::{Arc, Mutex};
+
+/// Bytes that are read at once of what nobody asked for.
+const BUFFER: usize = 128 << 10;
+
+/// One file of a source.
+pub(super) struct Verified<'a> {
+    entry: &'a Entry,
+    state: Arc<Mutex<State>>,
+}
+
+struct State {
+    file: Stream,
+    left: u64,
+    /// None for a file that lasts.
+    hasher: Option<Hasher>,
+}
+
+impl<'a> Verified<'a> {
+    /// Opens the file of an entry that has its digest.
+    pub(super) fn open(files: &dyn Files, entry: &'a Entry) -> Result<Verified<'a>> {
+        let file = files.open(&entry.path)?;
+        let left = if let Node::File { size, .. } = entry.node { size } else { 0 };
+        let hasher = (!files.lasts()).then(Hasher::default);
+        Ok(Verified { entry, state: Arc::new(Mutex::new(State { file, left, hasher })) })
+    }
+
+    /// Its bytes, once.
+    pub(super) fn reader(&self) -> Stream {
+        Box::new(Reader(Arc::clone(&self.state)))
+    }
+
+    /// Reads what was left, and says whether all of it was what the selection found.
+    pub(super) fn verify(self) -> Result<()> {
+        let mut state = lock(&self.state);
+        if state.hasher.is_none() {
+            return Ok(());
+        }
+        let mut buffer = vec![0; BUFFER];
+        loop {
+            match state.read(&mut buffer) {
+                Ok(0) => break,
+                Ok(_) => {}
+                Err(cause) if is_no_file(&cause) => return Err(Error::changed(&self.entry.path)),
+                failed => drop(failed.at("read", show(&self.entry.path))?),
+            }
+        }
+        let found: Option<Digest> = state.hasher.take().map(Hasher::finish);
+        match self.entry.node {
+            Node::File { digest: Some(wanted), .. } if found != Some(wanted) => Err(Error::changed(&self.entry.path)),
+            _ => Ok(()),
+        }
+    }
+}
+
+impl State {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let want = usize::try_from(self.left).map_or(buffer.len(), |left| left.min(buffer.len()));
+        let count = loop {
+            match self.file.read(&mut buffer[..want]) {
+                Err(cause) if cause.kind() == io::ErrorKind::Interrupted => {}
+                count => break count?,
+            }
+        };
+        self.left -= count as u64;
+        if let Some(hasher) = &mut self.hasher {
+            hasher.update(&buffer[..count]);
+        }
+        Ok(count)
+    }
+}
+
+struct Reader(Arc<Mutex<State>>);
+
+impl Read for Reader {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        lock(&self.0).read(buffer)
+    }
+}
