@@ -127,6 +127,8 @@ pub struct Known {
     images: Mutex<HashMap<String, Base>>,
     /// Selections of copies, made for the key and used again to run.
     selections: Mutex<HashMap<VertexId, Arc<Selection>>>,
+    /// The written keys of the steps that ran in this build.
+    ran: Mutex<HashSet<Key>>,
     /// Cache mounts that steps of this build have used and ended well.
     used: Mutex<BTreeSet<caches::Used>>,
     /// What copies depend on in their targets, once it was looked up.
@@ -355,7 +357,12 @@ impl Engine for Machine {
             Op::Exec(exec) => (exec.base, self.run_exec(at, exec)?),
         };
         self.explainer.done(at.id, self.selected(at.id).as_deref());
+        lock(&self.known.ran).extend(at.written);
         Ok(base.and_then(|input| at.input(input)).cloned().unwrap_or_default().with(layer))
+    }
+
+    fn ran(&self, written: &Key) -> bool {
+        lock(&self.known.ran).contains(written)
     }
 
     fn cost(&self, op: &Op) -> u64 {

@@ -295,3 +295,31 @@ fn builds_beside_a_program_that_never_stops_writing_leave_no_wrong_record() {
     }
     space.assert_whole();
 }
+
+#[test]
+fn what_ran_before_the_change_is_not_run_again_even_without_a_cache() {
+    let space = Space::new();
+    let base = format!("{}/busybox", common::registry().0);
+    let text = format!(
+        "FROM {base}\nCOPY same /same\nRUN cat /proc/sys/kernel/random/uuid > /id; sleep 0.7\nCOPY f /f\nRUN cat /f /id > /all\n"
+    );
+    space.write("app/Dockerfile", &text);
+    space.write("app/same", "same");
+    let old = |text| replace(&space.path("app/f"), text);
+    old("old");
+    let (_, before) = file(&space, "all", &[]);
+    old("new");
+    file(&space, "all", &[]);
+    old("old");
+    std::thread::sleep(Duration::from_millis(150));
+    let out = space.path("first.tar");
+    let args = ["--no-cache", "-o", &format!("type=tar,dest={}", out.display())];
+    let output = during_run(&space, &args, || old("new"));
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let ran = common::ran(&space.path("events-during"));
+    assert_eq!(ran.iter().filter(|step| step.contains("random")).count(), 1, "{ran:?}");
+    // And nothing older comes in its place, or in the place of what stands on it.
+    let [id, all] = ["id", "all"].map(|name| String::from_utf8(member(&out, name).unwrap()).unwrap());
+    assert_eq!(all, format!("new{id}"));
+    assert!(!String::from_utf8(before.unwrap()).unwrap().ends_with(&id));
+}

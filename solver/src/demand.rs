@@ -40,6 +40,8 @@ struct Known<E: Engine> {
     part: Option<Key>,
     fresh: bool,
     tainted: bool,
+    /// It ran in this build already, so its newest record is the fresh result.
+    done: bool,
     waited: bool,
     found_at_once: bool,
     /// The same written key at a smaller place.
@@ -99,6 +101,7 @@ impl<E: Engine> Demand<E> {
             part: None,
             fresh: reached && work && (task.fresh)(id),
             tainted: reached && work && inputs().any(|input| input.fresh || input.tainted),
+            done: false,
             waited: false,
             found_at_once: false,
             equal: None,
@@ -117,6 +120,7 @@ impl<E: Engine> Demand<E> {
             let key = key_of(|to| self.describe(task.graph, engine, id, part, to));
             known.part = part;
             known.written = Some(key);
+            known.done = engine.ran(&key);
             known.equal = Some(*seen.entry(key).or_insert(id)).filter(|&first| first != id);
         }
         Ok(known)
@@ -155,7 +159,8 @@ impl<E: Engine> Demand<E> {
     fn ask<C: Cache<E::Output>>(&mut self, graph: &Graph<E::Op>, engine: &E, cache: &C, id: VertexId) {
         let vertex = graph.get(id);
         let known = &self.vertices[id.index()];
-        let lookup = known.written.filter(|_| !known.fresh && !known.tainted && known.equal.is_none());
+        let lookup =
+            known.written.filter(|_| known.done || (!known.fresh && !known.tainted)).filter(|_| known.equal.is_none());
         let found =
             lookup.and_then(|key| cache.get(Shelf::Written, &key).into_iter().find(|output| engine.usable(output)));
         let reused = found.is_some() || known.equal.is_some();

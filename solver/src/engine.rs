@@ -29,6 +29,11 @@ pub trait Engine: Sync {
     fn reuse(&self, at: &Step<'_, Self>, found: &Self::Output, how: Found) -> Self::Output;
     /// Does the work: of a vertex that is remembered only when nothing was found for it, so this is the place to say why.
     fn run(&self, at: &Step<'_, Self>) -> Result<Self::Output, Self::Error>;
+    /// Whether the step of this written key ran already for the same wish of the user: its newest record is used even
+    /// where nothing older may be. A build that begins again does not run everything again.
+    fn ran(&self, _written: &Key) -> bool {
+        false
+    }
     /// About how long the op takes, in milliseconds: of steps that are ready, those begin first behind which the most is
     /// left to do. Asked only where steps can stand beside each other.
     fn cost(&self, _op: &Self::Op) -> u64 {
