@@ -114,6 +114,30 @@ fn an_opaque_directory_of_a_base_is_not_made_opaque_again() {
 }
 
 #[test]
+fn a_directory_keeps_its_attributes_where_something_was_missing_below_it() {
+    let space = Space::new();
+    let mark = [("SCHILY.xattr.user.kept", &b"value"[..])];
+    let tar = Tar::default().records(b'x', &mark).dir("w").records(b'x', &mark).dir("v").end();
+    layout(&space.path("base"), &[(&tar, &tar)]);
+    space.write("app/t", "t");
+    if rustix::fs::setxattr(space.path("app/t"), "user.kept", b"value", rustix::fs::XattrFlags::empty()).is_err() {
+        common::skipped("a temporary folder with attributes of users");
+        return;
+    }
+    let context = format!("base=oci-layout://{}", space.path("base").display());
+    for run in ["--mount=type=bind,target=/w/m touch /w/made", "rmdir /v/d; touch /w/made\nRUN touch /v/d/made"] {
+        let text = format!("FROM {} AS s\nCOPY --from=base / /\nWORKDIR /v/d\nRUN {run}\n", base());
+        let out = space.path("out.tar");
+        let dest = format!("type=tar,dest={}", out.display());
+        space.write("app/Dockerfile", &text);
+        space.built(&["--build-context", &context, "-o", &dest, "app"]);
+        let bytes = std::fs::read(&out).unwrap();
+        let kept = bytes.windows(28).filter(|at| at == b"SCHILY.xattr.user.kept=value").count();
+        assert_eq!(kept, 2, "RUN {run}");
+    }
+}
+
+#[test]
 fn a_source_of_parents_is_taken_with_its_links_or_refused() {
     let space = Space::new();
     space.write("app/d/f", "f");

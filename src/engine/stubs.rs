@@ -6,8 +6,8 @@
 
 use crate::error::{At, Result};
 use crate::layer::files::{Files, resolve};
-use crate::layer::tree::{Entry, Node};
-use rustix::fs::{AtFlags, CWD, Gid, Mode, Timespec, Timestamps, Uid};
+use crate::layer::tree::{Entry, Node, Xattrs};
+use rustix::fs::{AtFlags, CWD, Gid, Mode, Timespec, Timestamps, Uid, XattrFlags};
 use std::collections::BTreeMap;
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt as _;
@@ -32,6 +32,7 @@ struct Stub {
     gid: u32,
     /// None for what does not exist below: its time never shows.
     mtime: Option<(i64, u32)>,
+    xattrs: Xattrs,
 }
 
 impl Stubs {
@@ -76,10 +77,14 @@ impl Stubs {
 impl Stub {
     fn of(below: Option<&Entry>, want: Want) -> Stub {
         match below {
-            Some(Entry { node: Node::Dir { .. }, mode, uid, gid, mtime, .. }) => {
-                Stub { want, mode: *mode, uid: *uid, gid: *gid, mtime: Some((mtime.seconds, mtime.nanos)) }
+            Some(Entry { node: Node::Dir { .. }, mode, uid, gid, mtime, xattrs, .. }) => {
+                let (mtime, xattrs) = (Some((mtime.seconds, mtime.nanos)), xattrs.clone());
+                Stub { want, mode: *mode, uid: *uid, gid: *gid, mtime, xattrs }
             }
-            _ => Stub { want, mode: if want == Want::File { 0o644 } else { 0o755 }, uid: 0, gid: 0, mtime: None },
+            _ => {
+                let mode = if want == Want::File { 0o644 } else { 0o755 };
+                Stub { want, mode, uid: 0, gid: 0, mtime: None, xattrs: Xattrs::new() }
+            }
         }
     }
 
@@ -88,6 +93,10 @@ impl Stub {
             let (uid, gid) = (Uid::from_raw(self.uid), Gid::from_raw(self.gid));
             // With a single-id mapping nobody else exists; the layer's own tree keeps the owner that is meant.
             let _ = rustix::fs::chownat(CWD, path, Some(uid), Some(gid), AtFlags::SYMLINK_NOFOLLOW);
+        }
+        for (name, value) in &self.xattrs {
+            // What can't be set here can't be set in the layer below either: it lives in that one's tree alone.
+            let _ = rustix::fs::lsetxattr(path, OsStr::from_bytes(name), value, XattrFlags::empty());
         }
         rustix::fs::chmodat(CWD, path, Mode::from(self.mode), AtFlags::empty()).at("set the mode of", path)?;
         if let Some((seconds, nanos)) = self.mtime {
