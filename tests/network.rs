@@ -51,6 +51,8 @@ struct Lab<'a> {
     path: Option<&'a Path>,
     /// The mode of /dev/net/tun.
     tun: &'a str,
+    /// A command that runs kiln.
+    by: &'a str,
 }
 
 impl<'a> Lab<'a> {
@@ -66,7 +68,7 @@ impl<'a> Lab<'a> {
         }
         std::fs::create_dir_all(space.path("app")).unwrap();
         std::fs::copy("/bin/busybox", space.path("app/busybox")).unwrap();
-        Some(Lab { space, who: Who::We, path: None, tun: "666" })
+        Some(Lab { space, who: Who::We, path: None, tun: "666", by: "" })
     }
 
     fn run(&self, command: &str) -> Output {
@@ -85,7 +87,7 @@ impl<'a> Lab<'a> {
             "app/Dockerfile",
             &format!("FROM scratch\nCOPY . /bin/\nRUN [\"/bin/busybox\", \"--install\", \"/bin\"]\n{lines}\n"),
         );
-        self.run(&format!("{KILN} build --progress=plain --no-cache {flags} app"))
+        self.run(&format!("{} {KILN} build --progress=plain --no-cache {flags} app", self.by))
     }
 }
 
@@ -344,6 +346,23 @@ fn no_packet_of_a_step_s_own_making_reaches_the_host_s_loopback() {
     }
 }
 
+#[test]
+fn a_step_whose_packets_can_t_be_held_back_can_make_none() {
+    let space = Space::new();
+    if !compile(&space, "frames", FRAMES) {
+        return;
+    }
+    let Some(lab) = Lab::new(&space) else { return };
+    space.write("forbid.py", include_str!("network/forbid.py"));
+    let output = Lab { by: "python3 forbid.py", ..lab }.build(&format!("{TRIES}; /bin/frames 2>&1"), "");
+    let text = text(&output);
+    assert!(output.status.success(), "{text}");
+    assert_lines(&text, &REACHED, 1);
+    assert!(text.contains("no packet socket") && text.contains("no raw socket"), "{text}");
+    assert_eq!(text.matches("RUN has no raw sockets (CAP_NET_RAW)").count(), 1, "{text}");
+    assert!(!std::fs::read_to_string(space.path("heard")).unwrap().contains("heard"), "{text}");
+}
+
 const VSOCK: &str = include_str!("network/vsock.c");
 
 #[test]
@@ -417,6 +436,21 @@ fn a_killed_build_leaves_no_carrier_and_no_mount() {
         }
     }
     space.assert_whole();
+}
+
+#[test]
+fn steps_at_once_have_networks_that_work_each() {
+    let space = Space::new();
+    let branches = |line: &dyn Fn(u32) -> String| (0..6).map(line).collect::<Vec<_>>().join("\n");
+    let stages = branches(&|at| format!("FROM base AS s{at}\n{TRIES} && touch /done{at}"));
+    let copies = branches(&|at| format!("COPY --from=s{at} /done{at} /"));
+    let Some(lab) = Lab::new(&space) else { return };
+    let first = "FROM scratch AS base\nCOPY . /bin/\nRUN [\"/bin/busybox\", \"--install\", \"/bin\"]";
+    space.write("app/Dockerfile", &format!("{first}\n{stages}\nFROM scratch\n{copies}\n"));
+    let output = lab.run(&format!("{KILN} build --progress=plain --no-cache app"));
+    let text = text(&output);
+    assert!(output.status.success(), "{text}");
+    assert_lines(&text, &REACHED, 6);
 }
 
 #[test]

@@ -42,8 +42,10 @@ pub struct User {
     /// All privileges.
     pub insecure: bool,
     /// CAP_NET_RAW: packets of its own making.
+    #[serde(default)]
     pub raw_sockets: bool,
     /// No sockets of families that a network namespace does not hold.
+    #[serde(default)]
     pub offline: bool,
 }
 
