@@ -141,3 +141,69 @@ fn a_failed_step_shows_its_place_its_last_lines_and_its_code() {
     }
     assert!(!built.stderr.contains("| 12\n"), "only the last lines are repeated");
 }
+
+#[test]
+fn mounts_are_made_parents_first_and_the_working_directory_in_them() {
+    let space = Space::new();
+    let lines = "WORKDIR /w/d\n\
+        RUN --mount=type=bind,target=/m/d --mount=type=tmpfs,target=/m echo tmpfs: $(ls -A /m)\n\
+        RUN --mount=type=bind,target=/m/a/b --mount=type=cache,target=/m --mount=type=tmpfs,target=/m/a echo cache: $(ls -A /m /m/a)\n\
+        RUN --mount=type=tmpfs,target=/w echo in: $(pwd)\n\
+        RUN --mount=type=cache,target=/w touch kept; echo in: $(ls -d /w/d)\n\
+        RUN --mount=type=cache,target=/w/d/e --mount=type=tmpfs,target=/w/d echo nested: $(ls -A .)\n\
+        RUN ls -A /w/d; echo left: $(ls -A /w /m)";
+    let Some(built) = output(&space, lines, &[]) else { return };
+    assert!(built.ok, "{}", built.stderr);
+    for says in ["tmpfs: d", "cache: /m: a /m/a: b", "in: /w/d", "nested: e", "left: /w: d"] {
+        assert!(built.stderr.contains(says), "{says}: {}", built.stderr);
+    }
+    // Where nobody may write, nothing can be made.
+    let read_only = "WORKDIR /w/d\nRUN --mount=type=bind,target=/w true";
+    let Some(refused) = output(&space, read_only, &[]) else { return };
+    assert!(!refused.ok && refused.stderr.contains("working directory"), "{}", refused.stderr);
+    space.assert_whole();
+}
+
+#[test]
+fn another_owner_or_mode_is_another_cache() {
+    let space = Space::new();
+    let mount = |more: &str| format!("RUN --mount=type=cache,id=c,target=/c{more} ");
+    let lines = [
+        mount("") + "echo plain >/c/f; stat -c '1 %a %u:%g' /c",
+        mount(",uid=7,gid=8,mode=0700") + "stat -c '2 %a %u:%g' /c; echo \"2 $(ls /c)\"; echo seven >/c/f",
+        mount(",mode=0700,gid=8,uid=7") + "echo 3 $(cat /c/f)",
+        mount(",uid=0") + "stat -c '4 %a %u:%g' /c; echo zero >/c/f",
+        mount(",mode=0755,gid=0") + "echo 5 $(cat /c/f)",
+        mount("") + "echo 6 $(cat /c/f)",
+    ];
+    let Some(built) = output(&space, &lines.join("\n"), &[]) else { return };
+    assert!(built.ok, "{}", built.stderr);
+    for says in ["1 755 0:0", "2 700 7:8", " 2 \n", "3 seven", "4 755 0:0", "5 zero", "6 plain"] {
+        assert!(built.stderr.contains(says), "{says}: {}", built.stderr);
+    }
+}
+
+#[test]
+fn groups_hold_the_primary_one_and_numbers_are_ids() {
+    let space = Space::new();
+    let lines = "RUN printf 'root:x:0:0::/root:/bin/sh\\nme:x:1000:50::/:/bin/sh\\n7:x:1001:51::/:/bin/sh\\n' >/etc/passwd; \
+        printf 'fifty:x:50:\\nmore:x:60:me,x\\nnine:x:9:me\\n9:x:61:\\n' >/etc/group\n\
+        RUN grep Groups /proc/self/status | tr -s '\\t ' '_'\n\
+        USER me\nRUN echo me $(grep -h Groups /proc/self/status)\n\
+        USER me:more\nRUN echo me:more $(grep -h Groups /proc/self/status)\n\
+        USER 1000\nRUN echo 1000 $(grep -h Groups /proc/self/status)\n\
+        USER 7\nRUN echo 7 $(grep -h -E '^(Uid|Gid)' /proc/self/status)\n\
+        USER 5:9\nRUN echo 5:9 $(grep -h Groups /proc/self/status)";
+    let Some(built) = output(&space, lines, &[]) else { return };
+    assert!(built.ok, "{}", built.stderr);
+    for says in [
+        "Groups:_0_",
+        "me Groups: 9 50 60",
+        "me:more Groups: 60",
+        "1000 Groups: 9 50 60",
+        "7 Uid: 7 7 7 7 Gid: 0 0 0 0",
+        "5:9 Groups: 9\n",
+    ] {
+        assert!(built.stderr.contains(says), "{says}: {}", built.stderr);
+    }
+}

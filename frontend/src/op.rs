@@ -151,12 +151,9 @@ pub enum MountKind {
         source: String,
         /// Whether writing fails.
         readonly: bool,
-        /// Mode of the directory when it is made.
-        mode: u32,
-        /// Owner when it is made.
-        uid: u32,
-        /// Group when it is made.
-        gid: u32,
+        /// What the directory is made with, if something was said. It is then empty and apart from other caches of this
+        /// name, whatever `from` holds.
+        dir: Option<CacheDir>,
     },
     /// A fresh tmpfs.
     Tmpfs {
@@ -191,6 +188,23 @@ pub enum MountKind {
         /// Group of the socket.
         gid: u32,
     },
+}
+
+/// Owner and mode of the directory of a cache mount when it is made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct CacheDir {
+    /// Its mode.
+    pub mode: u32,
+    /// Its owner.
+    pub uid: u32,
+    /// Its group.
+    pub gid: u32,
+}
+
+impl Default for CacheDir {
+    fn default() -> Self {
+        CacheDir { mode: 0o755, uid: 0, gid: 0 }
+    }
 }
 
 /// Who may use a cache mount at the same time.
@@ -403,7 +417,7 @@ impl Describe for Mount {
                 to.text("source", source);
                 to.flag("readonly", *readonly);
             }
-            MountKind::Cache { id, sharing, from, source, readonly, mode, uid, gid } => {
+            MountKind::Cache { id, sharing, from, source, readonly, dir } => {
                 to.text("type", "cache");
                 to.text("id", id);
                 to.text(
@@ -417,9 +431,11 @@ impl Describe for Mount {
                 input(to, "from", *from);
                 to.text("source", source);
                 to.flag("readonly", *readonly);
-                to.number("mode", u64::from(*mode));
-                to.number("uid", u64::from(*uid));
-                to.number("gid", u64::from(*gid));
+                if let Some(CacheDir { mode, uid, gid }) = dir {
+                    to.number("mode", u64::from(*mode));
+                    to.number("uid", u64::from(*uid));
+                    to.number("gid", u64::from(*gid));
+                }
             }
             MountKind::Tmpfs { size } => {
                 to.text("type", "tmpfs");

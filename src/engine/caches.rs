@@ -1,7 +1,7 @@
 //! Directories that outlive a build: `RUN --mount=type=cache`. Never part of a layer or a key.
 //!
 //! ```text
-//! <root>/mounts-v1/<64 hex of the id and of what it was filled from>/
+//! <root>/mounts-v1/<64 hex of the id, of what it was filled from, and of owner and mode>/
 //!   id          its name in the Dockerfile, for people
 //!   lock        flock: shared by `sharing=shared`, exclusive by `locked`; held while a step runs
 //!   data/       what is mounted
@@ -20,7 +20,7 @@ use crate::layer::files::resolve;
 use crate::layer::rootfs::Rootfs;
 use crate::remote::mounts::{Mount, Moved, Saves};
 use crate::store::lease;
-use frontend::op::Sharing;
+use frontend::op::{CacheDir, Sharing};
 use rustix::fs::{AtFlags, CWD, Gid, Mode, Uid};
 use solver::event::told;
 use solver::{Event, StepId, Stream};
@@ -41,9 +41,7 @@ pub(super) struct Wanted<'a> {
     pub(super) sharing: Sharing,
     pub(super) from: Option<&'a Rootfs>,
     pub(super) source: &'a str,
-    pub(super) mode: u32,
-    pub(super) uid: u32,
-    pub(super) gid: u32,
+    pub(super) dir: Option<CacheDir>,
 }
 
 /// A cache mount that a step may use while it holds this.
@@ -218,6 +216,10 @@ impl Machine {
         if wanted.from.is_some() {
             name.push_str(wanted.source);
         }
+        // As in BuildKit: who asks for another owner or mode has another cache.
+        if let Some(CacheDir { mode, uid, gid }) = wanted.dir {
+            name.push_str(&format!(" {mode:o} {uid}:{gid}"));
+        }
         Ok(Digest::of(name.as_bytes()).hex())
     }
 
@@ -227,7 +229,7 @@ impl Machine {
             return Ok(());
         }
         let new = self.store.temp("cache");
-        match wanted.from {
+        match wanted.from.filter(|_| wanted.dir.is_none()) {
             Some(from) => {
                 let view = self.view(from, Form::Dir, step)?;
                 let top = resolve(&view, wanted.source.as_bytes())?;
@@ -258,9 +260,10 @@ pub fn folder(root: &Path) -> PathBuf {
 }
 
 fn set_owner(dir: &Path, wanted: &Wanted<'_>) -> Result<()> {
-    let (uid, gid) = (Uid::from_raw(wanted.uid), Gid::from_raw(wanted.gid));
+    let CacheDir { mode, uid, gid } = wanted.dir.unwrap_or_default();
+    let (uid, gid) = (Uid::from_raw(uid), Gid::from_raw(gid));
     rustix::fs::chownat(CWD, dir, Some(uid), Some(gid), AtFlags::empty()).at("change the owner of", dir)?;
-    rustix::fs::chmodat(CWD, dir, Mode::from(wanted.mode), AtFlags::empty()).at("set the mode of", dir)
+    rustix::fs::chmodat(CWD, dir, Mode::from(mode), AtFlags::empty()).at("set the mode of", dir)
 }
 
 /// For people: `1.2 of 80.0 MB moved`.

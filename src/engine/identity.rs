@@ -16,7 +16,7 @@ const LARGEST_ID: u32 = i32::MAX as u32;
 pub(super) struct Identity {
     pub(super) uid: u32,
     pub(super) gid: u32,
-    /// Supplementary groups, `gid` not among them.
+    /// Supplementary groups. As in BuildKit `gid` is one of them.
     pub(super) groups: Vec<u32>,
     pub(super) home: String,
 }
@@ -28,7 +28,8 @@ pub(super) fn lookup(files: &dyn Files, user: &str) -> Result<Identity> {
     let passwd = Table::read(files, b"etc/passwd", 7)?;
     let groups = Table::read(files, b"etc/group", 4)?;
 
-    let row = passwd.named(user).or_else(|| id(user).and_then(|uid| passwd.numbered(uid)));
+    // A number is an id, even where somebody has it for a name.
+    let row = id(user).map_or_else(|| passwd.named(user), |uid| passwd.numbered(uid));
     let (uid, gid, home, name) = match (row, id(user)) {
         (Some(row), _) => (row.number(2), row.number(3).unwrap_or(0), row.field(5), Some(row.field(0))),
         (None, Some(uid)) => (Some(uid), 0, "", None),
@@ -36,13 +37,16 @@ pub(super) fn lookup(files: &dyn Files, user: &str) -> Result<Identity> {
     };
     let uid = uid.ok_or_else(|| unknown("user", user))?;
     let chosen = group.filter(|group| !group.is_empty());
-    let (gid, groups) = match chosen {
+    let (gid, mut groups) = match chosen {
         Some(group) => {
-            let row = groups.named(group).and_then(|row| row.number(2));
-            (row.or_else(|| id(group)).ok_or_else(|| unknown("group", group))?, Vec::new())
+            let named = || groups.named(group).and_then(|row| row.number(2));
+            (id(group).or_else(named).ok_or_else(|| unknown("group", group))?, Vec::new())
         }
-        None => (gid, name.map(|name| groups.holding(name, gid)).unwrap_or_default()),
+        None => (gid, name.map(|name| groups.holding(name)).unwrap_or_default()),
     };
+    if !groups.contains(&gid) {
+        groups.insert(0, gid);
+    }
     if uid > LARGEST_ID || gid > LARGEST_ID {
         return Err(Error::new(Kind::Step, format!("user `{user}` has an id above {LARGEST_ID}")));
     }
@@ -102,10 +106,9 @@ impl Table {
     }
 
     /// The groups that name this user as a member.
-    fn holding(&self, name: &str, besides: u32) -> Vec<u32> {
+    fn holding(&self, name: &str) -> Vec<u32> {
         let member = |row: &Row<'_>| row.field(3).split(',').any(|member| member == name);
         let mut groups: Vec<u32> = self.rows().filter(member).filter_map(|row| row.number(2)).collect();
-        groups.retain(|group| *group != besides);
         groups.sort_unstable();
         groups.dedup();
         groups

@@ -189,8 +189,15 @@ impl Machine {
     }
 
     /// A working directory that is nowhere is made in the step's own layer, and so is what stands before a `..` of it, as
-    /// runc does it.
+    /// runc does it. Below a mount it is made in that, by the step's process.
     fn make_cwd(&self, view: &View, exec: &op::Exec, upper: &std::path::Path) -> Result<()> {
+        let below = |mount: &op::Mount| {
+            let rest = exec.cwd.strip_prefix(mount.target.as_str()).filter(|_| !mount.target.is_empty());
+            rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+        };
+        if exec.mounts.iter().any(below) {
+            return Ok(());
+        }
         let mut missing = Stubs::default();
         let cwd = format!("{}/", exec.cwd);
         for (at, _) in cwd.match_indices("/../") {
@@ -256,6 +263,8 @@ impl Machine {
                 mounts.list.push(Mount { target: to.into_bytes(), kind });
             }
         }
+        // Parents first, whatever the order in which they are written: a path sorts before what is below it.
+        mounts.list.sort_by(|one, two| one.target.cmp(&two.target));
         mounts.held = held.into_iter().map(|(_, held)| held).collect();
         Ok(mounts)
     }
@@ -264,9 +273,9 @@ impl Machine {
     fn hold_caches(&self, step: &Step<'_, Self>, exec: &op::Exec) -> Result<Vec<(usize, Held)>> {
         let mut wanted = Vec::new();
         for (at, mount) in exec.mounts.iter().enumerate() {
-            if let op::MountKind::Cache { id, sharing, from, source, mode, uid, gid, .. } = &mount.kind {
+            if let op::MountKind::Cache { id, sharing, from, source, dir, .. } = &mount.kind {
                 let from = from.and_then(|input| step.input(input));
-                wanted.push((at, Wanted { id, sharing: *sharing, from, source, mode: *mode, uid: *uid, gid: *gid }));
+                wanted.push((at, Wanted { id, sharing: *sharing, from, source, dir: *dir }));
             }
         }
         wanted.sort_by(|(_, one), (_, two)| one.id.cmp(two.id));

@@ -6,7 +6,7 @@
 
 use super::Network;
 use super::mounts::{DEVICES, FIXED, LINKS, MASKED, READONLY};
-use super::plan::{Overlay, Plan, Target, What};
+use super::plan::{Overlay, Place, Plan, Target, What};
 use super::program::Doing;
 use crate::sys::netns;
 use crate::sys::spawn::{self, Failure};
@@ -57,6 +57,10 @@ fn prepare(plan: &Plan<'_>, entered: bool) -> Step {
     fixed(plan, stage.as_fd(), root.as_fd())?;
     for (at, target) in plan.mounts.iter().enumerate() {
         mount(target, at, stage.as_fd(), root.as_fd())?;
+    }
+    // In the rootfs itself it was made before. As with runc it is made in a mount that hides it.
+    if matches!(beneath(root.as_fd(), &plan.cwd.path), Err(Errno::NOENT)) {
+        make_place(&plan.cwd, true, root.as_fd()).doing("make the working directory", 0)?;
     }
     if !plan.insecure {
         restrict(root.as_fd())?;
@@ -334,17 +338,18 @@ fn mount(target: &Target, at: usize, stage: BorrowedFd<'_>, root: BorrowedFd<'_>
     if target.readonly {
         readonly(mounted.as_fd(), false).doing(doing, at)?;
     }
-    let place = match beneath(root, &target.path) {
-        Err(Errno::NOENT) => make_place(target, root).doing(doing, at)?,
+    let is_dir = !matches!(target.what, What::Bytes { .. } | What::Node { .. });
+    let place = match beneath(root, &target.place.path) {
+        Err(Errno::NOENT) => make_place(&target.place, is_dir, root).doing(doing, at)?,
         found => found.doing(doing, at)?,
     };
     attach_on(mounted.as_fd(), place.as_fd()).doing(doing, at)
 }
 
-/// A mount point inside of an earlier mount: what is missing in the rootfs itself was put there before.
-fn make_place(target: &Target, root: BorrowedFd<'_>) -> Result<OwnedFd, Errno> {
+/// Makes a directory or a file inside of a mount: what is missing in the rootfs itself was put there before.
+fn make_place(place: &Place, is_dir: bool, root: BorrowedFd<'_>) -> Result<OwnedFd, Errno> {
     let mut dir = beneath(root, c".")?;
-    for way in &target.ways {
+    for way in &place.ways {
         dir = match beneath(root, way) {
             Err(Errno::NOENT) => {
                 let start = way.to_bytes().iter().rposition(|byte| *byte == b'/').map_or(0, |slash| slash + 1);
@@ -355,13 +360,13 @@ fn make_place(target: &Target, root: BorrowedFd<'_>) -> Result<OwnedFd, Errno> {
             found => found?,
         };
     }
-    if matches!(target.what, What::Bytes { .. } | What::Node { .. }) {
-        let flags = OFlags::CREATE | OFlags::EXCL | OFlags::WRONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        drop(rustix::fs::openat(&dir, &*target.name, flags, Mode::from(0o644))?);
+    if is_dir {
+        rustix::fs::mkdirat(&dir, &*place.name, Mode::from(0o755))?;
     } else {
-        rustix::fs::mkdirat(&dir, &*target.name, Mode::from(0o755))?;
+        let flags = OFlags::CREATE | OFlags::EXCL | OFlags::WRONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        drop(rustix::fs::openat(&dir, &*place.name, flags, Mode::from(0o644))?);
     }
-    beneath(root, &target.path)
+    beneath(root, &place.path)
 }
 
 /// Hides and protects parts of /proc and /sys. What a kernel does not have needs neither.

@@ -24,6 +24,8 @@ pub(super) struct Plan<'a> {
     pub(super) stage: CString,
     pub(super) root: Overlay,
     pub(super) mounts: Vec<Target>,
+    /// The working directory.
+    pub(super) cwd: Place,
     pub(super) hostname: Vec<u8>,
     /// No proc of its own.
     pub(super) shared_proc: bool,
@@ -46,14 +48,19 @@ pub(super) struct Overlay {
     pub(super) userxattr: bool,
 }
 
-/// A mount with its place.
-pub(super) struct Target {
+/// A path in the container that may have to be made in what a mount shows.
+pub(super) struct Place {
     /// Relative to the container's root.
     pub(super) path: CString,
-    /// The directories on the way, each with its name: to be made in what an earlier mount shows.
+    /// The directories on the way, from the root.
     pub(super) ways: Vec<CString>,
     /// The last part.
     pub(super) name: CString,
+}
+
+/// A mount with its place.
+pub(super) struct Target {
+    pub(super) place: Place,
     /// Names on the stage that belong to this mount.
     pub(super) names: [CString; 3],
     pub(super) what: What,
@@ -89,6 +96,7 @@ impl<'a> Plan<'a> {
                 .enumerate()
                 .map(|(at, mount)| Target::of(at, mount, spec.userxattr))
                 .collect::<Result<_>>()?,
+            cwd: Place::of(&spec.cwd)?,
             hostname: spec.hostname.clone().into_bytes(),
             shared_proc: spec.userxattr && surroundings::hide_proc(),
             network: spec.network.clone(),
@@ -110,7 +118,7 @@ impl<'a> Plan<'a> {
         let target = || {
             self.mounts
                 .get(failure.which)
-                .map(|target| format!("/{}", target.path.to_string_lossy()))
+                .map(|target| format!("/{}", target.place.path.to_string_lossy()))
                 .unwrap_or_default()
         };
         let errno = failure.errno;
@@ -143,7 +151,6 @@ impl Overlay {
 
 impl Target {
     fn of(at: usize, mount: &Mount, userxattr: bool) -> Result<Target> {
-        let relative = |path: &[u8]| string(path.iter().position(|byte| *byte != b'/').map_or(b".", |at| &path[at..]));
         let name = |kind: char| string(format!("{kind}{at}").as_bytes());
         let (what, readonly) = match &mount.kind {
             MountKind::Layers { lowers, source, readonly } => {
@@ -170,11 +177,23 @@ impl Target {
                 true,
             ),
         };
-        let path = relative(&mount.target)?;
+        let place = Place::of(&mount.target)?;
+        Ok(Target { place, names: [name('m')?, name('u')?, name('w')?], what, readonly })
+    }
+}
+
+impl Place {
+    fn of(path: &[u8]) -> Result<Place> {
+        let path = relative(path)?;
         let bytes = path.as_bytes();
         let ends = (1..bytes.len()).filter(|&at| bytes[at] == b'/' && bytes[at - 1] != b'/');
         let ways = ends.map(|at| string(&bytes[..at])).collect::<Result<_>>()?;
-        let last = string(bytes.rsplit(|byte| *byte == b'/').next().unwrap_or(bytes))?;
-        Ok(Target { ways, name: last, path, names: [name('m')?, name('u')?, name('w')?], what, readonly })
+        let name = string(bytes.rsplit(|byte| *byte == b'/').next().unwrap_or(bytes))?;
+        Ok(Place { ways, name, path })
     }
+}
+
+/// A path without the slashes that it begins with.
+fn relative(path: &[u8]) -> Result<CString> {
+    string(path.iter().position(|byte| *byte != b'/').map_or(b".", |at| &path[at..]))
 }

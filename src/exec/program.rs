@@ -167,8 +167,8 @@ impl Program {
         }
         let _ = rustix::thread::clear_ambient_capability_set();
         let groups = spawn::set_groups(&self.groups);
-        // With a single-id mapping groups can't be set; there are none then either.
-        if !self.groups.is_empty() {
+        // With a single-id mapping groups can't be set; there are no others than the user's own then.
+        if self.groups.iter().any(|group| *group != self.gid) {
             groups.doing(doing, 0)?;
         }
         spawn::set_ids(self.uid, self.gid).doing(doing, 1)?;

@@ -4,7 +4,7 @@ use super::{Diagnostic, Stage, bind_input};
 use crate::diagnostic::closest;
 use crate::go;
 use crate::line::{Flag, Span};
-use crate::op::{self, MountKind, Sharing};
+use crate::op::{self, CacheDir, MountKind, Sharing};
 use crate::stage::join;
 use solver::VertexId;
 
@@ -213,15 +213,19 @@ impl Mount {
                     None => None,
                 };
                 let id = if options.id.is_empty() { join("/", &options.target) } else { options.id };
+                let said = options.mode.or(options.uid).or(options.gid).is_some();
+                let dir = (said && source == "/").then(|| CacheDir {
+                    mode: options.mode.unwrap_or(CacheDir::default().mode),
+                    uid: options.uid.unwrap_or(0),
+                    gid: options.gid.unwrap_or(0),
+                });
                 MountKind::Cache {
                     id: stage.cache_id(&id),
                     sharing: options.sharing.unwrap_or_default(),
                     from,
                     source,
                     readonly: options.readonly.unwrap_or(false),
-                    mode: options.mode.unwrap_or(0o755),
-                    uid: options.uid.unwrap_or(0),
-                    gid: options.gid.unwrap_or(0),
+                    dir,
                 }
             }
             _ => {
