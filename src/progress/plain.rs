@@ -2,7 +2,7 @@
 
 use crate::size;
 use crate::sync::lock;
-use crate::text::printable;
+use crate::text::{coloured, printable, printable_lines};
 use solver::{Event, Observer, Outcome, StepId, Stream};
 use std::collections::HashMap;
 use std::io::Write;
@@ -45,6 +45,35 @@ struct Shown {
     transfers: HashMap<String, SystemTime>,
 }
 
+/// A piece of what a program wrote.
+struct Line<'a> {
+    text: &'a [u8],
+    end: End,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum End {
+    /// With a line feed.
+    Feed,
+    /// With a carriage return alone.
+    Return,
+    /// Nowhere: it is too long, or the program has ended.
+    None,
+}
+
+/// The first whole line, and what follows it. None while it is not known how the line ends.
+fn next_line(bytes: &[u8]) -> Option<(Line<'_>, &[u8])> {
+    let found = bytes.iter().take(LONGEST_LINE).position(|byte| matches!(byte, b'\n' | b'\r'));
+    let (text, rest) = bytes.split_at(found.unwrap_or(LONGEST_LINE.min(bytes.len())));
+    match rest {
+        [b'\n', after @ ..] | [b'\r', b'\n', after @ ..] => Some((Line { text, end: End::Feed }, after)),
+        // A line feed may still come.
+        [b'\r'] | [] => None,
+        [b'\r', after @ ..] => Some((Line { text, end: End::Return }, after)),
+        _ => Some((Line { text, end: End::None }, rest)),
+    }
+}
+
 impl Observer for Plain {
     fn event(&self, at: SystemTime, event: &Event) {
         lock(&self.state).take(at, event);
@@ -66,7 +95,7 @@ impl State {
             Event::Missed { step, miss } => self.line(*step, &format!("not cached: {}", printable(&miss.text))),
             Event::Waiting { step, what } => {
                 self.step(*step, "");
-                self.line(*step, &format!("waiting for {what}"));
+                self.line(*step, &format!("waiting for {}", printable(what)));
             }
             Event::Output { step, stream, bytes } => self.output(at, *step, *stream, bytes),
             Event::Transfer { step, what, done, total } => self.transfer(at, *step, what, *done, *total),
@@ -74,12 +103,12 @@ impl State {
                 self.flush(at, *step);
                 let end = match outcome {
                     Outcome::Done => format!("DONE {:.1}s", took.as_secs_f64()),
-                    Outcome::Failed(message) => format!("ERROR: {message}"),
+                    Outcome::Failed(message) => format!("ERROR: {}", printable_lines(message)),
                     Outcome::Stopped => "CANCELED".to_owned(),
                 };
                 self.line(*step, &end);
             }
-            Event::Warning { text } => self.write(format_args!("warning: {text}\n")),
+            Event::Warning { text } => self.write(format_args!("warning: {}\n", printable_lines(text))),
             Event::Needs { .. } | Event::Phase { .. } => {}
         }
         self.show();
@@ -112,7 +141,7 @@ impl State {
             self.steps.get(&step).map_or((0, String::new()), |shown| (shown.number, shown.name.clone()));
         if !name.is_empty() {
             self.between(number);
-            self.write(format_args!("#{number} {name}\n"));
+            self.write(format_args!("#{number} {}\n", printable(&name)));
         }
     }
 
@@ -135,27 +164,30 @@ impl State {
         let mut open = std::mem::take(&mut shown.open[which]);
         open.extend_from_slice(bytes);
         let mut rest = open.as_slice();
-        while let Some(end) =
-            rest.iter().position(|byte| *byte == b'\n').or((rest.len() > LONGEST_LINE).then_some(LONGEST_LINE))
-        {
-            self.said(at, step, &rest[..end]);
-            rest = rest.get(end + 1..).unwrap_or_default();
+        while let Some((line, after)) = next_line(rest) {
+            self.said(at, step, line);
+            rest = after;
         }
         self.step(step, "").open[which] = rest.to_vec();
     }
 
-    fn said(&mut self, at: SystemTime, step: StepId, line: &[u8]) {
+    fn said(&mut self, at: SystemTime, step: StepId, line: Line<'_>) {
+        let text = String::from_utf8_lossy(line.text);
+        // Who returns without a new line writes over what is there: of blanks nothing would be left.
+        if line.end == End::Return && text.trim().is_empty() {
+            return;
+        }
         let began = self.step(step, "").began.unwrap_or(at);
         let since = at.duration_since(began).unwrap_or_default().as_secs_f64();
-        let line = String::from_utf8_lossy(line);
-        self.line(step, &format!("{since:.3} {}", line.trim_end_matches('\r')));
+        self.line(step, &format!("{since:.3} {}", coloured(&text)));
     }
 
     fn flush(&mut self, at: SystemTime, step: StepId) {
         for which in 0..2 {
             let open = std::mem::take(&mut self.step(step, "").open[which]);
+            let text = open.strip_suffix(b"\r").unwrap_or(&open);
             if !open.is_empty() {
-                self.said(at, step, &open);
+                self.said(at, step, Line { text, end: if text == open { End::None } else { End::Return } });
             }
         }
     }
@@ -167,7 +199,10 @@ impl State {
         if due || ended {
             transfers.insert(what.to_owned(), at);
             let total = total.map(|total| format!(" / {}", size::shown(total))).unwrap_or_default();
-            self.line(step, &format!("{what} {}{total}{}", size::shown(done), if ended { " done" } else { "" }));
+            self.line(
+                step,
+                &format!("{} {}{total}{}", printable(what), size::shown(done), if ended { " done" } else { "" }),
+            );
         }
     }
 }
@@ -217,5 +252,32 @@ mod tests {
             text,
             "#1 [1/3] FROM x\n#1 CACHED\n\n#2 [2/3] RUN y\n#2 not cached: never built here\n#2 0.130 half line\n#2 0.200 and\n#2 DONE 0.2s\n"
         );
+    }
+
+    #[test]
+    fn what_a_program_writes_drives_neither_terminal_nor_log() {
+        let told = |pieces: &[&str]| {
+            let page = Page::default();
+            let mut state = State { out: Box::new(page.clone()), page: Vec::new(), steps: HashMap::new(), last: None };
+            let step = StepId(1);
+            for piece in pieces {
+                let bytes = piece.as_bytes().to_vec();
+                state.take(UNIX_EPOCH, &Event::Output { step, stream: Stream::Out, bytes });
+            }
+            state.take(UNIX_EPOCH, &Event::End { step, outcome: Outcome::Done, took: Duration::ZERO });
+            let text = String::from_utf8(page.0.lock().expect("one thread").clone()).expect("text");
+            assert!(text.lines().all(|line| line.starts_with("#1 ")), "{text:?}");
+            let lines = text.lines().filter_map(|line| line.strip_prefix("#1 0.000 ").map(str::to_owned));
+            lines.collect::<Vec<_>>()
+        };
+        assert_eq!(told(&["a\r\nb\r", "\nc\n"]), ["a", "b", "c"]);
+        assert_eq!(told(&["10%\r20%\r", "30%\r\n"]), ["10%", "20%", "30%"]);
+        assert_eq!(told(&["x\r::add-mask::y\r#9 DONE forged\n"]), ["x", "::add-mask::y", "#9 DONE forged"]);
+        assert_eq!(told(&["bar\r   \r\rend"]), ["bar", "end"]);
+        assert_eq!(told(&["\u{1b}]0;title\u{7}a\u{1b}[2J\n", "\u{1b}[32mgreen\n"]), ["a", "\u{1b}[32mgreen\u{1b}[0m"]);
+        assert_eq!(told(&["one\n\ntwo"]), ["one", "", "two"]);
+        let long = "x".repeat(2 * LONGEST_LINE + 5);
+        let lines = told(&[&long, "y\n"]);
+        assert_eq!((lines.len(), lines.concat().len()), (3, long.len() + 1));
     }
 }

@@ -3,7 +3,7 @@
 
 use super::Screen;
 use crate::sync::lock;
-use crate::text::printable;
+use crate::text::{printable, printable_lines};
 use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
 use solver::{Event, Observer, Outcome, StepId};
 use std::collections::{BTreeMap, HashMap, VecDeque};
@@ -93,13 +93,13 @@ impl State {
             }
             Event::Waiting { step, what } => {
                 if !self.running.contains_key(step) {
-                    self.print(&format!(" => waiting for {what}"));
+                    self.print(&format!(" => waiting for {}", printable(what)));
                 }
             }
             Event::Output { step, bytes, .. } => self.output(*step, bytes),
             Event::Transfer { step, what, done, total } => self.transfer(*step, what, *done, *total),
             Event::End { step, outcome, took } => self.end(*step, outcome, *took),
-            Event::Warning { text } => self.print(&format!("warning: {text}")),
+            Event::Warning { text } => self.print(&format!("warning: {}", printable_lines(text))),
             Event::Needs { .. } | Event::Phase { .. } => return,
         }
         self.tick();
