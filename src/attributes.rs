@@ -1,6 +1,7 @@
 //! `type=x,key=value,...`: how a command line says where something goes to, or comes from. Knows no type and no key.
 
 use crate::error::{Error, Kind, Result};
+use frontend::go::bool_of;
 use std::collections::BTreeMap;
 
 /// What was said, each key once: the last counts.
@@ -55,9 +56,10 @@ impl Attributes {
     pub fn flag(&self, key: &str, default: bool) -> Result<bool> {
         match self.others.get(key).map(String::as_str) {
             None => Ok(default),
-            Some("true" | "1" | "") => Ok(true),
-            Some("false" | "0") => Ok(false),
-            Some(other) => Err(Error::new(Kind::Usage, format!("{key}={other} is neither true nor false"))),
+            Some("") => Ok(true),
+            Some(text) => {
+                bool_of(text).ok_or_else(|| Error::new(Kind::Usage, format!("{key}={text} is neither true nor false")))
+            }
         }
     }
 }

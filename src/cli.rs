@@ -3,9 +3,11 @@
 //! error is printed (`failure`). The environment is read here and nowhere below.
 
 pub mod args;
+pub mod buildkit;
 pub mod caches;
 pub mod explain;
 pub mod failure;
+mod hosts;
 mod limits;
 pub mod login;
 pub mod look;
@@ -14,3 +16,4 @@ pub mod operand;
 pub mod output;
 pub mod request;
 pub mod room;
+pub mod words;

@@ -9,9 +9,9 @@ pub mod registry;
 
 use crate::attributes::Attributes;
 use crate::error::{Error, Kind, Result};
-use crate::image::manifest::{Flavor, Packing};
+use crate::image::manifest::{self, Flavor, Packing};
 use crate::image::{Image, Refs};
-use crate::layer::{Compression, Layers};
+use crate::layer::{BaseBlob, Compression, Layers};
 use crate::registry::Settings;
 use oci_spec::image::Descriptor;
 use std::path::PathBuf;
@@ -73,6 +73,8 @@ pub struct Wanted {
     pub now: i64,
     /// How registries are reached.
     pub settings: Settings,
+    /// BUILDKIT_MULTI_PLATFORM: one image goes out in the form of several.
+    pub multi: bool,
 }
 
 const PACKING: [&str; 4] = ["compression", "compression-level", "force-compression", "oci-mediatypes"];
@@ -93,8 +95,8 @@ pub const EXPORTERS: &[Row] = &[
     },
     Row {
         name: "local",
-        help: "the files of the image in a directory",
-        attributes: &["dest", "platform-split"],
+        help: "the files of the image in a directory; mode=delete removes what else is there",
+        attributes: &["dest", "mode", "platform-split"],
         make: directory::local,
     },
     Row {
@@ -179,10 +181,22 @@ impl Wanted {
         }
     }
 
-    /// Whether each platform has a folder of its own; none if nothing was said.
+    /// Whether each platform has a folder of its own; none if that depends on how many there are.
     fn split(&self) -> Result<Option<bool>> {
         let said = self.attributes.has("platform-split");
-        said.then(|| self.attributes.flag("platform-split", true)).transpose()
+        let said = said.then(|| self.attributes.flag("platform-split", true)).transpose()?;
+        Ok(said.or(self.multi.then_some(true)))
+    }
+
+    /// The directory that loses what the image does not have: `type=local,mode=delete`.
+    pub fn emptied(&self) -> Option<PathBuf> {
+        let deletes = self.attributes.kind == "local" && self.attributes.text("mode") == Some("delete");
+        self.attributes.text("dest").filter(|_| deletes).map(PathBuf::from)
+    }
+
+    /// Whether the output goes to standard output.
+    pub fn is_standard_output(&self) -> bool {
+        self.attributes.text("dest") == Some("-")
     }
 
     /// How blobs are made; `oci` if nothing is said of the media types.
@@ -192,6 +206,7 @@ impl Wanted {
             compression: Compression::wanted(&self.attributes)?,
             force: self.attributes.flag("force-compression", false)?,
             flavor: if self.attributes.flag("oci-mediatypes", oci)? { Flavor::Oci } else { Flavor::Docker },
+            flavor_asked: self.attributes.has("oci-mediatypes"),
         })
     }
 
@@ -210,21 +225,34 @@ impl Wanted {
     }
 }
 
+/// The blobs that an export of images of the store needs and the store lacks, each once.
+fn missing(images: &[Image], layers: &Layers) -> Result<Vec<BaseBlob>> {
+    let mut missing: Vec<_> =
+        images.iter().flat_map(|image| &image.layers).filter_map(|layer| layers.missing_blob(layer)).collect();
+    for image in images {
+        let original = manifest::original(image, layers.store())?;
+        missing.extend(original.into_iter().flat_map(|original| original.missing(layers.store())));
+    }
+    missing.sort_by_key(|blob| blob.digest);
+    missing.dedup_by_key(|blob| blob.digest);
+    Ok(missing)
+}
+
 /// `kiln save`: an image of the store as a tarball.
-pub fn save(layers: &Layers, name: &str, dest: &str, format: &str, now: i64) -> Result<()> {
+pub fn save(layers: &Layers, name: &str, dest: &str, format: &str) -> Result<()> {
     let refs = Refs::new(layers.store());
     let entry = refs.get(name)?.ok_or_else(|| {
         Error::new(Kind::Usage, format!("there is no image `{name}`")).hint("`kiln images` lists them")
     })?;
     let images = refs.images(&entry)?;
-    for layer in images.iter().flat_map(|image| &image.layers) {
-        if let Some(blob) = layers.missing_blob(layer) {
-            let error = Error::new(Kind::Source, format!("the layer {} was never brought here", blob.digest));
-            return Err(error.hint("build once with `-o type=oci,...`, which brings it"));
-        }
+    if let Some(blob) = missing(&images, layers)?.first() {
+        let error = Error::new(Kind::Source, format!("the layer {} was never brought here", blob.digest));
+        return Err(error.hint("build once with `-o type=oci,...`, or pull the image, which brings it"));
     }
-    let attributes = Attributes::new(format, [("dest", dest)]);
-    let wanted = Wanted { attributes, names: vec![entry.name], now, ..Wanted::default() };
+    // The archive is in that format; a manifest that came in the other is written anew.
+    let oci = if format == "oci" { "true" } else { "false" };
+    let attributes = Attributes::new(format, [("dest", dest), ("oci-mediatypes", oci)]);
+    let wanted = Wanted { attributes, names: vec![entry.name], ..Wanted::default() };
     exporter(&wanted)?.export(&images, layers, &UNWATCHED).map(drop)
 }
 

@@ -36,6 +36,8 @@ pub struct Image {
     pub platform: Platform,
     /// No time in it is later: SOURCE_DATE_EPOCH.
     pub epoch: Option<i64>,
+    /// The manifest that it was pulled with. It goes out again as it came.
+    pub manifest: Option<Digest>,
 }
 
 /// Puts an image together. The layers of new history entries are the topmost ones, in order. `more` is one more field of
@@ -96,7 +98,7 @@ pub fn assemble(
     };
     let id = Digest::of(&config);
     store.store().put_blob(&config)?;
-    Ok(Image { config, id, layers: layers.to_vec(), platform: platform.clone(), epoch })
+    Ok(Image { config, id, layers: layers.to_vec(), platform: platform.clone(), epoch, manifest: None })
 }
 
 /// As many entries with a layer as there are layers: missing ones are added, those too many have none.

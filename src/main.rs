@@ -28,12 +28,12 @@ mod sync;
 mod sys;
 mod text;
 
-use clap::Parser as _;
 use cli::args::{self, Cli, Command};
 use cli::failure;
 use cli::login;
 use cli::look;
 use cli::request::{self, BuildRequest, Environment};
+use cli::words;
 use clock::now;
 use error::{At as _, Error, Kind, Result};
 use frontend::platform::Platform;
@@ -47,7 +47,7 @@ use sys::userns::Identity;
 
 fn main() -> ExitCode {
     let color = std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none();
-    match run(Cli::parse(), color) {
+    match run(words::parse(), color) {
         Ok(code) => code,
         Err(error) => {
             failure::print(&error, color);
@@ -96,10 +96,10 @@ fn run(cli: Cli, color: bool) -> Result<ExitCode> {
         }
         Command::Images(args) => image::list::images(&store, args.quiet, args.format == "json", &mut out)?,
         Command::Inspect { image } => image::list::inspect(&store, &image, &mut out)?,
-        Command::Rmi { images } => image::list::remove(&store, &images, &mut out)?,
+        Command::Rmi { images, force } => image::list::remove(&store, &images, force, &mut out)?,
         Command::Save(args) => {
             drop(out);
-            export::save(&layers, &args.image, &args.output, &args.format, now())?;
+            export::save(&layers, &args.image, &args.output, &args.format)?;
         }
         Command::Pull { name, platform, quiet } => {
             let platform = platform.as_deref().map_or(Ok(Platform::host()), Platform::parse);
@@ -155,7 +155,7 @@ fn build_image(
 ) -> Result<ExitCode> {
     let dockerfile = cli::explain::shown(args);
     let terminal = std::io::stderr().is_terminal() && std::env::var("TERM").is_ok_and(|term| term != "dumb");
-    let view = if args.quiet { "quiet" } else { &args.progress };
+    let view = if args.quiet { "quiet" } else { &request.progress };
     let mut observers = vec![progress::view(view, progress::Screen { terminal, color })?];
     observers.extend(std::env::var_os("KILN_EVENT_LOG").and_then(|path| progress::log::observer(path.as_ref())));
     if request.asked.call == call::Call::Build {
@@ -175,7 +175,13 @@ fn build_image(
     let collection = gc::policy::Rule::automatic(std::env::var("KILN_GC").ok().as_deref())?;
     let stop = exec::Stop::default();
     on_interrupt(&stop)?;
+    if request.asked.call == call::Call::Build {
+        request.remove_earlier_answers()?;
+    }
     cli::operand::bring(&mut request, layers.store(), &stop, &*observer)?;
+    for text in std::mem::take(&mut request.warnings) {
+        observer.event(std::time::SystemTime::now(), &solver::Event::Warning { text });
+    }
     let request = &request;
     if request.asked.call != call::Call::Build {
         let (answer, well) = pipeline::call(request, layers, &stop, &observer)?;
@@ -194,7 +200,8 @@ fn build_image(
         tell_timings(&timings, args)?;
     }
     let id = built?;
-    if request.quiet {
+    // What is on standard output is a tarball, and nothing else.
+    if request.quiet && !request.outputs.iter().any(export::Wanted::is_standard_output) {
         writeln!(std::io::stdout(), "{id}")
             .map_err(|cause| Error::new(Kind::Export, "cannot print the image id").because(cause))?;
     }

@@ -229,13 +229,14 @@ impl<'a> Build<'a> {
         Request {
             target: self.request.target.clone(),
             platform: platform.clone(),
+            platform_given: self.request.platform_given,
             build_platform: Platform::host(),
             build_args: self.request.build_args.clone(),
             labels: self.request.labels.clone(),
             network: self.request.network,
             hosts: self.request.hosts.clone(),
             checks: self.checks(),
-            several_platforms: self.request.platforms.len() > 1,
+            several_platforms: self.request.multi || self.request.platforms.len() > 1,
         }
     }
 

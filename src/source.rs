@@ -6,4 +6,5 @@ pub mod fetched;
 pub mod git;
 pub mod http;
 pub mod image;
+mod index;
 pub mod layout;

@@ -396,3 +396,91 @@ fn the_first_interrupt_ends_a_context_that_does_not_come() {
         assert_eq!(build.wait().unwrap().code(), Some(130), "{context}");
     }
 }
+
+#[test]
+fn a_password_in_an_address_is_used_and_shown_nowhere() {
+    if !have("git") {
+        return;
+    }
+    let space = Space::new();
+    repository(&space);
+    space.write("www/f", "hello");
+    let server = Server::start(space.path("www"));
+    let (secret, host) = ("P4SSWORD", format!("127.0.0.1:{}", server.port));
+    let url = |path: &str| format!("http://user:{secret}@{host}/{path}");
+    let found = |place: &str| {
+        let path = space.path(place);
+        let grep = std::process::Command::new("grep").args(["-rlaF", secret]).arg(path).output().unwrap();
+        String::from_utf8_lossy(&grep.stdout).into_owned()
+    };
+    let flags = ["--trace", "trace", "--metadata-file", "meta", "-t", "app"];
+    let context = space.built(&[&flags[..], &[&url("r.git#main:d")]].concat());
+    let wrong = space.build(&[&url("none.git")]);
+    assert!(!wrong.ok);
+    for args in [&["explain", "--json"][..], &["explain"], &["inspect", "app"]] {
+        let said = String::from_utf8(space.kiln(args).output().unwrap().stdout).unwrap();
+        assert!(!said.contains(secret), "{args:?}: {said}");
+    }
+    assert_eq!([found("store"), found("trace"), found("meta")], ["", "", ""]);
+
+    // What a build argument gave stands in the history of its ARG, but not in that of the ADD, nor in a layer.
+    let add = format!("ADD --keep-git-dir=true http://$WHO@{host}/r.git /src\nADD http://$WHO@{host}/f /f\n");
+    space.write("app/Dockerfile", &format!("FROM scratch\nARG WHO\n{add}"));
+    let out = space.path("out");
+    let output = format!("type=local,dest={}", out.display());
+    let added = space.built(&["--build-arg", &format!("WHO=user:{secret}"), "-t", "app", "-o", &output, "app"]);
+    let inspected = String::from_utf8(space.kiln(&["inspect", "app"]).output().unwrap().stdout).unwrap();
+    let told: Vec<&str> = inspected.lines().filter(|line| line.contains("ADD ")).collect();
+    assert!(told.len() == 2 && told.iter().all(|line| line.contains(&format!("http://...@{host}"))), "{inspected}");
+    assert_eq!(found("out"), "");
+    // "user:P4SSWORD" in base64 is what the server is told.
+    let asked = server.requests();
+    assert!(asked.iter().any(|line| line.contains("r.git") && line.ends_with("dXNlcjpQNFNTV09SRA==")), "{asked:?}");
+    assert!(asked.contains(&"200 f Basic dXNlcjpQNFNTV09SRA==".to_owned()), "{asked:?}");
+    let said = [&added.stderr, &context.stderr, &wrong.stderr];
+    assert!(said.iter().all(|text| !text.contains(secret) && text.contains(&host)), "{said:?}");
+    let config = std::fs::read_to_string(out.join("src/.git/config")).unwrap();
+    assert!(config.contains(&format!("url = http://{host}/r.git")), "{config}");
+}
+
+#[test]
+fn a_token_for_git_does_not_follow_a_redirection_to_another_server() {
+    if !have("git") {
+        return;
+    }
+    let space = Space::new();
+    repository(&space);
+    space.write("token", "geheim");
+    let (one, other) = (Server::start(space.path("www")), Server::start(space.path("www")));
+    let secret = format!("id=GIT_AUTH_TOKEN.127.0.0.1:{},src=token", one.port);
+    let authorized = |requests: &[String]| requests.iter().filter(|line| line.contains(" basic ")).count();
+    for (port, stays) in [(one.port, true), (other.port, false)] {
+        let url = one.url(&format!("redirect/{port}/r.git"));
+        space.write("app/Dockerfile", &format!("FROM scratch\nADD {url}#main:d /d\n"));
+        let built = space.build(&["--no-cache", "--secret", &secret, "app"]);
+        assert!(built.ok, "{}", built.stderr);
+        let (here, there) = (one.requests(), other.requests());
+        assert!(authorized(&here) > 0, "{here:?}");
+        assert_eq!(authorized(&there), 0, "{there:?}");
+        assert_eq!(there.is_empty(), stays, "{there:?}");
+        // A repository that was fetched is not fetched again.
+        std::fs::remove_dir_all(space.path("store/sources-v1")).unwrap();
+    }
+}
+
+#[test]
+fn the_repository_of_the_context_keeps_its_git_dir_where_the_build_argument_says_so() {
+    if !have("git") {
+        return;
+    }
+    let space = Space::new();
+    repository(&space);
+    space.write("work/Dockerfile", "FROM scratch\nCOPY . /\n");
+    git(&space.path("work"), &["add", "."]);
+    git(&space.path("work"), &["commit", "-qm", "three"]);
+    git(&space.path("work"), &["push", "-q", space.path("www/r.git").to_str().unwrap(), "main"]);
+    git(&space.path("www/r.git"), &["update-server-info"]);
+    let url = Server::start(space.path("www")).url("r.git");
+    assert!(!files(&space, &[&url], None).contains(" .git/HEAD"));
+    assert!(files(&space, &["--build-arg=BUILDKIT_CONTEXT_KEEP_GIT_DIR=true", &url], None).contains(" .git/HEAD"));
+}

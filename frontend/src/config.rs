@@ -1,6 +1,9 @@
 //! The image config as data: the fields of the OCI image specification (config.md) and those that Docker adds
 //! (Healthcheck, OnBuild, Shell). What is not known is kept as it came.
 
+mod nulls;
+
+use crate::platform::Platform;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use std::collections::BTreeMap;
@@ -33,6 +36,36 @@ pub struct ImageConfig {
     pub other: Map<String, Value>,
 }
 
+impl ImageConfig {
+    /// Reads a config blob. As in Go, `null` stands for the empty value of any field.
+    pub fn read(bytes: &[u8]) -> Result<ImageConfig, serde_json::Error> {
+        let mut value: Value = serde_json::from_slice(bytes)?;
+        nulls::replace(&mut value);
+        serde_json::from_value(value)
+    }
+
+    /// Writes the platform as everybody else does: `arm64` for `aarch64`, `arm64` for `arm64/v8`.
+    pub(crate) fn normalise_platform(&mut self) {
+        if !self.architecture.is_empty() {
+            let platform = Platform::normal(&self.os, &self.architecture, self.variant.as_deref());
+            (self.architecture, self.variant) = (platform.architecture, platform.variant);
+        }
+    }
+
+    /// Makes it the config of an image for a platform. What a base says more of the same platform stays.
+    pub(crate) fn set_platform(&mut self, platform: &Platform) {
+        let same = self.os == platform.os && self.architecture == platform.architecture;
+        if platform.variant.is_some() || !same {
+            self.variant.clone_from(&platform.variant);
+        }
+        if !same {
+            self.other.remove("os.version");
+        }
+        self.os.clone_from(&platform.os);
+        self.architecture.clone_from(&platform.architecture);
+    }
+}
+
 /// How a container of the image is run.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default, rename_all = "PascalCase")]
@@ -41,7 +74,7 @@ pub struct RunConfig {
     #[serde(skip_serializing_if = "String::is_empty")]
     pub user: String,
     /// EXPOSE: `80/tcp`.
-    #[serde(skip_serializing_if = "is_none_or_empty", deserialize_with = "null_is_default")]
+    #[serde(skip_serializing_if = "is_none_or_empty")]
     pub exposed_ports: Option<BTreeMap<String, Value>>,
     /// ENV, in order.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -53,13 +86,13 @@ pub struct RunConfig {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub cmd: Option<Vec<String>>,
     /// VOLUME.
-    #[serde(skip_serializing_if = "is_none_or_empty", deserialize_with = "null_is_default")]
+    #[serde(skip_serializing_if = "is_none_or_empty")]
     pub volumes: Option<BTreeMap<String, Value>>,
     /// WORKDIR.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub working_dir: String,
     /// LABEL.
-    #[serde(skip_serializing_if = "is_none_or_empty", deserialize_with = "null_is_default")]
+    #[serde(skip_serializing_if = "is_none_or_empty")]
     pub labels: Option<BTreeMap<String, String>>,
     /// STOPSIGNAL.
     #[serde(skip_serializing_if = "String::is_empty")]
@@ -149,12 +182,4 @@ fn is_none_or_empty<V>(map: &Option<BTreeMap<String, V>>) -> bool {
 
 fn is_zero(number: &i64) -> bool {
     *number == 0
-}
-
-fn null_is_default<'de, D, T>(from: D) -> Result<T, D::Error>
-where
-    D: serde::Deserializer<'de>,
-    T: Default + Deserialize<'de>,
-{
-    Ok(Option::<T>::deserialize(from)?.unwrap_or_default())
 }

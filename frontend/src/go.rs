@@ -1,7 +1,7 @@
 //! What BuildKit leaves to Go's standard library.
 
 /// A switch, as `strconv.ParseBool` reads it.
-pub(crate) fn bool_of(text: &str) -> Option<bool> {
+pub fn bool_of(text: &str) -> Option<bool> {
     match text {
         "1" | "t" | "T" | "true" | "TRUE" | "True" => Some(true),
         "0" | "f" | "F" | "false" | "FALSE" | "False" => Some(false),

@@ -9,7 +9,7 @@ pub mod config;
 pub mod diagnostic;
 pub mod expand;
 pub mod glob;
-mod go;
+pub mod go;
 pub mod ignore;
 mod instruction;
 pub mod line;
@@ -25,4 +25,4 @@ mod stage;
 pub mod syntax;
 pub mod text;
 
-pub use planner::{check, plan, read};
+pub use planner::{check, global_default, plan, read};

@@ -16,6 +16,8 @@ pub struct Request {
     pub target: Option<String>,
     /// What is built.
     pub platform: Platform,
+    /// The user named the platform. The image is then for it, whatever the base is for.
+    pub platform_given: bool,
     /// Where RUN runs.
     pub build_platform: Platform,
     /// `--build-arg`, environment already looked up.
@@ -39,6 +41,7 @@ impl Request {
             target: None,
             build_platform: platform.clone(),
             platform,
+            platform_given: false,
             build_args: BTreeMap::new(),
             labels: Vec::new(),
             network: Network::Default,

@@ -16,6 +16,7 @@ use crate::op::Op;
 use crate::outline::{self, Seen};
 use crate::plan::{Plan, Request};
 use crate::platform::Platform;
+use crate::remote::redacted;
 use crate::resolve::Resolve;
 use crate::stage::{Stage, State};
 use crate::text;
@@ -31,6 +32,18 @@ pub fn read(source: &[u8]) -> Result<Document, Vec<Diagnostic>> {
     errors.extend(document.lines.iter().filter_map(|line| instruction::parse(line).err()));
     errors.sort_by_key(|error| error.span.as_ref().map_or(0, |span| span.bytes.start));
     Err(errors)
+}
+
+/// The default of an ARG before the first FROM. None if there is no such ARG, or the Dockerfile can't be read.
+pub fn global_default(source: &[u8], name: &str) -> Option<String> {
+    let document = read(source).ok()?;
+    let (globals, _) = stages(&document).ok()?;
+    let args = globals.into_iter().filter_map(|(parsed, _)| match parsed {
+        Instruction::Arg(arg) => Some(arg.args),
+        _ => None,
+    });
+    let mut values = args.flatten().filter(|(known, _)| known == name).filter_map(|(_, default)| default);
+    values.next_back().filter(|text| !text.is_empty())
 }
 
 /// Makes the plan of a Dockerfile.
@@ -65,6 +78,8 @@ fn planned(
         Ok(parts) => parts,
         Err(errors) => return (Err(errors), checker.found),
     };
+    let last = stages.last().and_then(|stage| stage.from.name.as_deref());
+    let defaults = names::defaults(request, last);
     let mut planner = Planner {
         request,
         resolve,
@@ -77,7 +92,7 @@ fn planned(
         users: vec![0; stages.len()],
         seen: vec![Seen::default(); stages.len()],
         stages,
-        globals: names::defaults(request),
+        globals: defaults,
         declared: Vec::new(),
         global_args: BTreeMap::new(),
         sources: HashMap::new(),
@@ -194,6 +209,9 @@ impl Planner<'_> {
         for (name, value) in &self.request.labels {
             config.config.labels.get_or_insert_default().insert(name.clone(), value.clone());
         }
+        if self.request.platform_given {
+            config.set_platform(&self.request.platform);
+        }
         let platform = Platform {
             os: config.os.clone(),
             architecture: config.architecture.clone(),
@@ -305,7 +323,7 @@ impl Planner<'_> {
         let stage = if named { self.stage_name(index) + " " } else { String::new() };
         let width = total.to_string().len();
         let trigger = if triggered { "ONBUILD " } else { "" };
-        let text = text.split_whitespace().collect::<Vec<_>>().join(" ");
+        let text = redacted(&text.split_whitespace().collect::<Vec<_>>().join(" "));
         format!("[{platform}{stage}{step:width$}/{total}] {trigger}{text}")
     }
 }

@@ -40,7 +40,7 @@ impl Platform {
         }
     }
 
-    fn normal(os: &str, architecture: &str, variant: Option<&str>) -> Platform {
+    pub(crate) fn normal(os: &str, architecture: &str, variant: Option<&str>) -> Platform {
         let (architecture, variant) = (architecture.to_lowercase(), variant.map(str::to_lowercase));
         let (architecture, variant) = match (architecture.as_str(), variant.as_deref()) {
             ("i386" | "x86", _) => ("386", None),
@@ -61,10 +61,35 @@ impl Platform {
         Platform { os: os.to_lowercase(), architecture: architecture.to_owned(), variant: variant.map(str::to_owned) }
     }
 
-    /// Whether an image of `other` runs where this is asked for.
-    pub fn accepts(&self, other: &Platform) -> bool {
+    /// How well an image of `other` serves where this is asked for: the less the better; none if it does not run there.
+    pub fn rank(&self, other: &Platform) -> Option<usize> {
         let other = Platform::normal(&other.os, &other.architecture, other.variant.as_deref());
-        *self == other
+        self.served_by().iter().position(|platform| *platform == other)
+    }
+
+    /// The platforms whose programs run on this one, the best first (containerd's `platforms.Only`).
+    fn served_by(&self) -> Vec<Platform> {
+        let of =
+            |architecture: &str, variant: Option<String>| Platform::normal(&self.os, architecture, variant.as_deref());
+        let number = |variant: &str| variant.strip_prefix('v').and_then(|number| number.parse::<u32>().ok());
+        let below = |architecture: &'static str, top: u32, lowest: u32| {
+            (lowest..top).rev().map(move |number| of(architecture, Some(format!("v{number}"))))
+        };
+        let variant = self.variant.as_deref().unwrap_or_default();
+        let mut all = vec![self.clone()];
+        match self.architecture.as_str() {
+            "amd64" => {
+                all.extend(below("amd64", number(variant).unwrap_or(1), 1));
+                all.push(of("386", None));
+            }
+            "arm" => all.extend(below("arm", number(variant).unwrap_or(5), 5)),
+            "arm64" => {
+                all.extend((!variant.is_empty()).then(|| of("arm64", None)));
+                all.extend(below("arm", 9, 5));
+            }
+            _ => {}
+        }
+        all
     }
 }
 
@@ -101,5 +126,26 @@ mod tests {
         assert!(Platform::parse("no/such/plat/form").is_err());
         assert!(Platform::parse("").is_err());
         assert!(Platform::parse("a/../b").is_err());
+    }
+
+    #[test]
+    fn older_variants_serve_where_a_newer_one_is_asked_for() {
+        let platform = |text: &str| Platform::parse(text).expect("a platform");
+        let rank = |wanted: &str, other: &str| platform(wanted).rank(&platform(other));
+        assert_eq!(rank("linux/amd64", "linux/x86_64"), Some(0));
+        assert!(rank("linux/arm/v7", "linux/arm/v6") < rank("linux/arm/v7", "linux/arm/v5"));
+        assert!(rank("linux/arm/v7", "linux/arm/v7") < rank("linux/arm/v7", "linux/arm/v6"));
+        assert!(rank("linux/amd64/v3", "linux/amd64/v2") < rank("linux/amd64/v3", "linux/amd64"));
+        assert!(rank("linux/arm64", "linux/arm/v7").is_some() && rank("linux/amd64", "linux/386").is_some());
+        for (wanted, other) in [
+            ("linux/arm/v6", "linux/arm/v7"),
+            ("linux/amd64", "linux/amd64/v2"),
+            ("linux/386", "linux/amd64"),
+            ("linux/arm/v7", "linux/arm64"),
+            ("linux/amd64", "windows/amd64"),
+            ("linux/s390x", "linux/amd64"),
+        ] {
+            assert_eq!(rank(wanted, other), None, "{wanted} {other}");
+        }
     }
 }

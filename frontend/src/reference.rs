@@ -21,12 +21,17 @@ pub(crate) fn is_reference(text: &str) -> bool {
 }
 
 fn is_host(text: &str) -> bool {
+    let is_number = |port: &str| !port.is_empty() && port.bytes().all(|byte| byte.is_ascii_digit());
+    if let Some((address, port)) = text.strip_prefix('[').and_then(|rest| rest.split_once(']')) {
+        let is_address = !address.is_empty() && address.bytes().all(|byte| byte.is_ascii_hexdigit() || byte == b':');
+        return is_address && (port.is_empty() || port.strip_prefix(':').is_some_and(is_number));
+    }
     let (name, port) = text.split_once(':').map_or((text, None), |(name, port)| (name, Some(port)));
     let label = |label: &str| {
         let plain = |c: char| c.is_ascii_alphanumeric();
         label.starts_with(plain) && label.ends_with(plain) && label.chars().all(|c| plain(c) || c == '-')
     };
-    name.split('.').all(label) && port.is_none_or(|port| !port.is_empty() && port.bytes().all(|b| b.is_ascii_digit()))
+    name.split('.').all(label) && port.is_none_or(is_number)
 }
 
 /// Lower case letters and digits, between them `.`, `_`, `__` or dashes.
@@ -55,11 +60,16 @@ mod tests {
             "docker.io/library/x:tag",
             "h.io/a__b/c-d.e:T_1",
             "X/y",
+            "[::1]:5000/team/x:1",
+            "[fd00::1]/x",
             "x@sha256:0123456789abcdef0123456789abcdef",
         ] {
             assert!(is_reference(good), "{good}");
         }
-        for bad in ["", "x:", "X", "a//b", "x:t:u", "x@sha256", "-x", "a..b", "h.io:/x", ":1", "a b"] {
+        for bad in [
+            "", "x:", "X", "a//b", "x:t:u", "x@sha256", "-x", "a..b", "h.io:/x", ":1", "a b", "[::1]:/x", "[]/x",
+            "[::1/x", "[g::]/x",
+        ] {
             assert!(!is_reference(bad), "{bad}");
         }
     }

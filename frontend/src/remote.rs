@@ -1,7 +1,10 @@
 //! Sources that are neither in the context nor in an image: URLs and git repositories, as BuildKit reads their names
 //! (`frontend/dockerfile/dfgitutil`). Only text: nothing is fetched here.
 
+mod url;
+
 use crate::go;
+pub use url::{Url, User, redacted};
 
 /// A source elsewhere.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -16,7 +19,7 @@ pub enum Remote {
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Http {
     /// As written.
-    pub url: String,
+    pub url: Url,
     /// `sha256:...` that its content must have.
     pub checksum: Option<String>,
 }
@@ -25,7 +28,7 @@ pub struct Http {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Git {
     /// For git itself, without what stands behind `#` and `?`.
-    pub url: String,
+    pub url: Url,
     /// A commit, tag or branch; empty for the default branch.
     pub reference: String,
     /// A directory in it, clean and relative; empty for all.
@@ -45,7 +48,7 @@ pub struct Git {
 impl Http {
     /// What the file is called: the last part of the path, as ADD has it.
     pub fn file_name(&self) -> String {
-        let path = self.url.split(['?', '#']).next().unwrap_or("");
+        let path = self.url.secret().split(['?', '#']).next().unwrap_or("");
         let path = path.split_once("://").map_or("", |(_, rest)| rest).split_once('/').map_or("", |(_, path)| path);
         let path = decoded(path);
         let name = path.trim_end_matches('/').rsplit('/').next().unwrap_or("");
@@ -56,7 +59,7 @@ impl Http {
 /// Whether a text is a URL of a file.
 pub fn http(text: &str) -> Option<Http> {
     let is = text.starts_with("http://") || text.starts_with("https://");
-    is.then(|| Http { url: text.to_owned(), checksum: None })
+    is.then(|| Http { url: Url::new(text), checksum: None })
 }
 
 /// Reads the name of a repository: none if it is something else, an error if it is one with a bad query.
@@ -72,7 +75,7 @@ pub fn git(text: &str) -> Result<Option<Git>, String> {
     if !known {
         return Ok(None);
     }
-    let mut git = Git { url: url.to_owned(), ..Git::default() };
+    let mut git = Git { url: Url::new(url), ..Git::default() };
     let (reference, subdir) = fragment.split_once(':').unwrap_or((fragment, ""));
     git.reference = decoded(reference);
     git.subdir = clean(&decoded(subdir));
@@ -171,7 +174,7 @@ mod tests {
     use super::*;
 
     fn parts(text: &str) -> Option<(String, String, String)> {
-        git(text).unwrap_or_default().map(|git| (git.url, git.reference, git.subdir))
+        git(text).unwrap_or_default().map(|git| (git.url.secret().to_owned(), git.reference, git.subdir))
     }
 
     #[test]

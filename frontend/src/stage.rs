@@ -59,10 +59,10 @@ impl State {
         let history: Vec<History> = std::mem::take(&mut image.history);
         image.rootfs.diff_ids.clear();
         image.created = None;
-        if image.architecture == "arm64" {
-            // v8 is what every arm64 is.
-            image.variant = image.variant.filter(|variant| variant != "v8");
-        }
+        image.normalise_platform();
+        // As in BuildKit what nobody knows is not taken over: an inline cache would be that of another image.
+        image.other.retain(|name, _| matches!(name.as_str(), "os.version" | "os.features"));
+        image.config.other.clear();
         let history = history.into_iter().map(Past::Base).collect();
         State { image, history, top: Some(top), ..State::default() }.with_path()
     }

@@ -1,5 +1,6 @@
 //! What was typed, by clap. Nothing is looked up here.
 
+use clap::builder::{OsStringValueParser, TypedValueParser as _};
 use clap::{Args, Parser, Subcommand};
 use std::path::PathBuf;
 
@@ -12,11 +13,14 @@ pub struct Cli {
     pub command: Command,
 }
 
-const EXIT_CODES: &str = "Exit codes: 0 done; 1 the build failed (Dockerfile, step, base image, export); 2 wrong usage; \
+const EXIT_CODES: &str = "Switches may have a value: --pull=false, -q=1.
+
+Exit codes: 0 done; 1 the build failed (Dockerfile, step, base image, export); 2 wrong usage; \
 3 the store is damaged; 4 the system refuses something; 5 a step that --fail-on-miss names was not cached; 130 interrupted.
 
 Environment: KILN_ROOT is the store's folder (else $XDG_DATA_HOME/kiln, ~/.local/share/kiln, or /var/lib/kiln for root); \
 SOURCE_DATE_EPOCH is the latest time that an image may hold; \
+DOCKER_DEFAULT_PLATFORM is --platform where that is not given, BUILDKIT_PROGRESS is --progress; \
 DOCKER_CONFIG is the folder of Docker's config.json, with the logins (else ~/.docker); HTTP_PROXY, HTTPS_PROXY, ALL_PROXY, NO_PROXY; \
 CONTAINERS_REGISTRIES_CONF, SSL_CERT_FILE: see docs/registries.md; NO_COLOR; \
 KILN_EVENT_LOG appends every event to a file; \
@@ -64,6 +68,9 @@ pub enum Command {
         /// Names or image ids.
         #[arg(required = true)]
         images: Vec<String>,
+        /// With an id: all names of the image, in whatever repositories they are.
+        #[arg(short, long)]
+        force: bool,
     },
     /// Write images as a tarball.
     Save(Save),
@@ -206,7 +213,8 @@ pub struct Build {
     /// (may repeat).
     #[arg(long, value_name = "default|ID[=PATH]")]
     pub ssh: Vec<String>,
-    /// Allow what is refused otherwise: network.host, security.insecure, device, device=NAME (may repeat).
+    /// Allow what is refused otherwise: network.host, security.insecure, device, device=NAME, buildx.local.delete (may
+    /// repeat).
     #[arg(long, value_name = "WHAT", value_delimiter = ',')]
     pub allow: Vec<String>,
     /// What to give instead of an image: build, check, outline, targets, subrequests.describe; check as text, json, sarif
@@ -234,8 +242,8 @@ pub struct Build {
     #[arg(long, value_name = "type=TYPE,...")]
     pub cache_to: Vec<String>,
     /// Insist on the registry: never use an earlier answer for a base image.
-    #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", value_name = "BOOL")]
-    pub pull: Option<bool>,
+    #[arg(long)]
+    pub pull: bool,
     /// The network of RUN: default (its own, with a way out), none (loopback alone), host.
     #[arg(long, value_name = "MODE", default_value = "default")]
     pub network: String,
@@ -265,16 +273,16 @@ pub struct Build {
     #[arg(short, long)]
     pub quiet: bool,
     /// Write the image id to a file.
-    #[arg(long, value_name = "PATH")]
+    #[arg(long, value_name = "PATH", value_parser = OsStringValueParser::new().map(PathBuf::from))]
     pub iidfile: Option<PathBuf>,
     /// Write what came out to a file, as JSON.
-    #[arg(long, value_name = "PATH")]
+    #[arg(long, value_name = "PATH", value_parser = OsStringValueParser::new().map(PathBuf::from))]
     pub metadata_file: Option<PathBuf>,
     /// Say at the end where the time went, step by step, the critical path first; --metadata-file gets it too.
     #[arg(long)]
     pub timings: bool,
     /// Write where the time went as a Chrome trace, for chrome://tracing and ui.perfetto.dev.
-    #[arg(long, value_name = "PATH")]
+    #[arg(long, value_name = "PATH", value_parser = OsStringValueParser::new().map(PathBuf::from))]
     pub trace: Option<PathBuf>,
     /// Where the image goes: type=oci|docker|local|tar|image|registry,dest=PATH,...; DIR is type=local; `-` is a tarball on
     /// standard output (may repeat).
@@ -293,11 +301,11 @@ pub struct Build {
     #[arg(long, value_name = "false", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
     pub sbom: Option<String>,
     /// Accepted: containers never stay.
-    #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", hide = true)]
-    pub rm: Option<bool>,
+    #[arg(long, hide = true)]
+    pub rm: bool,
     /// Accepted: containers never stay.
-    #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", hide = true)]
-    pub force_rm: Option<bool>,
+    #[arg(long, hide = true)]
+    pub force_rm: bool,
     /// Flags of `docker buildx build` that are not there yet: known, so that the answer is not "unknown".
     #[command(flatten)]
     pub later: Later,
@@ -366,9 +374,9 @@ pub struct Push {
     /// gzip, zstd or uncompressed, for layers that no registry gave.
     #[arg(long, value_name = "HOW", default_value = "gzip")]
     pub compression: String,
-    /// oci or docker: whose media types the manifest has.
-    #[arg(long, default_value = "oci", value_parser = ["docker", "oci"])]
-    pub format: String,
+    /// oci or docker: whose media types the manifest has [default: those that it was pulled with, or oci].
+    #[arg(long, value_parser = ["docker", "oci"])]
+    pub format: Option<String>,
     /// Print nothing but the digest.
     #[arg(short, long)]
     pub quiet: bool,
@@ -445,22 +453,4 @@ pub struct Prune {
     /// Accepted: kiln never asks.
     #[arg(short, long)]
     pub force: bool,
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use clap::CommandFactory as _;
-
-    #[test]
-    fn the_command_line_is_sound() {
-        Cli::command().debug_assert();
-    }
-
-    #[test]
-    fn a_typo_of_a_flag_is_suggested() {
-        let error =
-            Cli::try_parse_from(["kiln", "build", "--no-cahce", "."]).map(drop).map_err(|error| error.to_string());
-        assert!(error.as_ref().is_err_and(|text| text.contains("--no-cache")), "{error:?}");
-    }
 }

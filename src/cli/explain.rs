@@ -5,14 +5,16 @@ use crate::clock::rfc3339;
 use crate::error::{Error, Kind, Result};
 use crate::explain::builds::{self, Build, Differs, Step};
 use crate::explain::names;
+use frontend::remote::redacted;
 use std::io::Write;
 use std::path::Path;
 
 /// What is built, for people.
 pub fn shown(args: &args::Build) -> String {
+    let context = redacted(&args.context);
     match &args.file {
-        Some(file) => format!("{file} ({})", args.context),
-        None => args.context.clone(),
+        Some(file) => format!("{file} ({context})"),
+        None => context,
     }
 }
 

@@ -68,8 +68,10 @@ pub fn logout(text: &str, env: &Environment<'_>) -> Result<()> {
 
 /// `kiln push`.
 pub fn push(args: &args::Push, layers: &Layers, env: &Environment<'_>) -> Result<String> {
-    let oci = if args.format == "oci" { "true" } else { "false" };
-    let attributes = Attributes::new("registry", [("compression", args.compression.as_str()), ("oci-mediatypes", oci)]);
+    let mut attributes = Attributes::new("registry", [("compression", args.compression.as_str())]);
+    if let Some(format) = &args.format {
+        attributes.set("oci-mediatypes", if format == "oci" { "true" } else { "false" });
+    }
     let wish = StoredPush { image: &args.image, dest: args.dest.as_deref(), attributes };
     let pushed = push_stored(layers, wish, &settings(env))?;
     Ok(if args.quiet { pushed.rsplit('@').next().unwrap_or_default().to_owned() } else { pushed })

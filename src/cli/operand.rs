@@ -3,6 +3,7 @@
 //! by a thread of its own, which nobody waits for once the user wishes the end: a silent server can't hold kiln.
 
 use super::args;
+use super::buildkit;
 use super::request::BuildRequest;
 use crate::engine::Secret;
 use crate::engine::agent::is_socket;
@@ -13,7 +14,7 @@ use crate::read;
 use crate::registry::Settings;
 use crate::source::{archive, context, git, http};
 use crate::store::Store;
-use frontend::remote::{self, Remote};
+use frontend::remote::{self, Git, Remote, redacted};
 use solver::event::told;
 use solver::{Observer, StepId};
 use std::collections::BTreeMap;
@@ -105,11 +106,11 @@ pub(super) fn named(text: &str) -> Result<Option<Remote>> {
         }
         _ => text.to_owned(),
     };
-    match remote::git(&whole).map_err(|cause| usage(format!("{text}: {cause}")))? {
+    match remote::git(&whole).map_err(|cause| usage(format!("{}: {cause}", redacted(text))))? {
         Some(git) => Ok(Some(Remote::Git(git))),
         None => match remote::http(&whole) {
             Some(http) => Ok(Some(Remote::Http(http))),
-            None if whole.contains("://") => Err(usage(format!("`{text}`: unknown protocol"))
+            None if whole.contains("://") => Err(usage(format!("`{}`: unknown protocol", redacted(text)))
                 .hint("known are http, https, git, ssh; a directory needs no protocol")),
             None => Ok(None),
         },
@@ -130,7 +131,15 @@ fn is_archive(head: &[u8]) -> bool {
 
 /// Brings the context that has yet to come.
 pub fn bring(request: &mut BuildRequest, store: &Store, stop: &Stop, observer: &dyn Observer) -> Result<()> {
-    let Some(coming) = request.coming.take() else {
+    let keep_git_dir = buildkit::keeps_git_dir(&request.build_args);
+    let coming = request.coming.take().map(|coming| match coming {
+        Coming::Remote(Remote::Git(git)) if keep_git_dir => {
+            Coming::Remote(Remote::Git(Git { keep_git_dir: Some(true), ..git }))
+        }
+        other => other,
+    });
+    let Some(coming) = coming else {
+        epoch_of_dockerfile(request);
         return match request.epoch_of_context {
             true => Err(usage("SOURCE_DATE_EPOCH=context: a directory has no time of its own")
                 .hint("give a repository, a URL or a tar as context, or a number of seconds")),
@@ -145,7 +154,9 @@ pub fn bring(request: &mut BuildRequest, store: &Store, stop: &Stop, observer: &
     told(observer, STEP, name, || {
         let (user, store, stopped) = (User::of(request), store.clone(), stop.clone());
         let brought = unless_stopped(stop, move || bring_it(coming, &user, &store, &|| stopped.is_stopped()))?;
-        take(request, brought)
+        take(request, brought)?;
+        epoch_of_dockerfile(request);
+        Ok(())
     })
 }
 
@@ -212,11 +223,29 @@ fn take(request: &mut BuildRequest, (what, time): Brought) -> Result<()> {
 fn set_epoch(request: &mut BuildRequest, time: Option<i64>) -> Result<()> {
     if request.epoch_of_context {
         let time = time.ok_or_else(|| usage("SOURCE_DATE_EPOCH=context: this context has no time"))?;
-        request.epoch = Some(time);
-        request.build_args.insert("SOURCE_DATE_EPOCH".to_owned(), time.to_string());
-        request.outputs.iter_mut().for_each(|output| output.now = time);
+        take_epoch(request, time);
     }
     Ok(())
+}
+
+fn take_epoch(request: &mut BuildRequest, time: i64) {
+    request.epoch = Some(time);
+    request.build_args.insert("SOURCE_DATE_EPOCH".to_owned(), time.to_string());
+    request.outputs.iter_mut().for_each(|output| output.now = time);
+}
+
+/// An ARG before the first FROM may say the time where nobody else does.
+fn epoch_of_dockerfile(request: &mut BuildRequest) {
+    if request.build_args.contains_key("SOURCE_DATE_EPOCH") {
+        return;
+    }
+    let Some(text) = frontend::global_default(&request.dockerfile, "SOURCE_DATE_EPOCH") else { return };
+    match text.parse() {
+        Ok(time) => take_epoch(request, time),
+        Err(_) => {
+            request.warnings.push(format!("ARG SOURCE_DATE_EPOCH={text} is no number of seconds: it does nothing"))
+        }
+    }
 }
 
 /// A secret as text.
@@ -244,9 +273,9 @@ impl User {
     }
 
     /// Brings a commit.
-    pub fn fetch_git(&self, git: &remote::Git, store: &Store) -> Result<git::Checkout> {
+    pub fn fetch_git(&self, git: &Git, store: &Store) -> Result<git::Checkout> {
         let secret = |id: &str| secret_text(&self.secrets, id);
-        git::Fetcher { store, secret: &secret, agent: self.agent.clone() }.fetch(git)
+        git::Fetcher { store, settings: &self.settings, secret: &secret, agent: self.agent.clone() }.fetch(git)
     }
 
     /// Brings the file behind a URL.
@@ -271,7 +300,7 @@ fn bring_http(http: &remote::Http, user: &User, store: &Store, stop: &dyn Fn() -
     let mut file = std::fs::File::open(&path).at("open", &path)?;
     let head = head(&mut file, &path)?;
     if !is_archive(&head) {
-        let dockerfile = read::text(Cursor::new(head).chain(file), &http.url)?;
+        let dockerfile = read::text(Cursor::new(head).chain(file), http.url.to_string())?;
         return Ok((What::Dockerfile(dockerfile), fetched.modified));
     }
     let (folder, newest) = unpack(&fetched, store)?;

@@ -1,8 +1,11 @@
 //! What a command line means: plain data, with everything from the environment resolved.
 
 use super::args;
+use super::buildkit;
+use super::hosts;
 use super::limits;
 use super::operand::{self, Coming, Inputs};
+use super::output::Around;
 use crate::call::Asked;
 use crate::engine::Secret;
 use crate::engine::agent::{Agent, is_socket};
@@ -11,9 +14,10 @@ use crate::exec::Limits;
 use crate::export::Wanted;
 use crate::registry::Settings;
 use crate::remote;
-use frontend::op::{self, Network};
+use frontend::go::bool_of;
+use frontend::op::Network;
 use frontend::platform::Platform;
-use frontend::remote::Remote;
+use frontend::remote::{Remote, redacted};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
@@ -44,6 +48,8 @@ pub struct BuildRequest {
     pub labels: Vec<(String, String)>,
     /// One at least.
     pub platforms: Vec<Platform>,
+    /// Whether `--platform` or DOCKER_DEFAULT_PLATFORM said so.
+    pub platform_given: bool,
     /// By name.
     pub contexts: BTreeMap<String, NamedContext>,
     /// By id.
@@ -80,6 +86,12 @@ pub struct BuildRequest {
     pub metadata_file: Option<PathBuf>,
     /// The id is printed.
     pub quiet: bool,
+    /// How progress is shown.
+    pub progress: String,
+    /// BUILDKIT_MULTI_PLATFORM: one platform has the form of several.
+    pub multi: bool,
+    /// What is to be told before the build begins.
+    pub warnings: Vec<String>,
     /// SOURCE_DATE_EPOCH.
     pub epoch: Option<i64>,
     /// Proxies.
@@ -108,7 +120,12 @@ pub struct Allow {
     pub security_insecure: bool,
     /// `device=NAME`; an empty name for `device`, which allows all.
     pub devices: Vec<String>,
+    /// `buildx.local.delete`: `type=local,mode=delete` may empty any directory.
+    pub local_delete: bool,
 }
+
+/// buildx's name of that.
+const LOCAL_DELETE: &str = "buildx.local.delete";
 
 /// The environment, read once.
 pub struct Environment<'a> {
@@ -123,7 +140,21 @@ fn usage(message: impl Into<String>) -> Error {
 fn pair<'a>(flag: &str, text: &'a str) -> Result<(&'a str, &'a str)> {
     text.split_once('=')
         .filter(|(name, _)| !name.is_empty())
-        .ok_or_else(|| usage(format!("{flag} {text}: not of the form NAME=VALUE")))
+        .ok_or_else(|| usage(format!("{flag} {}: not of the form NAME=VALUE", redacted(text))))
+}
+
+/// `NAME=VALUE` or `NAME`. As with buildx the name must not be empty.
+fn named<'a>(flag: &str, text: &'a str) -> Result<(&'a str, Option<&'a str>)> {
+    let (name, value) = text.split_once('=').map_or((text, None), |(name, value)| (name, Some(value)));
+    if name.is_empty() {
+        return Err(usage(format!("{flag} {text}: there is no name")).hint("write NAME=VALUE"));
+    }
+    Ok((name, value))
+}
+
+/// A text that was given; an empty one is the same as none, as it comes of a script's unset variable.
+fn given<T: Clone + AsRef<std::ffi::OsStr>>(text: &Option<T>) -> Option<T> {
+    text.clone().filter(|text| !text.as_ref().is_empty())
 }
 
 impl BuildRequest {
@@ -135,7 +166,7 @@ impl BuildRequest {
             );
         }
         for (flag, value) in [("--provenance", &args.provenance), ("--sbom", &args.sbom)] {
-            if value.as_deref().is_some_and(|value| value != "false") {
+            if value.as_deref().is_some_and(|value| bool_of(value) != Some(false)) {
                 return Err(
                     usage(format!("{flag} is not there yet")).hint(format!("leave it out, or write {flag}=false"))
                 );
@@ -144,11 +175,12 @@ impl BuildRequest {
         let Inputs { dockerfile, dockerfile_path, context, coming } = operand::inputs(args)?;
         let mut build_args = BTreeMap::new();
         for text in &args.build_arg {
-            match text.split_once('=') {
-                Some((name, value)) => drop(build_args.insert(name.to_owned(), value.to_owned())),
-                None => build_args.extend((env.get)(text).map(|value| (text.clone(), value))),
+            match named("--build-arg", text)? {
+                (name, Some(value)) => drop(build_args.insert(name.to_owned(), value.to_owned())),
+                (name, None) => build_args.extend((env.get)(name).map(|value| (name.to_owned(), value))),
             }
         }
+        buildkit::check(&build_args)?;
         if let Some(epoch) = (env.get)("SOURCE_DATE_EPOCH").filter(|epoch| !epoch.is_empty()) {
             build_args.entry("SOURCE_DATE_EPOCH".to_owned()).or_insert(epoch);
         }
@@ -171,6 +203,22 @@ impl BuildRequest {
             other => return Err(Error::unknown("network mode", other, ["default", "none", "host"])),
         };
         let settings = super::login::settings(env);
+        let default_platform = (env.get)("DOCKER_DEFAULT_PLATFORM").filter(|text| !text.is_empty());
+        let asked_platforms = match (args.platform.is_empty(), default_platform) {
+            (true, Some(platform)) => vec![platform],
+            _ => args.platform.clone(),
+        };
+        let platforms = platforms(&asked_platforms)?;
+        let multi = buildkit::multi_platform(&build_args, platforms.len())?;
+        let may_delete = allow.local_delete;
+        let around = Around { now: epoch.unwrap_or(now), settings: &settings, multi, may_delete };
+        let outputs = super::output::outputs(args, &around)?;
+        let mut caches = super::caches::caches(args, env)?;
+        caches.extend(buildkit::inline_cache(&build_args, &caches));
+        // As with buildx the variable counts where the flag leaves it open.
+        let progress = Some(args.progress.clone()).filter(|view| view != "auto" && !view.is_empty());
+        let progress = progress.or_else(|| (env.get)("BUILDKIT_PROGRESS").filter(|view| !view.is_empty()));
+        let progress = progress.unwrap_or_else(|| "auto".to_owned());
         Ok(BuildRequest {
             color: false,
             dockerfile,
@@ -184,18 +232,17 @@ impl BuildRequest {
                 .iter()
                 .map(|tag| crate::image::refs::normal(tag).map(|_| tag.clone()))
                 .collect::<Result<_>>()?,
+            warnings: buildkit::warnings(&build_args, env),
             build_args,
-            target: args.target.clone(),
+            target: given(&args.target),
             labels: args
                 .label
                 .iter()
-                .map(|label| {
-                    label
-                        .split_once('=')
-                        .map_or((label.clone(), String::new()), |(name, value)| (name.to_owned(), value.to_owned()))
-                })
-                .collect(),
-            platforms: platforms(&args.platform)?,
+                .map(|text| named("--label", text))
+                .map(|pair| pair.map(|(name, value)| (name.to_owned(), value.unwrap_or_default().to_owned())))
+                .collect::<Result<_>>()?,
+            platform_given: !asked_platforms.is_empty(),
+            platforms,
             contexts: args.build_context.iter().map(|text| named_context(text)).collect::<Result<_>>()?,
             agents: args.ssh.iter().map(|text| agent(text, env)).collect::<Result<_>>()?,
             asked: match &args.call {
@@ -209,18 +256,40 @@ impl BuildRequest {
             fail_on_miss: args.fail_on_miss.clone(),
             no_cache: args.no_cache,
             no_cache_filter: args.no_cache_filter.clone(),
-            caches: super::caches::caches(args, env)?,
-            pull: args.pull.unwrap_or(false),
+            caches,
+            pull: args.pull,
             network,
             limits: limits::of(args)?,
-            hosts: args.add_host.iter().map(|text| host(text)).collect::<Result<_>>()?,
-            outputs: super::output::outputs(args, epoch.unwrap_or(now), &settings)?,
-            iidfile: args.iidfile.clone(),
-            metadata_file: args.metadata_file.clone(),
-            quiet: args.quiet || args.progress == "quiet",
+            hosts: hosts::hosts(&args.add_host)?,
+            outputs,
+            iidfile: given(&args.iidfile),
+            metadata_file: given(&args.metadata_file),
+            quiet: args.quiet || progress == "quiet",
+            progress,
+            multi,
             epoch,
             settings,
         })
+    }
+}
+
+impl BuildRequest {
+    /// Removes what an earlier build wrote to `--iidfile` and `--metadata-file`: a build that fails must not leave it.
+    pub fn remove_earlier_answers(&self) -> Result<()> {
+        for path in self.iidfile.iter().chain(&self.metadata_file) {
+            // Only files: /dev/stdout stays, and what it leads to.
+            let is_file = std::fs::symlink_metadata(path).is_ok_and(|metadata| metadata.is_file());
+            if is_file {
+                match std::fs::remove_file(path) {
+                    Err(cause) if cause.kind() != std::io::ErrorKind::NotFound => {
+                        let text = format!("cannot remove `{}`, which an earlier build wrote", path.display());
+                        return Err(Error::new(Kind::Export, text).because(cause));
+                    }
+                    _ => {}
+                }
+            }
+        }
+        Ok(())
     }
 }
 
@@ -229,7 +298,7 @@ fn place(args: &args::Build) -> String {
     let real =
         |path: &str| Path::new(path).canonicalize().map_or_else(|_| path.to_owned(), |path| path.display().to_string());
     let file = args.file.as_deref().map(real).unwrap_or_default();
-    format!("{}\0{file}", real(&args.context))
+    format!("{}\0{file}", redacted(&real(&args.context)))
 }
 
 fn platforms(texts: &[String]) -> Result<Vec<Platform>> {
@@ -253,10 +322,17 @@ fn allowed(words: &[String]) -> Result<Allow> {
         match word.as_str() {
             "network.host" => allow.network_host = true,
             "security.insecure" => allow.security_insecure = true,
+            LOCAL_DELETE => allow.local_delete = true,
             "device" => allow.devices.push(String::new()),
             other => match other.strip_prefix("device=") {
                 Some(name) if !name.is_empty() => allow.devices.push(name.to_owned()),
-                _ => return Err(Error::unknown("entitlement", other, ["network.host", "security.insecure", "device"])),
+                _ if other.starts_with(&format!("{LOCAL_DELETE}=")) => {
+                    return Err(usage(format!("--allow {LOCAL_DELETE} takes no value")));
+                }
+                _ => {
+                    let known = ["network.host", "security.insecure", "device", LOCAL_DELETE];
+                    return Err(Error::unknown("entitlement", other, known));
+                }
             },
         }
     }
@@ -291,7 +367,7 @@ fn secret(text: &str, env: &Environment<'_>) -> Result<(String, Secret)> {
             other => return Err(Error::unknown("key of --secret", other, ["id", "src", "source", "env", "type"])),
         }
     }
-    let id = id.ok_or_else(|| usage(format!("--secret {text}: there is no id=")))?;
+    let id = id.filter(|id| !id.is_empty()).ok_or_else(|| usage(format!("--secret {text}: there is no id=")))?;
     if kind.as_deref() == Some("env") {
         variable = variable.or_else(|| file.take());
     }
@@ -339,19 +415,6 @@ fn agent(text: &str, env: &Environment<'_>) -> Result<(String, Agent)> {
         return Err(usage(format!("--ssh {id}: one socket, or key files")));
     }
     Ok((id.to_owned(), agent))
-}
-
-fn host(text: &str) -> Result<(String, String)> {
-    let (name, address) = text
-        .split_once('=')
-        .or_else(|| text.split_once(':'))
-        .ok_or_else(|| usage(format!("--add-host {text}: not of the form NAME:IP")))?;
-    let address = address.trim_start_matches('[').trim_end_matches(']');
-    let known = address == op::HOST_GATEWAY || address.parse::<std::net::IpAddr>().is_ok();
-    if name.is_empty() || !known {
-        return Err(usage(format!("--add-host {text}: `{address}` is no IP address")));
-    }
-    Ok((name.to_owned(), address.to_owned()))
 }
 
 /// The folder of the store.
@@ -430,7 +493,6 @@ mod tests {
         refused(&["--platform=a/b/c/d"], "cannot parse platform");
         refused(&["--secret=idd=x"], "did you mean `id`?");
         refused(&["--secret=id=x,env=NOPE"], "NOPE is not set");
-        refused(&["--add-host=a:b"], "no IP address");
         refused(&["-o", "type=oic,dest=x"], "did you mean `oci`?");
         refused(&["-o", "dest=x"], "no type=");
         refused(&["--push"], "a name to push to");

@@ -1,5 +1,7 @@
-//! type=local: the files of the image in a directory of the user. It is filled, never emptied. Links in it are never
-//! followed: every place is opened beneath its descriptor.
+//! type=local: the files of the image in a directory of the user. Only with mode=delete something is removed from it: what
+//! the image does not have. Links in it are never followed: every place is opened beneath its descriptor.
+
+mod stale;
 
 use super::plain::folder;
 use super::{Exported, Exporter, Wanted, Watch};
@@ -10,6 +12,7 @@ use crate::layer::view::View;
 use crate::layer::{LayerId, Layers};
 use rustix::fd::OwnedFd;
 use rustix::fs::{AtFlags, Gid, Mode, OFlags, ResolveFlags, Timespec, Timestamps, Uid};
+use stale::Expected;
 use std::collections::HashMap;
 use std::fs::File;
 use std::path::{Path, PathBuf};
@@ -17,6 +20,7 @@ use std::path::{Path, PathBuf};
 struct Local {
     dest: PathBuf,
     split: Option<bool>,
+    delete: bool,
 }
 
 pub(super) fn local(wanted: &Wanted) -> Result<Box<dyn Exporter>> {
@@ -24,7 +28,12 @@ pub(super) fn local(wanted: &Wanted) -> Result<Box<dyn Exporter>> {
     let dest = wanted
         .dest()?
         .ok_or_else(|| Error::new(Kind::Usage, "type=local can't write to standard output").hint("use type=tar"))?;
-    Ok(Box::new(Local { dest, split }))
+    let delete = match wanted.attributes.text("mode") {
+        None | Some("copy") => false,
+        Some("delete") => true,
+        Some(other) => return Err(Error::unknown("mode of type=local", other, ["copy", "delete"])),
+    };
+    Ok(Box::new(Local { dest, split, delete }))
 }
 
 impl Exporter for Local {
@@ -37,9 +46,16 @@ impl Exporter for Local {
     }
 
     fn export(&self, images: &[Image], layers: &Layers, _: &Watch<'_>) -> Result<Exported> {
+        let split = self.split.unwrap_or(images.len() > 1);
+        if self.delete {
+            let mut expected = Expected::default();
+            for image in images {
+                expected.add(&if split { folder(image) } else { String::new() }, image, layers)?;
+            }
+            expected.remove_others(&self.dest)?;
+        }
         for image in images {
-            let dest =
-                if self.split.unwrap_or(images.len() > 1) { self.dest.join(folder(image)) } else { self.dest.clone() };
+            let dest = if split { self.dest.join(folder(image)) } else { self.dest.clone() };
             std::fs::create_dir_all(&dest).at("make", &dest)?;
             Target { dir: File::open(&dest).at("open", &dest)?, dest: &dest, epoch: image.epoch }
                 .fill(image, layers)?;

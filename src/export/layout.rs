@@ -3,14 +3,14 @@
 
 use super::output::Output;
 use super::{Exported, Exporter, Wanted, Watch};
-use crate::clock::rfc3339;
 use crate::digest::Digest;
 use crate::error::{At, Result};
-use crate::image::manifest::{Packed, Packing, annotated, index, pack};
+use crate::image::manifest::{Packed, Packing, annotated, pack, top};
 use crate::image::{Image, refs};
 use crate::layer::Layers;
+use frontend::config::ImageConfig;
 use serde_json::json;
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -20,7 +20,7 @@ struct Layout {
     names: Vec<String>,
     packing: Packing,
     docker: bool,
-    now: i64,
+    multi: bool,
 }
 
 fn layout(wanted: &Wanted, docker: bool) -> Result<Box<dyn Exporter>> {
@@ -30,7 +30,7 @@ fn layout(wanted: &Wanted, docker: bool) -> Result<Box<dyn Exporter>> {
         names: wanted.all_names().iter().map(|name| refs::normal(name)).collect::<Result<_>>()?,
         packing: wanted.packing(!docker)?,
         docker,
-        now: wanted.now,
+        multi: wanted.multi,
     }))
 }
 
@@ -59,25 +59,22 @@ impl Exporter for Layout {
         let packed = images.iter().map(|image| pack(image, layers, self.packing)).collect::<Result<Vec<_>>>()?;
         let mut small: Vec<(Digest, Vec<u8>)> =
             packed.iter().map(|one| (Digest::of(&one.manifest), one.manifest.clone())).collect();
-        let top = match packed.as_slice() {
-            [one] => one.descriptor.clone(),
-            several => {
-                let (descriptor, bytes) = index(several, self.packing.flavor)?;
-                small.push((Digest::of(&bytes), bytes));
-                descriptor
-            }
-        };
+        let (top, bytes) = top(&packed, self.packing.flavor, self.multi)?;
+        small.push((Digest::of(&bytes), bytes));
         let mut entries = Vec::new();
         let names: Vec<Option<&String>> =
             if self.names.is_empty() { vec![None] } else { self.names.iter().map(Some).collect() };
         for name in names {
-            let mut annotations = HashMap::from([("org.opencontainers.image.created".to_owned(), rfc3339(self.now))]);
+            let mut annotations = BTreeMap::new();
+            if let Some(time) = images.first().and_then(created) {
+                annotations.insert("org.opencontainers.image.created".to_owned(), time);
+            }
             if let Some(name) = name {
                 annotations.insert("io.containerd.image.name".to_owned(), name.clone());
                 let tag = name.rsplit_once(':').map_or("latest", |(_, tag)| tag);
                 annotations.insert("org.opencontainers.image.ref.name".to_owned(), tag.to_owned());
             }
-            entries.push(annotated(&top, annotations));
+            entries.push(annotated(&top, annotations)?);
         }
         let list = serde_json::to_vec(
             &json!({"schemaVersion": 2, "mediaType": "application/vnd.oci.image.index.v1+json", "manifests": entries}),
@@ -99,6 +96,11 @@ impl Exporter for Layout {
     }
 }
 
+/// The time of an image by its config: that of now would be another one in each archive.
+fn created(image: &Image) -> Option<String> {
+    ImageConfig::read(&image.config).ok()?.created
+}
+
 impl Layout {
     /// What `docker load` has read since before there was an OCI layout.
     fn docker_manifest(&self, packed: &[Packed]) -> Vec<u8> {
@@ -113,7 +115,7 @@ impl Layout {
             .iter()
             .map(|one| {
                 let config = one.blobs.first().map(|(digest, _)| path(digest)).unwrap_or_default();
-                let layers: Vec<String> = one.layers.iter().map(|blob| path(&blob.digest)).collect();
+                let layers: Vec<String> = one.layers.iter().map(path).collect();
                 json!({"Config": config, "RepoTags": if tags.is_empty() { serde_json::Value::Null } else { json!(tags) }, "Layers": layers})
             })
             .collect();

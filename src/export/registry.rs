@@ -5,7 +5,7 @@ use super::{Exported, Exporter, UNWATCHED, Wanted, Watch};
 use crate::attributes::Attributes;
 use crate::digest::Digest;
 use crate::error::{Error, Kind, Result};
-use crate::image::manifest::{Packed, Packing, index, pack};
+use crate::image::manifest::{Packed, Packing, pack, top};
 use crate::image::{Image, Refs};
 use crate::layer::{LayerId, Layers};
 use crate::registry::push::{Sent, Upload};
@@ -27,6 +27,7 @@ pub(super) struct Push {
     canonical: bool,
     packing: Packing,
     settings: Settings,
+    multi: bool,
 }
 
 pub(super) fn registry(wanted: &Wanted) -> Result<Box<dyn Exporter>> {
@@ -46,7 +47,8 @@ impl Push {
                 .hint("give a name to push to, such as `-t registry.example/team/app:1`"));
         }
         let canonical = wanted.attributes.flag("name-canonical", false)?;
-        Ok(Push { names, by_digest, canonical, packing: wanted.packing(true)?, settings: wanted.settings.clone() })
+        let (packing, settings, multi) = (wanted.packing(true)?, wanted.settings.clone(), wanted.multi);
+        Ok(Push { names, by_digest, canonical, packing, settings, multi })
     }
 }
 
@@ -79,10 +81,7 @@ impl Exporter for Push {
 
     fn export(&self, images: &[Image], layers: &Layers, watch: &Watch<'_>) -> Result<Exported> {
         let packed = images.iter().map(|image| pack(image, layers, self.packing)).collect::<Result<Vec<_>>>()?;
-        let top = match packed.as_slice() {
-            [one] => (one.descriptor.clone(), one.manifest.clone()),
-            several => index(several, self.packing.flavor)?,
-        };
+        let top = top(&packed, self.packing.flavor, self.multi)?;
         let shipment = Shipment {
             client: Client::new(&self.settings),
             origins: Images::new(layers.store().clone(), &self.settings),
@@ -121,13 +120,13 @@ impl Shipment<'_> {
         let blobs: BTreeSet<(Digest, u64)> = self.packed.iter().flat_map(|one| one.blobs.iter().copied()).collect();
         let blobs: Vec<(Digest, u64)> = blobs.into_iter().collect();
         self.blobs(to, earlier, &blobs)?;
-        if self.packed.len() > 1 {
+        let (descriptor, bytes) = self.top;
+        if self.packed.iter().any(|one| one.descriptor.digest() != descriptor.digest()) {
             for one in self.packed {
                 let under = Reference { tag: None, digest: Some(Digest::of(&one.manifest)), ..to.clone() };
                 self.client.push_manifest(&under, one.descriptor.media_type().as_ref(), &one.manifest)?;
             }
         }
-        let (descriptor, bytes) = self.top;
         let digest = by_digest.then(|| Digest::of(bytes));
         let under = Reference { tag: to.tag.clone().filter(|_| !by_digest), digest, ..to.clone() };
         self.client.push_manifest(&under, descriptor.media_type().as_ref(), bytes).map(drop)
@@ -204,10 +203,7 @@ pub fn push(layers: &Layers, wish: StoredPush<'_>, settings: &Settings) -> Resul
         Wanted { attributes: wish.attributes, names: vec![to], settings: settings.clone(), ..Wanted::default() };
     let exporter = super::exporter(&wanted)?;
     let images = refs.images(&entry)?;
-    let mut missing: Vec<_> =
-        images.iter().flat_map(|image| &image.layers).filter_map(|layer| layers.missing_blob(layer)).collect();
-    missing.sort_by_key(|blob| blob.digest);
-    missing.dedup();
+    let missing = super::missing(&images, layers)?;
     let source = Images::new(layers.store().clone(), settings);
     source.fetch(&missing, UNWATCHED.progress, UNWATCHED.stop)?;
     // What came from a cache must be what its record said before it goes out as ours.

@@ -206,6 +206,9 @@ impl Check<'_> {
             if layers.store().read_blob(&image.config, 8 << 20).is_err() {
                 return self.damage(file, &format!("the image {} has lost its config", entry.name));
             }
+            if image.manifest.is_some_and(|manifest| layers.store().read_blob(&manifest, 8 << 20).is_err()) {
+                return self.damage(file, &format!("the image {} has lost its manifest", entry.name));
+            }
             if let Some(layer) = image.layers.iter().find(|layer| !layers.exists(layer)) {
                 return self.damage(file, &format!("the image {} has lost its layer {layer}", entry.name));
             }

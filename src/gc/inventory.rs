@@ -6,7 +6,7 @@
 use super::{files, read, subfolders};
 use crate::cache::{self, RecordFile};
 use crate::error::{At as _, Result};
-use crate::image::refs::{self, Ref};
+use crate::image::refs::{self, Ref, RefImage};
 use crate::layer::{LayerId, LayerKind, Record};
 use crate::store::STORE_VERSION;
 use crate::store::lease::Leases;
@@ -115,7 +115,8 @@ impl Named {
                 bytes => bytes.at("read", &path)?,
             };
             if let Ok(entry) = serde_json::from_slice::<Ref>(&bytes) {
-                named.blobs.extend(entry.images.iter().map(|image| image.config.hex()));
+                let blobs = |image: &RefImage| [Some(image.config), image.manifest];
+                named.blobs.extend(entry.images.iter().flat_map(blobs).flatten().map(|blob| blob.hex()));
                 named.images.extend(entry.layers);
             }
         }

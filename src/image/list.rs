@@ -13,9 +13,11 @@ fn failed(cause: impl std::fmt::Display) -> Error {
 }
 
 fn found(store: &Store, name: &str) -> Result<Ref> {
-    Refs::new(store)
-        .get(name)?
-        .ok_or_else(|| Error::new(Kind::Usage, format!("there is no image `{name}`")).hint("`kiln images` lists them"))
+    Refs::new(store).get(name)?.ok_or_else(|| unknown(name))
+}
+
+fn unknown(name: &str) -> Error {
+    Error::new(Kind::Usage, format!("there is no image `{name}`")).hint("`kiln images` lists them")
 }
 
 /// A table, or JSON, or the ids alone.
@@ -55,13 +57,30 @@ pub fn inspect(store: &Store, name: &str, out: &mut dyn Write) -> Result<()> {
     writeln!(out, "{text}").map_err(failed)
 }
 
-/// Takes names away.
-pub fn remove(store: &Store, names: &[String], out: &mut dyn Write) -> Result<()> {
+/// Takes names away. As with Docker an image with names in several repositories loses them by its id only if that is forced.
+pub fn remove(store: &Store, words: &[String], force: bool, out: &mut dyn Write) -> Result<()> {
     let refs = Refs::new(store);
-    for name in names {
-        let entry = found(store, name)?;
-        refs.remove(&entry.name)?;
-        writeln!(out, "{}", entry.name).map_err(failed)?;
+    for word in words {
+        let found = refs.find(word)?;
+        let Some(first) = found.first() else { return Err(unknown(word)) };
+        if !force && found.iter().any(|entry| repository(&entry.name) != repository(&first.name)) {
+            let names: Vec<&str> = found.iter().map(|entry| entry.name.as_str()).collect();
+            let text = format!("the image {word} has names in several repositories: {}", names.join(", "));
+            return Err(Error::new(Kind::Usage, text).hint("name one of them, or add --force to take all away"));
+        }
+        for entry in &found {
+            refs.remove(entry)?;
+            writeln!(out, "{}", entry.name).map_err(failed)?;
+        }
     }
     Ok(())
+}
+
+/// A name without its tag and digest.
+fn repository(name: &str) -> &str {
+    let name = name.split('@').next().unwrap_or(name);
+    match name.rsplit_once(':') {
+        Some((repository, tag)) if !tag.contains('/') => repository,
+        _ => name,
+    }
 }

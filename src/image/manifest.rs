@@ -3,12 +3,18 @@
 use super::Image;
 use crate::digest::Digest;
 use crate::error::{Error, Kind, Result};
-use crate::layer::{Compression, Layers, PackedBlob};
+use crate::layer::{BaseBlob, Compression, Layers, PackedBlob};
+use crate::store::Store;
 use oci_spec::image::{
     Descriptor, DescriptorBuilder, ImageIndexBuilder, ImageManifestBuilder, MediaType, PlatformBuilder,
 };
-use std::collections::HashMap;
+use serde_json::Value;
+use std::collections::BTreeMap;
 use std::str::FromStr as _;
+
+const DOCKER_CONFIG: &str = "application/vnd.docker.container.image.v1+json";
+const DOCKER_MANIFEST: &str = "application/vnd.docker.distribution.manifest.v2+json";
+const OCI_MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
 
 /// Whose words the media types are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -28,8 +34,8 @@ pub struct Packed {
     pub manifest: Vec<u8>,
     /// The blobs it names, the config first.
     pub blobs: Vec<(Digest, u64)>,
-    /// The layers' blobs, the lowest first.
-    pub layers: Vec<PackedBlob>,
+    /// The digests of the layers' blobs, the lowest first.
+    pub layers: Vec<Digest>,
 }
 
 /// How blobs are made.
@@ -41,6 +47,8 @@ pub struct Packing {
     pub force: bool,
     /// Media types.
     pub flavor: Flavor,
+    /// Whether the media types were asked for: what was pulled has others then.
+    pub flavor_asked: bool,
 }
 
 fn bad(cause: impl std::fmt::Display) -> Error {
@@ -53,8 +61,14 @@ fn descriptor(media_type: &str, digest: &Digest, size: u64) -> Result<Descriptor
     Ok(DescriptorBuilder::default().media_type(MediaType::from(media_type)).digest(digest).size(size))
 }
 
-/// Makes the blobs of an image and its manifest.
+/// Makes the blobs of an image and its manifest. What was pulled keeps its own.
 pub fn pack(image: &Image, layers: &Layers, how: Packing) -> Result<Packed> {
+    if let Some(original) = original(image, layers.store())?
+        && !how.force
+        && (!how.flavor_asked || how.flavor == original.flavor)
+    {
+        return original.packed(image);
+    }
     let docker = how.flavor == Flavor::Docker;
     let mut packed = Vec::new();
     let mut blobs = vec![(image.id, image.config.len() as u64)];
@@ -63,20 +77,12 @@ pub fn pack(image: &Image, layers: &Layers, how: Packing) -> Result<Packed> {
         blobs.push((blob.digest, blob.size));
         packed.push(blob);
     }
-    let config_type = if docker {
-        "application/vnd.docker.container.image.v1+json"
-    } else {
-        "application/vnd.oci.image.config.v1+json"
-    };
+    let config_type = if docker { DOCKER_CONFIG } else { "application/vnd.oci.image.config.v1+json" };
     let config = descriptor(config_type, &image.id, image.config.len() as u64)?.build().map_err(bad)?;
     let layer = |blob: &PackedBlob| {
         descriptor(&layer_type(&blob.media_type, docker), &blob.digest, blob.size)?.build().map_err(bad)
     };
-    let media_type = if docker {
-        "application/vnd.docker.distribution.manifest.v2+json"
-    } else {
-        "application/vnd.oci.image.manifest.v1+json"
-    };
+    let media_type = if docker { DOCKER_MANIFEST } else { OCI_MANIFEST };
     let manifest = ImageManifestBuilder::default()
         .schema_version(2_u32)
         .media_type(MediaType::from(media_type))
@@ -85,17 +91,79 @@ pub fn pack(image: &Image, layers: &Layers, how: Packing) -> Result<Packed> {
         .build()
         .map_err(bad)?;
     let bytes = serde_json::to_vec(&manifest).map_err(bad)?;
+    let descriptor = described(image, media_type, &bytes)?;
+    layers.store().put_blob(&image.config)?;
+    Ok(Packed { descriptor, manifest: bytes, blobs, layers: packed.iter().map(|blob| blob.digest).collect() })
+}
+
+/// The descriptor of an image's manifest.
+fn described(image: &Image, media_type: &str, manifest: &[u8]) -> Result<Descriptor> {
     let platform = &image.platform;
     let mut place = PlatformBuilder::default().os(platform.os.as_str()).architecture(platform.architecture.as_str());
     if let Some(variant) = &platform.variant {
         place = place.variant(variant.clone());
     }
-    let descriptor = descriptor(media_type, &Digest::of(&bytes), bytes.len() as u64)?
+    descriptor(media_type, &Digest::of(manifest), manifest.len() as u64)?
         .platform(place.build().map_err(bad)?)
         .build()
-        .map_err(bad)?;
-    layers.store().put_blob(&image.config)?;
-    Ok(Packed { descriptor, manifest: bytes, blobs, layers: packed })
+        .map_err(bad)
+}
+
+/// The manifest that an image was pulled with.
+pub struct Original {
+    bytes: Vec<u8>,
+    media_type: String,
+    flavor: Flavor,
+    config: BaseBlob,
+    /// The lowest first.
+    layers: Vec<BaseBlob>,
+}
+
+/// What an image was pulled with, if it was.
+pub fn original(image: &Image, store: &Store) -> Result<Option<Original>> {
+    let Some(digest) = &image.manifest else { return Ok(None) };
+    let damaged =
+        || Error::new(Kind::Store, format!("the manifest {digest} can't be read")).hint("pull the image again");
+    let bytes = store.read_blob(digest, 8 << 20)?;
+    let value: Value = serde_json::from_slice(&bytes).map_err(|cause| damaged().because(cause))?;
+    let blob = |value: &Value| {
+        Some(BaseBlob {
+            digest: value["digest"].as_str()?.parse().ok()?,
+            size: value["size"].as_u64()?,
+            media_type: value["mediaType"].as_str().unwrap_or_default().to_owned(),
+        })
+    };
+    let config = blob(&value["config"]).ok_or_else(damaged)?;
+    let listed = value["layers"].as_array().map(Vec::as_slice).unwrap_or_default();
+    let layers = listed.iter().map(|layer| blob(layer).ok_or_else(damaged)).collect::<Result<Vec<_>>>()?;
+    // OCI's manifests need not say what they are.
+    let said = value["mediaType"].as_str().map(str::to_owned);
+    let docker = config.media_type == DOCKER_CONFIG;
+    let media_type = said.unwrap_or_else(|| if docker { DOCKER_MANIFEST } else { OCI_MANIFEST }.to_owned());
+    let flavor = if media_type == DOCKER_MANIFEST { Flavor::Docker } else { Flavor::Oci };
+    Ok(Some(Original { bytes, media_type, flavor, config, layers }))
+}
+
+impl Original {
+    /// Its layers' blobs that the store lacks.
+    pub fn missing(&self, store: &Store) -> Vec<BaseBlob> {
+        self.layers.iter().filter(|blob| !store.has(&blob.digest)).cloned().collect()
+    }
+
+    fn packed(self, image: &Image) -> Result<Packed> {
+        let descriptor = described(image, &self.media_type, &self.bytes)?;
+        let layers: Vec<Digest> = self.layers.iter().map(|blob| blob.digest).collect();
+        let blobs = std::iter::once(&self.config).chain(&self.layers).map(|blob| (blob.digest, blob.size)).collect();
+        Ok(Packed { descriptor, manifest: self.bytes, blobs, layers })
+    }
+}
+
+/// What a name will stand for, and its bytes: the manifest, or an index of several. With `multi` one image has an index too.
+pub fn top(packed: &[Packed], flavor: Flavor, multi: bool) -> Result<(Descriptor, Vec<u8>)> {
+    match packed {
+        [one] if !multi => Ok((one.descriptor.clone(), one.manifest.clone())),
+        several => index(several, flavor),
+    }
 }
 
 fn layer_type(media_type: &str, docker: bool) -> String {
@@ -107,8 +175,8 @@ fn layer_type(media_type: &str, docker: bool) -> String {
         .replace("application/vnd.oci.image.layer.v1.tar", "application/vnd.docker.image.rootfs.diff.tar")
 }
 
-/// An index of several manifests: its descriptor and bytes.
-pub fn index(manifests: &[Packed], flavor: Flavor) -> Result<(Descriptor, Vec<u8>)> {
+/// An index of manifests: its descriptor and bytes.
+fn index(manifests: &[Packed], flavor: Flavor) -> Result<(Descriptor, Vec<u8>)> {
     let media_type = match flavor {
         Flavor::Oci => "application/vnd.oci.image.index.v1+json",
         Flavor::Docker => "application/vnd.docker.distribution.manifest.list.v2+json",
@@ -124,9 +192,12 @@ pub fn index(manifests: &[Packed], flavor: Flavor) -> Result<(Descriptor, Vec<u8
     Ok((descriptor, bytes))
 }
 
-/// A descriptor with annotations.
-pub fn annotated(descriptor: &Descriptor, annotations: HashMap<String, String>) -> Descriptor {
-    let mut descriptor = descriptor.clone();
-    descriptor.set_annotations(Some(annotations).filter(|annotations| !annotations.is_empty()));
-    descriptor
+/// A descriptor with annotations, in the order of their names.
+pub fn annotated(descriptor: &Descriptor, annotations: BTreeMap<String, String>) -> Result<Value> {
+    let mut value = serde_json::to_value(descriptor).map_err(bad)?;
+    // oci_spec keeps annotations in a map without an order.
+    if !annotations.is_empty() {
+        value["annotations"] = serde_json::to_value(annotations).map_err(bad)?;
+    }
+    Ok(value)
 }

@@ -7,6 +7,7 @@ use crate::layer::Layers;
 use crate::layer::rootfs::Rootfs;
 use crate::registry::Settings;
 use crate::source::image::{Images, Pull};
+use frontend::config::ImageConfig;
 use frontend::platform::Platform;
 
 /// Brings an image. What it is comes back: `name@digest`.
@@ -25,8 +26,17 @@ pub fn pull(layers: &Layers, name: &str, platform: &Platform, settings: &Setting
     }
     let id = Digest::of(&pinned.config);
     layers.store().put_blob(&pinned.config)?;
-    let image = Image { config: pinned.config, id, layers: rootfs.layers, platform: platform.clone(), epoch: None };
+    let platform = platform_of(&pinned.config).unwrap_or_else(|| platform.clone());
+    let manifest = Some(pinned.digest);
+    let image = Image { config: pinned.config, id, layers: rootfs.layers, platform, epoch: None, manifest };
     Refs::new(layers.store()).put(name, &[image], now)?;
     let short = pinned.name.split_once('@').map_or(pinned.name.as_str(), |(name, _)| name);
     Ok(format!("{short}@{}", pinned.digest))
+}
+
+/// What the image itself says: there may have been no other than one for another platform.
+fn platform_of(config: &[u8]) -> Option<Platform> {
+    let config = ImageConfig::read(config).ok()?;
+    let variant = config.variant.map_or_else(String::new, |variant| format!("/{variant}"));
+    Platform::parse(&format!("{}/{}{variant}", config.os, config.architecture)).ok()
 }

@@ -8,6 +8,7 @@ use crate::registry::Reference;
 use crate::store::{Store, lease};
 use frontend::platform::Platform;
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -35,6 +36,9 @@ pub struct RefImage {
     pub layers: Vec<LayerId>,
     /// SOURCE_DATE_EPOCH of the build.
     pub epoch: Option<i64>,
+    /// The manifest that it was pulled with.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub manifest: Option<Digest>,
 }
 
 /// All named images.
@@ -72,6 +76,7 @@ impl Refs {
             config: image.id,
             layers: image.layers.clone(),
             epoch: image.epoch,
+            manifest: image.manifest,
         };
         let layers = images.iter().flat_map(|image| image.layers.iter().cloned()).collect();
         let entry = Ref { name: name.clone(), at, images: images.iter().map(image).collect(), layers };
@@ -88,16 +93,32 @@ impl Refs {
 
     /// What a name, or the beginning of an image id, stands for.
     pub fn get(&self, name: &str) -> Result<Option<Ref>> {
+        self.find(name).map(|found| found.into_iter().next())
+    }
+
+    /// The ref of that name, or all refs of the image whose id begins so.
+    pub fn find(&self, name: &str) -> Result<Vec<Ref>> {
         if let Ok(full) = normal(name)
             && let Some(found) = read(&self.path(&full))
         {
-            return Ok(Some(found));
+            return Ok(vec![found]);
         }
         let id = name.strip_prefix("sha256:").unwrap_or(name);
         if id.len() < 4 || !id.bytes().all(|byte| byte.is_ascii_hexdigit()) {
-            return Ok(None);
+            return Ok(Vec::new());
         }
-        Ok(self.list()?.into_iter().find(|entry| entry.images.iter().any(|image| image.config.hex().starts_with(id))))
+        let named = |entry: &Ref| {
+            let ids = entry.images.iter().map(|image| image.config);
+            ids.filter(|config| config.hex().starts_with(id)).collect::<Vec<_>>()
+        };
+        let mut found = self.list()?;
+        found.retain(|entry| !named(entry).is_empty());
+        let ids: BTreeSet<Digest> = found.iter().flat_map(named).collect();
+        if ids.len() > 1 {
+            return Err(Error::new(Kind::Usage, format!("the ids of several images begin with `{id}`"))
+                .hint("write more of it; `kiln images` lists them"));
+        }
+        Ok(found)
     }
 
     /// All of them, by name.
@@ -108,11 +129,12 @@ impl Refs {
         Ok(all)
     }
 
-    /// Takes a name away; the layers go with the next prune. False if nobody had it.
-    pub fn remove(&self, name: &str) -> Result<bool> {
-        match self.get(name)? {
-            Some(found) => fs::remove_file(self.path(&found.name)).at("remove", self.path(&found.name)).map(|()| true),
-            None => Ok(false),
+    /// Takes a name away; the layers go with the next prune.
+    pub fn remove(&self, entry: &Ref) -> Result<()> {
+        match fs::remove_file(self.path(&entry.name)) {
+            // Somebody else took it away just now.
+            Err(cause) if cause.kind() == std::io::ErrorKind::NotFound => Ok(()),
+            done => done.at("remove", self.path(&entry.name)),
         }
     }
 
@@ -131,7 +153,8 @@ impl Refs {
         }
         let config = self.store.read_blob(&image.config, 8 << 20)?;
         let platform = Platform::parse(&image.platform).map_err(|cause| Error::new(Kind::Store, cause))?;
-        Ok(Image { config, id: image.config, layers: image.layers.clone(), platform, epoch: image.epoch })
+        let (id, layers) = (image.config, image.layers.clone());
+        Ok(Image { config, id, layers, platform, epoch: image.epoch, manifest: image.manifest })
     }
 }
 

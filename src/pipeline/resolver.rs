@@ -5,6 +5,7 @@ use crate::cli::request::{BuildRequest, NamedContext};
 use crate::engine::Machine;
 use crate::error::{Error, Result};
 use crate::image::Refs;
+use crate::image::refs::RefImage;
 use crate::layer::rootfs::Rootfs;
 use crate::source::context::{Context, ignore_of};
 use crate::source::http::Fetched;
@@ -12,7 +13,7 @@ use crate::source::image::{Pinned, Pull};
 use crate::sync::lock;
 use frontend::config::ImageConfig;
 use frontend::platform::Platform;
-use frontend::remote::Remote;
+use frontend::remote::{Remote, Url};
 use frontend::resolve::{Resolve, ResolveError, Resolved};
 use solver::event::told;
 use solver::{Event, Observer, StepId};
@@ -28,6 +29,8 @@ pub(super) struct Resolver<'a> {
     observer: &'a Arc<dyn Observer>,
     /// Refusals too: nobody is asked twice.
     known: Mutex<HashMap<(String, Platform), Result<Resolved, ResolveError>>>,
+    /// Addresses by what is shown of them.
+    users: Mutex<HashMap<String, Vec<Url>>>,
     asked: AtomicU32,
     fetched: AtomicU32,
 }
@@ -46,6 +49,7 @@ impl<'a> Resolver<'a> {
             machine,
             observer,
             known: Mutex::default(),
+            users: Mutex::default(),
             asked: AtomicU32::new(0),
             fetched: AtomicU32::new(0),
         }
@@ -67,7 +71,7 @@ impl<'a> Resolver<'a> {
     }
 
     fn pinned(&self, pinned: Pinned) -> Result<Resolved> {
-        let config = serde_json::from_slice::<ImageConfig>(&pinned.config).map_err(|cause| {
+        let config = ImageConfig::read(&pinned.config).map_err(|cause| {
             Error::new(crate::error::Kind::Source, format!("{}: the config can't be read", pinned.name)).because(cause)
         })?;
         if let Some(why) = &pinned.stale {
@@ -125,7 +129,7 @@ impl<'a> Resolver<'a> {
             let number = self.fetched.fetch_add(1, Ordering::Relaxed);
             let step = StepId(FIRST_STEP - 2 - number);
             let shown = match remote {
-                Remote::Http(http) => http.url.clone(),
+                Remote::Http(http) => http.url.to_string(),
                 Remote::Git(git) => format!("{}#{}", git.url, git.reference),
             };
             let opened = told(&**self.observer, step, format!("[internal] load {shown}"), || open(remote));
@@ -134,12 +138,24 @@ impl<'a> Resolver<'a> {
         Ok(Resolved::Context { name: name.to_owned() })
     }
 
+    /// A name for what lies elsewhere. It enters keys and is kept, so no password is in it; addresses that differ in that alone
+    /// are numbered.
+    fn name_of(&self, remote: &Remote) -> String {
+        let (name, url) = match remote {
+            Remote::Http(http) => (format!("{}#{}", http.url, http.checksum.as_deref().unwrap_or("")), &http.url),
+            Remote::Git(git) => (format!("{git:?}"), &git.url),
+        };
+        let mut users = lock(&self.users);
+        let known = users.entry(name.clone()).or_default();
+        let number = known.iter().position(|known| known == url).unwrap_or_else(|| {
+            known.push(url.clone());
+            known.len() - 1
+        });
+        if number == 0 { name } else { format!("{name} ({})", number + 1) }
+    }
+
     fn git(&self, git: &frontend::remote::Git) -> Result<std::path::PathBuf> {
-        let mut git = git.clone();
-        // For all repositories where nothing else is said.
-        let keep = self.request.build_args.get("BUILDKIT_CONTEXT_KEEP_GIT_DIR").is_some_and(|value| value == "1");
-        git.keep_git_dir = git.keep_git_dir.or(keep.then_some(true));
-        operand::User::of(self.request).fetch_git(&git, &self.machine.store).map(|checkout| checkout.folder)
+        operand::User::of(self.request).fetch_git(git, &self.machine.store).map(|checkout| checkout.folder)
     }
 
     fn http(&self, http: &frontend::remote::Http) -> Result<Fetched> {
@@ -154,15 +170,14 @@ impl<'a> Resolver<'a> {
             .ok()
             .flatten()
             .filter(|found| crate::image::refs::normal(name).is_ok_and(|name| name == found.name))?;
-        let one = found
-            .images
-            .iter()
-            .find(|image| Platform::parse(&image.platform).is_ok_and(|found| platform.accepts(&found)))?;
+        let rank = |image: &RefImage| platform.rank(&Platform::parse(&image.platform).ok()?);
+        let (_, one) =
+            found.images.iter().filter_map(|image| Some((rank(image)?, image))).min_by_key(|(rank, _)| *rank)?;
         let image = refs.image(one).ok()?;
         if !image.layers.iter().all(|layer| self.machine.layers.exists(layer)) {
             return None;
         }
-        let config = serde_json::from_slice::<ImageConfig>(&image.config).ok()?;
+        let config = ImageConfig::read(&image.config).ok()?;
         let digest = image.id.to_string();
         self.machine.add_built(&digest, Rootfs { layers: image.layers });
         Some(Resolved::Image { name: found.name, digest, config: Box::new(config) })
@@ -195,10 +210,7 @@ impl Resolve for Resolver<'_> {
     }
 
     fn remote(&self, remote: &Remote) -> Result<Resolved, ResolveError> {
-        let name = match remote {
-            Remote::Http(http) => format!("{}#{}", http.url, http.checksum.as_deref().unwrap_or("")),
-            Remote::Git(git) => format!("{git:?}"),
-        };
+        let name = self.name_of(remote);
         self.once_fetched(&name, remote, |remote| {
             let folder = match remote {
                 Remote::Git(git) => self.git(git)?,

@@ -119,7 +119,9 @@ impl Reference {
 
 /// Whether a host, with its port if it has one, is this machine.
 pub(super) fn is_local(host: &str) -> bool {
-    let host = host.rsplit_once(':').map_or(host, |(host, _)| host);
+    let is_in_brackets = |host: &str| host.starts_with('[') && host.ends_with(']');
+    let without_port = host.rsplit_once(':').map_or(host, |(host, _)| host);
+    let host = if is_in_brackets(host) { host } else { without_port };
     host == "localhost"
         || host == "[::1]"
         || host.parse::<std::net::Ipv4Addr>().is_ok_and(|address| address.is_loopback())

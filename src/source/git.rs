@@ -6,10 +6,11 @@
 //! leads nowhere: the folder is read as a context is, beneath its descriptor.
 
 use super::fetched;
-use super::http::shown;
+use super::http::{encoded, joined, origin};
 use crate::error::{At as _, Error, Kind, Result};
+use crate::registry::Settings;
 use crate::store::Store;
-use frontend::remote::Git;
+use frontend::remote::{Git, Url, User};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -28,6 +29,8 @@ pub struct Checkout {
 pub struct Fetcher<'a> {
     /// Where it is kept.
     pub store: &'a Store,
+    /// How servers are reached.
+    pub settings: &'a Settings,
     /// The user's secrets, by id: `GIT_AUTH_TOKEN[.host]`, `GIT_AUTH_HEADER[.host]`.
     pub secret: &'a dyn Fn(&str) -> Option<String>,
     /// The socket of an ssh agent.
@@ -41,14 +44,15 @@ impl Fetcher<'_> {
     /// Brings a commit, or finds it.
     pub fn fetch(&self, git: &Git) -> Result<Checkout> {
         check_reference(&git.reference)?;
+        let access = self.access(git);
         let commit = match &git.checksum {
             Some(commit) if git.by_commit && is_commit(commit) => commit.clone(),
-            _ => self.resolve(git)?,
+            _ => self.resolve(git, &access)?,
         };
         if let Some(wanted) = git.checksum.as_ref().filter(|wanted| !commit.starts_with(wanted.as_str())) {
             let message = format!("expected checksum to match {wanted}, got {commit}");
             return Err(Error::new(Kind::Source, message)
-                .because(format!("`{}` of {} stands for another commit now", git.reference, shown(&git.url)))
+                .because(format!("`{}` of {} stands for another commit now", git.reference, git.url))
                 .hint("look at what changed, and correct the checksum"));
         }
         let keep = git.keep_git_dir == Some(true);
@@ -56,7 +60,7 @@ impl Fetcher<'_> {
         let place = fetched::place(self.store, "git", &name)?;
         if !fetched::keep(self.store, &place) {
             let made = self.store.temp("git");
-            self.checkout(git, &commit, keep, &made)?;
+            self.checkout(git, &access, &commit, keep, &made)?;
             fetched::publish(&made, &place)?;
             fetched::keep(self.store, &place);
         }
@@ -65,52 +69,52 @@ impl Fetcher<'_> {
     }
 
     /// The commit behind a reference: a tag's own, else a branch's.
-    fn resolve(&self, git: &Git) -> Result<String> {
+    fn resolve(&self, git: &Git, access: &Access) -> Result<String> {
         if is_commit(&git.reference) {
             return Ok(git.reference.clone());
         }
         let reference = if git.reference.is_empty() { "HEAD" } else { &git.reference };
         let peeled = format!("{reference}^{{}}");
-        let listed = self.run(git, None, &["ls-remote", "--", &git.url, reference, &peeled])?;
+        let listed = self.run(access, None, &["ls-remote", "--", &access.url, reference, &peeled])?;
         let rows: Vec<(&str, &str)> = listed.lines().filter_map(|line| line.split_once('\t')).collect();
         let find = |name: &str| rows.iter().find(|(_, known)| *known == name).map(|(commit, _)| (*commit).to_owned());
         let names = ["", "refs/", "refs/tags/", "refs/heads/"].map(|prefix| format!("{prefix}{reference}"));
         let found = names.iter().find_map(|name| find(&format!("{name}^{{}}")).or_else(|| find(name)));
         found.filter(|commit| is_commit(commit)).ok_or_else(|| {
-            Error::new(Kind::Source, format!("repository {} has no `{reference}`", shown(&git.url)))
+            Error::new(Kind::Source, format!("repository {} has no `{reference}`", git.url))
                 .hint("name a branch, a tag or a whole commit behind `#`")
         })
     }
 
-    fn checkout(&self, git: &Git, commit: &str, keep: bool, made: &Path) -> Result<()> {
+    fn checkout(&self, git: &Git, access: &Access, commit: &str, keep: bool, made: &Path) -> Result<()> {
         let files = made.join("files");
         fs::create_dir_all(&files).at("make", &files)?;
         let at = Some(files.as_path());
-        self.run(git, at, &["init", "--quiet", "--template=", "."])?;
-        self.run(git, at, &["remote", "add", "origin", "--", &git.url])?;
+        self.run(access, at, &["init", "--quiet", "--template=", "."])?;
+        self.run(access, at, &["remote", "add", "origin", "--", &access.url])?;
         let shallow = ["fetch", "--quiet", "--depth=1", "--no-tags", "origin", commit];
         let by_name = if git.reference.is_empty() { "HEAD" } else { &git.reference };
-        let got = self.run(git, at, &shallow).or_else(|refused| {
+        let got = self.run(access, at, &shallow).or_else(|refused| {
             // Many servers give commits only by the names that lead to them.
             if is_commit(by_name) {
                 return Err(refused);
             }
-            self.run(git, at, &["fetch", "--quiet", "--depth=1", "--no-tags", "origin", by_name])
+            self.run(access, at, &["fetch", "--quiet", "--depth=1", "--no-tags", "origin", by_name])
         });
-        let has = |at| self.run(git, at, &["cat-file", "-e", &format!("{commit}^{{commit}}")]).is_ok();
+        let has = |at| self.run(access, at, &["cat-file", "-e", &format!("{commit}^{{commit}}")]).is_ok();
         if got.is_err() || !has(at) {
             let all = ["+refs/heads/*:refs/remotes/origin/*", "+refs/tags/*:refs/tags/*"];
-            self.run(git, at, &["fetch", "--quiet", "origin", all[0], all[1]])?;
+            self.run(access, at, &["fetch", "--quiet", "origin", all[0], all[1]])?;
         }
         if !has(at) {
-            let message = format!("repository {} has no commit {commit}", shown(&git.url));
+            let message = format!("repository {} has no commit {commit}", git.url);
             return Err(Error::new(Kind::Source, message));
         }
-        self.run(git, at, &["checkout", "--quiet", "--force", "--detach", commit])?;
+        self.run(access, at, &["checkout", "--quiet", "--force", "--detach", commit])?;
         if !git.skip_submodules && files.join(".gitmodules").is_file() {
-            self.run(git, at, &["submodule", "--quiet", "update", "--init", "--recursive", "--depth=1"])?;
+            self.run(access, at, &["submodule", "--quiet", "update", "--init", "--recursive", "--depth=1"])?;
         }
-        let time = self.run(git, at, &["show", "--no-patch", "--format=%ct", commit])?;
+        let time = self.run(access, at, &["show", "--no-patch", "--format=%ct", commit])?;
         fs::write(made.join("time"), &time).at("write", made)?;
         if !keep {
             remove_git_dirs(&files)?;
@@ -121,7 +125,7 @@ impl Fetcher<'_> {
         }
     }
 
-    fn run(&self, git: &Git, at: Option<&Path>, args: &[&str]) -> Result<String> {
+    fn run(&self, access: &Access, at: Option<&Path>, args: &[&str]) -> Result<String> {
         let mut command = Command::new("git");
         command.env_clear();
         for name in ["PATH", "HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY", "http_proxy", "https_proxy", "no_proxy"] {
@@ -142,7 +146,7 @@ impl Fetcher<'_> {
             command.env("SSH_AUTH_SOCK", agent);
         }
         // In the environment, which is ours alone, and not among the arguments, which everyone can read.
-        let settings = self.settings(git);
+        let settings = settings(access);
         for (number, (key, value)) in settings.iter().enumerate() {
             command.env(format!("GIT_CONFIG_KEY_{number}"), key).env(format!("GIT_CONFIG_VALUE_{number}"), value);
         }
@@ -158,46 +162,112 @@ impl Fetcher<'_> {
         }
         let said = String::from_utf8_lossy(&output.stderr);
         let why = said.lines().rfind(|line| !line.trim().is_empty()).unwrap_or("it gave no reason").to_owned();
-        let error = Error::new(Kind::Source, format!("git cannot {} {}", args[0], shown(&git.url))).because(why);
+        let error = Error::new(Kind::Source, format!("git cannot {} {}", args[0], access.url)).because(why);
         Err(error.hint("a private repository needs `--secret id=GIT_AUTH_TOKEN,...`, or `--ssh default`"))
     }
 
-    fn settings(&self, git: &Git) -> Vec<(String, String)> {
-        let set = |key: &str, value: &str| (key.to_owned(), value.to_owned());
-        let mut all = vec![
-            set("core.hooksPath", "/dev/null"),
-            set("core.fsmonitor", "false"),
-            set("core.autocrlf", "false"),
-            set("init.defaultBranch", "main"),
-            set("advice.detachedHead", "false"),
-            set("protocol.allow", "never"),
-            set("safe.directory", "*"),
-            set("submodule.recurse", "false"),
-        ];
-        for protocol in ["http", "https", "ssh", "git"] {
-            all.push(set(&format!("protocol.{protocol}.allow"), "always"));
+    /// How a repository is reached.
+    fn access(&self, git: &Git) -> Access {
+        let url = git.url.bare();
+        let mut access = Access { authorization: self.authorization(git, &url), end: url.clone(), url };
+        if access.authorization.is_some() {
+            self.follow(&mut access);
         }
-        if let Some(header) = self.credentials(&git.url) {
-            let host = git.url.splitn(4, '/').take(3).collect::<Vec<_>>().join("/");
-            all.push((format!("http.{host}/.extraheader"), format!("Authorization: {header}")));
-        }
-        all
+        access
     }
 
-    fn credentials(&self, url: &str) -> Option<String> {
-        use base64::Engine as _;
-        let host = url.strip_prefix("https://").or_else(|| url.strip_prefix("http://"))?.split('/').next()?;
-        let host = host.rsplit('@').next()?;
+    fn authorization(&self, git: &Git, url: &str) -> Option<String> {
+        let origin = origin(url).filter(|_| is_http(url))?;
+        let host = origin.split_once("://")?.1;
         let get = |name: &str| {
             let found = (self.secret)(&format!("{name}.{host}")).or_else(|| (self.secret)(name));
             found.map(|text| text.trim().to_owned()).filter(|text| !text.is_empty() && !text.contains('\n'))
         };
-        let token = || {
-            let pair = format!("x-access-token:{}", get("GIT_AUTH_TOKEN")?);
-            Some(format!("basic {}", base64::engine::general_purpose::STANDARD.encode(pair)))
+        let basic = |user: &User| format!("basic {}", encoded(user));
+        let secret = || {
+            let token = |token| User { name: "x-access-token".to_owned(), password: Some(token) };
+            get("GIT_AUTH_HEADER").or_else(|| get("GIT_AUTH_TOKEN").map(|text| basic(&token(text))))
         };
-        get("GIT_AUTH_HEADER").or_else(token)
+        let user = git.url.user();
+        // A password in the address is for this repository; a mere name may be that of everybody.
+        match &user {
+            Some(user) if user.password.is_some() => Some(basic(user)),
+            _ => secret().or_else(|| user.as_ref().map(basic)),
+        }
     }
+
+    /// Follows what a server with credentials leads to, since git would take them along wherever that is: they go to the
+    /// origin they are for, and to no other.
+    fn follow(&self, access: &mut Access) {
+        let first = origin(&access.url);
+        let mut at = format!("{}{LIST}", access.url);
+        for _ in 0..MOST_REDIRECTS {
+            let Ok(agent) = self.settings.agent(&at, false) else { return };
+            let mut request = agent.get(&at);
+            if let Some(authorization) = access.authorization.as_ref().filter(|_| origin(&at) == first) {
+                request = request.header("authorization", authorization);
+            }
+            // Whatever is wrong is told by git, which asks the same.
+            let Ok(answer) = request.call() else { return };
+            if !matches!(answer.status().as_u16(), 301 | 302 | 303 | 307 | 308) {
+                break;
+            }
+            let to = answer.headers().get("location").and_then(|value| value.to_str().ok()).unwrap_or("");
+            let Some(next) = joined(&at, to).map(|next| Url::new(&next).bare()) else { return };
+            at = next;
+        }
+        let Some(end) = at.split('?').next().and_then(|at| at.strip_suffix("/info/refs")) else { return };
+        if origin(end) != first {
+            access.authorization = None;
+        }
+        access.end = end.to_owned();
+    }
+}
+
+/// How a repository is reached.
+struct Access {
+    /// Without a password: it is seen in `.git/config`, and among the processes of the machine.
+    url: String,
+    /// Where its server leads to.
+    end: String,
+    /// The value of that header.
+    authorization: Option<String>,
+}
+
+/// What git asks first (gitprotocol-http(5)).
+const LIST: &str = "/info/refs?service=git-upload-pack";
+/// Redirections followed.
+const MOST_REDIRECTS: u32 = 10;
+
+/// The configuration that git gets, beside which it reads none.
+fn settings(access: &Access) -> Vec<(String, String)> {
+    let set = |key: &str, value: &str| (key.to_owned(), value.to_owned());
+    let mut all = vec![
+        set("core.hooksPath", "/dev/null"),
+        set("core.fsmonitor", "false"),
+        set("core.autocrlf", "false"),
+        set("init.defaultBranch", "main"),
+        set("advice.detachedHead", "false"),
+        set("protocol.allow", "never"),
+        set("safe.directory", "*"),
+        set("submodule.recurse", "false"),
+    ];
+    for protocol in ["http", "https", "ssh", "git"] {
+        all.push(set(&format!("protocol.{protocol}.allow"), "always"));
+    }
+    if access.end != access.url {
+        all.push(set(&format!("url.{}.insteadOf", access.end), &access.url));
+    }
+    if let (Some(value), Some(origin)) = (&access.authorization, origin(&access.url)) {
+        all.push((format!("http.{origin}/.extraheader"), format!("Authorization: {value}")));
+        // It would take the header along.
+        all.push((format!("http.{origin}/.followRedirects"), "false".to_owned()));
+    }
+    all
+}
+
+fn is_http(url: &str) -> bool {
+    url.starts_with("https://") || url.starts_with("http://")
 }
 
 fn is_commit(text: &str) -> bool {
@@ -224,7 +294,7 @@ fn inside(files: &Path, subdir: &str, git: &Git) -> Result<PathBuf> {
         path.push(part);
         let found = fs::symlink_metadata(&path);
         if !found.is_ok_and(|found| found.is_dir()) || part == ".." {
-            let message = format!("repository {} has no directory `{subdir}`", shown(&git.url));
+            let message = format!("repository {} has no directory `{subdir}`", git.url);
             return Err(Error::new(Kind::Source, message).hint("links are not followed there"));
         }
     }

@@ -6,7 +6,7 @@ use crate::digest::Hasher;
 use crate::error::{At as _, Error, Kind, Result};
 use crate::registry::Settings;
 use crate::store::Store;
-use frontend::remote::Http;
+use frontend::remote::{Http, Url, User, redacted};
 use serde::{Deserialize, Serialize};
 use std::fs::{self, File};
 use std::io::{Read as _, Write as _};
@@ -57,7 +57,7 @@ pub struct Fetcher<'a> {
 impl Fetcher<'_> {
     /// Brings a file, or finds it.
     pub fn fetch(&self, http: &Http) -> Result<Fetched> {
-        let place = fetched::place(self.store, "http", &http.url)?;
+        let place = fetched::place(self.store, "http", http.url.secret())?;
         fetched::keep(self.store, &place);
         let known = fs::read(place.join("record.json")).ok();
         let known: Option<Record> = known.and_then(|bytes| serde_json::from_slice(&bytes).ok());
@@ -85,7 +85,7 @@ impl Fetcher<'_> {
                 }
             }
         }
-        Err(last.unwrap_or_else(|| Error::new(Kind::Source, format!("cannot fetch {}", shown(&http.url)))))
+        Err(last.unwrap_or_else(|| Error::new(Kind::Source, format!("cannot fetch {}", http.url))))
     }
 
     fn attempt(
@@ -121,9 +121,10 @@ impl Fetcher<'_> {
     }
 
     /// Asks, and asks where the answer says, without credentials for another host.
-    fn follow(&self, url: &str, known: Option<&Record>) -> Result<Response<ureq::Body>, Failure> {
+    fn follow(&self, url: &Url, known: Option<&Record>) -> Result<Response<ureq::Body>, Failure> {
         let credentials = self.credentials(url);
-        let (mut at, first) = (url.to_owned(), origin(url));
+        let mut at = url.bare();
+        let first = origin(&at);
         for _ in 0..=MOST_REDIRECTS {
             let mut request = self.settings.agent(&at, false)?.get(&at);
             if let Some(credentials) = credentials.as_ref().filter(|_| origin(&at) == first) {
@@ -135,7 +136,7 @@ impl Fetcher<'_> {
                 request = request.header("if-modified-since", modified);
             }
             let answer = request.call().map_err(|cause| {
-                let error = Error::new(Kind::Source, format!("cannot fetch {}", shown(url))).because(cause);
+                let error = Error::new(Kind::Source, format!("cannot fetch {url}")).because(cause);
                 Failure::Passing(error.hint("check the name and the network"))
             })?;
             let status = answer.status().as_u16();
@@ -144,27 +145,28 @@ impl Fetcher<'_> {
                 301 | 302 | 303 | 307 | 308 => {
                     let to = answer.headers().get("location").and_then(|value| value.to_str().ok()).unwrap_or("");
                     at = joined(&at, to).ok_or_else(|| {
-                        Failure::Final(Error::new(Kind::Source, format!("{} leads to `{to}`", shown(url))))
+                        Failure::Final(Error::new(Kind::Source, format!("{url} leads to `{}`", redacted(to))))
                     })?;
                 }
                 status => {
-                    let error =
-                        Error::new(Kind::Source, format!("invalid response status {status} from {}", shown(url)));
+                    let error = Error::new(Kind::Source, format!("invalid response status {status} from {url}"));
                     let passing = matches!(status, 408 | 425 | 429 | 500 | 502 | 503 | 504);
                     return Err(if passing { Failure::Passing(error) } else { Failure::Final(error) });
                 }
             }
         }
-        Err(Failure::Final(Error::new(Kind::Source, format!("{} leads from one place to the next", shown(url)))))
+        Err(Failure::Final(Error::new(Kind::Source, format!("{url} leads from one place to the next"))))
     }
 
-    fn credentials(&self, url: &str) -> Option<String> {
-        let origin = origin(url)?;
+    fn credentials(&self, url: &Url) -> Option<String> {
+        let origin = origin(&url.bare())?;
         let host = origin.split_once("://").map_or("", |(_, host)| host);
         let text = |secret: String| Some(secret.trim().to_owned()).filter(|text| !text.is_empty());
         let header = (self.secret)(&format!("HTTP_AUTH_HEADER_{host}")).and_then(text);
         let token = || (self.secret)(&format!("HTTP_AUTH_TOKEN_{host}")).and_then(text);
-        header.or_else(|| token().map(|token| format!("Bearer {token}")))
+        header
+            .or_else(|| token().map(|token| format!("Bearer {token}")))
+            .or_else(|| url.user().map(|user| format!("Basic {}", encoded(&user))))
     }
 
     fn download(
@@ -185,14 +187,14 @@ impl Fetcher<'_> {
         let (mut buffer, mut done) = (vec![0; 256 << 10], 0_u64);
         loop {
             let count = body.read(&mut buffer).map_err(|cause| {
-                Failure::Passing(Error::new(Kind::Source, format!("{} broke off", shown(&http.url))).because(cause))
+                Failure::Passing(Error::new(Kind::Source, format!("{} broke off", http.url)).because(cause))
             })?;
             if count == 0 {
                 break;
             }
             done += count as u64;
             if done > LARGEST {
-                let message = format!("{} is longer than {LARGEST} bytes", shown(&http.url));
+                let message = format!("{} is longer than {LARGEST} bytes", http.url);
                 return Err(Failure::Final(Error::new(Kind::Source, message)));
             }
             hashes.add(&buffer[..count]);
@@ -202,7 +204,7 @@ impl Fetcher<'_> {
             }
         }
         if total.is_some_and(|total| total != done) {
-            let message = format!("{} broke off after {done} bytes", shown(&http.url));
+            let message = format!("{} broke off after {done} bytes", http.url);
             return Err(Failure::Passing(Error::new(Kind::Source, message)));
         }
         let digest = hashes.finish();
@@ -289,7 +291,7 @@ impl Hashes {
 
 fn mismatch(http: &Http, got: &str, wanted: &str) -> Error {
     Error::new(Kind::Source, format!("digest mismatch {got}: {wanted}"))
-        .because(format!("{} has changed, or is not what the checksum was made of", shown(&http.url)))
+        .because(format!("{} has changed, or is not what the checksum was made of", http.url))
         .hint("look at what is there now, and correct --checksum")
 }
 
@@ -307,26 +309,22 @@ fn set_time(path: &std::path::Path, seconds: i64) -> Result<()> {
         .at("set the time of", path)
 }
 
-/// Without what may be a password.
-pub(super) fn shown(url: &str) -> String {
-    match url.split_once("://").map(|(scheme, rest)| (scheme, rest.split_once('/').unwrap_or((rest, "")))) {
-        Some((scheme, (host, path))) => match host.rsplit_once('@') {
-            Some((_, host)) => format!("{scheme}://...@{host}/{path}"),
-            None => url.to_owned(),
-        },
-        None => url.to_owned(),
-    }
+/// Who one is, as the second word of `Authorization: Basic` (RFC 7617).
+pub(super) fn encoded(user: &User) -> String {
+    use base64::Engine as _;
+    let pair = format!("{}:{}", user.name, user.password.as_deref().unwrap_or_default());
+    base64::engine::general_purpose::STANDARD.encode(pair)
 }
 
 /// Scheme, host and port.
-fn origin(url: &str) -> Option<String> {
+pub(super) fn origin(url: &str) -> Option<String> {
     let (scheme, rest) = url.split_once("://")?;
     let host = rest.split(['/', '?', '#']).next()?;
     Some(format!("{scheme}://{}", host.rsplit('@').next()?.to_lowercase()))
 }
 
 /// Where a `Location` leads; only to http and https.
-fn joined(from: &str, to: &str) -> Option<String> {
+pub(super) fn joined(from: &str, to: &str) -> Option<String> {
     if to.starts_with("http://") || to.starts_with("https://") {
         return Some(to.to_owned());
     }
@@ -373,7 +371,6 @@ mod tests {
         assert_eq!(joined("https://h/a", "//g/c").as_deref(), Some("https://g/c"));
         assert_eq!(joined("https://h/a", "file:///etc/passwd"), None);
         assert_eq!(origin("https://u:p@H:1/x"), Some("https://h:1".to_owned()));
-        assert_eq!(shown("https://u:p@h/x"), "https://...@h/x");
         assert!(checksum("sha256:00").is_err() && checksum("md5:00").is_err());
     }
 }

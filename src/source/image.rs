@@ -12,6 +12,7 @@ use crate::error::{At, Error, Kind, Result};
 use crate::layer::BaseBlob;
 use crate::registry::client::{UNWATCHED, Watch};
 use crate::registry::{Client, Reference, Settings};
+use crate::source::index::{Document, Part, choose, is_index};
 use crate::source::layout;
 use crate::store::Store;
 use frontend::platform::Platform;
@@ -91,7 +92,7 @@ impl Images {
     /// What stands behind a name: a reference, or `oci-layout://path[:tag]`.
     pub fn resolve(&self, name: &str, platform: &Platform, pull: Pull) -> Result<Pinned> {
         if let Some(place) = name.strip_prefix("oci-layout://") {
-            return layout::resolve(&self.store, place, platform, |images| self.pick(images, name, platform));
+            return layout::resolve(&self.store, place, platform);
         }
         let reference: Reference = name.parse().map_err(|cause: String| Error::new(Kind::Source, cause))?;
         let pin = self.pin(&reference, platform);
@@ -128,20 +129,11 @@ impl Images {
             }
         }
         let top = self.client.manifest(reference)?;
-        let value = parse(&top.bytes, reference)?;
         self.store.put_blob(&top.bytes)?;
-        let manifest = if value.get("manifests").is_some() {
-            let digest = self.pick(&value, &reference.to_string(), platform)?;
-            let one = Reference { digest: Some(digest), ..reference.clone() };
-            if !self.store.has(&digest) {
-                let manifest = self.client.manifest(&one)?;
-                self.store.put_blob(&manifest.bytes)?;
-            }
-            digest
-        } else {
-            top.digest
-        };
-        let parts = parts(&self.store.read_blob(&manifest, 4 << 20)?, &reference.to_string())?;
+        let get = |part: Part, digest: &str| self.document(reference, part, digest);
+        let first = Document { digest: top.digest, bytes: top.bytes };
+        let Document { digest: manifest, bytes } = choose(first, &reference.to_string(), platform, &get)?;
+        let parts = parts(&bytes, &reference.to_string())?;
         if !self.store.has(&parts.config.0) {
             self.client.blob(reference, &parts.config.0, parts.config.1, &self.store, &UNWATCHED)?;
         }
@@ -165,27 +157,24 @@ impl Images {
         Ok(pinned)
     }
 
-    /// The manifest of a platform out of an index.
-    fn pick(&self, index: &Value, name: &str, platform: &Platform) -> Result<Digest> {
-        let mut seen = Vec::new();
-        for image in index["manifests"].as_array().into_iter().flatten() {
-            let field = |key: &str| image["platform"][key].as_str().unwrap_or_default().to_owned();
-            let variant = Some(field("variant")).filter(|variant| !variant.is_empty());
-            let found = Platform { os: field("os"), architecture: field("architecture"), variant };
-            // Attestations stand beside images under a platform that nobody has.
-            if found.os.is_empty() || found.os == "unknown" {
-                continue;
+    /// A manifest or a config of a repository.
+    fn document(&self, reference: &Reference, part: Part, digest: &str) -> Result<Document> {
+        let digest: Digest = digest.parse().map_err(|cause| {
+            Error::new(Kind::Source, format!("{reference}: its index can't be used")).because(cause)
+        })?;
+        if !self.store.has(&digest) {
+            let one = Reference { digest: Some(digest), ..reference.clone() };
+            match part {
+                Part::Manifest => drop(self.store.put_blob(&self.client.manifest(&one)?.bytes)?),
+                Part::Config(size) if size <= LARGEST_CONFIG => {
+                    self.client.blob(reference, &digest, size, &self.store, &UNWATCHED)?;
+                }
+                Part::Config(_) => {
+                    return Err(Error::new(Kind::Source, format!("{reference}: it is too large to be an image")));
+                }
             }
-            if platform.accepts(&found) {
-                let digest = image["digest"].as_str().unwrap_or_default();
-                return digest
-                    .parse()
-                    .map_err(|cause| Error::new(Kind::Source, format!("{name}: damaged index")).because(cause));
-            }
-            seen.push(found.to_string());
         }
-        Err(Error::new(Kind::Source, format!("{name}: no image for {platform}"))
-            .hint(format!("there is {}", seen.join(", "))))
+        Ok(Document { digest, bytes: self.store.read_blob(&digest, LARGEST_CONFIG)? })
     }
 
     /// Brings blobs that are missing, several at once. `progress` gets what, bytes so far and in all.
@@ -261,22 +250,21 @@ fn unreachable(error: &Error) -> bool {
         || error.message().contains("connection broke")
 }
 
-fn parse(bytes: &[u8], name: &Reference) -> Result<Value> {
-    serde_json::from_slice(bytes)
-        .map_err(|cause| Error::new(Kind::Source, format!("{name}: the manifest can't be read")).because(cause))
-}
-
 /// The parts of an image's manifest. What is ambiguous is refused (CVE-2021-41190).
 fn parts(bytes: &[u8], name: &str) -> Result<Parts> {
+    let value = serde_json::from_slice(bytes)
+        .map_err(|cause| Error::new(Kind::Source, format!("{name}: the manifest can't be read")).because(cause))?;
+    parts_of(&value, name)
+}
+
+fn parts_of(value: &Value, name: &str) -> Result<Parts> {
     let bad = |why: &str| Error::new(Kind::Source, format!("{name}: {why}"));
-    let value: Value =
-        serde_json::from_slice(bytes).map_err(|cause| bad("the manifest can't be read").because(cause))?;
     if value["schemaVersion"] == 1 || value.get("fsLayers").is_some() {
         return Err(
             bad("its manifest has the format of 2015 (schema 1)").hint("push the image again with a tool of today")
         );
     }
-    if value.get("manifests").is_some() {
+    if is_index(value) {
         return Err(bad("its manifest is an index and an image at once"));
     }
     let blob = |value: &Value| -> Result<BaseBlob> {
@@ -289,8 +277,7 @@ fn parts(bytes: &[u8], name: &str) -> Result<Parts> {
         Ok(BaseBlob { digest, size, media_type: value["mediaType"].as_str().unwrap_or_default().to_owned() })
     };
     let config = blob(&value["config"])?;
-    let types = ["application/vnd.oci.image.config.v1+json", "application/vnd.docker.container.image.v1+json"];
-    if !types.contains(&config.media_type.as_str()) {
+    if !CONFIG_TYPES.contains(&config.media_type.as_str()) {
         return Err(bad(&format!("it is no image but {}", config.media_type)));
     }
     let layers = value["layers"].as_array().map(Vec::as_slice).unwrap_or_default();
@@ -299,6 +286,13 @@ fn parts(bytes: &[u8], name: &str) -> Result<Parts> {
     }
     Ok(Parts { config: (config.digest, config.size), layers: layers.iter().map(blob).collect::<Result<_>>()? })
 }
+
+/// What the config of an image may be called; the last is what Docker wrote before there was a name for it.
+const CONFIG_TYPES: [&str; 3] = [
+    "application/vnd.oci.image.config.v1+json",
+    "application/vnd.docker.container.image.v1+json",
+    "application/octet-stream",
+];
 
 /// A pinned image from its parts; each layer needs its diff id.
 pub(super) fn assemble(name: String, digest: Digest, config: Vec<u8>, blobs: Vec<BaseBlob>) -> Result<Pinned> {
@@ -321,25 +315,24 @@ pub(super) fn assemble(name: String, digest: Digest, config: Vec<u8>, blobs: Vec
     Ok(Pinned { name, digest, config, layers, stale: None })
 }
 
-/// Docker's names of layer types in OCI's words.
+/// Docker's names of layer types in OCI's words. Layers that may not be passed on are, as by BuildKit, layers like others:
+/// where their bytes are there they were passed on already.
 fn oci_layer_type(media_type: &str) -> Option<&'static str> {
-    match media_type {
-        "application/vnd.docker.image.rootfs.diff.tar.gzip" | "application/vnd.oci.image.layer.v1.tar+gzip" => {
-            Some("application/vnd.oci.image.layer.v1.tar+gzip")
-        }
-        "application/vnd.docker.image.rootfs.diff.tar.zstd" | "application/vnd.oci.image.layer.v1.tar+zstd" => {
-            Some("application/vnd.oci.image.layer.v1.tar+zstd")
-        }
-        "application/vnd.docker.image.rootfs.diff.tar" | "application/vnd.oci.image.layer.v1.tar" => {
-            Some("application/vnd.oci.image.layer.v1.tar")
-        }
+    const DOCKER: &str = "application/vnd.docker.image.rootfs.";
+    const OCI: &str = "application/vnd.oci.image.layer.";
+    let docker = media_type.strip_prefix(DOCKER).map(|rest| rest.strip_prefix("foreign.").unwrap_or(rest));
+    let oci = media_type.strip_prefix(OCI).map(|rest| rest.strip_prefix("nondistributable.").unwrap_or(rest));
+    match (docker, oci) {
+        (Some("diff.tar"), _) | (_, Some("v1.tar")) => Some("application/vnd.oci.image.layer.v1.tar"),
+        (Some("diff.tar.gzip"), _) | (_, Some("v1.tar+gzip")) => Some("application/vnd.oci.image.layer.v1.tar+gzip"),
+        (Some("diff.tar.zstd"), _) | (_, Some("v1.tar+zstd")) => Some("application/vnd.oci.image.layer.v1.tar+zstd"),
         _ => None,
     }
 }
 
-/// The parts of a manifest that lies in the store, for a layout.
-pub(super) fn read_parts(bytes: &[u8], name: &str) -> Result<((Digest, u64), Vec<BaseBlob>)> {
-    parts(bytes, name).map(|parts| (parts.config, parts.layers))
+/// The parts of a manifest of a layout.
+pub(super) fn read_parts(manifest: &Value, name: &str) -> Result<((Digest, u64), Vec<BaseBlob>)> {
+    parts_of(manifest, name).map(|parts| (parts.config, parts.layers))
 }
 
 /// Reads a file of at most a few megabytes.

@@ -120,7 +120,7 @@ impl Common {
         let (first, mut here) = (usize::from(stage.top().is_some()), None);
         for word in &self.sources {
             let path = stage.expand(&word.text)?;
-            message.push_str(&format!(" {path}"));
+            message.push_str(&format!(" {}", remote::redacted(&path)));
             match self.elsewhere(stage, word, &path)? {
                 Some(remote) => sources.push(self.fetched(stage, word, remote, unpack, &mut inputs)?),
                 None => {

@@ -147,8 +147,10 @@ fn set(values: &mut Vec<(String, String)>, name: &str, value: String) {
 }
 
 /// The names that have a value without being declared.
-pub(super) fn defaults(request: &Request) -> Vec<(String, String)> {
+pub(super) fn defaults(request: &Request, last_stage: Option<&str>) -> Vec<(String, String)> {
     let (build, target) = (&request.build_platform, &request.platform);
+    // Without --target the last stage is built.
+    let stage = request.target.as_deref().filter(|name| !name.is_empty()).or(last_stage);
     let variant = |platform: &Platform| platform.variant.clone().unwrap_or_default();
     let values = [
         ("BUILDPLATFORM", build.to_string()),
@@ -161,7 +163,7 @@ pub(super) fn defaults(request: &Request) -> Vec<(String, String)> {
         ("TARGETOSVERSION", String::new()),
         ("TARGETARCH", target.architecture.clone()),
         ("TARGETVARIANT", variant(target)),
-        ("TARGETSTAGE", request.target.clone().unwrap_or_else(|| "default".to_owned())),
+        ("TARGETSTAGE", stage.unwrap_or("default").to_owned()),
     ];
     let given = |name: &str| request.build_args.get(name).cloned();
     values.into_iter().map(|(name, value)| (name.to_owned(), given(name).unwrap_or(value))).collect()
