@@ -5,6 +5,7 @@ use crate::clock::rfc3339;
 use crate::error::{Error, Kind, Result};
 use crate::explain::builds::{self, Build, Differs, Step};
 use crate::explain::names;
+use crate::text::printable_lines;
 use frontend::remote::redacted;
 use std::io::Write;
 use std::path::Path;
@@ -35,9 +36,13 @@ pub fn explain(root: &Path, args: &args::Explain, out: &mut dyn Write) -> Result
     if args.json {
         let text = serde_json::to_string_pretty(&build)
             .map_err(|cause| Error::new(Kind::Export, "cannot print the answer").because(cause))?;
-        return writeln!(out, "{text}").map_err(failed);
+        return writeln!(out, "{}", redacted(&text)).map_err(failed);
     }
-    print(&build, args.step.is_some(), out).map_err(failed)
+    let mut text = Vec::new();
+    print(&build, args.step.is_some(), &mut text).map_err(failed)?;
+    // Names and values are those of a Dockerfile.
+    let text = printable_lines(&redacted(&String::from_utf8_lossy(&text)));
+    out.write_all(text.as_bytes()).map_err(failed)
 }
 
 /// `build` of `[build 2/4] RUN make`.
