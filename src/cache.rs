@@ -2,7 +2,7 @@
 //! whatever can't be written is not there. Knows nothing of what a layer holds.
 //!
 //! ```text
-//! <root>/cache-v1/
+//! <root>/cache-v2/
 //!   records/<shelf>/ab/<64 hex>   JSON: {"layers": [...], "records": [{"layers", "at", "description"}]}, newest first
 //!   locks/<64 hex>                held (flock) by the build that runs the step; holds its pid as text
 //! ```

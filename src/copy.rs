@@ -24,7 +24,7 @@ mod unpack;
 mod verified;
 
 pub use owner::{Owner, owner};
-pub use select::{Sources, select};
+pub use select::{Sources, below, select};
 pub use selection::Selection;
 
 use crate::digest::Digest;
@@ -50,6 +50,12 @@ impl Facts {
     /// Of all that was looked up in the base.
     pub fn digest(&self) -> Digest {
         self.digest
+    }
+
+    /// The paths, but for directories, that get their times from elsewhere than the clock, and these times.
+    pub fn times(&self) -> impl Iterator<Item = (&[u8], Time)> {
+        let timed = self.made.iter().filter(|made| !made.now && !made.entry.node.is_dir());
+        timed.map(|made| (&*made.entry.path, made.entry.mtime))
     }
 }
 

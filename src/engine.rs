@@ -6,17 +6,22 @@
 //! | image | its digest | | `source::image` |
 //! | context | what its readers select | | `source::context` |
 //! | copy | selection of contexts | selection of rootfs sources, facts of the target | `copy` |
-//! | exec | | content of its rootfs, its binds, a cache's `from` | `engine::step` -> `exec` |
+//! | exec | | content of its rootfs; of its binds and a cache's `from`, what is below `source` | `engine::step` -> `exec` |
 //! | mkdir | | content of its rootfs | `copy` |
+//!
+//! How a result is put together of layers is the solver's affair ([`solver::Base`]); what order of times it may have
+//! is decided in `times`.
 
 pub mod agent;
 mod bring;
 pub mod caches;
+mod content;
 mod copies;
 mod device;
 mod identity;
 mod step;
 mod stubs;
+mod times;
 
 use crate::cache::LocalCache;
 use crate::clock;
@@ -42,7 +47,9 @@ use crate::store::Store;
 use crate::sync::lock;
 use bring::Form;
 use frontend::op::{Op, Source};
-use solver::{Cache as _, Describe as _, Engine, Found, Graph, Key, Manifest, Observer, Role, Shelf, Step, VertexId};
+use solver::{
+    Base, Cache as _, Describe as _, Engine, Found, Graph, Key, Manifest, Observer, Role, Shelf, Step, VertexId,
+};
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::path::PathBuf;
 use std::sync::atomic::AtomicBool;
@@ -124,7 +131,7 @@ const UNKNOWN: u64 = 1000;
 #[derive(Default)]
 pub struct Known {
     /// Base images by the digest that stands in their op.
-    images: Mutex<HashMap<String, Base>>,
+    images: Mutex<HashMap<String, Origin>>,
     /// Selections of copies, made for the key and used again to run.
     selections: Mutex<HashMap<VertexId, Arc<Selection>>>,
     /// The written keys of the steps that ran in this build.
@@ -135,6 +142,8 @@ pub struct Known {
     targets: Mutex<HashMap<VertexId, Digest>>,
     /// The plans of copies that have not run, made for the key.
     facts: Mutex<HashMap<VertexId, Facts>>,
+    /// Copies whose earlier layers have times that they can't have here.
+    retimed: Mutex<HashSet<VertexId>>,
     /// Directories of missing mount points, by what they hold.
     stubs: Mutex<BTreeMap<StubsName, PathBuf>>,
     /// Where containers are put together.
@@ -149,7 +158,7 @@ pub struct Known {
 
 /// What stands behind an image's digest.
 #[derive(Clone)]
-enum Base {
+enum Origin {
     /// Pinned at a registry or a layout; the blobs of its layers may still be missing.
     Pinned(Arc<Pinned>),
     /// Built here.
@@ -162,6 +171,7 @@ impl Known {
         lock(&self.selections).retain(|id, _| same(*id));
         lock(&self.targets).clear();
         lock(&self.facts).clear();
+        lock(&self.retimed).clear();
     }
 }
 
@@ -189,20 +199,20 @@ impl Machine {
 
     /// Makes an image known to the ops that name its digest.
     pub fn add_image(&self, digest: &str, pinned: Pinned) {
-        lock(&self.known.images).insert(digest.to_owned(), Base::Pinned(Arc::new(pinned)));
+        lock(&self.known.images).insert(digest.to_owned(), Origin::Pinned(Arc::new(pinned)));
     }
 
     /// Makes an image that was built here known.
     pub fn add_built(&self, digest: &str, rootfs: Rootfs) {
-        lock(&self.known.images).insert(digest.to_owned(), Base::Built(rootfs));
+        lock(&self.known.images).insert(digest.to_owned(), Origin::Built(rootfs));
     }
 
     /// The rootfs of a base. Nothing is fetched: layers are only registered.
-    fn base(&self, digest: &str) -> Result<Rootfs> {
+    fn image(&self, digest: &str) -> Result<Rootfs> {
         let base = lock(&self.known.images).get(digest).cloned();
         match base {
-            Some(Base::Built(rootfs)) => Ok(rootfs),
-            Some(Base::Pinned(pinned)) => {
+            Some(Origin::Built(rootfs)) => Ok(rootfs),
+            Some(Origin::Pinned(pinned)) => {
                 let mut rootfs = Rootfs::default();
                 for layer in &pinned.layers {
                     rootfs.layers.push(self.layers.base(layer.diff_id, &layer.blob, rootfs.top())?);
@@ -237,6 +247,7 @@ impl Machine {
             inputs: at.inputs,
             selection,
             fresh: at.fresh,
+            retimed: lock(&self.known.retimed).contains(&at.id),
             written: at.written,
             elsewhere: at.written.filter(|_| !at.fresh).and_then(|key| self.remote.elsewhere(&key)),
         };
@@ -269,16 +280,6 @@ impl Machine {
                 .hint("the disk is full: `kiln prune` frees what no image needs; or put KILN_ROOT on a larger one"),
         }
     }
-
-    /// The content of a rootfs: a fold over its layers, not a walk.
-    fn describe_content(&self, to: &mut dyn Manifest, name: &'static str, rootfs: Option<&Rootfs>) -> Result<()> {
-        to.open(name);
-        for layer in rootfs.map(|rootfs| rootfs.layers.as_slice()).unwrap_or_default() {
-            to.text("layer", &self.layers.content(layer)?.to_string());
-        }
-        to.close();
-        Ok(())
-    }
 }
 
 impl Engine for Machine {
@@ -294,8 +295,14 @@ impl Engine for Machine {
         }
     }
 
-    fn reads(&self, op: &Op, input: usize) -> bool {
-        !matches!(op, Op::Copy(copy) if copy.link && copy.base == Some(input))
+    fn base(&self, op: &Op) -> Base {
+        match op {
+            Op::Source(_) => Base::None,
+            Op::Exec(exec) => exec.base.map_or(Base::None, Base::Whole),
+            Op::File(file) => file.base.map_or(Base::None, Base::Whole),
+            Op::Copy(copy) if copy.link => copy.base.map_or(Base::None, Base::Under),
+            Op::Copy(copy) => copy.base.map_or(Base::None, Base::Part),
+        }
     }
 
     fn part(&self, graph: &Graph<Op>, id: VertexId) -> Result<Key> {
@@ -305,8 +312,11 @@ impl Engine for Machine {
     fn settle(&self, at: &Step<'_, Self>, to: &mut dyn Manifest) -> Result<()> {
         match at.op() {
             Op::Source(_) => Ok(()),
-            Op::File(file) => self.describe_content(to, "base", file.base.and_then(|input| at.input(input))),
-            Op::Exec(_) => at.inputs.iter().try_for_each(|input| self.describe_content(to, "input", input.as_ref())),
+            Op::File(file) => self.describe_base(at, file.base, to),
+            Op::Exec(exec) => {
+                self.describe_base(at, exec.base, to)?;
+                exec.mounts.iter().try_for_each(|mount| self.describe_mount(at, mount, to))
+            }
             Op::Copy(copy) => {
                 let selection = self.selection(at.graph, at.id, at.inputs)?;
                 to.text("selection", &selection.digest().to_string());
@@ -325,40 +335,40 @@ impl Engine for Machine {
         self.layers.keep(&output.layers)
     }
 
-    fn reuse(&self, at: &Step<'_, Self>, found: &Rootfs, how: Found) -> Rootfs {
-        if how == Found::Same {
-            self.explainer.came_out_the_same(at.id);
+    fn stack(&self, base: Option<&Rootfs>, found: &Rootfs) -> Result<Rootfs> {
+        let top = found.top().ok_or_else(|| bug("an op added no layer"))?;
+        Ok(base.cloned().unwrap_or_default().with(top.clone()))
+    }
+
+    fn fits(&self, at: &Step<'_, Self>, base: &Rootfs, found: &Rootfs, how: Found) -> Result<bool> {
+        if !self.is_newer(base, found)? {
+            return Ok(true);
         }
-        // A layer whose key says all of what it stands on comes with that: the earlier layers stay together.
-        let (base, whole) = match at.op() {
-            Op::Copy(copy) => (copy.base, how == Found::Written && !copy.link),
-            Op::Exec(exec) => (exec.base, matches!(how, Found::Written | Found::Settled | Found::Equal)),
-            Op::File(file) => (file.base, matches!(how, Found::Written | Found::Settled | Found::Equal)),
-            Op::Source(_) => (None, true),
-        };
-        match found.top() {
-            Some(top) if !whole => {
-                base.and_then(|input| at.input(input)).cloned().unwrap_or_default().with(top.clone())
-            }
-            _ => found.clone(),
+        match at.op() {
+            Op::Copy(copy) if how == Found::Settled => self.has_times_of_now(at, copy, found),
+            _ => Ok(false),
         }
+    }
+
+    fn came_out_the_same(&self, id: VertexId) {
+        self.explainer.came_out_the_same(id);
     }
 
     fn run(&self, at: &Step<'_, Self>) -> Result<Rootfs> {
         match at.op() {
-            Op::Source(Source::Image { digest, .. }) => return self.base(digest),
+            Op::Source(Source::Image { digest, .. }) => return self.image(digest),
             Op::Source(Source::Context { .. }) => return Ok(Rootfs::default()),
             _ => self.tell_why(at)?,
         }
-        let (base, layer) = match at.op() {
+        let layer = match at.op() {
             Op::Source(_) => return Err(bug("a source has no layer of its own")),
-            Op::Copy(copy) => (copy.base, self.run_copy(at, copy).map_err(|error| self.or_full(error))?),
-            Op::File(file) => (file.base, self.run_mkdir(at, file)?),
-            Op::Exec(exec) => (exec.base, self.run_exec(at, exec)?),
+            Op::Copy(copy) => self.run_copy(at, copy).map_err(|error| self.or_full(error))?,
+            Op::File(file) => self.run_mkdir(at, file)?,
+            Op::Exec(exec) => self.run_exec(at, exec)?,
         };
         self.explainer.done(at.id, self.selected(at.id).as_deref());
         lock(&self.known.ran).extend(at.written);
-        Ok(base.and_then(|input| at.input(input)).cloned().unwrap_or_default().with(layer))
+        Ok(Rootfs::default().with(layer))
     }
 
     fn ran(&self, written: &Key) -> bool {
@@ -407,6 +417,6 @@ impl Engine for Machine {
     }
 }
 
-fn bug(what: &str) -> Error {
-    Error::new(Kind::System, format!("BUG: {what}")).hint("please report this with the Dockerfile")
+fn bug(what: &'static str) -> Error {
+    solver::Bug(what).into()
 }

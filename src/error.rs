@@ -149,6 +149,12 @@ impl fmt::Display for Error {
 
 impl std::error::Error for Error {}
 
+impl From<solver::Bug> for Error {
+    fn from(bug: solver::Bug) -> Error {
+        Error::new(Kind::System, bug.to_string()).hint("please report this with the Dockerfile")
+    }
+}
+
 /// Gives an I/O error its path and its place in our own kinds.
 pub trait At<T> {
     /// `cannot WHAT PATH: cause`.

@@ -80,6 +80,7 @@ pub const CAUSES: &[(&str, &str)] = &[
     ("unfinished", "it was tried before, but failed or was stopped"),
     ("lost", "it was cached, but a part of it is gone or damaged"),
     ("no-cache", "--no-cache or --no-cache-filter"),
+    ("times", "what it copies has other times than before, and something below it is new"),
     (REMOTE, "only another cache has it: one that the build does not name, or whose record is not used"),
     (NEW, "never built here"),
 ];
@@ -114,6 +115,8 @@ pub struct Step<'a> {
     pub selection: Option<Arc<Selection>>,
     /// `--no-cache`.
     pub fresh: bool,
+    /// An earlier layer is there, but its files have other times than they would get here.
+    pub retimed: bool,
     /// Its written key.
     pub written: Option<Key>,
     /// Another cache that has its result.
@@ -243,6 +246,10 @@ impl Explainer {
         let plain = |cause, text: String| Miss { cause, text, differences: Vec::new() };
         if step.fresh {
             return plain("no-cache", "--no-cache".to_owned());
+        }
+        if step.retimed {
+            let text = "its files have other times now, and something below them is new";
+            return plain("times", text.to_owned());
         }
         let Some(old) = old else {
             return match removed::of(self.store.root(), &now.written) {

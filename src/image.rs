@@ -15,10 +15,12 @@ pub use refs::Refs;
 use crate::clock::rfc3339;
 use crate::digest::Digest;
 use crate::error::{Error, Kind, Result};
-use crate::layer::{LayerId, Layers};
-use frontend::config::{History, ImageConfig, RootFs};
-use frontend::plan::Past;
+use crate::layer::{LayerId, LayerKind, Layers};
+use frontend::config::{History, RootFs};
+use frontend::plan::{Past, Plan};
+
 use frontend::platform::Platform;
+use solver::Bug;
 
 /// What stands in `comment` of the history.
 const COMMENT: &str = "kiln.dockerfile.v0";
@@ -40,25 +42,23 @@ pub struct Image {
     pub manifest: Option<Digest>,
 }
 
-/// Puts an image together. The layers of new history entries are the topmost ones, in order. `more` is one more field of
-/// the config.
+/// Puts the image of a plan together of the layers that it resulted in: those of the base, and one for each step that
+/// made one. Anything else is a bug, and no image. `more` is one more field of the config.
 pub fn assemble(
-    config: &ImageConfig,
-    past: &[Past],
+    plan: &Plan,
     layers: &[LayerId],
-    platform: &Platform,
     epoch: Option<i64>,
     store: &Layers,
     more: Option<(&str, String)>,
 ) -> Result<Image> {
-    let mut config = config.clone();
+    let (mut config, past, platform) = (plan.config.clone(), &plan.history, &plan.platform);
     let times = layers.iter().map(|layer| Ok(store.record(layer)?.created)).collect::<Result<Vec<i64>>>()?;
-    let clamp = |time: i64| epoch.map_or(time, |epoch| time.min(epoch));
+    let base_layers = plan.base_layers.len();
     let new_layers = past.iter().filter(|past| matches!(past, Past::New { vertex: Some(_), .. })).count();
-    let base_layers = layers
-        .len()
-        .checked_sub(new_layers)
-        .ok_or_else(|| Error::new(Kind::System, "BUG: fewer layers than steps that made one"))?;
+    if layers.len() != base_layers + new_layers {
+        return Err(Bug("an image has not as many layers as its base and its steps").into());
+    }
+    let clamp = |time: i64| epoch.map_or(time, |epoch| time.min(epoch));
     let base: Vec<History> = past
         .iter()
         .filter_map(|past| if let Past::Base(history) = past { Some(history.clone()) } else { None })
@@ -86,6 +86,12 @@ pub fn assemble(
     config.created = Some(rfc3339(epoch.unwrap_or(last)));
     let diff_ids =
         layers.iter().map(|layer| Ok(store.diff_id(layer, epoch)?.to_string())).collect::<Result<Vec<String>>>()?;
+    for ((layer, is), wanted) in layers.iter().zip(&diff_ids).zip(&plan.base_layers) {
+        // A layer of an image that was built here has another diff id where times are bounded otherwise.
+        if is != wanted && store.record(layer)?.kind == LayerKind::Base {
+            return Err(Bug("an image does not begin with the layers of its base").into());
+        }
+    }
     config.rootfs = RootFs { diff_ids, ..RootFs::default() };
     let failed = |cause: serde_json::Error| Error::new(Kind::Export, "cannot write the config").because(cause);
     let config = match more {

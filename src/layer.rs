@@ -8,6 +8,7 @@
 //!   tar               a COPY's plain tar: its bytes until a dir is made
 //!   sums              checksums of the blocks of that tar (see `sums`)
 //!   dir-<flavour>/    unpacked and mountable; `root` with trusted.* marks, `user-<mapping>` with user.* marks
+//!   again-<n>-<flavour>/   the same once more, for a rootfs that holds the layer n + 1 times (see `again`)
 //!   content           the content digest            diff-id[@<clamp>]    of the plain tar
 //!   blob-<how>[@<clamp>]   digest and size of a packed blob in the store
 //!   facts             of a layer that came from another machine's cache: what was known there
@@ -18,6 +19,7 @@
 //! What can be derived can be lost. GC rule: a layer lives while a ref, a cache record or a lease names it. Whoever makes a layer
 //! has it in use; whoever finds the name of one in a record takes it into use with [`Layers::keep`].
 
+mod again;
 mod ahead;
 mod base;
 pub mod chunk;
@@ -363,7 +365,7 @@ impl Layers {
         turn.iter().for_each(|turn| drop(lock(turn)));
     }
 
-    /// Directories that can be mounted; those that are missing are made side by side.
+    /// Directories that can be mounted together; those that are missing are made side by side.
     pub fn dirs<'a>(&self, ids: impl Iterator<Item = &'a LayerId>) -> Result<Vec<PathBuf>> {
         let ids: Vec<&LayerId> = ids.collect();
         let mut missing = ids.clone();
@@ -371,7 +373,12 @@ impl Layers {
         missing.sort();
         missing.dedup();
         cores::each(&missing, |id| self.dir(id).map(drop))?;
-        ids.iter().map(|id| self.dir(id)).collect()
+        let mut times = HashMap::new();
+        let dir = |id: &&LayerId| match times.entry((*id).clone()).and_modify(|times| *times += 1).or_insert(0) {
+            0 => self.dir(id),
+            more => self.dir_again(id, *more),
+        };
+        ids.iter().map(dir).collect()
     }
 
     /// The bytes of a file: an entry of this layer's tree.

@@ -196,10 +196,8 @@ impl<'a> Build<'a> {
             }
             let more = self.caches.inline(&rootfs.layers)?.map(|text| (remote::inline::FIELD, text));
             let (layers, epoch) = (&self.machine.layers, request.epoch);
-            let (config, history) = (&plan.config, &plan.history);
-            images.push(self.phase("assemble", || {
-                image::assemble(config, history, &rootfs.layers, &plan.platform, epoch, layers, more)
-            })?);
+            let assemble = || image::assemble(&plan, &rootfs.layers, epoch, layers, more);
+            images.push(self.phase("assemble", assemble)?);
         }
         self.phase("save", || self.machine.save_contexts());
         let exported = self.export(&images)?;

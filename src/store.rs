@@ -10,7 +10,7 @@
 //!   store-v1/tmp/<pid>-<n>/      a process's own; removed by its owner, or by the collector when nobody holds its lease
 //!     lease                      flock: held while the process lives; names what it uses, a line each (see `lease`)
 //!   steps-v1/                    owned by `exec`: the steps that run now
-//!   cache-v1/                    owned by `cache`
+//!   cache-v2/                    owned by `cache`
 //!   explain-v1/                  owned by `explain`
 //!   remotes-v1/                  owned by `remote`: what is known of other caches
 //!   refs-v1/                     owned by `image`: named images, the roots of the collector

@@ -195,7 +195,7 @@ fn an_unchanged_base_costs_one_request_and_one_that_can_not_be_reached_is_what_i
     assert_eq!(space.built(&["app"]).ran, Vec::<String>::new());
     assert_eq!(site.log.lock().unwrap().len(), 1, "{:?}", site.log.lock().unwrap());
     let gone = common::free_port();
-    let store = space.path("store/cache-v1/pins");
+    let store = space.path("store/cache-v2/pins");
     assert_eq!(std::fs::read_dir(&store).unwrap().count(), 1);
     // The same name on a port where nothing listens was never seen: an error that says so.
     space.write("app/Dockerfile", &format!("FROM localhost:{gone}/team/base\n"));

@@ -67,7 +67,7 @@ fn a_build_that_is_killed_at_any_moment_leaves_a_whole_store_and_the_next_comes_
         build.wait().unwrap();
         if round % 8 == 7 {
             // Also from the beginning again.
-            let _ = std::fs::remove_dir_all(space.path("store/cache-v1"));
+            let _ = std::fs::remove_dir_all(space.path("store/cache-v2"));
         }
     }
     assert_eq!(digest(&space, "after"), wanted);

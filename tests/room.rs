@@ -47,7 +47,7 @@ fn prune(space: &Space, args: &[&str]) -> String {
 /// Makes everything in the store look unused for so many hours.
 fn age(space: &Space, hours: u64) {
     let time = std::time::SystemTime::now() - Duration::from_secs(hours * 3600);
-    let mut todo = vec![space.path("store/cache-v1"), space.path("store/mounts-v1")];
+    let mut todo = vec![space.path("store/cache-v2"), space.path("store/mounts-v1")];
     while let Some(path) = todo.pop() {
         if path.is_dir() {
             todo.extend(std::fs::read_dir(&path).unwrap().map(|entry| entry.unwrap().path()));

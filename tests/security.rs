@@ -371,7 +371,7 @@ fn s36_nothing_is_writable_by_others() {
     let space = Space::new();
     let Some(built) = build(&space, "RUN echo x > /x", &["-o", "out", "-t", "x", "--iidfile", "id"]) else { return };
     assert!(built.ok);
-    for place in ["store/refs-v1", "store/cache-v1", "store/store-v1/blobs", "id"] {
+    for place in ["store/refs-v1", "store/cache-v2", "store/store-v1/blobs", "id"] {
         let found =
             Command::new("find").arg(space.path(place)).args(["-perm", "/002", "!", "-type", "l"]).output().unwrap();
         assert!(found.stdout.is_empty(), "{}", String::from_utf8_lossy(&found.stdout));

@@ -74,6 +74,9 @@ pub struct Plan {
     pub config: ImageConfig,
     /// The history: that of the base first.
     pub history: Vec<Past>,
+    /// The diff ids of the layers of the base image: the image must begin with them, and have one more layer for each
+    /// vertex in `history`.
+    pub base_layers: Vec<String>,
     /// The platform of the target.
     pub platform: Platform,
     /// What the target takes.

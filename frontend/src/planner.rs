@@ -222,7 +222,8 @@ impl Planner<'_> {
         let definition = &self.stages[target];
         outline.name = definition.from.name.clone().unwrap_or_default();
         outline.description = outline::description(&definition.line.comments, &outline.name);
-        Ok(Plan { graph, outline, target: state.top, config, history: state.history, platform, warnings: Vec::new() })
+        let (target, history, base_layers) = (state.top, state.history, state.base_layers);
+        Ok(Plan { graph, outline, target, config, history, base_layers, platform, warnings: Vec::new() })
     }
 
     fn target(&self) -> Result<usize, Diagnostic> {
@@ -269,7 +270,8 @@ impl Planner<'_> {
     fn lower(&mut self, index: usize) -> Result<(), Diagnostic> {
         self.seen[index].needs = self.needs(index);
         let line = self.stages[index].line.clone();
-        let (state, triggers) = self.base_state(index, &line)?.inherited();
+        let (state, from) = self.base_state(index, &line)?;
+        let (state, triggers) = state.inherited();
         let mut instructions = Vec::new();
         for trigger in &triggers {
             let (instruction, mut parsed) = parse_trigger(trigger, &line)?;
@@ -284,9 +286,11 @@ impl Planner<'_> {
         }
         let own = std::mem::take(&mut self.stages[index].instructions);
         instructions.extend(own.into_iter().map(|(instruction, line)| (instruction, line, false)));
-        let total = 1 + instructions.iter().filter(|(instruction, ..)| instruction.counts()).count();
+        // As BuildKit counts them: every trigger, and of the stage's own instructions those that are steps.
+        let counts = |(instruction, _, triggered): &&(Instruction, Line, bool)| *triggered || instruction.counts();
+        let count = (from.numbers, from.total + instructions.iter().filter(counts).count());
         let had = BTreeMap::new();
-        let mut stage = Stage { planner: self, state, index, count: (1, total), line, triggered: false, had };
+        let mut stage = Stage { planner: self, state, index, count, line, triggered: false, had };
         for (instruction, line, triggered) in instructions {
             (stage.line, stage.triggered) = (line, triggered);
             instruction::lower(&instruction, &mut stage)?;

@@ -32,6 +32,8 @@ pub(crate) enum Origin {
 pub(crate) struct State {
     pub(crate) image: ImageConfig,
     pub(crate) history: Vec<Past>,
+    /// The diff ids of the base image's layers.
+    pub(crate) base_layers: Vec<String>,
     /// The rootfs; none on scratch before the first layer.
     pub(crate) top: Option<VertexId>,
     /// ENV and ARG values, in order.
@@ -57,14 +59,14 @@ impl State {
     /// The state of a base image.
     pub(crate) fn image(mut image: ImageConfig, top: VertexId) -> State {
         let history: Vec<History> = std::mem::take(&mut image.history);
-        image.rootfs.diff_ids.clear();
+        let base_layers = std::mem::take(&mut image.rootfs.diff_ids);
         image.created = None;
         image.normalise_platform();
         // As in BuildKit what nobody knows is not taken over: an inline cache would be that of another image.
         image.other.retain(|name, _| matches!(name.as_str(), "os.version" | "os.features"));
         image.config.other.clear();
         let history = history.into_iter().map(Past::Base).collect();
-        State { image, history, top: Some(top), ..State::default() }.with_path()
+        State { image, history, base_layers, top: Some(top), ..State::default() }.with_path()
     }
 
     fn with_path(mut self) -> State {

@@ -36,6 +36,7 @@ fn base(name: &str, platform: &Platform) -> Option<ImageConfig> {
         serde_json::from_value(json!({"architecture": "amd64", "os": "linux", "config": run})).unwrap();
     let past = |text: &str, empty_layer| History { created_by: text.to_owned(), empty_layer, ..History::default() };
     config.history = vec![past("base layer 0", false)];
+    config.rootfs.diff_ids = vec!["sha256:layer".to_owned()];
     if name.starts_with("config") {
         config.history.extend([past("base layer 1", false), past("ENV BASE_VAR=base", true)]);
     }
@@ -232,4 +233,27 @@ fn ten_thousand_stages_are_planned_and_only_what_is_needed_is_lowered() {
     assert_eq!(plan(chain.as_bytes(), &request, &json!({})).unwrap().graph.len(), 10_000);
     let single = Request { target: Some("s1".to_owned()), ..request };
     assert_eq!(plan(chain.as_bytes(), &single, &json!({})).unwrap().graph.len(), 2);
+}
+
+#[test]
+fn steps_are_numbered_as_in_buildkit() {
+    let numbers = |dockerfile: &str| {
+        let platform = Platform::parse("linux/amd64").unwrap();
+        let contexts = json!({"given": "docker-image://localhost:5000/busybox:latest"});
+        let plan = plan(dockerfile.as_bytes(), &Request::new(platform), &contexts).unwrap();
+        let names = plan.graph.iter().map(|(_, vertex)| vertex.name.clone());
+        let number = |name: String| name.strip_prefix('[')?.split_once(']').map(|(number, _)| number.to_owned());
+        names.filter_map(number).collect::<Vec<_>>().join(", ")
+    };
+    let base = "FROM localhost:5000/busybox";
+    assert_eq!(numbers(&format!("{base}\nENV A=1\nRUN a\nWORKDIR /w\n")), "1/3, 2/3, 3/3");
+    // A FROM of another stage, or of scratch, is no step.
+    assert_eq!(numbers(&format!("{base} AS a\nRUN a\nFROM a AS b\nRUN b\n")), "a 1/2, a 2/2, b 1/1");
+    assert_eq!(numbers("FROM scratch\nCOPY a /\nCOPY b /\n"), "1/2, 2/2");
+    // Every trigger counts, if only in the total and not where the FROM is shown.
+    assert_eq!(numbers(&format!("{base}:onbuild\nRUN a\n")), "1/2, 2/5, 3/5, 4/5");
+    let own = "FROM scratch AS a\nONBUILD COPY x /\nONBUILD ENV A=1\nFROM a AS b\nCOPY y /\n";
+    assert_eq!(numbers(own), "b 1/3, b 2/3");
+    // What the user gave in place of an image is not shown as a FROM.
+    assert_eq!(numbers("FROM given\nRUN a\nRUN b\n"), "context given, 1/3, 2/3");
 }

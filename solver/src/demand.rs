@@ -1,6 +1,12 @@
 //! Which vertices are wanted, what is known of each, and what is ready: the state that one thread owns.
+//!
+//! | key | made of | for |
+//! |---|---|---|
+//! | written | description, result keys of the inputs that are read | looking the vertex up |
+//! | result | the written key; the result key of the base, where that is not read | the keys of its users |
+//! | class | as the result key, and what must run again in this build | finding equal vertices |
 
-use crate::engine::{Cache, Engine, Found, Role, Shelf};
+use crate::engine::{Base, Cache, Engine, Found, Role, Shelf, Take};
 use crate::graph::{Graph, VertexId};
 use crate::key::{Describe, Key, Manifest, key_of, print_of};
 use crate::solve::{Failure, Task};
@@ -13,8 +19,8 @@ pub(crate) enum State<E: Engine> {
     Unwanted,
     /// Nobody needs it, because what stands on it was found.
     Below,
-    /// Its output was found, but inputs that go below it are not done.
-    Found(E::Output, Found),
+    /// Its output was found, but the base that its layer goes on is not done.
+    Found(E::Output),
     /// Wanted; the inputs are not all done, or it is waiting for its turn.
     Wanted,
     /// It has its output.
@@ -35,17 +41,29 @@ pub(crate) struct Demand<E: Engine> {
 struct Known<E: Engine> {
     state: State<E>,
     role: Role,
+    base: Base,
+    /// What it is looked up by: its description and the result keys of what it reads.
     written: Option<Key>,
+    /// What stands for its whole result in the keys of its users. Another than `written` only where the base is not
+    /// read: then `written` says which layer, and this says which layer on which base.
+    result: Option<Key>,
     /// What it reads of its open inputs.
     part: Option<Key>,
+    /// It must run.
     fresh: bool,
+    /// It reads the result of one that must run, or of one that does: its written key does not say which result it
+    /// stands for, the one that is remembered or the one of this build.
     tainted: bool,
     /// It ran in this build already, so its newest record is the fresh result.
     done: bool,
+    /// It, or anything below it, must run: the same is true of its result key.
+    renewed: bool,
+    /// Equal in two vertices that have the same result in this build.
+    class: Key,
     waited: bool,
     found_at_once: bool,
-    /// The same written key at a smaller place.
-    equal: Option<VertexId>,
+    /// A vertex at a smaller place whose output serves for this one, and how.
+    equal: Option<(VertexId, Found)>,
     /// What must be done first, and who waits for this one.
     needs: Vec<VertexId>,
     pending: usize,
@@ -54,8 +72,15 @@ struct Known<E: Engine> {
     height: u64,
 }
 
+/// The first vertex of each class: of those with the same result, and of those with the same layer.
+#[derive(Default)]
+struct Seen {
+    results: HashMap<Key, VertexId>,
+    layers: HashMap<Key, VertexId>,
+}
+
 impl<E: Engine> Demand<E> {
-    /// Looks at the whole graph once: written keys forward, wishes backward.
+    /// Looks at the whole graph once: keys forward, wishes backward.
     pub(crate) fn of<C: Cache<E::Output>>(
         task: &Task<'_, E::Op>,
         engine: &E,
@@ -63,7 +88,7 @@ impl<E: Engine> Demand<E> {
     ) -> Result<Self, Failure<E::Error>> {
         let ancestors = ancestors(task);
         let mut demand = Demand { vertices: Vec::new(), ready: BTreeSet::new(), waiting: BTreeSet::new(), open: 0 };
-        let mut seen = HashMap::new();
+        let mut seen = Seen::default();
         for (id, _) in task.graph.iter() {
             let known = demand.look(task, engine, id, ancestors[id.index()], &mut seen)?;
             demand.vertices.push(known);
@@ -88,55 +113,64 @@ impl<E: Engine> Demand<E> {
         engine: &E,
         id: VertexId,
         reached: bool,
-        seen: &mut HashMap<Key, VertexId>,
+        seen: &mut Seen,
     ) -> Result<Known<E>, Failure<E::Error>> {
         let vertex = task.graph.get(id);
         let role = engine.role(&vertex.op);
-        let work = role == Role::Work;
-        let inputs = || vertex.inputs.iter().map(|input| &self.vertices[input.index()]);
-        let mut known = Known {
-            state: State::Unwanted,
-            role,
-            written: None,
-            part: None,
-            fresh: reached && work && (task.fresh)(id),
-            tainted: reached && work && inputs().any(|input| input.fresh || input.tainted),
-            done: false,
-            waited: false,
-            found_at_once: false,
-            equal: None,
-            needs: Vec::new(),
-            pending: 0,
-            users: Vec::new(),
-            height: 0,
-        };
-        if reached && work {
-            let open = inputs().any(|input| input.role == Role::Open);
-            let part = if open {
-                Some(engine.part(task.graph, id).map_err(|error| Failure::Failed { vertex: id, error })?)
-            } else {
-                None
-            };
-            let key = key_of(|to| self.describe(task.graph, engine, id, part, to));
-            known.part = part;
-            known.written = Some(key);
-            known.done = engine.ran(&key);
-            known.equal = Some(*seen.entry(key).or_insert(id)).filter(|&first| first != id);
+        let mut known = Known::of(role);
+        if !reached {
+            return Ok(known);
         }
+        if role != Role::Work {
+            known.class = key_of(|to| vertex.op.describe(to));
+            return Ok(known);
+        }
+        let inputs = || vertex.inputs.iter().map(|input| &self.vertices[input.index()]);
+        let base = engine.base(&vertex.op);
+        let read = || inputs().enumerate().filter(|(at, _)| base.reads(*at)).map(|(_, input)| input);
+        known.base = base;
+        known.fresh = (task.fresh)(id);
+        known.tainted = read().any(|input| input.renewed);
+        known.renewed = known.fresh || inputs().any(|input| input.renewed);
+        if inputs().any(|input| input.role == Role::Open) {
+            let part = engine.part(task.graph, id).map_err(|error| Failure::Failed { vertex: id, error })?;
+            known.part = Some(part);
+        }
+        let written = key_of(|to| self.describe(task.graph, engine, id, known.part, to));
+        let below = match base {
+            Base::Under(at) => inputs().nth(at),
+            _ => None,
+        };
+        known.written = Some(written);
+        known.done = engine.ran(&written);
+        known.result = Some(below.map_or(written, |below| on(&written, below.result.as_ref().unwrap_or(&below.class))));
+        // Without a fresh vertex equal keys are equal results. With one, what it made is told apart from what is
+        // remembered under the same key.
+        let layer = match known.fresh || known.tainted {
+            false => written,
+            true => key_of(|to| {
+                to.key("written", &written);
+                to.flag("fresh", known.fresh);
+                read().for_each(|input| to.key("input", &input.class));
+            }),
+        };
+        known.class = below.map_or(layer, |below| on(&layer, &below.class));
+        known.equal = seen.equal(id, known.class, layer);
         Ok(known)
     }
 
     /// What a written key is made of.
     fn describe(&self, graph: &Graph<E::Op>, engine: &E, id: VertexId, part: Option<Key>, to: &mut dyn Manifest) {
         let vertex = graph.get(id);
+        let base = engine.base(&vertex.op);
         vertex.op.describe(to);
         to.open("inputs");
         for (at, input) in vertex.inputs.iter().enumerate() {
             let known = &self.vertices[input.index()];
             match known.role {
-                _ if !engine.reads(&vertex.op, at) => to.text("below", ""),
-                Role::Work => to.text("written", &known.written.map(|key| key.to_string()).unwrap_or_default()),
-                Role::Pinned => to.key("pinned", &key_of(|to| graph.get(*input).op.describe(to))),
+                _ if !base.reads(at) => to.text("below", ""),
+                Role::Work => to.text("result", &known.result.map(|key| key.to_string()).unwrap_or_default()),
+                Role::Pinned => to.key("pinned", &known.class),
                 Role::Open => to.text("open", ""),
             }
         }
@@ -146,8 +180,7 @@ impl<E: Engine> Demand<E> {
 
     /// The written keys that may be asked for, those nearest to the targets first.
     fn askable(&self) -> Vec<Key> {
-        let asked = self.vertices.iter().rev().filter(|known| !known.fresh && !known.tainted && known.equal.is_none());
-        asked.filter_map(|known| known.written).collect()
+        self.vertices.iter().rev().filter_map(Known::lookup).collect()
     }
 
     /// The description behind the written key of a vertex, printed.
@@ -157,18 +190,20 @@ impl<E: Engine> Demand<E> {
 
     /// A wanted vertex: found, equal to another, or in need of its inputs.
     fn ask<C: Cache<E::Output>>(&mut self, graph: &Graph<E::Op>, engine: &E, cache: &C, id: VertexId) {
-        let vertex = graph.get(id);
+        let inputs = &graph.get(id).inputs;
         let known = &self.vertices[id.index()];
-        let lookup =
-            known.written.filter(|_| known.done || (!known.fresh && !known.tainted)).filter(|_| known.equal.is_none());
-        let found =
-            lookup.and_then(|key| cache.get(Shelf::Written, &key).into_iter().find(|output| engine.usable(output)));
-        let reused = found.is_some() || known.equal.is_some();
-        let needs: BTreeSet<VertexId> = (vertex.inputs.iter().enumerate())
-            .filter(|(at, _)| !reused || !engine.reads(&vertex.op, *at))
-            .map(|(_, input)| *input)
-            .chain(known.equal)
-            .collect();
+        let found = known
+            .lookup()
+            .and_then(|key| cache.get(Shelf::Written, &key).into_iter().find(|output| engine.usable(output)));
+        let how = if found.is_some() { Some(Found::Written) } else { known.equal.map(|(_, how)| how) };
+        let needs: BTreeSet<VertexId> = match how {
+            // Exactly what makes the vertex's own output of what was found.
+            Some(how) => {
+                let below = how.needs(known.base).and_then(|at| inputs.get(at).copied());
+                known.equal.map(|(first, _)| first).into_iter().chain(below).collect()
+            }
+            None => inputs.iter().copied().collect(),
+        };
         for need in &needs {
             let state = &mut self.vertices[need.index()].state;
             if matches!(state, State::Unwanted) {
@@ -179,8 +214,10 @@ impl<E: Engine> Demand<E> {
         known.needs = needs.into_iter().collect();
         if let Some(output) = found {
             known.found_at_once = true;
-            known.state =
-                if known.needs.is_empty() { State::Done(output) } else { State::Found(output, Found::Written) };
+            known.state = match Found::Written.take(known.base) {
+                Take::Whole => State::Done(output),
+                Take::Layer => State::Found(output),
+            };
         }
     }
 
@@ -203,7 +240,7 @@ impl<E: Engine> Demand<E> {
     /// Counts what each vertex still waits for.
     fn link(&mut self) {
         for at in 0..self.vertices.len() {
-            if matches!(self.vertices[at].state, State::Wanted | State::Found(..)) {
+            if matches!(self.vertices[at].state, State::Wanted | State::Found(_)) {
                 self.open += 1;
                 let id = VertexId::at(at);
                 let needs: Vec<VertexId> = self.vertices[at].needs.clone();
@@ -220,7 +257,9 @@ impl<E: Engine> Demand<E> {
 
     /// Where steps can stand beside each other, finds the way to a target that takes longest.
     pub(crate) fn weigh(&mut self, graph: &Graph<E::Op>, engine: &E) {
-        let runs = |known: &Known<E>| matches!(known.state, State::Wanted) && known.role == Role::Work;
+        let runs = |known: &Known<E>| {
+            matches!(known.state, State::Wanted) && known.role == Role::Work && known.equal.is_none()
+        };
         // How many of a chain end at each vertex: two that are equally far on may run at once.
         let (mut steps, mut seen) = (vec![0_usize; self.vertices.len()], HashSet::new());
         let mut wide = false;
@@ -253,12 +292,12 @@ impl<E: Engine> Demand<E> {
         self.ready.pop_first().map(|(_, id)| id)
     }
 
-    /// The output that needs only inputs below it: the vertex's own, or that of an equal one.
+    /// An output that serves without any work: the vertex's own, or that of an equal one.
     pub(crate) fn found(&self, id: VertexId) -> Option<(E::Output, Found)> {
         let known = &self.vertices[id.index()];
         match (&known.state, known.equal) {
-            (State::Found(output, how), _) => Some((output.clone(), *how)),
-            (_, Some(equal)) => self.output(equal).map(|output| (output.clone(), Found::Equal)),
+            (State::Found(output), _) => Some((output.clone(), Found::Written)),
+            (_, Some((first, how))) => self.output(first).map(|output| (output.clone(), how)),
             _ => None,
         }
     }
@@ -298,6 +337,10 @@ impl<E: Engine> Demand<E> {
     pub(crate) fn state(&self, id: VertexId) -> &State<E> {
         &self.vertices[id.index()].state
     }
+    /// Whether another vertex does its work.
+    pub(crate) fn has_equal(&self, id: VertexId) -> bool {
+        self.vertices[id.index()].equal.is_some()
+    }
     pub(crate) fn was_found(&self, id: VertexId) -> bool {
         self.vertices[id.index()].found_at_once
     }
@@ -319,6 +362,58 @@ impl<E: Engine> Demand<E> {
     pub(crate) fn inputs(&self, graph: &Graph<E::Op>, id: VertexId) -> Vec<Option<E::Output>> {
         graph.get(id).inputs.iter().map(|input| self.output(*input).cloned()).collect()
     }
+}
+
+impl<E: Engine> Known<E> {
+    fn of(role: Role) -> Known<E> {
+        Known {
+            state: State::Unwanted,
+            role,
+            base: Base::None,
+            written: None,
+            result: None,
+            part: None,
+            fresh: false,
+            tainted: false,
+            done: false,
+            renewed: false,
+            class: Key([0; 32]),
+            waited: false,
+            found_at_once: false,
+            equal: None,
+            needs: Vec::new(),
+            pending: 0,
+            users: Vec::new(),
+            height: 0,
+        }
+    }
+
+    /// The written key, if a record under it is the vertex's own and no other vertex asks for it.
+    fn lookup(&self) -> Option<Key> {
+        let may = self.done || (!self.fresh && !self.tainted);
+        self.written.filter(|_| may && self.equal.is_none())
+    }
+}
+
+impl Seen {
+    /// The vertex that does what this one would do, if there is one already.
+    fn equal(&mut self, id: VertexId, class: Key, layer: Key) -> Option<(VertexId, Found)> {
+        let result = *self.results.entry(class).or_insert(id);
+        let first = *self.layers.entry(layer).or_insert(id);
+        match () {
+            () if result != id => Some((result, Found::Equal)),
+            () if first != id => Some((first, Found::EqualLayer)),
+            () => None,
+        }
+    }
+}
+
+/// The key of a layer on a base that it does not read.
+fn on(layer: &Key, base: &Key) -> Key {
+    key_of(|to| {
+        to.key("layer", layer);
+        to.key("base", base);
+    })
 }
 
 /// Which vertices a target can reach at all.

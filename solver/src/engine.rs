@@ -1,22 +1,27 @@
 //! What the solver asks of the outside: an engine that runs ops, and a cache that remembers results.
+//!
+//! An output is a stack of layers. A vertex of [`Role::Work`] adds exactly one layer and puts it on
+//! the output of one input, its base. [`Base`] says how much of the base the op reads, and with that
+//! [`Found::take`] says how much of a remembered output is the vertex's own. Nothing else decides
+//! that, and a base that is needed and not there is an error, never an empty stack.
 
 use crate::graph::{Graph, VertexId};
 use crate::key::{Describe, Key, Manifest};
+use std::fmt;
 
 /// Runs ops. The solver calls it from several threads.
 pub trait Engine: Sync {
     /// What a vertex does.
     type Op: Describe + Clone + Send + Sync;
-    /// What a vertex results in: a small value that names bytes kept elsewhere.
-    type Output: Clone + Send + Sync;
+    /// What a vertex results in: a small value that names a stack of layers kept elsewhere.
+    type Output: Clone + PartialEq + Send + Sync;
     /// Why an op failed.
-    type Error: Send + std::fmt::Display;
+    type Error: Send + fmt::Display + From<Bug>;
 
     /// What kind of vertex this is to the solver.
     fn role(&self, op: &Self::Op) -> Role;
-    /// Whether the result depends on this input. One that is not read is only put below the result
-    /// ([`Engine::reuse`] does that), so it does not enter the keys.
-    fn reads(&self, op: &Self::Op, input: usize) -> bool;
+    /// What the op's layer is put on. Asked only of [`Role::Work`].
+    fn base(&self, op: &Self::Op) -> Base;
     /// The digest of what the vertex reads of its [`Role::Open`] inputs. Asked at most once a vertex.
     fn part(&self, graph: &Graph<Self::Op>, id: VertexId) -> Result<Key, Self::Error>;
     /// Describes the content of what the vertex reads of its inputs, once these are there. May be slow.
@@ -25,9 +30,22 @@ pub trait Engine: Sync {
     fn content(&self, output: &Self::Output) -> Result<Key, Self::Error>;
     /// Whether a remembered output can still be used: a cache may name what the store has lost.
     fn usable(&self, output: &Self::Output) -> bool;
-    /// Turns a remembered output into the vertex's own.
-    fn reuse(&self, at: &Step<'_, Self>, found: &Self::Output, how: Found) -> Self::Output;
-    /// Does the work: of a vertex that is remembered only when nothing was found for it, so this is the place to say why.
+    /// The topmost layer of `found` on a base; on nothing where there is no base.
+    fn stack(&self, base: Option<&Self::Output>, found: &Self::Output) -> Result<Self::Output, Self::Error>;
+    /// Whether the topmost layer of `found`, which was made on another base, may stand on this one: the order of times
+    /// in the result must be one that running the op here could have produced. Asked where [`Found::take`] says
+    /// [`Take::Layer`] of an output that was found by its content.
+    fn fits(
+        &self,
+        at: &Step<'_, Self>,
+        base: &Self::Output,
+        found: &Self::Output,
+        how: Found,
+    ) -> Result<bool, Self::Error>;
+    /// A step ran and its result is that of an earlier run, whichever of the two layers is kept.
+    fn came_out_the_same(&self, _id: VertexId) {}
+    /// Does the work. Of [`Role::Work`] the topmost layer of the answer counts: the solver puts it on the base. Such a
+    /// vertex runs only when nothing was found for it, so this is the place to say why.
     fn run(&self, at: &Step<'_, Self>) -> Result<Self::Output, Self::Error>;
     /// Whether the step of this written key ran already for the same wish of the user: its newest record is used even
     /// where nothing older may be. A build that begins again does not run everything again.
@@ -58,7 +76,7 @@ pub struct Step<'a, E: Engine + ?Sized> {
     pub graph: &'a Graph<E::Op>,
     /// Which vertex.
     pub id: VertexId,
-    /// The outputs of its inputs, in order. None only for inputs that are not read while keys are looked up.
+    /// The outputs of its inputs, in order; none of those that are not done. [`Step::input`] is the way to ask for one.
     pub inputs: &'a [Option<E::Output>],
     /// Whether the step must not use anything remembered (`--no-cache`).
     pub fresh: bool,
@@ -75,9 +93,53 @@ impl<E: Engine + ?Sized> Step<'_, E> {
         &self.graph.get(self.id).op
     }
 
-    /// The output of an input, if the op has it and it is done.
-    pub fn input(&self, at: usize) -> Option<&E::Output> {
-        self.inputs.get(at).and_then(Option::as_ref)
+    /// The output of an input. One that is not there is a bug: there is no stand-in for it.
+    pub fn input(&self, at: usize) -> Result<&E::Output, Bug> {
+        self.inputs.get(at).and_then(Option::as_ref).ok_or(Bug("an input of a step is not done"))
+    }
+}
+
+/// The solver or its caller did what it must not: nothing that a user gave is the cause.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Bug(pub &'static str);
+
+impl fmt::Display for Bug {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "BUG: {}", self.0)
+    }
+}
+
+impl From<Bug> for String {
+    fn from(bug: Bug) -> String {
+        bug.to_string()
+    }
+}
+
+/// What the layer of an op is put on, by the place of the input, and how much of it the op reads.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Base {
+    /// Nothing: the layer is the whole output.
+    None,
+    /// The op may read all of it: both keys speak of all of it (RUN).
+    Whole(usize),
+    /// The op looks parts up in it: the written key speaks of all of it, the settled key of those parts (COPY).
+    Part(usize),
+    /// The op does not look at it: neither key speaks of it (COPY --link).
+    Under(usize),
+}
+
+impl Base {
+    /// The input that it is.
+    pub fn input(self) -> Option<usize> {
+        match self {
+            Base::None => None,
+            Base::Whole(at) | Base::Part(at) | Base::Under(at) => Some(at),
+        }
+    }
+
+    /// Whether the op reads an input. The base is the only one that it may not read.
+    pub fn reads(self, input: usize) -> bool {
+        self != Base::Under(input)
     }
 }
 
@@ -101,8 +163,44 @@ pub enum Found {
     Settled,
     /// The step ran, and its earlier run came out the same.
     Same,
-    /// An equal vertex of this graph.
+    /// Another vertex of this graph does the same on the same inputs.
     Equal,
+    /// Another vertex of this graph does the same on another base, which neither of them reads.
+    EqualLayer,
+}
+
+/// How much of a found output is the vertex's own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Take {
+    /// All of it.
+    Whole,
+    /// The topmost layer. It is put on the output of the vertex's base.
+    Layer,
+}
+
+impl Found {
+    /// How much of an output that was found so is the vertex's own: all of it where what it was found by speaks of the
+    /// whole base, and else the layer.
+    ///
+    /// | | no base | `Whole` | `Part` | `Under` |
+    /// |---|---|---|---|---|
+    /// | `Written` | whole | whole | whole | layer |
+    /// | `Settled` | whole | whole | layer | layer |
+    /// | `Same` | whole | layer | layer | layer |
+    /// | `Equal` | whole | whole | whole | whole |
+    /// | `EqualLayer` | | | | layer |
+    pub(crate) fn take(self, base: Base) -> Take {
+        match (self, base) {
+            (_, Base::None) | (Found::Equal, _) => Take::Whole,
+            (Found::Written, Base::Whole(_) | Base::Part(_)) | (Found::Settled, Base::Whole(_)) => Take::Whole,
+            (Found::Written | Found::Settled | Found::Same | Found::EqualLayer, _) => Take::Layer,
+        }
+    }
+
+    /// The input whose output is needed to make the vertex's own of an output that was found so.
+    pub(crate) fn needs(self, base: Base) -> Option<usize> {
+        base.input().filter(|_| self.take(base) == Take::Layer)
+    }
 }
 
 /// The shelves of the cache: the same key means another thing on each.

@@ -10,7 +10,7 @@ use sha2::{Digest as _, Sha256};
 use std::fmt;
 
 /// Changes whenever the meaning of a key does; it enters every key and the name of the cache's directory.
-pub const KEY_VERSION: u32 = 1;
+pub const KEY_VERSION: u32 = 2;
 
 /// The name under which the cache remembers a result: a SHA-256.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]

@@ -3,9 +3,10 @@
 //! Read [`key`] first (what a key is), then [`engine`] (what is asked of the outside), then [`mod@solve`] (the loop).
 //! There is no file, no process and no Dockerfile here; tests use toy ops and state which of them ran.
 //!
-//! The two keys in a few lines: the *written* key is an op's own description and the written keys of its inputs;
-//! it costs nothing. The *settled* key puts the content of what the op reads in their place; it is asked only
-//! after a miss, and stops a change that came to nothing.
+//! The keys in a few lines. The *written* key of a vertex is its op's description and the result keys of the inputs
+//! that it reads; it costs nothing. The *result* key stands for the vertex in the keys of its users: it is the written
+//! key, with the result key of the base where the op does not read that (see `demand`). The *settled* key has the
+//! content of what the op reads in place of keys; it is asked only after a miss, and stops a change that came to nothing.
 
 mod demand;
 pub mod engine;
@@ -16,7 +17,7 @@ pub mod memory;
 pub mod solve;
 mod work;
 
-pub use engine::{Cache, Engine, Found, Role, Shelf, Step};
+pub use engine::{Base, Bug, Cache, Engine, Found, Role, Shelf, Step};
 pub use event::{Difference, Event, Miss, Observer, Outcome, StepId, Stream, phase};
 pub use graph::{Graph, Vertex, VertexId};
 pub use key::{Describe, Key, Manifest};

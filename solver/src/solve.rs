@@ -1,6 +1,6 @@
 //! The solver: demand-driven from the target, the cheapest question first. Knows no op, no file, no container.
 //!
-//! 1. Forward over the target's ancestors: written keys (`keys`), which need no result.
+//! 1. Forward over the target's ancestors: written keys (`demand`), which need no result.
 //! 2. Backward from the target: a vertex found under its written key is done, and nothing below it is looked at;
 //!    for any other vertex its inputs are wanted too (`demand`).
 //! 3. One thread (this one) owns all state; workers do what is ready and send results back.
@@ -12,7 +12,7 @@
 //! its written key either, because that key does not say which of the two results it means; the settled key does.
 
 use crate::demand::{Demand, State};
-use crate::engine::{Cache, Engine, Found, Shelf, Step};
+use crate::engine::{Cache, Engine, Found, Shelf, Step, Take};
 use crate::event::{Event, Observer, Outcome, StepId, phase};
 use crate::graph::{Graph, VertexId};
 use crate::key::{Describe, Key, key_and_print, key_of, print_of};
@@ -86,7 +86,8 @@ where
     C: Cache<E::Output>,
 {
     let demand = Demand::of(task, engine, cache)?;
-    let wanted = |id: &VertexId| matches!(demand.state(*id), State::Wanted) && demand.written(*id).is_some();
+    let runs = |id: &VertexId| demand.written(*id).is_some() && !demand.has_equal(*id);
+    let wanted = |id: &VertexId| matches!(demand.state(*id), State::Wanted) && runs(id);
     Ok(task.graph.iter().map(|(id, _)| id).filter(wanted).collect())
 }
 
@@ -142,8 +143,11 @@ impl<E: Engine, C: Cache<E::Output>> Solver<'_, E, C> {
                 while running < jobs
                     && let Some(id) = demand.next_ready()
                 {
-                    if let Some(found) = demand.found(id) {
-                        self.finish_found(demand, id, &found);
+                    if let Some((found, how)) = demand.found(id) {
+                        if let Err(error) = self.finish_found(demand, id, &found, how) {
+                            failure = Some(self.fail(id, error, None, failure.take()));
+                            break;
+                        }
                     } else if let Some(what) = (running > 0).then(|| self.engine.short_of()).flatten() {
                         self.put_off(demand, id, what);
                     } else if let Some(lock) = self.lock(demand, id) {
@@ -262,6 +266,7 @@ impl<E: Engine, C: Cache<E::Output>> Solver<'_, E, C> {
             Ok(Solved { output, unsettled: None })
         };
         let Some(written) = step.written else {
+            // A source has no base.
             return Ok(Solved { output: self.engine.run(step)?, unsettled: None });
         };
         // Somebody else may have ended the same step between the first look and the lock.
@@ -269,16 +274,15 @@ impl<E: Engine, C: Cache<E::Output>> Solver<'_, E, C> {
             && !tainted
             && let Some(found) = self.find(Shelf::Written, &written)
         {
-            return cached(self.engine.reuse(step, &found, Found::Written));
+            return cached(self.own(step, &found, Found::Written)?);
         }
         let earlier = self.cache.get(Shelf::Described, &self.described(step.id));
         let known = !step.fresh && !earlier.is_empty();
         let earlier = earlier.into_iter().find(|output| self.engine.usable(output));
         let settled = if known { Some(self.phase(step.id, "key", || self.settled(step))?) } else { None };
         if let Some((key, _)) = &settled
-            && let Some(found) = self.find(Shelf::Settled, key)
+            && let Some(output) = self.find_own(step, Shelf::Settled, key, Found::Settled)?
         {
-            let output = self.engine.reuse(step, &found, Found::Settled);
             self.cache.put(Shelf::Written, &written, &output, &printed);
             return cached(output);
         }
@@ -287,12 +291,14 @@ impl<E: Engine, C: Cache<E::Output>> Solver<'_, E, C> {
         }
         self.observer.event(SystemTime::now(), &Event::Begin { step: self.step(step.id), name: name() });
         let step = &Step { earlier: earlier.as_ref(), ..*step };
-        let mut output = self.engine.run(step)?;
+        let made = self.engine.run(step)?;
+        let mut output = self.stack(step, &made)?;
         if known {
             let (same, _) = self.phase(step.id, "compare", || self.same(step.id, &output))?;
-            if let Some(found) = self.find(Shelf::Same, &same) {
-                output = self.engine.reuse(step, &found, Found::Same);
+            if self.find(Shelf::Same, &same).is_some() {
+                self.engine.came_out_the_same(step.id);
             }
+            output = self.find_own(step, Shelf::Same, &same, Found::Same)?.unwrap_or(output);
         }
         self.cache.put(Shelf::Written, &written, &output, &printed);
         Ok(Solved { output, unsettled: Some(settled) })
@@ -329,17 +335,55 @@ impl<E: Engine, C: Cache<E::Output>> Solver<'_, E, C> {
         })
     }
 
-    /// A vertex that needs no work, only inputs to put below what was found.
-    fn finish_found(&self, demand: &mut Demand<E>, id: VertexId, found: &(E::Output, Found)) {
+    /// A vertex that needs no work: what was found becomes its own output.
+    fn finish_found(
+        &self,
+        demand: &mut Demand<E>,
+        id: VertexId,
+        found: &E::Output,
+        how: Found,
+    ) -> Result<(), E::Error> {
         let inputs = demand.inputs(self.task.graph, id);
         let written = demand.written(id);
         let step = Step { graph: self.task.graph, id, inputs: &inputs, fresh: false, written, earlier: None };
-        let output = self.engine.reuse(&step, &found.0, found.1);
+        let output = self.own(&step, found, how)?;
+        if let (Found::Written, Some(key)) = (how, written.filter(|_| output != *found)) {
+            // The newest record is the one that stands on the base of today.
+            let printed = demand.printed(self.task.graph, self.engine, id);
+            self.cache.put(Shelf::Written, &key, &output, &printed);
+        }
         demand.finish(id, output);
+        Ok(())
     }
 
     fn find(&self, shelf: Shelf, key: &Key) -> Option<E::Output> {
         self.cache.get(shelf, key).into_iter().find(|output| self.engine.usable(output))
+    }
+
+    /// The newest record under a key of contents that may stand where the vertex stands, as its own output.
+    fn find_own(&self, step: &Step<'_, E>, shelf: Shelf, key: &Key, how: Found) -> Result<Option<E::Output>, E::Error> {
+        let base = how.needs(self.engine.base(step.op())).map(|at| step.input(at)).transpose()?;
+        for found in self.cache.get(shelf, key).iter().filter(|output| self.engine.usable(output)) {
+            let fits = base.map_or(Ok(true), |base| self.engine.fits(step, base, found, how))?;
+            if fits {
+                return self.own(step, found, how).map(Some);
+            }
+        }
+        Ok(None)
+    }
+
+    /// The vertex's own output of one that was found.
+    fn own(&self, step: &Step<'_, E>, found: &E::Output, how: Found) -> Result<E::Output, E::Error> {
+        match how.take(self.engine.base(step.op())) {
+            Take::Whole => Ok(found.clone()),
+            Take::Layer => self.stack(step, found),
+        }
+    }
+
+    /// The topmost layer of an output on the vertex's base.
+    fn stack(&self, step: &Step<'_, E>, layer: &E::Output) -> Result<E::Output, E::Error> {
+        let base = self.engine.base(step.op()).input().map(|at| step.input(at)).transpose()?;
+        self.engine.stack(base, layer)
     }
 
     fn described(&self, id: VertexId) -> Key {
@@ -393,7 +437,7 @@ impl<E: Engine, C: Cache<E::Output>> Solver<'_, E, C> {
     /// Tells of everything that the first look already found, and of what stands below it, in order.
     fn show_cached(&self, demand: &Demand<E>) {
         for (id, vertex) in self.task.graph.iter() {
-            let shown = matches!(demand.state(id), State::Found(..) | State::Below) || demand.was_found(id);
+            let shown = matches!(demand.state(id), State::Found(_) | State::Below) || demand.was_found(id);
             if shown && !vertex.name.is_empty() {
                 let event = Event::Cached { step: self.step(id), name: vertex.name.clone() };
                 self.observer.event(SystemTime::now(), &event);

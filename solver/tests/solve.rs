@@ -4,8 +4,8 @@
 
 use solver::memory::MemoryCache;
 use solver::{
-    Cache, Describe, Engine, Event, Failure, Found, Graph, Key, Manifest, Observer, Role, Shelf, Step, Task, Vertex,
-    VertexId, key, solve,
+    Base, Cache, Describe, Engine, Event, Failure, Found, Graph, Key, Manifest, Observer, Role, Shelf, Step, Task,
+    Vertex, VertexId, key, solve,
 };
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -93,8 +93,8 @@ impl Engine for Toys {
             _ => Role::Work,
         }
     }
-    fn reads(&self, op: &Toy, input: usize) -> bool {
-        !(matches!(op, Toy::Link(_)) && input == 0)
+    fn base(&self, op: &Toy) -> Base {
+        if matches!(op, Toy::Link(_)) { Base::Under(0) } else { Base::None }
     }
     fn part(&self, graph: &Graph<Toy>, id: VertexId) -> Result<Key, String> {
         Ok(key::key_of(|to| {
@@ -107,7 +107,7 @@ impl Engine for Toys {
     }
     fn settle(&self, at: &Step<'_, Self>, to: &mut dyn Manifest) -> Result<(), String> {
         for (place, input) in at.inputs.iter().enumerate() {
-            if let (Some(input), true) = (input, self.reads(at.op(), place)) {
+            if let (Some(input), true) = (input, self.base(at.op()).reads(place)) {
                 to.text("content", &texts(input));
             }
         }
@@ -120,22 +120,20 @@ impl Engine for Toys {
         let lost = self.lost.lock().unwrap();
         output.iter().all(|(_, run)| !lost.contains(run))
     }
-    fn reuse(&self, at: &Step<'_, Self>, found: &Output, _: Found) -> Output {
-        let mut output = match at.op() {
-            Toy::Link(_) => at.input(0).cloned().unwrap(),
-            _ => return found.clone(),
-        };
-        output.extend(found.last().cloned());
-        output
+    fn stack(&self, base: Option<&Output>, found: &Output) -> Result<Output, String> {
+        Ok(base.into_iter().flatten().chain(found.last()).cloned().collect())
+    }
+    fn fits(&self, _: &Step<'_, Self>, _: &Output, _: &Output, _: Found) -> Result<bool, String> {
+        Ok(true)
     }
     fn run(&self, at: &Step<'_, Self>) -> Result<Output, String> {
         let read: Output = at.inputs.iter().flatten().flatten().cloned().collect();
-        let (name, mut output, text) = match at.op() {
+        let (name, text) = match at.op() {
             Toy::Pinned(text) => return Ok(vec![((*text).to_owned(), 0)]),
             Toy::Open(name) => return Ok(vec![(self.read(name), 0)]),
-            Toy::Head(name) => (name, vec![], texts(&read).lines().next().unwrap_or("").to_owned()),
-            Toy::Join(name) => (name, vec![], texts(&read)),
-            Toy::Link(name) => (name, read.clone(), (*name).to_owned()),
+            Toy::Head(name) => (name, texts(&read).lines().next().unwrap_or("").to_owned()),
+            Toy::Join(name) => (name, texts(&read)),
+            Toy::Link(name) => (name, (*name).to_owned()),
             Toy::Fail(name) => {
                 self.ran.lock().unwrap().push((*name).to_owned());
                 return Err(format!("{name} is broken"));
@@ -144,7 +142,7 @@ impl Engine for Toys {
                 self.most.fetch_max(self.running.fetch_add(1, Ordering::SeqCst) + 1, Ordering::SeqCst);
                 std::thread::sleep(std::time::Duration::from_millis(5));
                 self.running.fetch_sub(1, Ordering::SeqCst);
-                (name, vec![], (*name).to_owned())
+                (name, (*name).to_owned())
             }
             Toy::Hang(name) => {
                 self.hanging.store(true, Ordering::SeqCst);
@@ -156,8 +154,7 @@ impl Engine for Toys {
             }
         };
         self.ran.lock().unwrap().push((*name).to_owned());
-        output.push((text, 1 + self.runs.fetch_add(1, Ordering::SeqCst)));
-        Ok(output)
+        Ok(vec![(text, 1 + self.runs.fetch_add(1, Ordering::SeqCst))])
     }
     fn short_of(&self) -> Option<&'static str> {
         self.short

@@ -6,6 +6,7 @@
 
 use super::pattern::{self, is_pattern};
 use super::selection::{Files as Taken, Item, Picked, Selection};
+use crate::digest::Digest;
 use crate::error::{Error, Kind, Result};
 use crate::layer::files::{Files, resolve};
 use crate::layer::tree::{Entry, Node, child, is_below, parent, split, worth_all_cores};
@@ -52,6 +53,16 @@ pub fn select(op: &Copy, sources: Sources<'_, '_>) -> Result<Selection> {
         }
     }
     Ok(Selection::new(op, picked))
+}
+
+/// The digest of what a mount of a path shows: the path with all that is below it, links to it followed. None where
+/// nothing is there.
+pub fn below(files: &dyn Files, path: &str) -> Result<Option<Digest>> {
+    let path = pattern::parts(path).join("/").into_bytes();
+    let Some(root) = resolve(files, &path)?.entry else { return Ok(None) };
+    let mut items = walk(files, root, None, None)?;
+    hash(files, &mut items)?;
+    Ok(Some(Taken { input: 0, name: Box::default(), items, unpack: false }.shown()))
 }
 
 fn matcher(patterns: &[String], flag: &str) -> Result<Ignore> {

@@ -77,6 +77,16 @@ impl Files {
         &self.items[0].entry
     }
 
+    /// The digest of the files as they are, the mode and owner of the first one with them.
+    pub fn shown(&self) -> Digest {
+        let mut to = Framed::default();
+        let Entry { mode, uid, gid, xattrs, .. } = self.root();
+        [mode, uid, gid].iter().for_each(|number| to.number(u64::from(**number)));
+        xattrs.iter().for_each(|(name, value)| [name, value].iter().for_each(|part| to.bytes(part)));
+        describe(self, true, &mut to);
+        to.finish()
+    }
+
     /// The path of an item, from its source on; empty for the source itself.
     pub fn below<'a>(&self, item: &'a Item) -> &'a [u8] {
         let root = self.root().path.len();

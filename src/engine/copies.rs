@@ -139,7 +139,7 @@ impl Machine {
 
     /// The rootfs that a copy looks things up in: none for a linked one.
     fn target(&self, step: &Step<'_, Self>, copy: &op::Copy) -> Result<Option<View>> {
-        let base = copy.base.filter(|_| !copy.link).and_then(|input| step.input(input));
+        let base = copy.base.filter(|_| !copy.link).map(|input| step.input(input)).transpose()?;
         base.map(|rootfs| self.base_view(step, rootfs)).transpose()
     }
 
@@ -148,7 +148,7 @@ impl Machine {
     }
 
     pub(super) fn run_mkdir(&self, step: &Step<'_, Self>, file: &op::File) -> Result<LayerId> {
-        let base = file.base.and_then(|input| step.input(input));
+        let base = file.base.map(|input| step.input(input)).transpose()?;
         let view = base.map(|rootfs| self.base_view(step, rootfs)).transpose()?;
         self.layers
             .publish_tar(copy::mkdir(&file.action, view.as_ref().map(|view| view as &dyn Files), Time::now())?, None)

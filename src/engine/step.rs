@@ -37,7 +37,7 @@ impl Machine {
         let number = self.step_of(step.id);
         self.tell_shortcoming();
         let order = self.order(exec);
-        let rootfs = exec.base.and_then(|input| step.input(input)).cloned().unwrap_or_default();
+        let rootfs = exec.base.map(|input| step.input(input)).transpose()?.cloned().unwrap_or_default();
         // Unpacking indexes a base too, so it comes first: nothing is decompressed twice.
         let lowers = self.dirs(&rootfs, number)?;
         let view = self.view(&rootfs, Form::Dir, number)?;
@@ -213,7 +213,7 @@ impl Machine {
         for (at, mount) in exec.mounts.iter().enumerate() {
             let (kind, want) = match &mount.kind {
                 op::MountKind::Bind { input, source, readonly } => {
-                    let rootfs = input.and_then(|input| step.input(input)).cloned().unwrap_or_default();
+                    let rootfs = input.map(|input| step.input(input)).transpose()?.cloned().unwrap_or_default();
                     let number = self.step_of(step.id);
                     let want = kind_of(&self.view(&rootfs, Form::Dir, number)?, source)?;
                     let lowers = self.dirs(&rootfs, number)?;
@@ -274,7 +274,7 @@ impl Machine {
         let mut wanted = Vec::new();
         for (at, mount) in exec.mounts.iter().enumerate() {
             if let op::MountKind::Cache { id, sharing, from, source, dir, .. } = &mount.kind {
-                let from = from.and_then(|input| step.input(input));
+                let from = from.map(|input| step.input(input)).transpose()?;
                 wanted.push((at, Wanted { id, sharing: *sharing, from, source, dir: *dir }));
             }
         }

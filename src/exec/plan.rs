@@ -131,6 +131,11 @@ impl<'a> Plan<'a> {
             "make its namespaces" => Error::new(Kind::System, "the system lets nobody here make namespaces, which RUN needs")
                 .because(errno)
                 .hint("inside of a container: --security-opt seccomp=unconfined, or seccompProfile Unconfined in Kubernetes; elsewhere allow user namespaces, or run as root. `kiln doctor` tells more; what has no RUN builds anyway"),
+            "mount its root (overlayfs)" if failure.errno == rustix::io::Errno::LOOP => {
+                Error::new(Kind::System, "BUG: one directory stands twice in the root of a step")
+                    .because(errno)
+                    .hint("please report this with the Dockerfile")
+            }
             "mount its root (overlayfs)" => Error::new(Kind::System, "the store lies where overlayfs can't write: a container's own file system, most likely")
                 .because(errno)
                 .hint("put it on a volume: set KILN_ROOT to a folder of one (docker: -v kiln:/var/lib/kiln; Kubernetes: an emptyDir), or to a tmpfs"),

@@ -131,7 +131,7 @@ impl Check<'_> {
         let came = record.is_some_and(|record| record.blob.is_some());
         let again = |path: &&PathBuf| {
             let name = path.file_name().unwrap_or_default().to_string_lossy();
-            (name.starts_with("dir-") && (tar || came)) || (name == "tree" && came)
+            (name.starts_with("dir-") && (tar || came)) || name.starts_with("again-") || (name == "tree" && came)
         };
         // Of the short texts beside them, what has lost its bytes is empty or full of zeros.
         let lost = |path: &&PathBuf| {

@@ -91,7 +91,7 @@ impl Layers {
             if let Node::File { digest, .. } = &mut entry.node {
                 *digest = Some(found);
             }
-            Ok(())
+            Ok::<(), Error>(())
         };
         let sizes = unknown.iter().map(|entry| if let Node::File { size, .. } = entry.node { size } else { 0 });
         let hashed = sizes.sum();
@@ -247,7 +247,7 @@ impl Layers {
         let earlier = self.record(id)?.earlier;
         let twin = earlier.and_then(|id| {
             let dir = File::open(self.folder(&id).join(self.flavour_folder())).ok()?;
-            Some(Twin { tree: self.tree(&id).ok()?, dir })
+            Some(Twin { tree: self.tree(&id).ok()?, dir, same: false })
         });
         Writer { dir: new, flavour: self.flavour(), open: &open, twin: twin.as_ref(), stage: None }
             .write(&*self.tree(id)?)

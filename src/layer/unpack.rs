@@ -51,6 +51,8 @@ pub(super) struct Twin {
     pub(super) tree: std::sync::Arc<Tree>,
     /// Where.
     pub(super) dir: File,
+    /// It is a directory of the very layer that is written: all its files are equal.
+    pub(super) same: bool,
 }
 
 impl Twin {
@@ -63,6 +65,9 @@ impl Twin {
 
     /// Whether it has a file that differs in nothing.
     fn has(&self, entry: &Entry) -> bool {
+        if self.same {
+            return true;
+        }
         let Node::File { size, digest: Some(digest), .. } = entry.node else { return false };
         let same = |there: &Entry| matches!(there.node, Node::File { size: s, digest: Some(d), .. } if (s, d) == (size, digest));
         let alone = |entry: &Entry| entry.link.is_none();

@@ -1,8 +1,8 @@
 //! Base images: a name becomes a manifest, a config and layers whose blobs are brought when somebody needs them.
 //!
 //! ```text
-//! <root>/cache-v1/pins/<64 hex of name and platform>    JSON: what a name stood for when it was last asked
-//! <root>/cache-v1/origins/<64 hex of a blob>            the name to fetch it by
+//! <root>/cache-v2/pins/<64 hex of name and platform>    JSON: what a name stood for when it was last asked
+//! <root>/cache-v2/origins/<64 hex of a blob>            the name to fetch it by
 //! ```
 //! Both can be lost: that costs a request, or a message that a base must be pulled again.
 

@@ -14,9 +14,19 @@ use crate::resolve::{ResolveError, Resolved};
 use crate::stage::State;
 use solver::{Vertex, VertexId};
 
+/// What the FROM of a stage is among its steps, as BuildKit counts them: a FROM of another stage, or of scratch, is none.
+/// One of a named context counts in the total and has no number, for it is not shown as a FROM.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct FromSteps {
+    /// Numbers that it takes.
+    pub(super) numbers: usize,
+    /// What it adds to the total.
+    pub(super) total: usize,
+}
+
 impl Planner<'_> {
     /// What a stage begins with.
-    pub(super) fn base_state(&mut self, index: usize, line: &Line) -> Result<State, Diagnostic> {
+    pub(super) fn base_state(&mut self, index: usize, line: &Line) -> Result<(State, FromSteps), Diagnostic> {
         let definition = &self.stages[index];
         let platform = definition.platform.clone().unwrap_or_else(|| self.request.platform.clone());
         let (base, name, base_stage) = (definition.base.clone(), definition.from.name.clone(), definition.base_stage);
@@ -25,22 +35,25 @@ impl Planner<'_> {
             let named = self.resolve.named(&name, &platform).map_err(|error| refused(error, line))?;
             if let Some(resolved) = named {
                 self.stages[index].instructions.clear();
-                return self.state_of(resolved, &platform, index);
+                return Ok((self.state_of(resolved, &platform, index, true)?, FromSteps::default()));
             }
         }
         if let Some(stage) = base_stage {
-            return Ok(self.take_or_clone(stage));
+            return Ok((self.take_or_clone(stage), FromSteps::default()));
         }
         if base == "scratch" {
-            return Ok(State::scratch(&platform));
+            return Ok((State::scratch(&platform), FromSteps::default()));
         }
         let named = self.resolve.named(&base, &platform).map_err(|error| refused(error, line))?;
+        let is_named = named.is_some();
         let resolved = match named {
             Some(resolved) => resolved,
             None if is_reference(&base) => self.ask(&base, &platform, line)?,
             None => return Err(no_reference(&base, line)),
         };
-        self.state_of(resolved, &platform, index)
+        let empty = matches!(&resolved, Resolved::Image { config, .. } if config.rootfs.diff_ids.is_empty());
+        let steps = FromSteps { numbers: usize::from(!is_named && !empty), total: 1 };
+        Ok((self.state_of(resolved, &platform, index, is_named)?, steps))
     }
 
     fn ask(&self, name: &str, platform: &Platform, line: &Line) -> Result<Resolved, Diagnostic> {
@@ -51,13 +64,23 @@ impl Planner<'_> {
         }
     }
 
-    fn state_of(&mut self, resolved: Resolved, platform: &Platform, index: usize) -> Result<State, Diagnostic> {
+    fn state_of(
+        &mut self,
+        resolved: Resolved,
+        platform: &Platform,
+        index: usize,
+        named: bool,
+    ) -> Result<State, Diagnostic> {
         match resolved {
             Resolved::Image { name, digest, config } => {
                 self.check_came(&config, platform, index);
-                let shown = format!("FROM {name}@{digest}");
                 let total = 1 + self.stages[index].instructions.iter().filter(|(one, _)| one.counts()).count();
-                let shown = self.step_name(index, (1, total), false, &shown);
+                let shown = match named {
+                    true => format!("[context {}] {name}@{digest}", self.stages[index].base),
+                    // An image without layers is as good as scratch.
+                    false if config.rootfs.diff_ids.is_empty() => String::new(),
+                    false => self.step_name(index, (1, total), false, &format!("FROM {name}@{digest}")),
+                };
                 Ok(State::image(*config, self.image(name, digest, platform, shown)))
             }
             Resolved::Context { name } => {

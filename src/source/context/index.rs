@@ -2,7 +2,7 @@
 //! read again.
 //!
 //! ```text
-//! <root>/cache-v1/files/<64 hex of the context's path>
+//! <root>/cache-v2/files/<64 hex of the context's path>
 //!   "kilnfx01", then rows of 88 bytes, then the CRC-32 of all of it
 //! ```
 //! One read, one write under a temporary name, and none when nothing is new. The rows are used as they were read: what

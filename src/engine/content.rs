@@ -1,0 +1,54 @@
+//! What a RUN and a WORKDIR depend on, by content: what makes their settled keys. Knows nothing of what they do with it.
+//!
+//! The content of a rootfs is a fold over the content digests of its layers, which are known or remembered: no walk. Of
+//! a rootfs that is mounted only what is below `source=` counts, so that is walked; the whole of it, and an image, are
+//! folded too: an image's files need not be here yet.
+
+use super::Machine;
+use super::bring::Form;
+use crate::copy;
+use crate::error::Result;
+use crate::layer::rootfs::Rootfs;
+use frontend::op::{Input, Mount, MountKind};
+use solver::{Engine as _, Manifest, Role, Step};
+
+impl Machine {
+    /// The rootfs that a step stands on; nothing on scratch.
+    pub(super) fn describe_base(&self, at: &Step<'_, Self>, base: Option<Input>, to: &mut dyn Manifest) -> Result<()> {
+        to.open("base");
+        if let Some(base) = base {
+            self.describe_layers(at.input(base)?, to)?;
+        }
+        to.close();
+        Ok(())
+    }
+
+    /// What a mount shows of the output of another step.
+    pub(super) fn describe_mount(&self, at: &Step<'_, Self>, mount: &Mount, to: &mut dyn Manifest) -> Result<()> {
+        let (MountKind::Bind { input: Some(input), source, .. } | MountKind::Cache { from: Some(input), source, .. }) =
+            &mount.kind
+        else {
+            return Ok(());
+        };
+        let (vertex, rootfs) = (at.graph.get(at.id), at.input(*input)?);
+        let pinned = vertex.inputs.get(*input).is_some_and(|id| self.role(&at.graph.get(*id).op) == Role::Pinned);
+        to.open("mounted");
+        if pinned || source.split('/').all(|part| part.is_empty() || part == ".") {
+            self.describe_layers(rootfs, to)?;
+        } else {
+            let number = self.step_of(at.id);
+            let view = self.view(rootfs, Form::Tree, number)?;
+            let below = self.phase(number, "select", || copy::below(&view, source))?;
+            to.text("below", &below.map(|digest| digest.to_string()).unwrap_or_default());
+        }
+        to.close();
+        Ok(())
+    }
+
+    fn describe_layers(&self, rootfs: &Rootfs, to: &mut dyn Manifest) -> Result<()> {
+        for layer in &rootfs.layers {
+            to.text("layer", &self.layers.content(layer)?.to_string());
+        }
+        Ok(())
+    }
+}
