@@ -3,7 +3,7 @@
 # format, lints and docs and runs every test, as root and again as an ordinary user.
 set -euo pipefail
 cd "$(dirname "$0")"
-packages=(busybox-static docker-registry docker.io skopeo umoci podman runc debootstrap uidmap zstd xz-utils bzip2 libcap2-bin attr procps python3 util-linux g++ git openssh-client openssl passt slirp4netns iproute2 qemu-user-static python3-venv)
+packages=(busybox-static docker-registry docker.io skopeo umoci podman runc debootstrap uidmap zstd xz-utils bzip2 libcap2-bin attr procps python3 util-linux g++ git openssh-client openssl passt slirp4netns iproute2 qemu-user-static python3-venv qemu-system-x86)
 if [ "$(id -u)" = 0 ]; then
   missing=(); for package in "${packages[@]}"; do dpkg -s "$package" >/dev/null 2>&1 || missing+=("$package"); done
   if [ ${#missing[@]} -gt 0 ]; then
@@ -14,6 +14,8 @@ fi
 # A server that speaks S3, for the suite that every cache backend passes.
 [ -x target/tmp/moto/bin/moto_server ] || { python3 -m venv target/tmp/moto && target/tmp/moto/bin/pip install -q 'moto[s3,server]==5.2.5'; } ||
   echo "SKIPPED: moto can't be installed"
+# Debian 12's own kernel, for the test of older ones.
+testdata/kernel/fetch.sh target/tmp/kernel || echo "SKIPPED: Debian's kernel can't be had"
 cargo fmt --all --check
 cargo clippy --quiet --workspace --all-targets -- -D warnings
 RUSTDOCFLAGS="-D warnings" cargo doc --quiet --workspace --no-deps --document-private-items
@@ -37,7 +39,7 @@ work=$(mktemp -d /var/tmp/kiln-user.XXXXXX); trap 'rm -rf "$work"' EXIT
 mkdir -p "$work/target/debug" "$work/target/tmp"
 cp -r Cargo.toml src tests testdata examples "$work/"
 cp target/debug/kiln "$work/target/debug/kiln"
-user_tests=(conformance graphs contexts copies readers resilience sources language security secrets isolation network limits emulation processes explain room registries remote mounts attach)
+user_tests=(conformance graphs contexts copies readers resilience sources language security kernel devices secrets isolation network limits emulation processes explain room registries remote mounts attach)
 for name in "${user_tests[@]}"; do
   cp "$(ls -t target/debug/deps/$name-* | grep -v '\.d$' | head -n 1)" "$work/$name"
 done

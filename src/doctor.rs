@@ -2,12 +2,13 @@
 //! guessed, where it can be. Changes nothing but a folder of its own, which it removes.
 
 use crate::error::{Error, Result};
-use crate::exec::cgroup::{Groups, Resources};
+use crate::exec::cgroup::{Devices, Groups, Resources};
 use crate::exec::emulate;
 use crate::exec::network::{Networks, trial};
 use crate::exec::surroundings;
 use crate::exec::{self, Ended, Network, Spec, Stop, User};
 use crate::store::Store;
+use crate::sys::kernel;
 use crate::sys::userns::{self, Identity};
 use serde_json::json;
 
@@ -20,15 +21,22 @@ struct Answer {
     lift: Option<String>,
 }
 
-/// The oldest kernel whose overlayfs takes its layers one by one (`lowerdir+`).
-const KERNEL: (u32, u32) = (6, 8);
-
 /// Asks everything. The text to print, and whether steps can run.
 pub fn examine(identity: &Identity, store: &Store, as_json: bool) -> (String, bool) {
     let container = container(identity, store);
     let able = container.good;
-    let answers =
-        [kernel(), who(identity), container, filter(), network(), cgroups(), emulation(), tools(), room(store)];
+    let answers = [
+        kernel(),
+        who(identity),
+        container,
+        filter(),
+        devices(),
+        network(),
+        cgroups(),
+        emulation(),
+        tools(),
+        room(store),
+    ];
     if as_json {
         let rows = answers.iter().map(
             |answer| json!({"what": answer.what, "good": answer.good, "found": answer.found, "lift": answer.lift}),
@@ -52,14 +60,10 @@ fn answer(what: &'static str, good: bool, found: impl Into<String>, lift: Option
 
 fn kernel() -> Answer {
     let release = rustix::system::uname().release().to_string_lossy().into_owned();
-    let mut parts = release.split(['.', '-']).map(|part| part.parse::<u32>().unwrap_or(0));
-    let version = (parts.next().unwrap_or(0), parts.next().unwrap_or(0));
-    answer(
-        "kernel",
-        version >= KERNEL,
-        format!("Linux {release}"),
-        Some("RUN needs 6.8 or newer: overlayfs's `lowerdir+`"),
-    )
+    // What has no number is not judged: the containers below are tried.
+    let new = kernel::parse(&release).is_none_or(|version| version >= kernel::OLDEST);
+    let lift = format!("RUN needs {}.{} or newer", kernel::OLDEST.0, kernel::OLDEST.1);
+    answer("kernel", new, format!("Linux {release}"), Some(&lift))
 }
 
 fn who(identity: &Identity) -> Answer {
@@ -145,6 +149,14 @@ fn filter() -> Answer {
     answer("seccomp", known, found, Some("none: system calls of steps are not limited here"))
 }
 
+fn devices() -> Answer {
+    // Mounts without devices are a part of every container; the group is the second lock.
+    let made = Groups::default().make(&Resources::default(), &Devices::UsualAnd(Vec::new()));
+    let grouped = made.ok().flatten().is_some_and(|group| group.controls_devices());
+    let found = if grouped { "closed by mounts and by a control group" } else { "closed by mounts" };
+    answer("devices", true, found, None)
+}
+
 /// A network as a step gets it, with a look-up and a connection in it.
 fn network() -> Answer {
     let networks = Networks::default();
@@ -174,7 +186,7 @@ fn network() -> Answer {
 
 fn cgroups() -> Answer {
     let limited = Resources { memory: Some(64 << 20), ..Resources::default() };
-    match Groups::default().make(&limited) {
+    match Groups::default().make(&limited, &Devices::UsualAnd(Vec::new())) {
         Ok(_) => {
             answer("limits", true, "control groups: memory, processors and processes of steps can be bounded", None)
         }

@@ -47,6 +47,9 @@ use sys::userns::Identity;
 
 fn main() -> ExitCode {
     let color = std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none();
+    if let Ok(version) = std::env::var("KILN_TEST_KERNEL") {
+        sys::kernel::pretend(&version);
+    }
     match run(words::parse(), color) {
         Ok(code) => code,
         Err(error) => {

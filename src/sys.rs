@@ -2,7 +2,19 @@
 
 #![allow(unsafe_code)]
 
+pub mod bpf;
+pub mod kernel;
+pub mod mounts;
 pub mod netns;
 pub mod spawn;
 pub mod tap;
 pub mod userns;
+
+/// What a system call that came back says.
+fn errno_of(result: libc::c_long) -> Result<(), rustix::io::Errno> {
+    if result < 0 {
+        // SAFETY: errno is this thread's own.
+        return Err(rustix::io::Errno::from_raw_os_error(unsafe { *libc::__errno_location() }));
+    }
+    Ok(())
+}

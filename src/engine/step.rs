@@ -10,7 +10,7 @@ use super::identity::{self, Identity};
 use super::stubs::{Stubs, Want};
 use super::{Machine, Secret, bug};
 use crate::error::{At, Error, Kind, Result};
-use crate::exec::cgroup::Group;
+use crate::exec::cgroup::{Device, Devices, Group};
 use crate::exec::emulate::Entrance;
 use crate::exec::network::{self, Lease, Order};
 use crate::exec::{self, Exit, Mount, MountKind, Spec, surroundings};
@@ -53,6 +53,10 @@ impl Machine {
             None if exec.network == Network::None => (exec::Network::None, network::host_resolv()),
             None => (exec::Network::Host, network::host_resolv()),
         };
+        let devices = match exec.security {
+            Security::Insecure => Devices::All,
+            Security::Sandbox => Devices::UsualAnd(mounts.devices),
+        };
         let draft = self.layers.draft()?;
         self.make_cwd(&view, exec, draft.upper())?;
 
@@ -78,7 +82,7 @@ impl Machine {
             timeout: exec.timeout,
             network,
             emulation: self.emulator(exec)?,
-            group: self.groups.make(&self.limits.resources)?,
+            group: self.groups.make(&self.limits.resources, &devices)?,
             limits: self.limits.clone(),
             listed: Some((self.steps.clone(), step.graph.get(step.id).name.clone())),
             hosts: hosts(exec)?,
@@ -254,6 +258,7 @@ impl Machine {
         for device in &exec.devices {
             let Some(added) = device::find(device)? else { continue };
             mounts.env.extend(added.env.into_iter().map(String::into_bytes));
+            mounts.devices.extend(added.nodes.iter().filter_map(|(path, _)| Device::at(path)));
             let nodes = added.nodes.into_iter().map(|(path, to)| (to, MountKind::Node { path }, Want::File));
             let folders = added.folders.into_iter().map(|(path, to, readonly)| {
                 (to, MountKind::Dir { path, source: b"/".to_vec(), readonly }, Want::Directory)
@@ -329,6 +334,8 @@ struct Mounts {
     list: Vec<Mount>,
     /// Secrets that are variables.
     env: Vec<Vec<u8>>,
+    /// What it may open that others may not.
+    devices: Vec<Device>,
     held: Vec<Held>,
     /// Answered until the step ends.
     forwards: Vec<Forward>,

@@ -8,18 +8,23 @@
 //! <place>/kiln-<pid>-<number>/     version 2: one, with every controller
 //! <place of each controller>/kiln-<pid>-<number>/     version 1
 //! ```
+//!
+//! What devices a step may open is said in its group too, where that can be: see `devices`.
 
+mod devices;
 mod place;
 
 use crate::error::{Error, Kind, Result};
+use devices::Folder;
+pub use devices::{Device, Devices};
 use place::Place;
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::fs::{CWD, Mode, OFlags};
 use std::fs::{self, File};
 use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
-use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 
 /// Processes and threads of a step when nothing else is asked for: more than any build has. Where the machine has not
 /// twice as many, half of what it has.
@@ -73,23 +78,76 @@ pub struct Groups {
     next: AtomicU64,
     /// How often the machine had run out of memory when the first step began.
     kills: OnceLock<u64>,
+    control: OnceLock<Control>,
+}
+
+/// What says which devices steps open that have no others than the usual.
+#[derive(Debug)]
+enum Control {
+    /// A group of version 1, and where it and others are.
+    Folder(PathBuf, Arc<Folder>),
+    /// A program for groups of version 2.
+    Program(OwnedFd),
+    None,
 }
 
 impl Groups {
     /// A group for a step. None where there can be none and nobody asked for one.
-    pub fn make(&self, resources: &Resources) -> Result<Option<Group>> {
+    pub fn make(&self, resources: &Resources, devices: &Devices) -> Result<Option<Group>> {
         self.kills.get_or_init(machine_kills);
         let controllers = resources.controllers();
         let place = self.place.get_or_init(|| Place::find(&controllers, resources.parent.as_deref()));
-        let name = format!("kiln-{}-{}", std::process::id(), self.next.fetch_add(1, Ordering::Relaxed));
+        let number = self.next.fetch_add(1, Ordering::Relaxed);
+        let name = format!("kiln-{}-{number}", std::process::id());
         let made = place.as_ref().map_err(Clone::clone).and_then(|place| Group::make(place, &name, resources));
-        match made {
-            Ok(group) => Ok(Some(group)),
-            Err(_) if !resources.is_wished() => Ok(None),
-            Err(why) => Err(Error::new(Kind::System, format!("the limits of steps can't be set: {why}")).hint(
+        let mut group = match made {
+            Ok(group) => group,
+            Err(_) if !resources.is_wished() => Group::default(),
+            Err(why) => return Err(Error::new(Kind::System, format!("the limits of steps can't be set: {why}")).hint(
                 "leave them out, or run kiln as root, or in a control group that is yours (systemd-run --user --scope -p Delegate=yes kiln ...)",
             )),
+        };
+        if let Devices::UsualAnd(more) = devices {
+            // Where it fails no device is opened either: mounts say so as well.
+            group.controls_devices = self.control(&mut group, more, number, resources.parent.as_deref()).is_ok();
         }
+        Ok((!group.entries.is_empty()).then_some(group))
+    }
+
+    fn control(&self, group: &mut Group, more: &[Device], number: u64, parent: Option<&str>) -> Result<(), String> {
+        let two = group.entries.iter().find_map(Entry::owned_folder);
+        match self.control.get_or_init(|| Control::find(two.is_some(), parent)) {
+            Control::Program(program) => {
+                let folder = two.ok_or("the step has no group of version 2")?;
+                if more.is_empty() {
+                    devices::attach(folder, program)
+                } else {
+                    devices::attach(folder, &devices::load(more)?)
+                }
+            }
+            Control::Folder(_, usual) if more.is_empty() => group.enter(usual.clone()),
+            Control::Folder(place, _) => group.enter(Arc::new(Control::folder(place, &format!("-{number}"), more)?)),
+            Control::None => Err("no control group can say it".to_owned()),
+        }
+    }
+}
+
+impl Control {
+    fn find(two: bool, parent: Option<&str>) -> Control {
+        if two && let Ok(program) = devices::load(&[]) {
+            return Control::Program(program);
+        }
+        let place = place::of_devices(parent);
+        let made = place.and_then(|place| Ok((Control::folder(&place, "", &[])?, place)));
+        made.map_or(Control::None, |(folder, place)| Control::Folder(place, Arc::new(folder)))
+    }
+
+    fn folder(place: &Path, end: &str, more: &[Device]) -> Result<Folder, String> {
+        let path = place.join(format!("kiln-{}-devices{end}", std::process::id()));
+        fs::create_dir(&path).map_err(|cause| format!("cannot make {}: {cause}", path.display()))?;
+        let folder = Folder(path);
+        devices::limit(&folder.0, more).map_err(|cause| format!("cannot limit {}: {cause}", folder.0.display()))?;
+        Ok(folder)
     }
 }
 
@@ -101,9 +159,15 @@ impl Groups {
 }
 
 /// A step's group, gone with this.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct Group {
+    /// Where it is, in every hierarchy, for whoever enters it later.
     folders: Vec<PathBuf>,
+    /// Those that are gone with it.
+    own: Vec<Folder>,
+    /// That of the `devices` controller, which steps may share.
+    shared: Option<Arc<Folder>>,
+    controls_devices: bool,
     entries: Vec<Entry>,
     /// How many processes were refused.
     pids: Option<File>,
@@ -134,15 +198,10 @@ impl Group {
     fn make(place: &Place, name: &str, resources: &Resources) -> Result<Group, String> {
         let pids = resources.pids.unwrap_or_else(most_processes);
         let (mut refusals, mut kills) = (None, None);
-        let mut group = Group {
-            folders: Vec::new(),
-            entries: Vec::new(),
-            pids: None,
-            memory: None,
-            limits: (resources.memory, pids),
-        };
+        let mut group = Group { limits: (resources.memory, pids), ..Group::default() };
         for folder in place.folders(name) {
             fs::create_dir(&folder).map_err(|cause| format!("cannot make {}: {cause}", folder.display()))?;
+            group.own.push(Folder(folder.clone()));
             group.folders.push(folder.clone());
             place.prepare(&folder);
             group.entries.push(place.entry(&folder)?);
@@ -156,6 +215,18 @@ impl Group {
             fs::write(&path, &value).map_err(|cause| format!("cannot write {value} to {}: {cause}", path.display()))?;
         }
         Ok(group)
+    }
+
+    fn enter(&mut self, folder: Arc<Folder>) -> Result<(), String> {
+        self.entries.push(Entry::of_one(&folder.0)?);
+        self.folders.push(folder.0.clone());
+        self.shared = Some(folder);
+        Ok(())
+    }
+
+    /// Whether it says which devices may be opened.
+    pub fn controls_devices(&self) -> bool {
+        self.controls_devices
     }
 
     /// Where it is, in every hierarchy.
@@ -186,14 +257,20 @@ impl Group {
     }
 }
 
-impl Drop for Group {
-    fn drop(&mut self) {
-        // What can't be removed yet is swept by a later build.
-        self.folders.iter().for_each(|folder| drop(fs::remove_dir(folder)));
-    }
-}
-
 impl Entry {
+    /// A folder of version 1. Of a process with one thread `tasks` moves the whole, and moving oneself takes no lock of the
+    /// machine's.
+    fn of_one(folder: &Path) -> Result<Entry, String> {
+        Entry::open(&folder.join("tasks"), OFlags::WRONLY).map(Entry::File)
+    }
+
+    fn owned_folder(&self) -> Option<&OwnedFd> {
+        match self {
+            Entry::Folder(folder, _) => Some(folder),
+            Entry::File(_) => None,
+        }
+    }
+
     pub(super) fn folder(&self) -> Option<BorrowedFd<'_>> {
         match self {
             Entry::Folder(folder, _) => Some(folder.as_fd()),

@@ -8,6 +8,7 @@
 
 mod formats;
 
+use crate::sys::kernel;
 use crate::sys::userns::{self, Keeper};
 use formats::Format;
 use rustix::fd::{AsFd as _, OwnedFd};
@@ -144,6 +145,9 @@ fn register_all(rootless: bool) -> Result<Own, String> {
 
 /// Mounts the namespace's own binfmt_misc nowhere, and tells it the rules. Only system calls: it may run in a forked child.
 fn register(rules: &[Vec<u8>]) -> Result<OwnedFd, Errno> {
+    if kernel::lacks(kernel::OWN_BINFMT_MISC) {
+        return Err(Errno::PERM);
+    }
     let fs = fsopen(c"binfmt_misc", FsOpenFlags::FSOPEN_CLOEXEC)?;
     fsconfig_create(fs.as_fd())?;
     let mounted = fsmount(fs.as_fd(), FsMountFlags::FSMOUNT_CLOEXEC, MountAttrFlags::empty())?;

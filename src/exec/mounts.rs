@@ -1,6 +1,8 @@
 //! What every container has mounted, hidden and read-only, as Docker has it.
 
-use std::ffi::CStr;
+use std::ffi::{CStr, CString};
+use std::os::unix::ffi::OsStrExt as _;
+use std::sync::OnceLock;
 
 /// In the order in which they are mounted.
 pub(super) const FIXED: &[&CStr] =
@@ -22,8 +24,18 @@ pub(super) const MASKED: &[&CStr] = &[
     c"sys/firmware",
 ];
 
+/// How hot each processor gets, which tells steps of each other: hidden as well. Asked once.
+pub(super) fn heat() -> &'static [CString] {
+    static HEAT: OnceLock<Vec<CString>> = OnceLock::new();
+    HEAT.get_or_init(|| {
+        let processors = std::fs::read_dir("/sys/devices/system/cpu").into_iter().flatten().flatten();
+        let places = processors.map(|entry| entry.path().join("thermal_throttle")).filter(|place| place.is_dir());
+        places.filter_map(|place| CString::new(place.as_os_str().as_bytes().get(1..)?).ok()).collect()
+    })
+}
+
 /// Readable only.
-pub(super) const READONLY: &[&CStr] = &[c"proc/bus", c"proc/fs", c"proc/irq", c"proc/sys", c"proc/sysrq-trigger"];
+pub(super) const PROTECTED: &[&CStr] = &[c"proc/bus", c"proc/fs", c"proc/irq", c"proc/sys", c"proc/sysrq-trigger"];
 
 /// Devices of the host that a container has: name, major and minor number.
 pub(super) const DEVICES: &[(&CStr, &CStr, u32, u32)] = &[

@@ -1,7 +1,7 @@
 //! A [`Spec`] as strings for the kernel, made before the child exists: the child must not allocate.
 
 use super::cgroup::{Entry, Group};
-use super::mounts::{FIXED, MASKED};
+use super::mounts::{FIXED, MASKED, heat};
 use super::program::{Program, string};
 use super::{Mount, MountKind, Network, Spec, surroundings};
 use crate::error::{Error, Kind, Result};
@@ -14,6 +14,8 @@ use std::path::Path;
 
 /// Overlayfs takes no more lower directories.
 const MOST_LOWERS: usize = 499;
+/// mount(2) takes one page of options, and the smallest page has so many bytes.
+const OPTIONS: usize = 4096;
 
 /// Everything the child needs.
 pub(super) struct Plan<'a> {
@@ -31,6 +33,8 @@ pub(super) struct Plan<'a> {
     pub(super) shared_proc: bool,
     pub(super) network: Network,
     pub(super) insecure: bool,
+    /// Places that this machine has and that are hidden with `MASKED`.
+    pub(super) heat: &'static [CString],
     pub(super) shm_size: CString,
     pub(super) hosts: Vec<u8>,
     pub(super) resolv: Vec<u8>,
@@ -40,12 +44,25 @@ pub(super) struct Plan<'a> {
     pub(super) err: OwnedFd,
 }
 
-/// An overlay to mount.
+/// An overlay to mount, from within the stage.
 pub(super) struct Overlay {
-    /// The topmost first.
-    pub(super) lowers: Vec<CString>,
-    pub(super) upper: Option<(CString, CString)>,
-    pub(super) userxattr: bool,
+    /// Links to make there, and where they lead. Their names are short, hold nothing that means something in options of
+    /// mounts, and no two overlays of a step have the same.
+    pub(super) links: Vec<(CString, CString)>,
+    /// Directories to make there.
+    pub(super) folders: Vec<CString>,
+    /// What mount(2) is told.
+    pub(super) options: CString,
+}
+
+/// Where the writes to an overlay go.
+enum Upper<'a> {
+    /// Nowhere: it can only be read.
+    None,
+    /// To the stage, and are gone with it.
+    Lost,
+    /// To a directory, with one beside it for the kernel's own use.
+    Kept(&'a Path, &'a Path),
 }
 
 /// A path in the container that may have to be made in what a mount shows.
@@ -61,15 +78,15 @@ pub(super) struct Place {
 /// A mount with its place.
 pub(super) struct Target {
     pub(super) place: Place,
-    /// Names on the stage that belong to this mount.
-    pub(super) names: [CString; 3],
+    /// A name on the stage that belongs to this mount.
+    pub(super) own: CString,
     pub(super) what: What,
     pub(super) readonly: bool,
 }
 
 /// What is mounted, ready for the kernel.
 pub(super) enum What {
-    Layers { overlay: Overlay, source: CString, writable: bool },
+    Layers { overlay: Overlay, source: CString },
     Dir { path: CString, source: CString },
     Node { path: CString },
     Tmpfs { size: Option<CString> },
@@ -83,8 +100,7 @@ fn path(path: &Path) -> Result<CString> {
 impl<'a> Plan<'a> {
     pub(super) fn of(spec: &'a Spec, out: OwnedFd, err: OwnedFd) -> Result<Plan<'a>> {
         let lowers: Vec<&Path> = spec.stubs.iter().chain(&spec.lowers).map(AsRef::as_ref).collect();
-        let mut root = Overlay::of(&lowers, spec.userxattr)?;
-        root.upper = Some((path(&spec.upper)?, path(&spec.work)?));
+        let root = Overlay::of("r", &lowers, &Upper::Kept(&spec.upper, &spec.work), spec.userxattr)?;
         Ok(Plan {
             emulation: spec.emulation.as_ref().map(super::emulate::Entrance::namespace),
             group: spec.group.as_ref().map(Group::entries).unwrap_or_default(),
@@ -101,6 +117,7 @@ impl<'a> Plan<'a> {
             shared_proc: spec.userxattr && surroundings::hide_proc(),
             network: spec.network.clone(),
             insecure: spec.user.insecure,
+            heat: heat(),
             shm_size: string(spec.limits.shm_size.to_string().as_bytes())?,
             hosts: spec.hosts.clone(),
             resolv: spec.resolv.clone(),
@@ -145,26 +162,55 @@ impl<'a> Plan<'a> {
 }
 
 impl Overlay {
-    fn of(lowers: &[&Path], userxattr: bool) -> Result<Overlay> {
+    /// `name` is another for each overlay of a step.
+    fn of(name: &str, lowers: &[&Path], upper: &Upper<'_>, userxattr: bool) -> Result<Overlay> {
         if lowers.len() > MOST_LOWERS {
             let message = format!("{} layers are more than the {MOST_LOWERS} that overlayfs can mount", lowers.len());
             return Err(Error::new(Kind::Step, message).hint("join steps, or begin a new stage with COPY --from"));
         }
-        Ok(Overlay { lowers: lowers.iter().map(|lower| path(lower)).collect::<Result<_>>()?, upper: None, userxattr })
+        let (mut links, mut folders) = (Vec::new(), Vec::new());
+        let mut options = "lowerdir=".to_owned();
+        for (at, lower) in lowers.iter().enumerate() {
+            let short = format!("{name}{at:x}");
+            options += &format!("{short}:");
+            links.push((string(short.as_bytes())?, path(lower)?));
+        }
+        // One lower directory alone is no overlay, and none is no rootfs.
+        options += "empty,index=off";
+        let (up, work) = (format!("{name}u"), format!("{name}w"));
+        if !matches!(upper, Upper::None) {
+            options += &format!(",upperdir={up},workdir={work},volatile");
+        }
+        match upper {
+            Upper::None => {}
+            Upper::Lost => folders.extend([string(up.as_bytes())?, string(work.as_bytes())?]),
+            Upper::Kept(to, beside) => {
+                links.extend([(string(up.as_bytes())?, path(to)?), (string(work.as_bytes())?, path(beside)?)]);
+            }
+        }
+        options += if userxattr { ",userxattr" } else { ",redirect_dir=off,metacopy=off" };
+        if options.len() >= OPTIONS {
+            return Err(Error::new(Kind::System, "the options of an overlay are longer than the kernel takes"));
+        }
+        Ok(Overlay { links, folders, options: string(options.as_bytes())? })
     }
 }
 
 impl Target {
     fn of(at: usize, mount: &Mount, userxattr: bool) -> Result<Target> {
-        let name = |kind: char| string(format!("{kind}{at}").as_bytes());
+        let own = string(format!("m{at:x}").as_bytes())?;
         let (what, readonly) = match &mount.kind {
             MountKind::Layers { lowers, source, readonly } => {
                 let lowers: Vec<&Path> = lowers.iter().map(AsRef::as_ref).collect();
                 (
                     What::Layers {
-                        overlay: Overlay::of(&lowers, userxattr)?,
+                        overlay: Overlay::of(
+                            &format!("{at:x}."),
+                            &lowers,
+                            if *readonly { &Upper::None } else { &Upper::Lost },
+                            userxattr,
+                        )?,
                         source: relative(source)?,
-                        writable: !readonly,
                     },
                     *readonly,
                 )
@@ -183,7 +229,7 @@ impl Target {
             ),
         };
         let place = Place::of(&mount.target)?;
-        Ok(Target { place, names: [name('m')?, name('u')?, name('w')?], what, readonly })
+        Ok(Target { place, own, what, readonly })
     }
 }
 

@@ -4,6 +4,7 @@
 //! The child runs a closure on a stack of its own. Until it executes another program it must not allocate, lock or
 //! panic: it shares the heap with threads that go on. What it has to say about a failure it leaves in shared memory.
 
+use super::{errno_of, kernel};
 use rustix::fd::{BorrowedFd, FromRawFd as _, OwnedFd};
 use rustix::io::Errno;
 use std::ffi::{CStr, c_int, c_void};
@@ -55,7 +56,8 @@ pub fn spawn(surroundings: Surroundings<'_>, child: &Child<'_>) -> Result<OwnedF
     }
     let mut pidfd: c_int = -1;
     let top = stack.as_mut_ptr_range().end as usize & !15;
-    let group = surroundings.group.map(|group| rustix::fd::AsRawFd::as_raw_fd(&group));
+    let group = surroundings.group.filter(|_| !kernel::lacks(kernel::CLONE_INTO_CGROUP));
+    let group = group.map(|group| rustix::fd::AsRawFd::as_raw_fd(&group));
     // SAFETY: the stack is ours, large, aligned and lives until the child has executed or ended, because CLONE_VFORK
     // suspends this thread until then. `shared` is touched by the child alone in that time. Signals are blocked
     // around it, so no handler runs in the child on memory it shares.
@@ -268,25 +270,6 @@ pub fn cwd_is_reachable() -> bool {
     !got.is_null() && buffer[0] == b'/'
 }
 
-/// Makes a mount readable only, with all that is mounted in it if wished (mount_setattr(2)).
-pub fn make_readonly(mounted: BorrowedFd<'_>, recursive: bool) -> Result<(), Errno> {
-    #[repr(C)]
-    struct MountAttr {
-        set: u64,
-        clear: u64,
-        propagation: u64,
-        userns: u64,
-    }
-    const RDONLY: u64 = 1;
-    let attr = MountAttr { set: RDONLY, clear: 0, propagation: 0, userns: 0 };
-    let flags = libc::AT_EMPTY_PATH | if recursive { libc::AT_RECURSIVE } else { 0 };
-    let fd = rustix::fd::AsRawFd::as_raw_fd(&mounted);
-    // SAFETY: the structure is the kernel's first version of it, and its size is given.
-    let done =
-        unsafe { libc::syscall(libc::SYS_mount_setattr, fd, c"".as_ptr(), flags, &attr, size_of::<MountAttr>()) };
-    errno_of(done)
-}
-
 /// Closes every descriptor from a number on (close_range(2)).
 pub fn close_from(first: u32) -> Result<(), Errno> {
     // SAFETY: only called in the child, whose descriptors nobody else uses: it does not share the table.
@@ -302,14 +285,6 @@ pub fn set_groups(groups: &[rustix::fs::Gid]) -> Result<(), Errno> {
 pub fn set_ids(uid: rustix::fs::Uid, gid: rustix::fs::Gid) -> Result<(), Errno> {
     rustix::thread::set_thread_res_gid(gid, gid, gid)?;
     rustix::thread::set_thread_res_uid(uid, uid, uid)
-}
-
-fn errno_of(result: libc::c_long) -> Result<(), Errno> {
-    if result < 0 {
-        // SAFETY: errno is this thread's own.
-        return Err(Errno::from_raw_os_error(unsafe { *libc::__errno_location() }));
-    }
-    Ok(())
 }
 
 #[cfg(test)]

@@ -42,14 +42,7 @@ impl Place {
                 Err(cause) => why = why.or(Some(cause)),
             }
         }
-        let one = controllers.iter().map(|controller| {
-            let has = |mounted: &&Mounted| {
-                mounted.controllers.as_ref().is_some_and(|all| all.iter().any(|name| name == controller))
-            };
-            let mounted = mounted.iter().find(has).ok_or_else(|| format!("there is no controller `{controller}`"))?;
-            let folder = candidates(mounted, &own, parent).into_iter().next().unwrap_or_else(|| mounted.at.clone());
-            try_out(&folder).map(|()| (*controller, folder))
-        });
+        let one = controllers.iter().map(|controller| Ok((*controller, of_one(controller, &mounted, &own, parent)?)));
         let one = one.collect::<Result<Vec<_>, _>>();
         one.map(Place::One).map_err(|cause| {
             if mounted.iter().any(|mounted| mounted.controllers.is_some()) { cause } else { why.unwrap_or(cause) }
@@ -97,8 +90,7 @@ impl Place {
                 Entry::open(folder, OFlags::PATH | OFlags::DIRECTORY)?,
                 Entry::open(&folder.join("cgroup.procs"), OFlags::WRONLY)?,
             )),
-            // Of a process with one thread this is the whole, and moving oneself takes no lock of the machine's.
-            Place::One(_) => Entry::open(&folder.join("tasks"), OFlags::WRONLY).map(Entry::File),
+            Place::One(_) => Entry::of_one(folder),
         }
     }
 
@@ -151,6 +143,22 @@ impl Place {
         add("cpuset", "cpuset.mems", wanted.cpuset_mems.clone());
         all
     }
+}
+
+/// Where groups of version 1's controller `devices` can be made.
+pub(super) fn of_devices(parent: Option<&str>) -> Result<PathBuf, String> {
+    let own = fs::read_to_string("/proc/self/cgroup").unwrap_or_default();
+    of_one("devices", &mounted(), &own, parent)
+}
+
+/// Where groups of a controller of version 1 can be made, tried out.
+fn of_one(controller: &str, mounted: &[Mounted], own: &str, parent: Option<&str>) -> Result<PathBuf, String> {
+    let has =
+        |mounted: &&Mounted| mounted.controllers.as_ref().is_some_and(|all| all.iter().any(|name| name == controller));
+    let mounted = mounted.iter().find(has).ok_or_else(|| format!("there is no controller `{controller}`"))?;
+    let folder = candidates(mounted, own, parent).into_iter().next().unwrap_or_else(|| mounted.at.clone());
+    try_out(&folder)?;
+    Ok(folder)
 }
 
 fn place_has_swap(place: &Path) -> bool {
