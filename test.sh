@@ -39,7 +39,7 @@ work=$(mktemp -d /var/tmp/kiln-user.XXXXXX); trap 'rm -rf "$work"' EXIT
 mkdir -p "$work/target/debug" "$work/target/tmp"
 cp -r Cargo.toml src tests testdata examples "$work/"
 cp target/debug/kiln "$work/target/debug/kiln"
-user_tests=(conformance graphs contexts copies readers resilience sources language security kernel devices secrets isolation network limits emulation processes explain room registries remote mounts attach)
+user_tests=(conformance graphs contexts copies readers resilience sources language security privacy kernel devices secrets isolation network limits emulation processes explain room registries remote mounts attach)
 for name in "${user_tests[@]}"; do
   cp "$(ls -t target/debug/deps/$name-* | grep -v '\.d$' | head -n 1)" "$work/$name"
 done

@@ -7,7 +7,7 @@ use crate::exec::emulate;
 use crate::exec::network::{Networks, trial};
 use crate::exec::surroundings;
 use crate::exec::{self, Ended, Network, Spec, Stop, User};
-use crate::store::Store;
+use crate::store::{Store, owner};
 use crate::sys::kernel;
 use crate::sys::userns::{self, Identity};
 use serde_json::json;
@@ -35,6 +35,7 @@ pub fn examine(identity: &Identity, store: &Store, as_json: bool) -> (String, bo
         cgroups(),
         emulation(),
         tools(),
+        private(store),
         room(store),
     ];
     if as_json {
@@ -155,6 +156,19 @@ fn devices() -> Answer {
     let grouped = made.ok().flatten().is_some_and(|group| group.controls_devices());
     let found = if grouped { "closed by mounts and by a control group" } else { "closed by mounts" };
     answer("devices", true, found, None)
+}
+
+fn private(store: &Store) -> Answer {
+    let root = store.root();
+    let lift = format!("chmod 700 {}, or set KILN_ROOT to a folder of its own", root.display());
+    match owner::openness(root) {
+        Ok(None) => answer("privacy", true, "nobody else gets into the store", None),
+        Ok(Some(mode)) => {
+            let found = format!("others get into {} (mode {mode:o}); its parts are closed", root.display());
+            answer("privacy", false, found, Some(&lift))
+        }
+        Err(cause) => answer("privacy", false, format!("cannot look at {}: {cause}", root.display()), Some(&lift)),
+    }
 }
 
 /// A network as a step gets it, with a look-up and a connection in it.

@@ -16,6 +16,7 @@ mod export;
 mod gc;
 mod image;
 mod layer;
+mod outside;
 mod pipeline;
 mod progress;
 mod read;
@@ -47,6 +48,7 @@ use sys::userns::Identity;
 
 fn main() -> ExitCode {
     let color = std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none();
+    sys::umask::close();
     if let Ok(version) = std::env::var("KILN_TEST_KERNEL") {
         sys::kernel::pretend(&version);
     }
@@ -86,7 +88,7 @@ fn run(cli: Cli, color: bool) -> Result<ExitCode> {
     let identity = sys::userns::enter().map_err(|cause| Error::new(Kind::System, cause))?;
     let store = Store::open(&root)?;
     let layers = Layers::new(store.clone(), flavour(&identity));
-    if let Some(warning) = cli::room::after_boot(&layers)? {
+    for warning in store.note().map(str::to_owned).into_iter().chain(cli::room::after_boot(&layers)?) {
         writeln!(std::io::stderr(), "warning: {warning}").at("write", "standard error")?;
     }
     let mut out = std::io::stdout().lock();
@@ -214,7 +216,7 @@ fn build_image(
 /// Where the time went, of a build that failed too.
 fn tell_timings(timings: &Timings, args: &args::Build) -> Result<()> {
     if let Some(path) = &args.trace {
-        std::fs::write(path, timings.trace().to_string()).at("write", path)?;
+        outside::write(path, timings.trace().to_string().as_bytes()).at("write", path)?;
     }
     if args.timings {
         let print = |cause| Error::new(Kind::Export, "cannot print the timings").because(cause);

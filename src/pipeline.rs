@@ -21,6 +21,7 @@ use crate::export::{self, Exported};
 use crate::image::{self, Image};
 use crate::layer::Layers;
 use crate::layer::rootfs::Rootfs;
+use crate::outside;
 use crate::progress::timings::Timings;
 use crate::remote::{self, Caches};
 use crate::source::context::{Context, ignore_of};
@@ -135,6 +136,8 @@ impl<'a> Build<'a> {
         } else {
             let empty = store.temp("context");
             std::fs::create_dir(&empty).at("make", &empty)?;
+            let mode = std::os::unix::fs::PermissionsExt::from_mode(0o755);
+            std::fs::set_permissions(&empty, mode).at("set the mode of", &empty)?;
             contexts.insert("context".to_owned(), Context::open(&empty, None, &store)?);
         }
         for (name, context) in &request.contexts {
@@ -424,7 +427,7 @@ impl<'a> Build<'a> {
     fn write_files(&self, images: &[Image], exported: &Exported, timings: Option<&Timings>) -> Result<()> {
         let Some(first) = images.first() else { return Ok(()) };
         if let Some(path) = &self.request.iidfile {
-            std::fs::write(path, first.id.to_string()).at("write", path)?;
+            outside::write(path, first.id.to_string().as_bytes()).at("write", path)?;
         }
         if let Some(path) = &self.request.metadata_file {
             let mut metadata = json!({"containerimage.config.digest": first.id.to_string()});
@@ -443,7 +446,7 @@ impl<'a> Build<'a> {
             }
             let text = serde_json::to_string_pretty(&metadata)
                 .map_err(|cause| Error::new(Kind::Export, "cannot write the metadata").because(cause))?;
-            std::fs::write(path, text + "\n").at("write", path)?;
+            outside::write(path, (text + "\n").as_bytes()).at("write", path)?;
         }
         Ok(())
     }

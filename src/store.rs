@@ -16,12 +16,13 @@
 //!   refs-v1/                     owned by `image`: named images, the roots of the collector
 //! ```
 //!
-//! Nothing partial has a name: a kill at any moment loses nothing that was published. GC rule: a blob lives while
+//! All of it is its owner's alone (see `owner`). Nothing partial has a name: a kill at any moment loses nothing that was published. GC rule: a blob lives while
 //! a ref or a layer names it, or a lease (see `gc`). Whoever looks for a blob with [`Store::has`], opens it or writes it has it in use.
 
 mod arrival;
 pub mod boot;
 pub mod lease;
+pub mod owner;
 
 use crate::digest::{Digest, Hasher};
 use crate::error::{At, Error, Kind, Result};
@@ -45,6 +46,7 @@ pub struct Store(Arc<Inner>);
 struct Inner {
     root: PathBuf,
     tmp: PathBuf,
+    note: Option<String>,
     count: AtomicU64,
     lease: Lease,
     arrivals: Arrivals,
@@ -53,16 +55,12 @@ struct Inner {
 impl Store {
     /// Opens the store under `root`, making what is missing.
     pub fn open(root: &Path) -> Result<Store> {
-        let base = root.join(format!("store-v{STORE_VERSION}"));
-        for dir in [&base.join("blobs/sha256"), &base.join("layers"), &base.join("tmp")] {
-            if !dir.is_dir() {
-                fs::create_dir_all(dir).at("make", dir)?;
-            }
-        }
-        let (tmp, lease) = Lease::begin(root, &base.join("tmp"))?;
+        let note = owner::secure(root)?;
+        let (tmp, lease) = Lease::begin(root, &root.join(format!("store-v{STORE_VERSION}/tmp")))?;
         Ok(Store(Arc::new(Inner {
             root: root.to_owned(),
             tmp,
+            note,
             count: AtomicU64::new(0),
             lease,
             arrivals: Arrivals::default(),
@@ -78,6 +76,11 @@ impl Store {
     /// Makes something and has it in use.
     pub fn make<T>(&self, name: String, make: impl FnOnce() -> Result<T>) -> Result<T> {
         self.0.lease.make(name, make)
+    }
+
+    /// What was changed when it was opened, for people.
+    pub fn note(&self) -> Option<&str> {
+        self.0.note.as_deref()
     }
 
     /// The folder that holds everything.

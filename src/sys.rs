@@ -8,6 +8,7 @@ pub mod mounts;
 pub mod netns;
 pub mod spawn;
 pub mod tap;
+pub mod umask;
 pub mod userns;
 
 /// What a system call that came back says.

@@ -92,6 +92,10 @@ pub(super) fn inputs(args: &args::Build) -> Result<Inputs> {
         return Err(usage(format!("there is no Dockerfile `{}`", path.display()))
             .hint(format!("make a file `{name}`, or name another with -f")));
     }
+    // A pipe that the user names has somebody who writes to it; one that lies in a context may have nobody, for ever.
+    if file.is_none() && !path.is_file() {
+        return Err(usage(format!("`{}` is no regular file", path.display())).hint("name another Dockerfile with -f"));
+    }
     let dockerfile = context::read_text(&path)?;
     Ok(Inputs { dockerfile, dockerfile_path: Some(path), context: Some(context), coming: None })
 }

@@ -10,6 +10,7 @@ use crate::image::Image;
 use crate::layer::tree::{Entry, Node, name, parent};
 use crate::layer::view::View;
 use crate::layer::{LayerId, Layers};
+use crate::outside;
 use rustix::fd::OwnedFd;
 use rustix::fs::{AtFlags, Gid, Mode, OFlags, ResolveFlags, Timespec, Timestamps, Uid};
 use stale::Expected;
@@ -56,7 +57,7 @@ impl Exporter for Local {
         }
         for image in images {
             let dest = if split { self.dest.join(folder(image)) } else { self.dest.clone() };
-            std::fs::create_dir_all(&dest).at("make", &dest)?;
+            outside::create_dir_all(&dest).at("make", &dest)?;
             Target { dir: File::open(&dest).at("open", &dest)?, dest: &dest, epoch: image.epoch }
                 .fill(image, layers)?;
         }

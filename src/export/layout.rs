@@ -8,10 +8,12 @@ use crate::error::{At, Result};
 use crate::image::manifest::{Packed, Packing, annotated, pack, top};
 use crate::image::{Image, refs};
 use crate::layer::Layers;
+use crate::outside;
 use frontend::config::ImageConfig;
 use serde_json::json;
 use std::collections::{BTreeMap, BTreeSet};
-use std::fs;
+use std::fs::{self, File};
+use std::io::Write as _;
 use std::path::{Path, PathBuf};
 
 struct Layout {
@@ -161,10 +163,10 @@ impl Content<'_> {
 
     fn directory(&self, dest: &Path, layers: &Layers) -> Result<()> {
         let blobs = dest.join("blobs/sha256");
-        fs::create_dir_all(&blobs).at("make", &blobs)?;
+        outside::create_dir_all(&blobs).at("make", &blobs)?;
         let put = |name: &Path, bytes: &[u8]| {
             let temp = name.with_extension("new");
-            fs::write(&temp, bytes).at("write", &temp)?;
+            outside::create_new(&temp).and_then(|mut file| file.write_all(bytes)).at("write", &temp)?;
             fs::rename(&temp, name).at("write", name)
         };
         for (digest, bytes) in self.small {
@@ -173,7 +175,8 @@ impl Content<'_> {
         for (digest, _) in self.blobs() {
             let (from, to) = (layers.store().blob_path(&digest), blobs.join(digest.hex()));
             let temp = to.with_extension("new");
-            fs::copy(&from, &temp).at("copy", &from)?;
+            let mut copy = outside::create_new(&temp).at("make", &temp)?;
+            std::io::copy(&mut File::open(&from).at("open", &from)?, &mut copy).at("copy", &from)?;
             fs::rename(&temp, &to).at("write", &to)?;
         }
         if let Some(docker) = &self.docker {

@@ -3,6 +3,7 @@
 use crate::error::{At, Error, Kind, Result};
 use crate::layer::tar::{padding, write};
 use crate::layer::tree::{Entry, Node, Time};
+use crate::outside;
 use std::fs::File;
 use std::io::{BufWriter, IsTerminal as _, Read, Write};
 use std::path::{Path, PathBuf};
@@ -74,7 +75,7 @@ impl Output {
         let mut name = dest.as_os_str().to_owned();
         name.push(format!(".kiln-{}", std::process::id()));
         let temp = PathBuf::from(name);
-        let file = File::create(&temp).at("make", &temp)?;
+        let file = outside::create_new(&temp).at("make", &temp)?;
         let direct = Some(file.try_clone().at("make", &temp)?);
         let to = Box::new(BufWriter::with_capacity(1 << 20, file));
         Ok(Output { to, file: Some((temp, dest.to_owned())), direct, syncer: None, time })

@@ -1,5 +1,6 @@
 //! The event log: one JSON object a line, appended to a file that several builds may share.
 
+use crate::outside;
 use serde_json::json;
 use solver::{Event, Observer, Outcome};
 use std::fs::File;
@@ -10,7 +11,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 /// Logs to a file; one that can't be opened is no log.
 pub fn observer(path: &Path) -> Option<Arc<dyn Observer>> {
-    let file = File::options().create(true).append(true).open(path).ok()?;
+    let file = outside::open(path, File::options().create(true).append(true)).ok()?;
     Some(Arc::new(Log(file)))
 }
 

@@ -4,6 +4,7 @@
 use super::Credential;
 use crate::error::{Error, Kind, Result};
 use crate::read;
+use crate::sys::umask;
 use serde_json::{Value, json};
 use std::io::Write as _;
 use std::process::{Command, Stdio};
@@ -63,7 +64,9 @@ fn run(helper: &str, action: &str, request: &[u8]) -> Result<(bool, String)> {
             .because(cause)
             .hint("install it, or take it out of Docker's config.json")
     };
-    let mut child = Command::new(&program)
+    let mut command = Command::new(&program);
+    umask::set_for(&mut command, umask::users());
+    let mut child = command
         .arg(action)
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())

@@ -8,6 +8,7 @@
 
 use super::helper;
 use crate::error::{At, Error, Kind, Result};
+use crate::outside;
 use crate::read;
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
@@ -201,7 +202,7 @@ fn write(file: &Path, config: &Map<String, Value>) -> Result<()> {
     // A link is kept: what it leads to is replaced.
     let file = std::fs::canonicalize(file).unwrap_or_else(|_| file.to_owned());
     if let Some(dir) = file.parent() {
-        std::fs::create_dir_all(dir).at("make", dir)?;
+        outside::create_dir_all(dir).at("make", dir)?;
     }
     let mut name = file.clone().into_os_string();
     name.push(format!(".kiln-{}", std::process::id()));

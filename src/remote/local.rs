@@ -10,6 +10,7 @@ use super::{Backend, LARGEST_OBJECT, Listed, Surroundings, Wanted};
 use crate::digest::Digest;
 use crate::error::{At, Error, Kind, Result};
 use crate::layer::BaseBlob;
+use crate::outside;
 use crate::read;
 use crate::registry::client::Watch;
 use crate::store::Store;
@@ -38,11 +39,11 @@ impl Local {
     /// Another process, or another machine, may write the same name: each has its own temporary one.
     fn write(&self, path: &Path, bytes: &[u8]) -> Result<()> {
         let dir = path.parent().unwrap_or(&self.root);
-        fs::create_dir_all(dir).at("make", dir)?;
+        outside::create_dir_all(dir).at("make", dir)?;
         let unique = format!("{}-{}", std::process::id(), self.count.fetch_add(1, Ordering::Relaxed));
         let host = Digest::of(&fs::read("/etc/machine-id").unwrap_or_default()).hex();
         let temp = dir.join(format!(".{}-{unique}", &host[..12]));
-        let done = fs::write(&temp, bytes).and_then(|()| fs::rename(&temp, path));
+        let done = outside::write(&temp, bytes).and_then(|()| fs::rename(&temp, path));
         done.at("write", path).inspect_err(|_| {
             let _ = fs::remove_file(&temp);
         })

@@ -21,6 +21,8 @@ pub fn unpack(stream: Box<dyn Read + Send>, folder: &Path) -> Result<Option<i64>
     std::fs::create_dir_all(folder).at("make", folder)?;
     let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
     let root = rustix::fs::openat(CWD, folder, flags, Mode::empty()).at("open", folder)?;
+    // Its own mode shows where a Dockerfile copies the whole.
+    rustix::fs::chmodat(CWD, folder, Mode::from(0o755), AtFlags::empty()).at("set the mode of", folder)?;
     let mut archive = Archive::new(decompressor(stream)?.0);
     let (mut newest, mut count, mut dirs) = (None, 0_usize, Vec::new());
     while let Some(member) = archive.next()? {
@@ -82,9 +84,12 @@ fn folder(root: &OwnedFd, path: &[u8]) -> Result<OwnedFd, Errno> {
     // As deep as a name has parts, and a name has an end.
     let parent = folder(root, parent(path))?;
     match rustix::fs::mkdirat(&parent, name, Mode::from(0o755)) {
-        Err(Errno::EXIST) | Ok(()) => beneath(root, path, OFlags::RDONLY | OFlags::DIRECTORY),
-        Err(cause) => Err(cause),
+        // Whatever umask there is.
+        Ok(()) => rustix::fs::chmodat(&parent, name, Mode::from(0o755), AtFlags::empty())?,
+        Err(Errno::EXIST) => {}
+        Err(cause) => return Err(cause),
     }
+    beneath(root, path, OFlags::RDONLY | OFlags::DIRECTORY)
 }
 
 fn times(seconds: i64) -> Timestamps {

@@ -10,8 +10,10 @@ use super::http::{encoded, joined, origin};
 use crate::error::{At as _, Error, Kind, Result};
 use crate::registry::Settings;
 use crate::store::Store;
+use crate::sys::umask;
 use frontend::remote::{Git, Url, User};
 use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, UNIX_EPOCH};
@@ -89,6 +91,7 @@ impl Fetcher<'_> {
     fn checkout(&self, git: &Git, access: &Access, commit: &str, keep: bool, made: &Path) -> Result<()> {
         let files = made.join("files");
         fs::create_dir_all(&files).at("make", &files)?;
+        fs::set_permissions(&files, fs::Permissions::from_mode(0o755)).at("set the mode of", &files)?;
         let at = Some(files.as_path());
         self.run(access, at, &["init", "--quiet", "--template=", "."])?;
         self.run(access, at, &["remote", "add", "origin", "--", &access.url])?;
@@ -128,6 +131,8 @@ impl Fetcher<'_> {
     fn run(&self, access: &Access, at: Option<&Path>, args: &[&str]) -> Result<String> {
         let mut command = Command::new("git");
         command.env_clear();
+        // The modes of what it checks out are those of the image.
+        umask::set_for(&mut command, umask::USUAL);
         for name in ["PATH", "HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY", "http_proxy", "https_proxy", "no_proxy"] {
             if let Some(value) = std::env::var_os(name) {
                 command.env(name, value);
