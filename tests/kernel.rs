@@ -105,12 +105,12 @@ cat > /tmp/build.sh <<'END'
 cd /disk/user; export HOME=/home/user KILN_ROOT=/disk/user/store
 /bin/kiln build -q FLAGS /context >/dev/null && echo "user $(cat id)"
 END
-setpriv --reuid=1000 --regid=1000 --clear-groups sh /tmp/build.sh
+/usr/bin/setpriv --reuid=1000 --regid=1000 --clear-groups sh /tmp/build.sh
 echo user > /etc/nobody; : > /etc/subuid; : > /etc/subgid
 sed -i 's|/disk/user;|/disk/one;|; s|/disk/user/store|/disk/one/store|; s|"user |"one |' /tmp/build.sh
 mkdir /disk/one; chown 1000:1000 /disk/one
 sed -i '/^USER/,$d' /context/Dockerfile
-setpriv --reuid=1000 --regid=1000 --clear-groups sh /tmp/build.sh
+/usr/bin/setpriv --reuid=1000 --regid=1000 --clear-groups sh /tmp/build.sh
 "#;
 
 #[test]

@@ -26,7 +26,7 @@ fn assert_no_group() {
     for folder in folders {
         for entry in std::fs::read_dir(folder).into_iter().flatten().flatten() {
             let name = entry.file_name().to_string_lossy().into_owned();
-            let pid = name.strip_prefix("kiln-").and_then(|rest| rest.split('-').next().map(str::to_owned));
+            let pid = name.strip_prefix("kiln.").and_then(|rest| rest.split('-').nth(1).map(str::to_owned));
             let gone = pid.is_some_and(|pid| !std::path::Path::new(&format!("/proc/{pid}")).exists());
             assert!(!gone, "{} is left", entry.path().display());
         }

@@ -5,8 +5,8 @@
 //! anything else, so that nothing escapes. What a killed kiln left is removed by the next that makes a group.
 //!
 //! ```text
-//! <place>/kiln-<pid>-<number>/     version 2: one, with every controller
-//! <place of each controller>/kiln-<pid>-<number>/     version 1
+//! <place>/kiln.<pid namespace>-<pid>-<number>/     version 2: one, with every controller
+//! <place of each controller>/kiln.<pid namespace>-<pid>-<number>/     version 1
 //! ```
 //!
 //! What devices a step may open is said in its group too, where that can be: see `devices`.
@@ -98,7 +98,7 @@ impl Groups {
         let controllers = resources.controllers();
         let place = self.place.get_or_init(|| Place::find(&controllers, resources.parent.as_deref()));
         let number = self.next.fetch_add(1, Ordering::Relaxed);
-        let name = format!("kiln-{}-{number}", std::process::id());
+        let name = place::name(&number.to_string());
         let made = place.as_ref().map_err(Clone::clone).and_then(|place| Group::make(place, &name, resources));
         let mut group = match made {
             Ok(group) => group,
@@ -137,13 +137,13 @@ impl Control {
         if two && let Ok(program) = devices::load(&[]) {
             return Control::Program(program);
         }
-        let place = place::of_devices(parent);
-        let made = place.and_then(|place| Ok((Control::folder(&place, "", &[])?, place)));
+        let found = place::of_devices(parent);
+        let made = found.and_then(|place| Ok((Control::folder(&place, "", &[])?, place)));
         made.map_or(Control::None, |(folder, place)| Control::Folder(place, Arc::new(folder)))
     }
 
     fn folder(place: &Path, end: &str, more: &[Device]) -> Result<Folder, String> {
-        let path = place.join(format!("kiln-{}-devices{end}", std::process::id()));
+        let path = place.join(place::name(&format!("devices{end}")));
         fs::create_dir(&path).map_err(|cause| format!("cannot make {}: {cause}", path.display()))?;
         let folder = Folder(path);
         devices::limit(&folder.0, more).map_err(|cause| format!("cannot limit {}: {cause}", folder.0.display()))?;

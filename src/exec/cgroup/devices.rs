@@ -5,8 +5,8 @@
 //! Steps that may open the usual devices share one group of version 1:
 //!
 //! ```text
-//! <place of `devices`>/kiln-<pid>-devices/             for the whole build
-//! <place of `devices`>/kiln-<pid>-devices-<number>/    for a step that has more
+//! <place of `devices`>/kiln.<pid namespace>-<pid>-devices/             for the whole build
+//! <place of `devices`>/kiln.<pid namespace>-<pid>-devices-<number>/    for a step that has more
 //! ```
 
 use crate::sys::bpf::{self, Instruction};
@@ -200,7 +200,7 @@ mod tests {
             eprintln!("SKIPPED: needs control groups of version 1 that we may write to");
             return;
         };
-        let folder = Folder(place.join(format!("kiln-{}-devices-test", std::process::id())));
+        let folder = Folder(place.join(super::super::place::name("devices-test-1")));
         fs::create_dir(&folder.0).unwrap();
         limit(&folder.0, &[]).unwrap();
         is_right(&opens(&folder.0.join("tasks")));
@@ -215,7 +215,7 @@ mod tests {
     fn a_group_of_version_2_opens_the_usual_devices_alone() {
         let roots = ["/sys/fs/cgroup/unified", "/sys/fs/cgroup"].map(Path::new);
         let root = roots.into_iter().find(|root| root.join("cgroup.procs").exists());
-        let folder = root.map(|root| Folder(root.join(format!("kiln-{}-devices-test", std::process::id()))));
+        let folder = root.map(|root| Folder(root.join(super::super::place::name("devices-test-2"))));
         let Some(folder) = folder.filter(|folder| fs::create_dir(&folder.0).is_ok()) else {
             eprintln!("SKIPPED: needs control groups of version 2 that we may write to");
             return;

@@ -4,7 +4,9 @@
 use super::{Entry, Resources};
 use rustix::fs::OFlags;
 use std::fs;
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
 
 /// A name that no other group has, tried out.
 const TRIAL: &str = "trial";
@@ -162,7 +164,7 @@ fn of_one(controller: &str, mounted: &[Mounted], own: &str, parent: Option<&str>
 }
 
 fn place_has_swap(place: &Path) -> bool {
-    let name = place.join(format!("kiln-{}-{TRIAL}", std::process::id()));
+    let name = place.join(name(TRIAL));
     let has = fs::create_dir(&name).is_ok() && name.join("memory.swap.max").exists();
     let _ = fs::remove_dir(&name);
     has
@@ -221,11 +223,23 @@ fn candidates(mounted: &Mounted, own: &str, parent: Option<&str>) -> Vec<PathBuf
     folder.ancestors().take_while(|above| above.starts_with(&mounted.at)).map(Path::to_owned).collect()
 }
 
-/// Removes groups of processes that are gone.
+/// The name of a group of this process. Numbers of processes mean something within their namespace alone, and several
+/// containers may see the same groups.
+pub(super) fn name(end: &str) -> String {
+    format!("kiln.{}-{}-{end}", namespace(), std::process::id())
+}
+
+fn namespace() -> u64 {
+    static NAMESPACE: OnceLock<u64> = OnceLock::new();
+    *NAMESPACE.get_or_init(|| fs::metadata("/proc/self/ns/pid").map_or(0, |metadata| metadata.ino()))
+}
+
+/// Removes groups of processes that are gone. Those of another pid namespace are left alone.
 fn sweep(folder: &Path) {
+    let ours = format!("kiln.{}-", namespace());
     for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
         let name = entry.file_name().to_string_lossy().into_owned();
-        let pid = name.strip_prefix("kiln-").and_then(|rest| rest.split('-').next()).and_then(|pid| pid.parse().ok());
+        let pid = name.strip_prefix(&ours).and_then(|rest| rest.split('-').next()).and_then(|pid| pid.parse().ok());
         if pid.is_some_and(|pid: u32| !Path::new(&format!("/proc/{pid}")).exists()) {
             // One that still has processes stays.
             let _ = fs::remove_dir(entry.path());
@@ -238,7 +252,7 @@ fn trial(folder: &Path) -> Result<PathBuf, String> {
     sweep(folder);
     // What --cgroup-parent names need not be there yet; all else is.
     let _ = fs::create_dir_all(folder);
-    let name = folder.join(format!("kiln-{}-{TRIAL}", std::process::id()));
+    let name = folder.join(name(TRIAL));
     fs::create_dir(&name).map_err(|cause| format!("cannot make a control group in {}: {cause}", folder.display()))?;
     Ok(name)
 }
