@@ -366,6 +366,9 @@ impl Engine for Machine {
             Op::File(file) => self.run_mkdir(at, file)?,
             Op::Exec(exec) => self.run_exec(at, exec)?,
         };
+        // What was made of a layer that nobody vouches for is vouched for by nobody.
+        let read = at.inputs.iter().flatten().flat_map(|rootfs| &rootfs.layers);
+        self.layers.made_of(&layer, read)?;
         self.explainer.done(at.id, self.selected(at.id).as_deref());
         lock(&self.known.ran).extend(at.written);
         Ok(Rootfs::default().with(layer))

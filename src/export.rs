@@ -8,12 +8,14 @@ mod plain;
 pub mod registry;
 
 use crate::attributes::Attributes;
+use crate::digest::Digest;
 use crate::error::{Error, Kind, Result};
 use crate::image::manifest::{self, Flavor, Packing};
 use crate::image::{Image, Refs};
 use crate::layer::{BaseBlob, Compression, Layers};
 use crate::registry::Settings;
 use oci_spec::image::Descriptor;
+use std::collections::HashSet;
 use std::path::PathBuf;
 
 /// Takes images somewhere.
@@ -22,6 +24,12 @@ pub trait Exporter {
     fn export(&self, images: &[Image], layers: &Layers, watch: &Watch<'_>) -> Result<Exported>;
     /// Whether the bytes of all layers must be there.
     fn needs_bytes(&self) -> bool;
+    /// Has blobs that are not here put where the image goes, as far as that works without their bytes coming here; those
+    /// that are there come back.
+    fn place(&self, images: &[Image], layers: &Layers, watch: &Watch<'_>) -> HashSet<Digest> {
+        let _ = (images, layers, watch);
+        HashSet::new()
+    }
     /// How it packs the layers' blobs, if it does.
     fn packs(&self) -> Option<Packing> {
         None

@@ -12,6 +12,7 @@
 //!   content           the content digest            diff-id[@<clamp>]    of the plain tar
 //!   blob-<how>[@<clamp>]   digest and size of a packed blob in the store
 //!   facts             of a layer that came from another machine's cache: what was known there
+//!   vouched           of such a layer, and of one that was made of it: whose keys vouch for it (see `trust`)
 //!   lock              flock: whoever makes a dir holds it
 //! ```
 //!
@@ -41,6 +42,7 @@ mod sums;
 pub mod tar;
 mod travel;
 pub mod tree;
+pub mod trust;
 pub mod unpack;
 pub mod view;
 mod write;

@@ -145,13 +145,14 @@ impl<'a> Build<'a> {
                 contexts.insert(name.clone(), Context::open(path, ignore_of(path, None)?, &store)?);
             }
         }
-        let root = store.root().to_owned();
+        let (bases, interrupt) = (Images::new(store.clone(), &request.settings), stop.clone());
         let caches = Arc::new(Caches::open(remote::Plan {
             wanted: &request.caches,
             settings: &request.settings,
             layers,
             observer,
-            has_base: Box::new(move |blob| cache::origin(&root, blob).exists()),
+            has_base: Box::new(move |diff_id, blob| bases.has_layer(diff_id, blob)),
+            stopped: Arc::new(move || interrupt.is_interrupted()),
         })?);
         let machine = Machine {
             images: Images::new(store.clone(), &request.settings),
@@ -414,7 +415,8 @@ impl<'a> Build<'a> {
             let watch = export::Watch { progress: &progress, stop: &|| self.machine.stop.is_stopped() };
             let made = told(&*self.observer, step, exporter.title().to_owned(), || {
                 if exporter.needs_bytes() {
-                    self.machine.fetch_all(images, step.0)?;
+                    let placed = exporter.place(images, &self.machine.layers, &watch);
+                    self.machine.fetch_all(images, &placed, step.0)?;
                 }
                 exporter.export(images, &self.machine.layers, &watch)
             })?;

@@ -3,29 +3,37 @@
 //!
 //! | object | name | what it holds |
 //! |---|---|---|
-//! | record | `<shelf>-<64 hex of the key>` | an [`envelope`] around a [`record`]: description, facts of each layer |
+//! | batch | `batch-<time>-<digest>` | an [`envelope`] around records that were pushed together ([`batch`]) |
+//! | index | `index-<time>-<digest>` | copies of batches, to read many in one request ([`catalog`]) |
 //! | blob | its digest | a layer's compressed tar, or a pack of a cache mount ([`mounts`]) |
-//! | index | `mount-<32 hex>-<scope>` | an envelope around what is in a cache mount, newest wins |
+//! | saved mount | `mount-<32 hex>-<scope>` | an envelope around what is in a cache mount, newest wins |
 //!
-//! Every result is an object of its own, so jobs that write at the same time never overwrite each other's; two that
-//! write the same key write equally good records. A record is written after the blobs that it names. Nothing is ever
-//! changed in place. Whatever can't be read, or is not what its name says, is a miss and a warning.
+//! Batches have names of their own, so jobs that write at the same time never overwrite each other's; of two records of
+//! one key the newest counts. A batch is written after the blobs that it names. Nothing is ever changed in place. Whatever
+//! can't be read, or is not what its name says, is a miss and a warning. No call waits for longer than [`guard`] lets it.
 //!
 //! A backend is one file and one row of [`BACKENDS`]. docs/cache.md has the key layout of each.
 
+mod batch;
+mod beneath;
 mod caches;
+mod catalog;
 mod chunked;
+mod commit;
+mod copies;
 mod envelope;
+mod feed;
 mod gha;
+mod guard;
 mod http;
 pub mod inline;
 mod local;
 mod lookup;
 pub mod mounts;
 mod notes;
+mod place;
 mod prune;
 mod push;
-mod record;
 mod registry;
 mod s3;
 mod sigv4;
@@ -33,6 +41,7 @@ mod sigv4;
 mod tests;
 
 pub use caches::{Caches, Elsewhere, Plan};
+pub use guard::Stopped;
 pub use prune::Pruned;
 
 use crate::attributes::Attributes;
@@ -43,10 +52,11 @@ use crate::registry::client::Watch;
 use crate::size;
 use crate::store::Store;
 use crate::sync::lock;
+use solver::{Event, Observer};
 use std::path::{Path, PathBuf};
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::time::Duration;
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, SystemTime};
 
 /// Larger objects are refused; blobs are bounded by the size that their record says.
 const LARGEST_OBJECT: u64 = 4 << 20;
@@ -63,6 +73,24 @@ pub trait Backend: Send + Sync {
     fn get_blob(&self, blob: &BaseBlob, watch: &Watch<'_>) -> Result<()>;
     /// Takes a blob from a file. Who calls has asked whether it is there; a second time does no harm.
     fn put_blob(&self, blob: &BaseBlob, from: &Path, watch: &Watch<'_>) -> Result<()>;
+    /// Takes a blob from another place (see [`Backend::origin`]) without its bytes going through this machine; false where
+    /// that can't be.
+    fn take_blob(&self, blob: &BaseBlob, from: &str) -> Result<bool> {
+        let _ = (blob, from);
+        Ok(false)
+    }
+    /// The names of all batches and indexes; of a backend that lists nothing those of the newest index alone.
+    fn names(&self) -> Result<Vec<String>> {
+        Ok(self.list("")?.into_iter().map(|listed| listed.name).collect())
+    }
+    /// Whether only the newest index can be found, so that it must have all others in it.
+    fn newest_only(&self) -> bool {
+        false
+    }
+    /// Batches that are kept beside the others, by name. What can't be read is not there.
+    fn extra(&self) -> Vec<(String, Vec<u8>)> {
+        Vec::new()
+    }
     /// The small objects whose names begin so.
     fn list(&self, prefix: &str) -> Result<Vec<Listed>>;
     /// Removes a small object; one that is not there is fine.
@@ -96,6 +124,8 @@ pub struct Row {
     pub help: &'static str,
     /// Attributes of both flags.
     attributes: &'static [&'static str],
+    /// Attributes of BuildKit's that mean nothing here, and why: they are a warning.
+    unused: &'static [(&'static str, &'static str)],
     /// Attributes that the environment may give, and by which variables.
     variables: &'static [(&'static str, &'static [&'static str])],
     /// The one that says where, for `--cache-to` and `--cache-from`.
@@ -108,7 +138,8 @@ pub const BACKENDS: &[Row] = &[
     Row {
         name: "registry",
         help: "a repository of a registry; the tag of ref= keeps caches of one repository apart",
-        attributes: &["image-manifest", "oci-mediatypes"],
+        attributes: &["image-manifest", "oci-mediatypes", "registry.insecure"],
+        unused: &[],
         variables: &[],
         place: ["ref", "ref"],
         open: registry::open,
@@ -117,6 +148,11 @@ pub const BACKENDS: &[Row] = &[
         name: "local",
         help: "a directory",
         attributes: &[],
+        unused: &[
+            ("tag", "a directory is one cache"),
+            ("digest", "a directory is one cache"),
+            ("reset", "`kiln cache prune` removes what is old"),
+        ],
         variables: &[],
         place: ["dest", "src"],
         open: local::open,
@@ -134,6 +170,14 @@ pub const BACKENDS: &[Row] = &[
             "access_key_id",
             "secret_access_key",
             "session_token",
+            "name",
+        ],
+        unused: &[
+            ("touch_refresh", "records in use are written again once a week"),
+            ("upload_parallelism", "kiln decides how many requests go out at once"),
+            ("disable_accept_encoding", "kiln asks for no encoding"),
+            ("retry_mode", "kiln tries again as the server wishes"),
+            ("retry_max_attempts", "kiln tries again as the server wishes"),
         ],
         variables: &[
             ("region", &["AWS_REGION", "AWS_DEFAULT_REGION"]),
@@ -149,6 +193,11 @@ pub const BACKENDS: &[Row] = &[
         name: "gha",
         help: "the cache of GitHub Actions",
         attributes: &["scope", "url_v2", "token"],
+        unused: &[
+            ("url", "GitHub has ended version 1 of its cache; url_v2= names the other"),
+            ("repository", "the token says which repository it is for"),
+            ("ghtoken", "nothing is asked of GitHub's other services"),
+        ],
         variables: &[("url_v2", &["ACTIONS_RESULTS_URL"]), ("token", &["ACTIONS_RUNTIME_TOKEN"])],
         place: ["", ""],
         open: gha::open,
@@ -157,6 +206,7 @@ pub const BACKENDS: &[Row] = &[
         name: "inline",
         help: "the image itself: only --cache-to; --cache-from REF reads it",
         attributes: &[],
+        unused: &[],
         variables: &[],
         place: ["", ""],
         open: inline::open,
@@ -173,6 +223,7 @@ const TO: &[&str] = &[
     "sign-key",
     "compression",
     "compression-level",
+    "force-compression",
     "timeout",
 ];
 /// What every `--cache-from` knows.
@@ -225,8 +276,9 @@ impl Wanted {
         let row = self.row()?;
         let place = row.place[usize::from(self.way == Way::From)];
         let common = if self.way == Way::To { TO } else { FROM };
-        let known: Vec<&str> =
-            row.attributes.iter().chain(common).copied().chain([place].into_iter().filter(|p| !p.is_empty())).collect();
+        let unused = row.unused.iter().map(|(key, _)| *key);
+        let places = [place].into_iter().filter(|p| !p.is_empty());
+        let known: Vec<&str> = row.attributes.iter().chain(common).copied().chain(places).chain(unused).collect();
         if let Some(key) = self.attributes.keys().find(|key| !known.contains(key)) {
             return Err(Error::unknown(&format!("attribute of {} type={}", self.flag_name(), row.name), key, known));
         }
@@ -234,14 +286,15 @@ impl Wanted {
             return Err(Error::new(Kind::Usage, format!("{} type={} needs {place}=", self.flag_name(), row.name)));
         }
         self.mode()?;
-        Compression::wanted(&self.attributes)?;
+        self.compression()?;
         self.timeout()?;
         self.mounts_limit()?;
         if self.attributes.kind == "inline" && self.way == Way::From {
             return Err(Error::new(Kind::Usage, "--cache-from type=inline is no place")
                 .hint("write the name of the image: --cache-from REF"));
         }
-        ["ignore-error", "mounts"].iter().try_for_each(|key| self.attributes.flag(key, false).map(drop))
+        let flags = ["ignore-error", "mounts", "force-compression", "registry.insecure"];
+        flags.iter().try_for_each(|key| self.attributes.flag(key, false).map(drop))
     }
 
     fn row(&self) -> Result<&'static Row> {
@@ -313,14 +366,42 @@ impl Wanted {
         }
     }
 
-    /// How long it may not answer: seconds.
+    /// How long it may not answer: seconds, or minutes as BuildKit's `10m`.
     fn timeout(&self) -> Result<Duration> {
         let Some(text) = self.attributes.text("timeout") else { return Ok(Duration::from_secs(10)) };
-        let number =
-            text.strip_suffix('s').unwrap_or(text).parse::<u64>().ok().filter(|number| (1..=3600).contains(number));
-        number.map(Duration::from_secs).ok_or_else(|| {
+        let (number, unit) = match text.strip_suffix('m') {
+            Some(minutes) => (minutes, 60),
+            None => (text.strip_suffix('s').unwrap_or(text), 1),
+        };
+        let number = number.parse::<u64>().ok().map(|number| number.saturating_mul(unit));
+        number.filter(|number| (1..=3600).contains(number)).map(Duration::from_secs).ok_or_else(|| {
             Error::new(Kind::Usage, format!("timeout={text} is no number of seconds")).hint("for example 10s")
         })
+    }
+
+    /// How layers are packed.
+    fn compression(&self) -> Result<Compression> {
+        Compression::wanted(&self.attributes)
+    }
+
+    /// Whether it can be opened at all. Tells of attributes that mean nothing here.
+    fn is_usable(&self, observer: &Arc<dyn Observer>) -> bool {
+        let warn = |text: String| observer.event(SystemTime::now(), &Event::Warning { text });
+        let row = self.row().ok();
+        for (key, why) in row.iter().flat_map(|row| row.unused).filter(|(key, _)| self.attributes.has(key)) {
+            warn(format!("{} type={}: {key}= has no effect: {why}", self.flag_name(), self.attributes.kind));
+        }
+        let missing = |key: &&str| self.attributes.text(key).is_none();
+        let missing = if self.attributes.kind == "gha" { ["url_v2", "token"].into_iter().find(missing) } else { None };
+        if let Some(key) = missing {
+            warn(format!(
+                "{} type=gha is not used: it needs {key}=, and there is nothing in {}; a `run:` step does not have it: \
+                 `uses: crazy-max/ghaction-github-runtime@v3` before it exports it (docs/ci.md)",
+                self.flag_name(),
+                if key == "token" { "ACTIONS_RUNTIME_TOKEN" } else { "ACTIONS_RESULTS_URL" },
+            ));
+        }
+        missing.is_none()
     }
 
     /// Where cache mounts are kept apart: the first is written, all are looked at in order.

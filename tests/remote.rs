@@ -2,49 +2,15 @@
 #![allow(clippy::unwrap_used, missing_docs)]
 
 mod common;
+#[path = "remote/machine.rs"]
+mod machine;
 #[path = "push/rig.rs"]
 mod rig;
 
-use common::{Built, Space, have};
+use common::{Space, have};
+use machine::{Machine, base, two_stages};
 use rig::{Fault, Proxy, Registry};
 use std::collections::BTreeSet;
-
-/// A machine of its own: another store, the same project.
-struct Machine {
-    space: Space,
-    project: std::path::PathBuf,
-}
-
-impl Machine {
-    fn new(project: &Space) -> Machine {
-        Machine { space: Space::new(), project: project.path("app") }
-    }
-    fn build(&self, args: &[&str]) -> Built {
-        self.space.build(&[args, &[self.project.to_str().unwrap()]].concat())
-    }
-    fn built(&self, args: &[&str]) -> Built {
-        let built = self.build(args);
-        assert!(built.ok, "kiln build {args:?} failed:\n{}", built.stderr);
-        built
-    }
-}
-
-fn base() -> String {
-    format!("{}/busybox", common::registry().0)
-}
-
-/// Two stages: what the second takes is small, what the first makes besides is not.
-fn two_stages() -> Space {
-    let space = Space::new();
-    let dockerfile = format!(
-        "FROM {base} AS build\nCOPY source /src/\nRUN head -c 3000000 /dev/urandom >/big && cp /src/source /out\n\
-         RUN echo more >>/out\nFROM {base}\nCOPY --from=build /out /app\nRUN cat /app >/copy\n",
-        base = base()
-    );
-    space.write("app/Dockerfile", &dockerfile);
-    space.write("app/source", "source\n");
-    space
-}
 
 /// Digests of blobs that were sent to somebody from a repository.
 fn fetched(registry: &Registry, repository: &str) -> BTreeSet<String> {
@@ -260,7 +226,7 @@ fn a_tampered_byte_is_a_miss_and_a_warning() {
     Machine::new(&project).built(&["--cache-to", &to]);
     for folder in ["objects", "chunks"] {
         let spoilt = spoil(&cache.join(folder));
-        assert!(spoilt >= 5, "{spoilt} files in {folder}");
+        assert!(spoilt >= 1, "{spoilt} files in {folder}");
         let machine = Machine::new(&project);
         let built = machine.built(&["--cache-from", &from, "-o", "files"]);
         assert!(!built.ran.is_empty() && built.stderr.contains("warning: "), "{folder}: {}", built.stderr);
@@ -308,27 +274,16 @@ fn signed_records_count_and_others_do_not() {
     assert_eq!(built.ran.len(), 5);
     assert_eq!(built.stderr.matches("a record is not used: it is not signed").count(), 1, "{}", built.stderr);
 
-    // The owner of the key; then a signed record under the name of another key.
+    // The owner of the key; then what was signed, under another name.
     Machine::new(&project).built(&["--cache-to", &format!("{to},sign-key={}", path("private"))]);
     assert_eq!(Machine::new(&project).built(&["--cache-from", &from]).ran, [""; 0]);
-    let objects = shared.path("cache/objects");
-    let written = |entry: &std::fs::DirEntry| entry.file_name().to_string_lossy().starts_with("written-");
-    let mut names: Vec<_> =
-        std::fs::read_dir(&objects).unwrap().flatten().filter(written).map(|entry| entry.path()).collect();
-    names.sort();
-    let first = std::fs::read(&names[0]).unwrap();
-    for pair in names.windows(2) {
-        std::fs::copy(&pair[1], &pair[0]).unwrap();
+    for entry in std::fs::read_dir(shared.path("cache/objects")).unwrap().flatten() {
+        let name = entry.file_name().to_string_lossy().replacen("batch-0", "batch-1", 1);
+        std::fs::rename(entry.path(), entry.path().with_file_name(name)).unwrap();
     }
-    std::fs::write(names.last().unwrap(), first).unwrap();
-    std::fs::read_dir(&objects)
-        .unwrap()
-        .flatten()
-        .filter(|entry| !written(entry))
-        .for_each(|entry| std::fs::remove_file(entry.path()).unwrap());
     let built = Machine::new(&project).built(&["--cache-from", &from]);
     assert_eq!(built.ran.len(), 5);
-    assert!(built.stderr.contains("its signature is wrong"), "{}", built.stderr);
+    assert!(built.stderr.contains("a record is not used: it"), "{}", built.stderr);
 }
 
 #[test]
@@ -366,7 +321,10 @@ fn min_keeps_what_the_image_contains() {
     let place = shared.path("cache").display().to_string();
     Machine::new(&project).built(&["--cache-to", &format!("type=local,dest={place},mode=min")]);
     let names = std::fs::read_dir(shared.path("cache/objects")).unwrap().count();
-    assert_eq!(names, 2, "the two steps of the last stage");
+    assert_eq!(names, 1, "one batch");
+    let built =
+        Machine::new(&project).built(&["--cache-from", &format!("type=local,src={place}"), "--target", "build"]);
+    assert_eq!(built.ran.len(), 3, "only what the image contains: {}", built.stderr);
     assert_eq!(Machine::new(&project).built(&["--cache-from", &format!("type=local,src={place}")]).ran, [""; 0]);
 }
 

@@ -37,6 +37,7 @@ pub fn settings(env: &Environment<'_>) -> Settings {
         certs: certs.into_iter().flatten().collect(),
         authorities: set("SSL_CERT_FILE"),
         logins,
+        patience: None,
     }
 }
 

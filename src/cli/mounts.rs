@@ -76,7 +76,8 @@ impl Desk<'_> {
             settings: &super::login::settings(self.env),
             layers: self.layers,
             observer: self.observer,
-            has_base: Box::new(|_| false),
+            has_base: Box::new(|_, _| false),
+            stopped: Arc::new(|| false),
         })
     }
 

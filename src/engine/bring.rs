@@ -6,6 +6,7 @@
 //! then it is told why.
 
 use super::Machine;
+use crate::digest::Digest;
 use crate::error::{Error, Kind, Result};
 use crate::layer::{BaseBlob, LayerId};
 use crate::registry::client::Watch;
@@ -39,10 +40,11 @@ impl Machine {
         self.fetch_blobs(layers, &needs, Some(form), step)
     }
 
-    /// Brings the blobs that an export of these images must contain.
-    pub fn fetch_all(&self, images: &[crate::image::Image], step: u32) -> Result<()> {
+    /// Brings the blobs that an export of these images must contain, but for those that are where it goes.
+    pub fn fetch_all(&self, images: &[crate::image::Image], but: &HashSet<Digest>, step: u32) -> Result<()> {
         let layers: Vec<LayerId> = images.iter().flat_map(|image| image.layers.iter().cloned()).collect();
-        self.fetch_blobs(&layers, &|id| self.layers.missing_blob(id), None, step)
+        let missing = |id: &LayerId| self.layers.missing_blob(id).filter(|blob| !but.contains(&blob.digest));
+        self.fetch_blobs(&layers, &missing, None, step)
     }
 
     /// Brings what is missing of layers that travelled, so that they can be packed anew.
@@ -176,7 +178,7 @@ impl Machine {
         });
         // What the record says of the plain bytes is only as true as its writer: they are checked before anybody uses them.
         let check = || match form {
-            Some(Form::Dir) => self.make(id, form),
+            Some(Form::Dir) => self.make(id, form).and_then(|()| self.layers.check_content(id)),
             _ => self.make(id, None),
         };
         brought.and_then(|()| check()).map_err(|error| {

@@ -3,10 +3,12 @@
 
 use super::registry::Push;
 use super::{Exported, Exporter, Wanted, Watch};
+use crate::digest::Digest;
 use crate::error::Result;
 use crate::image::manifest::Packing;
 use crate::image::{Image, Refs, refs};
 use crate::layer::Layers;
+use std::collections::HashSet;
 
 struct Named {
     names: Vec<String>,
@@ -26,6 +28,10 @@ pub(super) fn image(wanted: &Wanted) -> Result<Box<dyn Exporter>> {
 impl Exporter for Named {
     fn needs_bytes(&self) -> bool {
         self.push.as_ref().is_some_and(Exporter::needs_bytes)
+    }
+
+    fn place(&self, images: &[Image], layers: &Layers, watch: &Watch<'_>) -> HashSet<Digest> {
+        self.push.as_ref().map(|push| push.place(images, layers, watch)).unwrap_or_default()
     }
 
     fn packs(&self) -> Option<Packing> {

@@ -5,14 +5,16 @@ use super::{Exported, Exporter, UNWATCHED, Wanted, Watch};
 use crate::attributes::Attributes;
 use crate::digest::Digest;
 use crate::error::{Error, Kind, Result};
-use crate::image::manifest::{Packed, Packing, pack, top};
+use crate::image::manifest::{Packed, Packing, pack_but, top};
 use crate::image::{Image, Refs};
 use crate::layer::{LayerId, Layers};
 use crate::registry::push::{Sent, Upload};
 use crate::registry::{Client, Reference, Settings, client};
+use crate::remote::side_by_side;
 use crate::source::image::Images;
+use crate::sync::lock;
 use oci_spec::image::Descriptor;
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashSet};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -28,6 +30,8 @@ pub(super) struct Push {
     packing: Packing,
     settings: Settings,
     multi: bool,
+    /// Blobs that are there, without their bytes having been here.
+    placed: Mutex<HashSet<Digest>>,
 }
 
 pub(super) fn registry(wanted: &Wanted) -> Result<Box<dyn Exporter>> {
@@ -48,7 +52,7 @@ impl Push {
         }
         let canonical = wanted.attributes.flag("name-canonical", false)?;
         let (packing, settings, multi) = (wanted.packing(true)?, wanted.settings.clone(), wanted.multi);
-        Ok(Push { names, by_digest, canonical, packing, settings, multi })
+        Ok(Push { names, by_digest, canonical, packing, settings, multi, placed: Mutex::default() })
     }
 }
 
@@ -71,6 +75,28 @@ impl Exporter for Push {
         true
     }
 
+    fn place(&self, images: &[Image], layers: &Layers, watch: &Watch<'_>) -> HashSet<Digest> {
+        let mut missing = BTreeSet::new();
+        for image in images {
+            let own = |layer| layers.known_blob(layer, self.packing.compression, self.packing.force, image.epoch);
+            let known = image.layers.iter().filter_map(own).map(|blob| blob.digest);
+            missing.extend(known.filter(|digest| !layers.store().has(digest)));
+        }
+        let (missing, client) = (missing.into_iter().collect::<Vec<_>>(), Client::new(&self.settings));
+        let origins = Images::new(layers.store().clone(), &self.settings);
+        let place = |digest: &Digest| {
+            let Some(from) = origins.origin(digest).filter(|_| !(watch.stop)()) else { return Ok(None) };
+            let there = |to| Ok(client.has_blob(to, digest)? || client.mount_blob(to, digest, &from)?);
+            // Whatever is wrong is told when the bytes are sent.
+            let all = self.names.iter().map(there).collect::<Result<Vec<bool>>>();
+            Ok(all.is_ok_and(|all| all.into_iter().all(|there| there)).then_some(*digest))
+        };
+        let placed = side_by_side(&missing, AT_ONCE, &place).into_iter().flatten().flatten();
+        let placed: HashSet<Digest> = placed.collect();
+        lock(&self.placed).clone_from(&placed);
+        placed
+    }
+
     fn packs(&self) -> Option<Packing> {
         Some(self.packing)
     }
@@ -80,13 +106,16 @@ impl Exporter for Push {
     }
 
     fn export(&self, images: &[Image], layers: &Layers, watch: &Watch<'_>) -> Result<Exported> {
-        let packed = images.iter().map(|image| pack(image, layers, self.packing)).collect::<Result<Vec<_>>>()?;
+        let placed = lock(&self.placed).clone();
+        let pack = |image| pack_but(image, layers, self.packing, &placed);
+        let packed = images.iter().map(pack).collect::<Result<Vec<_>>>()?;
         let top = top(&packed, self.packing.flavor, self.multi)?;
         let shipment = Shipment {
             client: Client::new(&self.settings),
             origins: Images::new(layers.store().clone(), &self.settings),
             layers,
             packed: &packed,
+            placed: &placed,
             top: &top,
             watch,
         };
@@ -109,6 +138,8 @@ struct Shipment<'a> {
     origins: Images,
     layers: &'a Layers,
     packed: &'a [Packed],
+    /// What every name has already.
+    placed: &'a HashSet<Digest>,
     /// The manifest or index that the name will stand for.
     top: &'a (Descriptor, Vec<u8>),
     watch: &'a Watch<'a>,
@@ -118,7 +149,7 @@ impl Shipment<'_> {
     /// `earlier` are names that have all of it already.
     fn send(&self, to: &Reference, earlier: &[Reference], by_digest: bool) -> Result<()> {
         let blobs: BTreeSet<(Digest, u64)> = self.packed.iter().flat_map(|one| one.blobs.iter().copied()).collect();
-        let blobs: Vec<(Digest, u64)> = blobs.into_iter().collect();
+        let blobs: Vec<(Digest, u64)> = blobs.into_iter().filter(|(digest, _)| !self.placed.contains(digest)).collect();
         self.blobs(to, earlier, &blobs)?;
         let (descriptor, bytes) = self.top;
         if self.packed.iter().any(|one| one.descriptor.digest() != descriptor.digest()) {

@@ -9,7 +9,7 @@ use oci_spec::image::{
     Descriptor, DescriptorBuilder, ImageIndexBuilder, ImageManifestBuilder, MediaType, PlatformBuilder,
 };
 use serde_json::Value;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::str::FromStr as _;
 
 const DOCKER_CONFIG: &str = "application/vnd.docker.container.image.v1+json";
@@ -63,6 +63,11 @@ fn descriptor(media_type: &str, digest: &Digest, size: u64) -> Result<Descriptor
 
 /// Makes the blobs of an image and its manifest. What was pulled keeps its own.
 pub fn pack(image: &Image, layers: &Layers, how: Packing) -> Result<Packed> {
+    pack_but(image, layers, how, &HashSet::new())
+}
+
+/// The same, without the bytes of blobs that are where the image goes already.
+pub fn pack_but(image: &Image, layers: &Layers, how: Packing, placed: &HashSet<Digest>) -> Result<Packed> {
     if let Some(original) = original(image, layers.store())?
         && !how.force
         && (!how.flavor_asked || how.flavor == original.flavor)
@@ -73,7 +78,11 @@ pub fn pack(image: &Image, layers: &Layers, how: Packing) -> Result<Packed> {
     let mut packed = Vec::new();
     let mut blobs = vec![(image.id, image.config.len() as u64)];
     for layer in &image.layers {
-        let blob = layers.blob(layer, how.compression, how.force, image.epoch)?;
+        let known = layers.known_blob(layer, how.compression, how.force, image.epoch);
+        let blob = match known.filter(|blob| placed.contains(&blob.digest)) {
+            Some(blob) => blob,
+            None => layers.blob(layer, how.compression, how.force, image.epoch)?,
+        };
         blobs.push((blob.digest, blob.size));
         packed.push(blob);
     }

@@ -27,13 +27,20 @@ const MOST_LAYERS: usize = 4096;
 /// Bytes that are read at once.
 const BLOCK: usize = 64 << 10;
 
+/// The name of a base layer: its chain id.
+pub(super) fn name(diff_id: DiffId, below: Option<&LayerId>) -> LayerId {
+    LayerId(
+        below.map_or_else(
+            || diff_id.0.hex(),
+            |below| Digest::of(format!("sha256:{below} {}", diff_id.0).as_bytes()).hex(),
+        ),
+    )
+}
+
 impl Layers {
     /// Makes a layer of a base image known, on top of `below`. Its blob may still be missing.
     pub fn base(&self, diff_id: DiffId, blob: &BaseBlob, below: Option<&LayerId>) -> Result<LayerId> {
-        let id = LayerId(below.map_or_else(
-            || diff_id.0.hex(),
-            |below| Digest::of(format!("sha256:{below} {}", diff_id.0).as_bytes()).hex(),
-        ));
+        let id = name(diff_id, below);
         let folder = self.folder(&id);
         if self.keep(std::slice::from_ref(&id)) {
             return Ok(id);

@@ -2,7 +2,7 @@
 
 use super::chunks::Known;
 use super::pack::{self, Compression};
-use super::tree::{Entry, Node, Tree, worth_all_cores};
+use super::tree::{Entry, Node, Time, Tree, worth_all_cores};
 use super::unpack::{Twin, Writer};
 use super::{LayerId, LayerKind, Layers, Record, chunks, damaged, encode};
 use crate::digest::{DiffId, Digest, Hasher};
@@ -10,6 +10,7 @@ use crate::error::{At, Error, Kind, Result};
 use crate::read;
 use crate::sync::lock;
 use rayon::prelude::*;
+use std::collections::HashMap;
 use std::fs::{self, File};
 use std::io::{BufWriter, Read};
 use std::path::Path;
@@ -24,6 +25,9 @@ const WORTH_REMEMBERING: u64 = 1 << 20;
 
 /// How many earlier forms of a layer are looked at for one that was packed: not every build exports.
 const EARLIER_FORMS: usize = 16;
+
+/// Modes that the root of an image may have.
+const ROOT_MODES: [u32; 8] = [0o755, 0o555, 0o700, 0o711, 0o750, 0o775, 0o777, 0o1777];
 
 /// Of the short texts beside a layer.
 const LONGEST_TEXT: u64 = 64 << 10;
@@ -72,14 +76,35 @@ impl Layers {
             let now = pack::diff_id(&*self.tree(id)?, &|entry| self.open(id, entry), None)?;
             return Ok((diff_id, now));
         }
+        Ok((content, self.content_now(id, None)?))
+    }
+
+    /// The content digest of the bytes that are there now, whatever is remembered. An archive says nothing of the root
+    /// itself, which counts too: of a layer that came as one, `promised` comes back if it is the content with any usual root.
+    pub(super) fn content_now(&self, id: &LayerId, promised: Option<Digest>) -> Result<Digest> {
         let mut tree = Tree::clone(&*self.tree(id)?);
         for entry in &mut tree.entries {
             if let Node::File { digest, .. } = &mut entry.node {
                 *digest = None;
             }
         }
-        let (tree, _) = self.with_digests(id, tree)?;
-        Ok((content, content_of(&tree, self.record(id)?.window)))
+        let ((tree, _), window) = (self.with_digests(id, tree)?, self.record(id)?.window);
+        let found = content_of(&tree, window);
+        if promised.is_none_or(|promised| promised == found)
+            || tree.entries.first().is_some_and(|one| one.path.is_empty())
+        {
+            return Ok(found);
+        }
+        let mut rooted = Tree::clone(&tree);
+        rooted.entries.insert(0, Entry::directory(b"", Default::default()));
+        for mode in ROOT_MODES {
+            rooted.entries[0].mode = mode;
+            let rooted = content_of(&rooted, window);
+            if Some(rooted) == promised {
+                return Ok(rooted);
+            }
+        }
+        Ok(found)
     }
 
     /// The tree with the digest of every file, and how many bytes had to be hashed for it.
@@ -169,6 +194,26 @@ impl Layers {
         Ok(PackedBlob { digest, size, media_type: how.media_type().to_owned(), diff_id })
     }
 
+    /// What [`Layers::blob`] would come to, if that is known without the bytes: of a base, and of a layer of another machine's
+    /// cache that was packed in this way.
+    pub fn known_blob(&self, id: &LayerId, how: Compression, force: bool, clamp: Option<i64>) -> Option<PackedBlob> {
+        let record = self.record(id).ok()?;
+        let own = record.blob?;
+        if record.kind == LayerKind::Base {
+            if force && own.media_type != how.media_type() {
+                return None;
+            }
+        } else {
+            let text = fs::read_to_string(self.folder(id).join(format!("blob-{}", how.label()))).ok()?;
+            let same = text.split_once(' ').is_some_and(|(digest, _)| digest == own.digest.to_string());
+            if clamp.is_some() || !same {
+                return None;
+            }
+        }
+        let diff_id = self.diff_id(id, None).ok()?;
+        Some(PackedBlob { digest: own.digest, size: own.size, media_type: own.media_type, diff_id })
+    }
+
     /// The chunks of the nearest earlier form of a layer that was packed in the same way. `name`: of the text that says
     /// what its blob is.
     fn known_chunks(&self, record: &Record, how: Compression, name: &str) -> Option<Known> {
@@ -254,24 +299,29 @@ impl Layers {
     }
 }
 
-/// What counts of a tree with all its digests; of times those alone that a RUN set itself.
+/// What counts of a tree with all its digests; of times those alone that a RUN set itself. An archive has whole seconds, so
+/// no more counts: the content of a layer is the same when it was packed and unpacked.
 fn content_of(tree: &Tree, window: Option<[(i64, u32); 2]>) -> Digest {
     let counts = |entry: &Entry| match (window, &entry.node) {
         (Some([begin, end]), Node::File { .. }) => {
-            let time = (entry.mtime.seconds, entry.mtime.nanos);
-            let begin = if begin.1 >= COARSE_CLOCK {
-                (begin.0, begin.1 - COARSE_CLOCK)
-            } else {
-                (begin.0 - 1, begin.1 + 1_000_000_000 - COARSE_CLOCK)
-            };
-            time < begin || time > end
+            let begin = if begin.1 >= COARSE_CLOCK { begin.0 } else { begin.0 - 1 };
+            entry.mtime.seconds < begin || entry.mtime.seconds > end.0
         }
         _ => false,
     };
     let (mut hasher, mut bytes) = (Hasher::default(), Vec::new());
+    // The numbers of link groups say only which entries are one file: they count in the order in which they come, and not
+    // where the other names of a file are in no entry.
+    let (mut members, mut groups): (HashMap<u32, u32>, HashMap<u32, u32>) = Default::default();
+    tree.entries.iter().filter_map(|entry| entry.link).for_each(|link| *members.entry(link).or_default() += 1);
     for entry in &tree.entries {
         bytes.clear();
-        encode::encode_alone(&mut bytes, entry, if counts(entry) { entry.mtime } else { Default::default() });
+        let next = groups.len() as u32;
+        let link = entry.link.filter(|link| members.get(link).is_some_and(|count| *count > 1));
+        let link = link.map(|link| *groups.entry(link).or_insert(next));
+        let seconds = if counts(entry) { entry.mtime.seconds } else { 0 };
+        let mtime = Time { seconds, nanos: 0 };
+        encode::encode_alone(&mut bytes, entry, link, mtime);
         hasher.update(&bytes);
     }
     hasher.finish()

@@ -9,16 +9,16 @@ const MAGIC: &[u8; 8] = b"kilntr01";
 /// The bytes of a tree.
 pub(super) fn encode(tree: &Tree) -> Vec<u8> {
     let mut out = MAGIC.to_vec();
-    tree.entries.iter().for_each(|entry| fields(&mut out, entry, entry.mtime, true));
+    tree.entries.iter().for_each(|entry| fields(&mut out, entry, entry.link, entry.mtime, true));
     seal(&mut out, 0);
     out
 }
 
-/// Adds the bytes of a tree of one entry, which has another time and no place in an archive.
-pub(super) fn encode_alone(out: &mut Vec<u8>, entry: &Entry, mtime: Time) {
+/// Adds the bytes of a tree of one entry, which has another link group and time, and no place in an archive.
+pub(super) fn encode_alone(out: &mut Vec<u8>, entry: &Entry, link: Option<u32>, mtime: Time) {
     let start = out.len();
     out.extend(MAGIC);
-    fields(out, entry, mtime, false);
+    fields(out, entry, link, mtime, false);
     seal(out, start);
 }
 
@@ -27,13 +27,13 @@ fn seal(out: &mut Vec<u8>, start: usize) {
     out.extend(digest.0);
 }
 
-fn fields(out: &mut Vec<u8>, entry: &Entry, mtime: Time, placed: bool) {
+fn fields(out: &mut Vec<u8>, entry: &Entry, link: Option<u32>, mtime: Time, placed: bool) {
     bytes(out, &entry.path);
     node(out, &entry.node, placed);
     [entry.mode, entry.uid, entry.gid].iter().for_each(|number| out.extend(number.to_le_bytes()));
     out.extend(mtime.seconds.to_le_bytes());
     out.extend(mtime.nanos.to_le_bytes());
-    out.extend(entry.link.map_or(0, |link| u64::from(link) + 1).to_le_bytes());
+    out.extend(link.map_or(0, |link| u64::from(link) + 1).to_le_bytes());
     out.extend((entry.xattrs.len() as u32).to_le_bytes());
     for (name, value) in &entry.xattrs {
         bytes(out, name);

@@ -1,6 +1,7 @@
 //! What this process has seen of the layers that it uses. They are immutable, and the collector leaves alone what is in
 //! use: what was seen once need not be looked for again. Of layers that are not in use nothing is kept here.
 
+use super::trust::Keys;
 use super::{LayerId, Record};
 use crate::digest::Digest;
 use crate::sync::lock;
@@ -18,6 +19,8 @@ pub(super) struct Seen {
     pub(super) content: Option<Digest>,
     /// Whether its dir is there.
     pub(super) dir: bool,
+    /// The keys that vouch for it, if it needs any.
+    pub(super) vouched: Option<Option<Keys>>,
 }
 
 impl Known {

@@ -112,6 +112,28 @@ impl Layers {
         self.record(id).is_ok_and(|record| record.kind != LayerKind::Base && record.blob.is_some())
     }
 
+    /// Whether a base layer is known already, on top of `below` and with this very blob.
+    pub fn knows_base(&self, facts: &Facts, below: Option<&LayerId>) -> bool {
+        let id = super::base::name(facts.diff_id, below);
+        let blob = |record: Record| record.blob.map(|blob| blob.digest);
+        self.keep(std::slice::from_ref(&id)) && self.record(&id).ok().and_then(blob) == Some(facts.blob.digest)
+    }
+
+    /// Checks that the content of a layer, whose directory is there, is what its record promised: keys of later steps are
+    /// made of it.
+    pub fn check_content(&self, id: &LayerId) -> Result<()> {
+        if !self.travelled(id) || self.folder(id).join("checked").exists() {
+            return Ok(());
+        }
+        let promised = self.content(id)?;
+        let found = self.content_now(id, Some(promised))?;
+        if promised != found {
+            let message = format!("layer {id} of a cache: its files have the digest {found}");
+            return Err(Error::new(Kind::Lost, message));
+        }
+        put_text(&self.folder(id).join("checked"), "")
+    }
+
     /// Reads the blob of a layer to its end: it is what its diff id says, or an error.
     pub fn verify(&self, id: &LayerId) -> Result<()> {
         self.read_plain(id, &mut |_| Ok(()))

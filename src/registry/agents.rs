@@ -13,12 +13,14 @@ use std::fs;
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use ureq::http::StatusCode;
 use ureq::tls::{Certificate, ClientCert, PemItem, PrivateKey, RootCerts, TlsConfig, parse_pem};
 
 /// A larger file of certificates is refused.
 const LARGEST: u64 = 16 << 20;
+/// Connections that are kept for the next request: as many as a cache sends blobs at once.
+const MOST_IDLE: usize = 32;
 /// Where systems keep the certificates of authorities.
 const BUNDLES: [&str; 4] = [
     "/etc/ssl/certs/ca-certificates.crt",
@@ -125,6 +127,8 @@ impl Settings {
             .max_redirects_will_error(false)
             .proxy(self.proxies.for_url(url)?)
             .user_agent(concat!("kiln/", env!("CARGO_PKG_VERSION")))
+            .max_idle_connections(MOST_IDLE)
+            .max_idle_connections_per_host(MOST_IDLE)
             .timeout_connect(Some(Duration::from_secs(15)))
             .timeout_recv_response(Some(Duration::from_secs(60)))
             .timeout_per_read(Some(Duration::from_secs(60)));
@@ -216,6 +220,11 @@ impl Agents {
             insecure: Mutex::default(),
             schemes: Mutex::default(),
         }
+    }
+
+    /// Whether there is time for another try of a request that began then.
+    pub fn have_time(&self, began: Instant, pause: Duration) -> bool {
+        self.settings.patience.is_none_or(|patience| began.elapsed() + pause < patience)
     }
 
     /// The agent for the host of a URL.

@@ -38,6 +38,8 @@ pub struct Settings {
     pub authorities: Option<PathBuf>,
     /// Who we are.
     pub logins: Logins,
+    /// For how long a request is tried again, if not as often as that is usual: who asks has no more time.
+    pub patience: Option<std::time::Duration>,
 }
 
 /// A manifest or an index as it came.
@@ -120,6 +122,11 @@ impl Client {
             }
         }
         ask(&self.known(origin), TRIES)
+    }
+
+    /// No certificate of this registry is asked for, and plain HTTP is tried too.
+    pub fn trust(&self, name: &Reference) {
+        self.0.agents.trust(name);
     }
 
     /// The name under which something is pushed.
@@ -271,7 +278,9 @@ impl Client {
                 return Err(refused(name, "GET", answer));
             }
             let more = header(&answer, "link").is_some();
-            let value: serde_json::Value = serde_json::from_slice(&bounded(&mut answer, name)?).unwrap_or_default();
+            let value: serde_json::Value = serde_json::from_slice(&bounded(&mut answer, name)?).map_err(|cause| {
+                Error::new(Kind::Source, format!("{name}: the list of tags is none")).because(cause)
+            })?;
             let tags = value["tags"].as_array().map(Vec::as_slice).unwrap_or_default();
             all.extend(tags.iter().filter_map(|tag| tag.as_str().map(str::to_owned)));
             match all.last().filter(|_| more && !tags.is_empty()) {

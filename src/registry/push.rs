@@ -102,6 +102,11 @@ impl Client {
         self.upload(to, blob, watch).map(|()| Sent::Uploaded)
     }
 
+    /// Has a blob of another repository of the same registry put into this one; false where the registry does not do that.
+    pub fn mount_blob(&self, to: &Reference, digest: &Digest, from: &Reference) -> Result<bool> {
+        Ok(self.mount(&self.target(to)?, digest, &self.target(from)?))
+    }
+
     /// Sends a blob that the repository was just asked for and does not have.
     pub fn send_blob(&self, to: &Reference, blob: Upload<'_>, watch: &Watch<'_>) -> Result<()> {
         self.upload(&self.target(to)?, blob, watch)

@@ -8,7 +8,7 @@ use crate::read;
 use crate::text;
 use serde_json::Value;
 use std::io::Read;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use ureq::SendBody;
 use ureq::http::{Response, StatusCode};
 
@@ -84,8 +84,11 @@ pub(super) fn header<'a>(answer: &'a Answer, key: &str) -> Option<&'a str> {
 /// Sends, follows, tries again.
 pub(super) fn send(agents: &Agents, ask: &mut Ask<'_>) -> Result<Answered> {
     let (mut url, mut redirects, mut tries) = (ask.url.to_owned(), 0, 0);
+    let ask_tries = ask.tries;
     let home = host_of(&url);
     let once = matches!(ask.body, Body::Stream(..));
+    let began = Instant::now();
+    let again = |tries: u32, pause: Duration| !once && tries + 1 < ask_tries && agents.have_time(began, pause);
     loop {
         let at_home = host_of(&url) == home;
         let pause = match one(&agents.of(&url)?, ask, &url, at_home)? {
@@ -100,9 +103,12 @@ pub(super) fn send(agents: &Agents, ask: &mut Ask<'_>) -> Result<Answered> {
                     })?;
                 continue;
             }
-            Ok(answer) if passing(answer.status()) && !once && tries + 1 < ask.tries => wait(tries, Some(&answer)),
+            Ok(answer) if passing(answer.status()) && again(tries, wait(tries, Some(&answer))) => {
+                wait(tries, Some(&answer))
+            }
+            Ok(answer) if is_web_page(&answer, ask) => return Err(web_page(ask.name)),
             Ok(answer) => return Ok(Answered { answer, home: at_home }),
-            Err(cause) if once || tries + 1 >= ask.tries || !worth_trying(&cause) => {
+            Err(cause) if !again(tries, wait(tries, None)) || !worth_trying(&cause) => {
                 return Err(unreachable(ask.name, &cause));
             }
             Err(_) => wait(tries, None),
@@ -110,6 +116,19 @@ pub(super) fn send(agents: &Agents, ask: &mut Ask<'_>) -> Result<Answered> {
         tries += 1;
         std::thread::sleep(pause);
     }
+}
+
+/// Whether somebody on the way answers for the registry: a page to log in, for example. What a blob is, its digest says.
+fn is_web_page(answer: &Answer, ask: &Ask<'_>) -> bool {
+    let blob = ask.method == "GET" && ask.url.contains("/blobs/");
+    answer.status().is_success()
+        && !blob
+        && header(answer, "content-type").is_some_and(|kind| kind.to_lowercase().starts_with("text/html"))
+}
+
+fn web_page(name: &Reference) -> Error {
+    Error::new(Kind::Export, format!("{name}: {} answers with a web page", name.host()))
+        .hint("is it a registry? a proxy or a page to log in may stand before it")
 }
 
 /// 307 and 308 keep the method; the others mean a GET, so that only a question may follow them.

@@ -1,26 +1,34 @@
 //! The cache of a build: the local one first, then `--cache-from`; what is new goes to `--cache-to`.
+//!
+//! What came from a cache is remembered with the key that signed it. A build whose caches are all verified uses nothing
+//! else, from the local store neither; and nothing is signed but what was made here or was verified, all layers of it.
 
+use super::batch::Record;
+use super::feed::Feed;
 use super::inline::Inline;
 use super::lookup::{Lookups, Source};
 use super::mounts::{self, Mount, Moved, Saved, Saves};
-use super::notes;
+use super::place::Places;
 use super::prune::{self, Pruned};
 use super::push::{Job, Target};
-use super::record::Record;
-use super::{Surroundings, Wanted, Way};
+use super::{Stopped, Surroundings, Wanted, Way, notes};
 use crate::cache::{self, LocalCache};
-use crate::digest::Digest;
-use crate::error::{Error, Kind, Result};
+use crate::digest::{DiffId, Digest};
+use crate::error::{Error, Result};
 use crate::layer::rootfs::Rootfs;
+use crate::layer::trust::Keys;
 use crate::layer::{BaseBlob, LayerId, LayerKind, Layers};
 use crate::registry::Settings;
 use crate::registry::client::Watch;
 use crate::sync::lock;
 use solver::{Cache, Event, Key, Observer, Shelf};
-use std::collections::{HashMap, HashSet};
+use std::collections::HashSet;
 use std::fs::File;
 use std::sync::{Arc, Mutex, OnceLock};
 use std::time::SystemTime;
+
+/// Whether a layer of a base image, by diff id and blob, can be had on this machine.
+pub type HasBase = Box<dyn Fn(&DiffId, &Digest) -> bool + Send + Sync>;
 
 /// What a build's caches are made of.
 pub struct Plan<'a> {
@@ -32,8 +40,10 @@ pub struct Plan<'a> {
     pub layers: &'a Layers,
     /// Who hears of trouble.
     pub observer: &'a Arc<dyn Observer>,
-    /// Whether the blob of a base can be had on this machine.
-    pub has_base: Box<dyn Fn(&Digest) -> bool + Send + Sync>,
+    /// What is known of base images.
+    pub has_base: HasBase,
+    /// Whether the user wishes all to end.
+    pub stopped: Stopped,
 }
 
 /// A cache that has a record which this build does not use.
@@ -51,19 +61,15 @@ pub struct Elsewhere {
 pub struct Caches {
     local: LocalCache,
     layers: Layers,
-    lookups: Lookups,
+    feed: Arc<Feed>,
     targets: Vec<Target>,
     inline: Option<Inline>,
     observer: Arc<dyn Observer>,
-    has_base: Box<dyn Fn(&Digest) -> bool + Send + Sync>,
+    has_base: HasBase,
+    /// The keys whose owners are trusted, if nothing else is.
+    only: Option<Keys>,
     /// Written keys of this build, for what is pushed at its end.
     expected: Mutex<Vec<Key>>,
-    /// Which source promised a blob.
-    promised: Mutex<HashMap<Digest, usize>>,
-    /// Blobs on their way, each once.
-    coming: Mutex<HashMap<Digest, Arc<Mutex<()>>>>,
-    /// Blobs that were promised and could not be had, or were not what was promised.
-    distrusted: Mutex<HashSet<Digest>>,
     /// Cache mounts that were looked for.
     restored: Mutex<HashSet<String>>,
     /// What earlier builds have seen in other caches.
@@ -76,85 +82,74 @@ impl Caches {
     /// Opens them. Nothing is asked or written yet.
     pub fn open(plan: Plan<'_>) -> Result<Caches> {
         let around = Surroundings { store: plan.layers.store(), settings: plan.settings };
-        let of = |way: Way| plan.wanted.iter().filter(move |wanted| wanted.way == way);
-        let sources =
-            of(Way::From).map(|wanted| Source::open(wanted, &around, plan.observer)).collect::<Result<Vec<_>>>()?;
-        let inline = of(Way::To).find(|wanted| wanted.attributes.kind == "inline").map(Inline::new).transpose()?;
-        let places = of(Way::To).filter(|wanted| wanted.attributes.kind != "inline");
-        let targets = places.map(|wanted| Target::open(wanted, &around, plan.layers)).collect::<Result<Vec<_>>>()?;
+        let usable: Vec<&Wanted> = plan.wanted.iter().filter(|wanted| wanted.is_usable(plan.observer)).collect();
+        let of = |way: Way| usable.iter().filter(move |wanted| wanted.way == way);
+        let mut places = Places::new(&around, plan.observer, &plan.stopped);
+        let sources = of(Way::From).map(|wanted| Source::open(wanted, &mut places)).collect::<Result<Vec<_>>>()?;
+        let keys: Keys = sources.iter().filter_map(|source| Some(source.verifier.as_ref()?.fingerprint())).collect();
+        let only = !sources.is_empty() && sources.iter().all(|source| source.verifier.is_some());
+        let feed = Arc::new(Feed::new(Lookups::new(sources), plan.layers.store(), plan.observer));
+        let inline = of(Way::To).find(|wanted| wanted.attributes.kind == "inline");
+        let inline = inline.map(|wanted| Inline::new(wanted, &keys)).transpose()?;
+        let targets = of(Way::To).filter(|wanted| wanted.attributes.kind != "inline");
+        let targets = targets.map(|wanted| Target::open(wanted, &mut places, plan.layers, &feed, &keys));
         Ok(Caches {
             local: LocalCache::new(plan.layers.store()),
             layers: plan.layers.clone(),
-            lookups: Lookups::new(sources),
-            targets,
+            targets: targets.collect::<Result<Vec<_>>>()?,
+            feed,
             inline,
             observer: Arc::clone(plan.observer),
             has_base: plan.has_base,
+            only: only.then_some(keys),
             expected: Mutex::default(),
-            promised: Mutex::default(),
-            coming: Mutex::default(),
-            distrusted: Mutex::default(),
             restored: Mutex::default(),
             noted: OnceLock::new(),
             importing: Mutex::default(),
         })
     }
 
+    fn lookups(&self) -> &Lookups {
+        &self.feed.lookups
+    }
+
     /// Brings the blob of a layer that travelled, checked, from whichever source has it.
     pub fn bring(&self, blob: &BaseBlob, watch: &Watch<'_>) -> Result<()> {
-        let turn = Arc::clone(lock(&self.coming).entry(blob.digest).or_default());
-        let _turn = lock(&turn);
-        if self.layers.store().has(&blob.digest) {
-            return Ok(());
-        }
-        let first = lock(&self.promised).get(&blob.digest).copied();
-        let all = self.lookups.sources();
-        let order = first.into_iter().chain((0..all.len()).filter(|at| Some(*at) != first));
-        for source in order.map(|at| &all[at]).filter(|source| !source.is_broken()) {
-            match source.backend.get_blob(blob, watch) {
-                Ok(()) => return Ok(()),
-                Err(error) if error.kind() == Kind::Interrupted => return Err(error),
-                Err(error) => source.warn("layer", &lost(&error)),
-            }
-        }
-        Err(Error::new(Kind::Lost, format!("no cache has the blob {}", blob.digest)))
+        self.feed.bring(blob, watch)
     }
 
     /// Tells of a layer that came and is not what its record says.
     pub fn complain(&self, blob: &BaseBlob, error: &Error) {
-        let source = lock(&self.promised).get(&blob.digest).map(|at| &self.lookups.sources()[*at]);
-        let text = lost(error);
-        match source {
-            Some(source) => source.warn("layer", &text),
-            // It was promised in an earlier build, by a cache that this one does not name.
-            None => self.observer.event(SystemTime::now(), &Event::Warning { text: format!("cache: {text}") }),
-        }
+        self.feed.complain(blob, error);
     }
 
     /// No record that names this blob is used from now on.
     pub fn distrust(&self, blob: &BaseBlob) {
-        lock(&self.distrusted).insert(blob.digest);
+        self.feed.distrust(&blob.digest);
     }
 
     /// Makes a rootfs of a record, without any bytes; else a few words say why it is not used.
-    fn import(&self, source: usize, record: &Record) -> Result<Rootfs, &'static str> {
+    fn import(&self, at: usize, record: &Record) -> Result<Rootfs, &'static str> {
         let _one = lock(&self.importing);
+        let source = self.lookups().sources().get(at).ok_or("it is damaged")?;
+        let key = source.verifier.as_ref().map(super::envelope::Verifier::fingerprint);
         let mut rootfs = Rootfs::default();
         for facts in &record.layers {
             if facts.kind == LayerKind::Base {
-                if !self.layers.store().has(&facts.blob.digest) && !(self.has_base)(&facts.blob.digest) {
+                let known = self.layers.knows_base(facts, rootfs.top());
+                if !known && !(self.has_base)(&facts.diff_id, &facts.blob.digest) {
                     return Err("its base image is not at hand");
                 }
-            } else if lock(&self.distrusted).contains(&facts.blob.digest) {
+            } else if self.feed.is_distrusted(&facts.blob.digest) {
                 return Err("a layer of it can't be had");
             } else {
-                lock(&self.promised).insert(facts.blob.digest, source);
-                self.keep_origin(source, &facts.blob.digest);
+                self.promise(at, &facts.blob.digest);
             }
-            match self.layers.import(facts, rootfs.top()) {
+            let imported = self.layers.import(facts, rootfs.top());
+            match imported.and_then(|layer| self.layers.vouch(&layer, key.as_deref()).map(|()| layer)) {
                 Ok(layer) => rootfs.layers.push(layer),
                 Err(error) => {
-                    self.lookups.sources()[source].warn("import", &error.to_string());
+                    source.place.warn("import", &error.to_string());
                     return Err("it is damaged");
                 }
             }
@@ -163,16 +158,17 @@ impl Caches {
     }
 
     /// A later build, or a push, can then have the blob from there too.
-    fn keep_origin(&self, source: usize, blob: &Digest) {
+    fn promise(&self, source: usize, blob: &Digest) {
+        self.feed.promise(blob, source);
         let path = cache::origin(self.layers.store().root(), blob);
-        if let Some(origin) = self.lookups.sources()[source].backend.origin().filter(|_| !path.exists()) {
+        if let Some(origin) = self.feed.origin(blob).filter(|_| !path.exists()) {
             cache::remember(self.layers.store(), &path, origin.as_bytes());
         }
     }
 
     /// Whether cache mounts are restored from anywhere.
     pub fn restores_mounts(&self) -> bool {
-        self.lookups.sources().iter().any(|source| source.mounts && !source.is_broken())
+        self.lookups().sources().iter().any(|source| source.mounts && !source.is_broken())
     }
 
     /// Whether cache mounts are saved anywhere.
@@ -186,11 +182,15 @@ impl Caches {
         if !lock(&self.restored).insert(mount.name.to_owned()) {
             return None;
         }
-        for source in self.lookups.sources().iter().filter(|source| source.mounts && !source.is_broken()) {
+        for source in self.lookups().sources().iter().filter(|source| source.mounts && !source.is_broken()) {
             match mounts::restore(source, mount, &source.scopes, &self.layers) {
                 Ok(None) => {}
                 Ok(moved) => return moved,
-                Err(error) => source.warn("mount", &format!("cache mount `{}` is not restored: {error}", mount.id)),
+                Err(error) if source.is_broken() => source.place.give_up(&error),
+                Err(error) => {
+                    let text = format!("cache mount `{}` is not restored: {error}", mount.id);
+                    source.place.warn("mount", &text);
+                }
             }
         }
         None
@@ -202,7 +202,9 @@ impl Caches {
         for target in self.targets.iter().filter(|target| target.takes_mounts()) {
             match target.save(mount) {
                 Ok(moved) => saves.moved.extend(moved),
+                Err(error) if target.place().has_told() && !target.must() => drop(error),
                 Err(error) => {
+                    target.place().tell();
                     saves.failures.push((target.must(), error.context(format!("cache {}", target.title()))));
                 }
             }
@@ -212,26 +214,31 @@ impl Caches {
 
     /// What is saved of cache mounts in each source, in order; `kiln cache ls`.
     pub fn saved_mounts(&self) -> Result<Vec<Saved>> {
-        let all = self.lookups.sources().iter().map(|source| mounts::list(source)).collect::<Result<Vec<_>>>()?;
+        let all = self.lookups().sources().iter().map(mounts::list).collect::<Result<Vec<_>>>()?;
         Ok(all.into_iter().flatten().collect())
     }
 
     /// Takes what was saved of a cache mount away; `kiln cache rm`.
     pub fn forget_mount(&self, saved: &Saved) -> Result<()> {
-        self.lookups.sources().iter().try_for_each(|source| mounts::forget(&*source.backend, saved))
+        self.lookups().sources().iter().try_for_each(|source| mounts::forget(&source.place.backend, saved))
     }
 
     /// Removes the records of each source that are older than a time, in seconds since 1970; `kiln cache prune`.
     pub fn prune(&self, before: u64) -> Result<Pruned> {
-        self.lookups.sources().iter().try_fold(Pruned::default(), |all, source| {
-            let one = prune::prune(&*source.backend, before)?;
+        self.lookups().sources().iter().try_fold(Pruned::default(), |all, source| {
+            let one = prune::prune(&source.place.backend, before)?;
             let (records, kept, bytes) = (all.records + one.records, all.kept + one.kept, all.bytes + one.bytes);
             Ok(Pruned { records, kept, bytes })
         })
     }
 
+    /// Whether a result of this store may be used by this build.
     fn usable(&self, rootfs: &Rootfs) -> bool {
-        rootfs.layers.iter().all(|layer| self.layers.exists(layer))
+        rootfs.layers.iter().all(|layer| self.layers.exists(layer)) && self.trusted(rootfs)
+    }
+
+    fn trusted(&self, rootfs: &Rootfs) -> bool {
+        self.only.as_ref().is_none_or(|keys| self.layers.trusted(&rootfs.layers, keys))
     }
 
     /// What an image of these layers carries of the cache itself, if that was wished.
@@ -253,24 +260,45 @@ impl Caches {
     /// Begins to push what was not pushed as its step ended. `images` is what each image contains; nothing for a build
     /// that failed.
     pub fn begin_end(&self, images: &[Vec<LayerId>]) {
-        let expected = std::mem::take(&mut *lock(&self.expected));
-        for key in expected.iter().filter(|_| !self.targets.is_empty()) {
-            let Some((rootfs, description)) = self.local.described(Shelf::Written, key, &|found| self.usable(found))
-            else {
-                continue;
-            };
-            if images.is_empty() && !self.targets.iter().any(Target::takes_all) {
-                break;
-            }
-            let within = images.iter().any(|layers| layers.starts_with(&rootfs.layers));
-            let job = Job { shelf: Shelf::Written, key: *key, rootfs, description, ask: true };
-            for target in self.targets.iter().filter(|target| within || target.takes_all()) {
-                let sources = self.lookups.sources().iter().enumerate();
-                let mut same = sources.filter(|(_, source)| target.is_fed_by(source)).map(|(at, _)| at);
-                if !same.any(|at| self.lookups.holds(at, Shelf::Written, key)) {
-                    target.push(job.clone());
+        let mut expected = std::mem::take(&mut *lock(&self.expected));
+        expected.sort_unstable();
+        expected.dedup();
+        for target in self.targets.iter().filter(|target| target.takes_all() || !images.is_empty()) {
+            for key in &expected {
+                if target.holds(key) {
+                    target.note(*key);
+                } else if target.takes_all() {
+                    self.push_step(target, key);
+                } else {
+                    self.push_within(target, key, images);
                 }
             }
+        }
+        *lock(&self.expected) = expected;
+    }
+
+    /// Pushes what is known of a step: the result in this store, or all records of the first cache that has it.
+    fn push_step(&self, target: &Target, key: &Key) {
+        if let Some((rootfs, text)) = self.local.described(Shelf::Written, key, &|found| self.usable(found)) {
+            target.push(Job::Here { shelf: Shelf::Written, key: *key, rootfs, text });
+        }
+        let Some((at, records)) = self.lookups().step(key) else { return };
+        let verified = self.lookups().sources().get(at).is_some_and(|source| source.verifier.is_some());
+        for record in records {
+            let travelled = record.layers.iter().filter(|facts| facts.kind != LayerKind::Base);
+            travelled.for_each(|facts| self.feed.promise(&facts.blob.digest, at));
+            target.push(Job::There { record, verified });
+        }
+    }
+
+    /// Pushes the result of a step if an image contains it.
+    fn push_within(&self, target: &Target, key: &Key, images: &[Vec<LayerId>]) {
+        self.get(Shelf::Written, key);
+        let Some((rootfs, text)) = self.local.described(Shelf::Written, key, &|found| self.usable(found)) else {
+            return;
+        };
+        if images.iter().any(|layers| layers.starts_with(&rootfs.layers)) {
+            target.push(Job::Here { shelf: Shelf::Written, key: *key, rootfs, text });
         }
     }
 
@@ -279,10 +307,12 @@ impl Caches {
         let mut result = Ok(());
         for target in &self.targets {
             match target.finish(stop) {
-                Ok(_) => {}
+                Ok(()) => {}
                 Err(error) if target.must() => {
                     result = result.and(Err(error.hint("ignore-error=true makes this a warning")))
                 }
+                // What is wrong with it was said.
+                Err(_) if target.place().has_told() => {}
                 Err(error) => {
                     let text = format!("{error}; the image is not affected");
                     self.observer.event(SystemTime::now(), &Event::Warning { text });
@@ -296,7 +326,7 @@ impl Caches {
     /// The cache that has the record of a written key, when this build found none that it can use. Nothing is asked: it says
     /// what look-ups have heard, and what earlier builds have noted.
     pub fn elsewhere(&self, key: &Key) -> Option<Elsewhere> {
-        if let Some((source, why)) = self.lookups.refusal(key) {
+        if let Some((source, why)) = self.lookups().refusal(key) {
             let way_out = match why {
                 "it is not signed" => "push it with sign-key=, or take away verify-key=",
                 "it is signed by another key" => "name the public key of its signer with verify-key=",
@@ -304,14 +334,14 @@ impl Caches {
                 _ => "a build with --cache-to writes it anew",
             };
             return Some(Elsewhere {
-                title: source.title.clone(),
+                title: source.place.title.clone(),
                 why: Some(why.to_owned()),
                 way_out: way_out.to_owned(),
             });
         }
         let noted = self.noted.get_or_init(|| notes::load(self.layers.store().root()));
         noted.iter().filter(|known| known.has(key)).find_map(|known| {
-            let given = self.lookups.sources().iter().find(|source| source.noted.from == known.place.from);
+            let given = self.lookups().sources().iter().find(|source| source.place.noted.from == known.place.from);
             let title = known.place.title.clone();
             match given {
                 None => Some(Elsewhere { title, why: None, way_out: format!("add --cache-from {}", known.place.from) }),
@@ -328,14 +358,13 @@ impl Caches {
 
     /// Notes what was found in other caches and what was pushed there.
     fn note(&self) {
-        let store = self.layers.store();
-        for (at, source) in self.lookups.sources().iter().enumerate() {
-            let (found, gone) = self.lookups.heard(at);
-            notes::save(store, &source.noted, &found, &gone);
+        let (store, keys) = (self.layers.store(), lock(&self.expected).clone());
+        for (at, source) in self.lookups().sources().iter().enumerate() {
+            let (found, gone) = self.lookups().heard(at, &keys);
+            notes::save(store, &source.place.noted, &found, &gone);
         }
         for target in &self.targets {
-            let (place, found) = target.there();
-            notes::save(store, place, &found, &[]);
+            notes::save(store, &target.place().noted, &target.there(), &[]);
         }
     }
 
@@ -346,42 +375,44 @@ impl Caches {
     }
 }
 
-fn lost(error: &Error) -> String {
-    format!("a layer can't be had, what needs it is built again: {error}")
-}
-
 impl Cache<Rootfs> for Caches {
     type Lock = File;
 
     fn expect(&self, keys: &[Key]) {
         lock(&self.expected).extend(keys);
-        if !self.lookups.sources().is_empty() {
-            self.lookups.expect(keys);
-        }
     }
 
     fn get(&self, shelf: Shelf, key: &Key) -> Vec<Rootfs> {
         let mut found = self.local.get(shelf, key);
-        if self.lookups.sources().is_empty() || found.iter().any(|rootfs| self.usable(rootfs)) {
+        if self.lookups().sources().is_empty() {
             return found;
         }
-        let Some((source, record)) = self.lookups.get(shelf, key) else { return found };
-        match self.import(source, &record) {
-            Ok(rootfs) => {
-                self.local.put(shelf, key, &rootfs, &record.description);
-                found.insert(0, rootfs);
+        found.retain(|rootfs| self.trusted(rootfs));
+        if found.iter().any(|rootfs| self.usable(rootfs)) {
+            return found;
+        }
+        for (source, record) in self.lookups().get(shelf, key) {
+            match self.import(source, &record) {
+                Ok(rootfs) => {
+                    self.local.put(shelf, key, &rootfs, &record.text);
+                    found.insert(0, rootfs);
+                    break;
+                }
+                Err(why) if shelf == Shelf::Written => self.lookups().refuse(source, key, why),
+                Err(_) => {}
             }
-            Err(why) if shelf == Shelf::Written => self.lookups.refuse(source, key, why),
-            Err(_) => {}
         }
         found
     }
 
     fn put(&self, shelf: Shelf, key: &Key, output: &Rootfs, description: &str) {
         self.local.put(shelf, key, output, description);
+        if shelf == Shelf::Written {
+            lock(&self.expected).push(*key);
+        }
         for target in self.targets.iter().filter(|target| target.takes_all()) {
-            let (rootfs, description) = (output.clone(), description.to_owned());
-            target.push(Job { shelf, key: *key, rootfs, description, ask: false });
+            let (rootfs, text) = (output.clone(), description.to_owned());
+            target.push(Job::Here { shelf, key: *key, rootfs, text });
         }
     }
 

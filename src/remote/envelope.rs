@@ -39,7 +39,26 @@ impl Signer {
     }
 }
 
+impl Signer {
+    /// What accepts what this signs.
+    pub(super) fn verifier(&self) -> Verifier {
+        let mut key = [0; 32];
+        key.copy_from_slice(self.0.public_key().as_ref());
+        Verifier(key)
+    }
+
+    /// The name of its public key.
+    pub(super) fn fingerprint(&self) -> String {
+        self.verifier().fingerprint()
+    }
+}
+
 impl Verifier {
+    /// The name of the key: its SHA-256, in hex.
+    pub(super) fn fingerprint(&self) -> String {
+        Digest::of(&self.0).hex()
+    }
+
     /// The key in a PEM file, as `openssl pkey -pubout` writes it.
     pub(super) fn read(path: &Path) -> Result<Verifier> {
         let der = pem(path, "PUBLIC KEY")?;

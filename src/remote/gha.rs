@@ -4,13 +4,14 @@
 //!
 //! | object | key of its entry |
 //! |---|---|
-//! | record | `kiln-<scope>-<name>` |
-//! | blob | `kiln-<scope>-blob-<64 hex>` |
-//! | index of a cache mount | `kiln-<scope>-<name>.<milliseconds>`: the newest that begins so is the one |
+//! | index | `kiln-<scope>-index-<time>-<digest>`: the newest that begins so is the one, and has all batches in it |
+//! | blob | `kiln-<scope>-blob-<64 hex>`, or the same and `.<milliseconds>` where that name is taken by an upload that never ended |
+//! | saved cache mount | `kiln-<scope>-<name>.<milliseconds>`: the newest that begins so is the one |
 //!
 //! A call names a key and a version; ours is the SHA-256 of `kiln cache 1`. Blobs are whole: an entry costs three calls,
 //! of which GitHub allows a few hundred in a minute.
 
+use super::catalog::INDEX;
 use super::http::{Answer, Ask, Body, Http};
 use super::{Backend, LARGEST_OBJECT, Listed, Surroundings, Wanted};
 use crate::clock::since_1970;
@@ -81,30 +82,35 @@ impl Service {
             _ if !answer.is_good() => return Err(self.http.refused(&answer, ["\"msg\":\"", "\""])),
             _ => {}
         }
-        let value: Value = serde_json::from_slice(&answer.body).unwrap_or_default();
+        let Ok(value) = serde_json::from_slice::<Value>(&answer.body) else { return self.http.stranger() };
         Ok(Some(value).filter(|value| value["ok"] == json!(true)))
     }
 
-    /// Where the bytes of an entry are.
-    fn find(&self, key: &str, prefixes: &[&str]) -> Result<Option<String>> {
+    /// Where the bytes of an entry are, and its key.
+    fn find(&self, key: &str, prefixes: &[&str]) -> Result<Option<(String, String)>> {
         let found = self.call("GetCacheEntryDownloadURL", json!({"key": key, "restore_keys": prefixes}))?;
         let Some(found) = found else { return Ok(None) };
         // A key is found by its beginning too: that is another entry.
         let matched = found["matched_key"].as_str().unwrap_or(key);
         let exact = matched == key || prefixes.iter().any(|prefix| matched.starts_with(prefix));
-        Ok(found["signed_download_url"].as_str().filter(|_| exact).map(str::to_owned))
+        let url = found["signed_download_url"].as_str().filter(|_| exact);
+        Ok(url.map(|url| (url.to_owned(), matched.to_owned())))
     }
 
-    fn write(&self, key: &str, size: u64, body: Body<'_>, progress: &dyn Fn(u64)) -> Result<()> {
-        let Some(made) = self.call("CreateCacheEntry", json!({"key": key}))? else {
-            // Somebody else has written it, or is writing it: equal keys hold equally good results.
-            return Ok(());
-        };
+    /// A blob under whichever of its names.
+    fn find_blob(&self, blob: &BaseBlob) -> Result<Option<String>> {
+        let key = self.blob_key(blob);
+        Ok(self.find(&key, &[&format!("{key}.")])?.map(|(url, _)| url))
+    }
+
+    /// False if there is such an entry, or somebody has begun to write it.
+    fn write(&self, key: &str, size: u64, body: Body<'_>, progress: &dyn Fn(u64)) -> Result<bool> {
+        let Some(made) = self.call("CreateCacheEntry", json!({"key": key}))? else { return Ok(false) };
         let url = made["signed_upload_url"].as_str().unwrap_or_default();
         self.upload(url, size, body, progress)?;
         let done = self.call("FinalizeCacheEntryUpload", json!({"key": key, "size_bytes": size.to_string()}))?;
         let message = "type=gha: the service did not take the entry";
-        done.map(drop).ok_or_else(|| Error::new(Kind::Export, message))
+        done.map(|_| true).ok_or_else(|| Error::new(Kind::Export, message))
     }
 
     /// Azure's Put Blob, or Put Block and Put Block List for a large one.
@@ -145,21 +151,35 @@ impl Backend for Service {
         let key = self.key(name);
         let begin = format!("{key}.");
         let found = if changes(name) { self.find(&begin, &[&begin])? } else { self.find(&key, &[])? };
-        found.map(|url| Ok(self.read(&url, None, LARGEST_OBJECT)?.body)).transpose()
+        found.map(|(url, _)| Ok(self.read(&url, None, LARGEST_OBJECT)?.body)).transpose()
     }
 
     fn put(&self, name: &str, bytes: &[u8], _: &[BaseBlob]) -> Result<()> {
         let now = since_1970().as_millis();
         let key = if changes(name) { format!("{}.{now}", self.key(name)) } else { self.key(name) };
-        self.write(&key, bytes.len() as u64, Body::Bytes(bytes), &|_| {})
+        match self.write(&key, bytes.len() as u64, Body::Bytes(bytes), &|_| {})? {
+            true => Ok(()),
+            false => Err(Error::new(Kind::Source, format!("type=gha: there is an entry `{key}` already"))),
+        }
     }
 
     fn has_blob(&self, blob: &BaseBlob) -> Result<bool> {
-        Ok(self.find(&self.blob_key(blob), &[])?.is_some())
+        Ok(self.find_blob(blob)?.is_some())
+    }
+
+    fn newest_only(&self) -> bool {
+        true
+    }
+
+    fn names(&self) -> Result<Vec<String>> {
+        let begin = self.key(INDEX);
+        let found = self.find(&begin, &[&begin])?;
+        let scope = self.key("");
+        Ok(found.iter().filter_map(|(_, key)| key.strip_prefix(&scope).map(str::to_owned)).collect())
     }
 
     fn get_blob(&self, blob: &BaseBlob, watch: &Watch<'_>) -> Result<()> {
-        let url = self.find(&self.blob_key(blob), &[])?;
+        let url = self.find_blob(blob)?;
         let url = url.ok_or_else(|| Error::new(Kind::Source, format!("blob {} is not there", blob.digest)))?;
         let mut writer = self.store.blob_of(&blob.digest)?;
         while writer.size() < blob.size {
@@ -181,7 +201,13 @@ impl Backend for Service {
     }
 
     fn put_blob(&self, blob: &BaseBlob, from: &Path, watch: &Watch<'_>) -> Result<()> {
-        self.write(&self.blob_key(blob), blob.size, Body::Part(from, 0, blob.size), watch.progress)?;
+        let key = self.blob_key(blob);
+        let body = Body::Part(from, 0, blob.size);
+        if !self.write(&key, blob.size, body, watch.progress)? && self.find_blob(blob)?.is_none() {
+            // Somebody has begun to write it: now, or in a job that was killed and never will end it.
+            let key = format!("{key}.{}", since_1970().as_millis());
+            self.write(&key, blob.size, body, watch.progress)?;
+        }
         (watch.progress)(blob.size);
         Ok(())
     }

@@ -7,7 +7,7 @@ use crate::text;
 use std::fs::File;
 use std::io::{Read as _, Seek as _, SeekFrom};
 use std::path::Path;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use ureq::SendBody;
 
 /// Tries of one request.
@@ -47,6 +47,8 @@ pub(super) struct Ask<'a> {
 pub(super) struct Answer {
     pub(super) status: u16,
     pub(super) body: Vec<u8>,
+    /// Whether it has an `ETag`, as an object store gives to what it took.
+    pub(super) tagged: bool,
 }
 
 impl Answer {
@@ -62,20 +64,24 @@ impl Http {
 
     /// Sends, and tries again what may pass.
     pub(super) fn send(&self, ask: &Ask<'_>) -> Result<Answer> {
-        let mut tries = 0;
+        let (mut tries, began) = (0, Instant::now());
         loop {
             tries += 1;
-            let (error, wish) = match self.once(ask) {
-                Ok((answer, wish)) if passing(answer.status) && tries < TRIES => (None, wish),
+            let usual = Duration::from_millis(100 << tries);
+            let again = |pause| tries < TRIES && self.agents.have_time(began, pause);
+            let pause = match self.once(ask) {
+                Ok((answer, wish)) if passing(answer.status) => {
+                    let pause = wish.unwrap_or(usual).min(LONGEST_WAIT);
+                    if !again(pause) {
+                        return Ok(answer);
+                    }
+                    pause
+                }
                 Ok((answer, _)) => return Ok(answer),
-                Err(error) => (Some(error), None),
+                Err(error) if !again(usual) || error.kind() != Kind::Source => return Err(error),
+                Err(_) => usual,
             };
-            if let Some(error) = error
-                && (tries >= TRIES || error.kind() != Kind::Source)
-            {
-                return Err(error);
-            }
-            std::thread::sleep(wish.unwrap_or(Duration::from_millis(100 << tries)).min(LONGEST_WAIT));
+            std::thread::sleep(pause);
         }
     }
 
@@ -99,7 +105,7 @@ impl Http {
             }
         };
         let mut answer = sent.map_err(|cause| self.unreachable(&cause))?;
-        let status = answer.status().as_u16();
+        let (status, tagged) = (answer.status().as_u16(), answer.headers().contains_key("etag"));
         let wish = answer.headers().get("retry-after").and_then(|value| value.to_str().ok()?.trim().parse().ok());
         let read = read::at_most(ask.limit, answer.body_mut().as_reader()).map_err(|cause| {
             Error::new(Kind::Source, format!("{}: the connection broke", self.title)).because(cause)
@@ -107,7 +113,14 @@ impl Http {
         let body = read.ok_or_else(|| {
             Error::new(Kind::Export, format!("{}: an answer is larger than {} bytes", self.title, ask.limit))
         })?;
-        Ok((Answer { status, body }, wish.map(Duration::from_secs)))
+        Ok((Answer { status, body, tagged }, wish.map(Duration::from_secs)))
+    }
+
+    /// Somebody else answers in place of the server.
+    pub(super) fn stranger<T>(&self) -> Result<T> {
+        let message = format!("{}: the answer is not that of such a server", self.title);
+        Err(Error::new(Kind::Export, message)
+            .hint("is the address right? a proxy or a page to log in may stand before it"))
     }
 
     fn unreachable(&self, cause: &ureq::Error) -> Error {

@@ -1,32 +1,32 @@
 //! type=inline: records inside the image they are of. Nothing is kept beside the image: its config has one more field, and
 //! its own layers are the blobs. `--cache-from REF` finds them when the image was pushed to REF.
 //!
-//! The field `dev.kiln.cache.inline.v1` of the image config is base64 of Zstandard of a JSON object: the name of each
-//! record, and the record in its envelope. Only what the image contains is there (`mode=min`). A record names the blobs that
-//! a push makes, so `compression=` must be that of the push.
+//! The field `dev.kiln.cache.inline.v2` of the image config is an object around records, like a [`batch`], with the name
+//! `inline`. Only what the image contains is there (`mode=min`). A record names the blobs that a push makes, so
+//! `compression=` must be that of the push. Its time is that of its layer, so that equal images stay equal.
 
+use super::batch::{self, Record};
 use super::envelope::Signer;
-use super::record::Record;
-use super::{Backend, Mode, Surroundings, Wanted};
+use super::{Backend, LARGEST_OBJECT, Mode, Surroundings, Wanted};
 use crate::error::{Error, Kind, Result};
 use crate::layer::rootfs::Rootfs;
+use crate::layer::trust::Keys;
 use crate::layer::{Compression, Layers};
-use crate::read;
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
 use serde_json::Value;
 use solver::{Key, Shelf};
-use std::collections::BTreeMap;
+use std::sync::Arc;
 
 /// The field of the config.
-pub const FIELD: &str = "dev.kiln.cache.inline.v1";
-/// More plain bytes are no cache.
-const LARGEST: u64 = 32 << 20;
+pub const FIELD: &str = "dev.kiln.cache.inline.v2";
+/// The name that the object is signed under.
+const NAME: &str = "inline";
 
 /// A `--cache-to type=inline`.
 pub(super) struct Inline {
     compression: Compression,
     signer: Option<Signer>,
+    /// What vouches for a layer that is to be signed.
+    trusted: Keys,
 }
 
 /// It is no place of its own: nothing is read or written by name.
@@ -36,7 +36,7 @@ pub(super) fn open(_: &Wanted, _: &Surroundings<'_>) -> Result<Box<dyn Backend>>
 }
 
 impl Inline {
-    pub(super) fn new(wanted: &Wanted) -> Result<Inline> {
+    pub(super) fn new(wanted: &Wanted, trusted: &Keys) -> Result<Inline> {
         if wanted.attributes.text("mode").is_some() && wanted.mode()? == Mode::Max {
             let error = Error::new(Kind::Usage, "--cache-to type=inline holds what the image contains: mode=min");
             return Err(error.hint("type=registry holds every step"));
@@ -47,30 +47,37 @@ impl Inline {
             );
         }
         let signer = wanted.path("sign-key").map(|path| Signer::read(&path)).transpose()?;
-        Ok(Inline { compression: Compression::wanted(&wanted.attributes)?, signer })
+        let own = signer.iter().map(Signer::fingerprint);
+        let trusted = trusted.iter().cloned().chain(own).collect();
+        Ok(Inline { compression: wanted.compression()?, signer, trusted })
     }
 
     /// The value of the field.
     pub(super) fn field(&self, records: &[(Key, Rootfs, String)], layers: &Layers) -> Result<String> {
-        let mut all = BTreeMap::new();
-        for (key, rootfs, description) in records {
-            let facts =
-                rootfs.layers.iter().map(|id| layers.facts(id, self.compression)).collect::<Result<Vec<_>>>()?;
-            let Some(record) = Record::new(Shelf::Written, key, description, facts) else { continue };
-            let object = String::from_utf8_lossy(&record.seal(self.signer.as_ref())?).into_owned();
-            all.insert(super::record::name(Shelf::Written, key), object);
+        let signs = self.signer.is_some();
+        let mut all = Vec::new();
+        for (key, rootfs, text) in
+            records.iter().filter(|(_, rootfs, _)| !signs || layers.trusted(&rootfs.layers, &self.trusted))
+        {
+            let facts = rootfs
+                .layers
+                .iter()
+                .map(|id| layers.facts(id, self.compression).map(Arc::new))
+                .collect::<Result<Vec<_>>>()?;
+            let at = facts.last().and_then(|facts| u64::try_from(facts.created).ok()).unwrap_or(0);
+            all.extend(Record::new(Shelf::Written, *key, at.saturating_mul(1000), text, facts));
         }
-        let failed = |cause: String| Error::new(Kind::Export, "cannot write the inline cache").because(cause);
-        let json = serde_json::to_vec(&all).map_err(|cause| failed(cause.to_string()))?;
-        let packed = zstd::bulk::compress(&json, 10).map_err(|cause| failed(cause.to_string()))?;
-        Ok(STANDARD.encode(packed))
+        let object = batch::seal_as(NAME, &all, self.signer.as_ref())?;
+        if object.len() as u64 > LARGEST_OBJECT / 2 {
+            return Err(Error::new(Kind::Export, "the inline cache is too large for an image config")
+                .hint("type=registry has room for it"));
+        }
+        Ok(String::from_utf8_lossy(&object).into_owned())
     }
 }
 
-/// The records in a config, by name; none where nothing can be read.
-pub(super) fn records(config: &[u8]) -> BTreeMap<String, String> {
-    let value: Value = serde_json::from_slice(config).unwrap_or_default();
-    let packed = value[FIELD].as_str().and_then(|text| STANDARD.decode(text).ok()).unwrap_or_default();
-    let json = zstd::Decoder::new(packed.as_slice()).and_then(|decoder| read::at_most(LARGEST, decoder));
-    json.ok().flatten().and_then(|json| serde_json::from_slice(&json).ok()).unwrap_or_default()
+/// The object in a config, with its name; none where nothing can be read.
+pub(super) fn object(config: &[u8]) -> Option<(String, Vec<u8>)> {
+    let value: Value = serde_json::from_slice(config).ok()?;
+    Some((NAME.to_owned(), value[FIELD].as_str()?.as_bytes().to_vec()))
 }

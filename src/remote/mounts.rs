@@ -108,14 +108,14 @@ fn find(source: &Source, mount: &Mount<'_>, scopes: &[String]) -> Result<Option<
 
 /// What stands under a name. What can't be used is told once, and is not there.
 fn read(source: &Source, name: &str) -> Result<Option<Saved>> {
-    let Some(bytes) = source.backend.get(name)? else { return Ok(None) };
+    let Some(bytes) = source.place.backend.get(name)? else { return Ok(None) };
     let body = envelope::open(name, &bytes, source.verifier.as_ref());
     let saved = body.and_then(|body| serde_json::from_slice::<Saved>(body).map_err(|_| "it is damaged"));
     match saved {
         Ok(saved) if saved.version == 1 && object(&saved.name, &saved.scope) == name => Ok(Some(saved)),
         Ok(_) => Ok(None),
         Err(why) => {
-            source.warn("mount", &format!("a cache mount is not used: {why}"));
+            source.place.warn("mount", &format!("a cache mount is not used: {why}"));
             Ok(None)
         }
     }
@@ -123,7 +123,7 @@ fn read(source: &Source, name: &str) -> Result<Option<Saved>> {
 
 /// All that is saved there.
 pub(super) fn list(source: &Source) -> Result<Vec<Saved>> {
-    let names = source.backend.list("mount-")?;
+    let names = source.place.backend.list("mount-")?;
     let mut all =
         names.iter().filter_map(|listed| read(source, &listed.name).transpose()).collect::<Result<Vec<_>>>()?;
     all.sort_by(|one, two| (&one.id, &one.scope).cmp(&(&two.id, &two.scope)));
@@ -157,7 +157,7 @@ pub(super) fn restore(source: &Source, mount: &Mount<'_>, scopes: &[String], lay
     let brought = Mutex::new(Vec::new());
     let bring = |blob: &BaseBlob| {
         if !store.has(&blob.digest) {
-            source.backend.get_blob(blob, &UNWATCHED)?;
+            source.place.backend.get_blob(blob, &UNWATCHED)?;
             lock(&brought).push(blob.clone());
         }
         Ok(())
@@ -341,11 +341,13 @@ mod tests {
             let (layers, folder) = machine(if had { "second" } else { "third" });
             let around = Surroundings { store: layers.store(), settings: &settings };
             let observer: Arc<dyn solver::Observer> = Arc::new(Nobody);
-            let source = Source::open(&wanted(Way::From, "src"), &around, &observer).expect("a source");
+            let stopped: super::super::Stopped = Arc::new(|| false);
+            let mut places = super::super::place::Places::new(&around, &observer, &stopped);
+            let source = Source::open(&wanted(Way::From, "src"), &mut places).expect("a source");
             let saved = find(&source, &mount(&folder, &name), &scopes).expect("an answer").expect("saved");
             let blobs = [&saved.index, &saved.packs[0]];
             for blob in blobs.iter().filter(|_| had) {
-                source.backend.get_blob(blob, &UNWATCHED).expect("brought");
+                source.place.backend.get_blob(blob, &UNWATCHED).expect("brought");
             }
             restore(&source, &mount(&folder, &name), &scopes, &layers).expect("restored").expect("something");
             assert_eq!(std::fs::read_to_string(folder.join("data/file")).expect("a file"), "text");

@@ -1,12 +1,16 @@
 //! Old records of a remote cache, removed by whoever owns it: nobody knows whether a record is still read, so age
-//! decides. A build that still has such a result pushes it again.
+//! decides. A build that uses a record for longer than a week pushes it again.
 //!
-//! A record's age is that of its object where the backend knows it (directory, S3), else that of the youngest layer in it.
-//! Cache mounts stay: each is one object that is written anew (`kiln cache rm` removes them). Then the backend
-//! removes what no object names any more, if nobody else does that for it ([`Backend::sweep`]). A job that pushes meanwhile may count on a
+//! Records go by the batch. A batch is as old as its name says, or as the backend says where that is longer ago. Cache
+//! mounts stay: each is one object that is written anew (`kiln cache rm` removes them). Then the backend removes what no
+//! object names any more, if nobody else does that for it ([`Backend::sweep`]). A job that pushes meanwhile may count on a
 //! chunk that goes: its record is a miss later, as when any blob is lost.
+//!
+//! Records of the format before this one are objects of their own; they go by what the backend says of their age. Where it
+//! says nothing (a registry) they stay: equal ones of several tags are one manifest there.
 
-use super::record::{self, Record};
+use super::batch::{self, PREFIX, time_of};
+use super::catalog::INDEX;
 use super::{Backend, Listed, mounts, side_by_side};
 use crate::error::Result;
 use crate::layer::BaseBlob;
@@ -29,21 +33,22 @@ pub struct Pruned {
 /// Removes the records that are as old as a time, or older, in seconds since 1970.
 pub(super) fn prune(backend: &dyn Backend, before: u64) -> Result<Pruned> {
     let all = backend.list("")?;
+    let newest = all.iter().map(|listed| listed.name.as_str()).filter(|name| time_of(INDEX, name).is_some()).max();
     let (gone, kept) = (AtomicU64::new(0), AtomicU64::new(0));
     let look = |listed: &Listed| -> Result<bool> {
-        if !record::is_name(&listed.name) {
-            return Ok(false);
+        let name = listed.name.as_str();
+        if time_of(INDEX, name).is_some() {
+            // An index that is not the newest is not read; the newest leaves out what is not there.
+            let old = Some(name) != newest || time_of(INDEX, name).is_some_and(|at| at / 1000 <= before);
+            return if old { backend.remove(name).map(|()| true) } else { Ok(false) };
         }
-        let at = match listed.at {
-            Some(at) => Some(at),
-            None => backend.get(&listed.name)?.and_then(|object| made(&listed.name, &object)),
-        };
-        let old = at.is_some_and(|at| at <= before);
-        if old {
-            backend.remove(&listed.name)?;
+        let Some(at) = age(listed) else { return Ok(false) };
+        let records = if at <= before || time_of(PREFIX, name).is_some() { count(backend, name)? } else { 1 };
+        if at <= before {
+            backend.remove(name)?;
         }
-        (if old { &gone } else { &kept }).fetch_add(1, Ordering::Relaxed);
-        Ok(old)
+        (if at <= before { &gone } else { &kept }).fetch_add(records, Ordering::Relaxed);
+        Ok(at <= before)
     };
     let removed = side_by_side(&all, AT_ONCE, &look).into_iter().collect::<Result<Vec<bool>>>()?;
     let rest: Vec<&str> =
@@ -57,16 +62,41 @@ pub(super) fn prune(backend: &dyn Backend, before: u64) -> Result<Pruned> {
     Ok(Pruned { records: gone.into_inner(), kept: kept.into_inner(), bytes })
 }
 
-/// When the youngest layer of a record was made; nobody knows it of what can't be read, a newer kiln's for example.
-fn made(name: &str, object: &[u8]) -> Option<u64> {
-    let record = Record::unchecked(name, object)?;
-    record.layers.iter().filter_map(|facts| u64::try_from(facts.created).ok()).max()
+/// When a batch, or a record of the format before, was written: seconds since 1970. None for all other objects.
+fn age(listed: &Listed) -> Option<u64> {
+    match time_of(PREFIX, &listed.name) {
+        Some(at) => Some(listed.at.unwrap_or(u64::MAX).min(at / 1000)),
+        None => listed.at.filter(|_| is_of_version_1(&listed.name)),
+    }
 }
 
-/// The blobs that an object names.
+/// Whether an object is a record as kiln wrote it before there were batches.
+fn is_of_version_1(name: &str) -> bool {
+    let key = ["written-", "settled-", "described-", "same-"].iter().find_map(|shelf| name.strip_prefix(shelf));
+    key.is_some_and(|key| key.len() == 64 && key.bytes().all(|byte| byte.is_ascii_hexdigit()))
+}
+
+/// How many records an object has; one that can't be read counts as one.
+fn count(backend: &dyn Backend, name: &str) -> Result<u64> {
+    let batch = backend.get(name)?.and_then(|object| batch::open(name, &object, None).ok());
+    Ok(batch.map_or(1, |batch| batch.records().count() as u64))
+}
+
+/// The blobs that an object names, whoever wrote it.
 fn blobs_of(name: &str, object: &[u8]) -> Vec<BaseBlob> {
-    match Record::unchecked(name, object) {
-        Some(record) => record.layers.into_iter().map(|facts| facts.blob).collect(),
-        None => mounts::blobs_of(name, object),
+    match batch::open(name, object, None) {
+        Ok(batch) => batch.blobs().cloned().collect(),
+        Err(_) => match mounts::blobs_of(name, object) {
+            blobs if blobs.is_empty() => old_blobs_of(object),
+            blobs => blobs,
+        },
     }
+}
+
+/// Those of a record of the format before.
+fn old_blobs_of(object: &[u8]) -> Vec<BaseBlob> {
+    let body = object.windows(2).position(|pair| pair == b"\n\n").and_then(|end| object.get(end + 2..));
+    let value: serde_json::Value = body.and_then(|body| serde_json::from_slice(body).ok()).unwrap_or_default();
+    let layers = value["layers"].as_array().map(Vec::as_slice).unwrap_or_default();
+    layers.iter().filter_map(|layer| serde_json::from_value(layer["blob"].clone()).ok()).collect()
 }

@@ -1,127 +1,158 @@
-//! What goes to `--cache-to`: records with the layers they name, in the background, each as soon as its step has ended.
-//! Blobs first, then the record: nobody ever finds a record whose blobs are missing.
+//! What goes to `--cache-to`, in the background, while steps run: results become records and blobs here. Blobs go first, many
+//! at once whichever step they are of; the records whose blobs are all there go out together ([`commit`]), so that
+//! nobody ever finds a record whose blobs are missing.
 
+use super::batch::Record;
+use super::catalog::Catalog;
+use super::commit;
 use super::envelope::Signer;
-use super::lookup::Source;
-use super::mounts::{self, Mount, Moved, Place};
-use super::notes;
-use super::record::{self, Record};
-use super::{Backend, Mode, Surroundings, Wanted};
+use super::feed::Feed;
+use super::mounts::{self, Mount, Moved};
+use super::place::{Place, Places};
+use super::{Backend as _, Mode, Wanted};
+use crate::clock::since_1970;
+use crate::digest::Digest;
 use crate::error::{Error, Kind, Result};
 use crate::layer::rootfs::Rootfs;
-use crate::layer::{BaseBlob, Compression, Facts, LayerId, LayerKind, Layers};
-use crate::registry::client::Watch;
+use crate::layer::trust::Keys;
+use crate::layer::{Compression, Facts, LayerId, LayerKind, Layers};
 use crate::sync::lock;
 use solver::{Key, Shelf};
 use std::collections::{HashMap, HashSet, VecDeque};
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Condvar, Mutex, OnceLock, PoisonError};
 use std::thread::JoinHandle;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-/// Records that are pushed at once to one cache.
-const AT_ONCE: usize = 4;
-/// Tries of one record, whatever a backend tries itself.
-const TRIES: u32 = 3;
-const PAUSE: Duration = Duration::from_millis(200);
-/// How long a cache that has answered may take for a piece of a blob.
-const PATIENCE: Duration = Duration::from_secs(60);
+/// Blobs that are sent at once to one cache: most of the time of a small one is spent waiting.
+const MOST_BLOBS: usize = 32;
+/// Of these, such as are large: they wait for the line and not for the answer.
+const MOST_LARGE: usize = 4;
+const LARGE: u64 = 1 << 20;
+/// Results that are packed at once.
+const MOST_PACKERS: usize = 4;
 /// After so many failures nothing more is tried.
 const MOST_FAILURES: usize = 3;
-/// How often the end of the build looks whether anything moves.
+/// How often a wait looks at the user's wish.
 const POLL: Duration = Duration::from_millis(50);
 
 /// A result to push.
 #[derive(Clone, Debug)]
-pub(super) struct Job {
-    pub(super) shelf: Shelf,
-    pub(super) key: Key,
-    pub(super) rootfs: Rootfs,
-    pub(super) description: String,
-    /// It may be there already: look first.
-    pub(super) ask: bool,
+pub(super) enum Job {
+    /// One of this store.
+    Here { shelf: Shelf, key: Key, rootfs: Rootfs, text: String },
+    /// One of another cache, which promised its blobs.
+    There { record: Record, verified: bool },
 }
 
 /// One `--cache-to`.
 pub(super) struct Target {
     shared: Arc<Shared>,
-    workers: Mutex<Vec<JoinHandle<()>>>,
 }
 
-struct Shared {
-    title: String,
-    identity: String,
-    noted: notes::Place,
+/// The threads of a target.
+#[derive(Default)]
+struct Threads {
+    commit: Option<JoinHandle<()>>,
+    packers: Vec<JoinHandle<()>>,
+    senders: Vec<JoinHandle<()>>,
+}
+
+pub(super) struct Shared {
+    pub(super) place: Arc<Place>,
     mode: Mode,
     mounts: bool,
     scopes: Vec<String>,
     mounts_limit: u64,
     must: bool,
-    timeout: Duration,
     compression: Compression,
-    signer: Option<Signer>,
-    backend: Box<dyn Backend>,
+    pub(super) signer: Option<Signer>,
+    /// What vouches for a layer that is to be signed.
+    trusted: Keys,
     layers: Layers,
-    state: Mutex<State>,
-    changed: Condvar,
-    /// Grows while anything moves.
-    moved: AtomicU64,
-    /// Layers that are being packed: that takes its time.
-    packing: AtomicUsize,
-    stop: AtomicBool,
+    pub(super) feed: Arc<Feed>,
+    catalog: OnceLock<Catalog>,
+    pub(super) state: Mutex<State>,
+    pub(super) changed: Condvar,
+    pub(super) stop: AtomicBool,
+    threads: Mutex<Threads>,
 }
 
 #[derive(Default)]
-struct State {
-    queue: VecDeque<Job>,
-    /// Names that were put in the queue, or are known to be there.
-    known: HashSet<String>,
-    busy: usize,
-    closed: bool,
-    pushed: usize,
+pub(super) struct State {
+    jobs: VecDeque<Job>,
+    /// What was put in the queue.
+    known: HashSet<(Shelf, Key)>,
+    packing: usize,
+    blobs: HashMap<Digest, There>,
+    to_send: VecDeque<Arc<Facts>>,
+    sending: usize,
+    sending_large: usize,
+    /// Records, each until all its blobs are there.
+    pub(super) waiting: Vec<Record>,
+    facts: HashMap<LayerId, Arc<Facts>>,
+    pub(super) committing: bool,
+    pub(super) closed: bool,
     /// Written keys whose records are there.
-    there: Vec<Key>,
+    pub(super) there: Vec<Key>,
+    /// Results that would be signed and are not trusted.
+    untrusted: usize,
     /// The first of them.
     failure: Option<Error>,
     failures: usize,
-    /// Blobs of this process: each is brought once.
-    blobs: HashMap<BlobName, Arc<Mutex<Option<bool>>>>,
 }
 
-type BlobName = crate::digest::Digest;
+/// What is known of a blob.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum There {
+    OnItsWay,
+    Yes,
+    /// Nobody has it, or it could not be sent.
+    No,
+}
 
 impl Target {
-    pub(super) fn open(wanted: &Wanted, around: &Surroundings<'_>, layers: &Layers) -> Result<Target> {
+    pub(super) fn open(
+        wanted: &Wanted,
+        places: &mut Places<'_>,
+        layers: &Layers,
+        feed: &Arc<Feed>,
+        trusted: &Keys,
+    ) -> Result<Target> {
+        let signer = wanted.path("sign-key").map(|path| Signer::read(&path)).transpose()?;
+        let own = signer.iter().map(Signer::fingerprint);
         let shared = Shared {
-            title: wanted.title(),
-            identity: wanted.identity(),
-            noted: wanted.noted(),
+            place: places.open(wanted)?,
             mode: wanted.mode()?,
             mounts: wanted.attributes.flag("mounts", false)?,
             scopes: wanted.scopes(),
             mounts_limit: wanted.mounts_limit()?,
             must: !wanted.attributes.flag("ignore-error", true)?,
-            timeout: wanted.timeout()?,
-            compression: Compression::wanted(&wanted.attributes)?,
-            signer: wanted.path("sign-key").map(|path| Signer::read(&path)).transpose()?,
-            backend: wanted.open(around)?,
+            compression: wanted.compression()?,
+            trusted: trusted.iter().cloned().chain(own).collect(),
+            signer,
             layers: layers.clone(),
+            feed: Arc::clone(feed),
+            catalog: OnceLock::new(),
             state: Mutex::default(),
             changed: Condvar::new(),
-            moved: AtomicU64::new(0),
-            packing: AtomicUsize::new(0),
             stop: AtomicBool::new(false),
+            threads: Mutex::default(),
         };
-        Ok(Target { shared: Arc::new(shared), workers: Mutex::default() })
+        Ok(Target { shared: Arc::new(shared) })
     }
 
     pub(super) fn title(&self) -> &str {
-        &self.shared.title
+        &self.shared.place.title
     }
 
-    /// How it is noted, and the written keys whose records are known to be there.
-    pub(super) fn there(&self) -> (&notes::Place, Vec<Key>) {
-        (&self.shared.noted, lock(&self.shared.state).there.clone())
+    pub(super) fn place(&self) -> &Place {
+        &self.shared.place
+    }
+
+    /// The written keys whose records are known to be there.
+    pub(super) fn there(&self) -> Vec<Key> {
+        lock(&self.shared.state).there.clone()
     }
 
     /// Whether every step is pushed, and at once.
@@ -138,7 +169,7 @@ impl Target {
     pub(super) fn save(&self, mount: &Mount<'_>) -> Result<Option<Moved>> {
         let shared = &*self.shared;
         let (scopes, limit) = (shared.scopes.as_slice(), shared.mounts_limit);
-        let place = Place { backend: &*shared.backend, signer: shared.signer.as_ref(), scopes, limit };
+        let place = mounts::Place { backend: &shared.place.backend, signer: shared.signer.as_ref(), scopes, limit };
         mounts::save(&place, mount, &shared.layers)
     }
 
@@ -147,169 +178,279 @@ impl Target {
         self.shared.must
     }
 
-    /// Whether what is found there is what would be pushed here.
-    pub(super) fn is_fed_by(&self, source: &Source) -> bool {
-        source.identity == self.shared.identity && (self.shared.signer.is_none() || source.verifier.is_some())
+    /// Whether the record of a written key is there, and will stay a while. Waits until it is known what is there.
+    pub(super) fn holds(&self, key: &Key) -> bool {
+        let now = u64::try_from(since_1970().as_millis()).unwrap_or_default();
+        self.shared.catalog().is_some_and(|catalog| catalog.has_fresh(Shelf::Written, key, now))
+    }
+
+    /// A written key whose record is there already.
+    pub(super) fn note(&self, key: Key) {
+        lock(&self.shared.state).there.push(key);
     }
 
     /// Pushes a record in the background, once.
     pub(super) fn push(&self, job: Job) {
+        let name = match &job {
+            Job::Here { shelf, key, .. } => (*shelf, *key),
+            Job::There { record, .. } => (record.shelf, record.key),
+        };
         let mut state = lock(&self.shared.state);
-        if state.failures >= MOST_FAILURES || !state.known.insert(record::name(job.shelf, &job.key)) {
+        if state.failures >= MOST_FAILURES || !state.known.insert(name) {
             return;
         }
-        state.queue.push_back(job);
+        state.jobs.push_back(job);
         drop(state);
-        self.shared.changed.notify_one();
-        let mut workers = lock(&self.workers);
-        if workers.len() < AT_ONCE {
+        self.shared.changed.notify_all();
+        self.shared.place.begin();
+        let mut threads = lock(&self.shared.threads);
+        if threads.commit.is_none() {
             let shared = Arc::clone(&self.shared);
-            workers.push(std::thread::spawn(move || shared.serve()));
+            threads.commit = Some(std::thread::spawn(move || commit::serve(&shared)));
+        }
+        if threads.packers.len() < MOST_PACKERS {
+            let shared = Arc::clone(&self.shared);
+            threads.packers.push(std::thread::spawn(move || shared.pack_all()));
         }
     }
 
     /// How many records wait or are on their way.
     pub(super) fn open_jobs(&self) -> usize {
         let state = lock(&self.shared.state);
-        state.queue.len() + state.busy
+        state.jobs.len() + state.packing + state.waiting.len() + usize::from(state.committing)
     }
 
-    /// Waits for what is on its way, as long as anything moves. How many records were pushed comes back.
-    pub(super) fn finish(&self, stop: &dyn Fn() -> bool) -> Result<usize> {
-        let (mut seen, mut since) = (self.shared.moved.load(Ordering::SeqCst), Instant::now());
+    /// Waits for what is on its way. It comes to an end: each request does, one way or the other.
+    pub(super) fn finish(&self, stop: &dyn Fn() -> bool) -> Result<()> {
         let mut state = lock(&self.shared.state);
         state.closed = true;
         self.shared.changed.notify_all();
-        while state.busy > 0 || !state.queue.is_empty() {
-            let moved = self.shared.moved.load(Ordering::SeqCst);
-            if moved != seen || self.shared.packing.load(Ordering::SeqCst) > 0 {
-                (seen, since) = (moved, Instant::now());
-            }
-            // One that has taken something is only slow.
-            let patience = if seen == 0 { self.shared.timeout } else { self.shared.timeout.max(PATIENCE) };
-            let stalled = since.elapsed() > patience;
-            if stop() || stalled {
+        while !state.is_idle() {
+            // The thread that ends it all may have panicked.
+            let dead = lock(&self.shared.threads).commit.as_ref().is_none_or(JoinHandle::is_finished);
+            if stop() || dead {
                 self.shared.stop.store(true, Ordering::SeqCst);
-                let what = if stalled { "nothing moves any more" } else { "interrupted" };
-                let left = state.queue.len() + state.busy;
-                let error = Error::new(
-                    Kind::Export,
-                    format!("cache {}: {what}; {left} records are not pushed", self.shared.title),
-                );
-                return Err(state.failure.take().unwrap_or(error));
+                let left = state.jobs.len() + state.packing + state.waiting.len();
+                let message = format!("cache {}: interrupted; {left} records are not pushed", self.shared.place.title);
+                return Err(state.failure.take().unwrap_or_else(|| Error::new(Kind::Export, message)));
             }
             state = self.shared.changed.wait_timeout(state, POLL).unwrap_or_else(PoisonError::into_inner).0;
         }
-        let result = state.failure.take().map_or(Ok(state.pushed), Err);
+        let (failure, untrusted) = (state.failure.take(), state.untrusted);
         drop(state);
-        for worker in lock(&self.workers).drain(..) {
+        let threads = std::mem::take(&mut *lock(&self.shared.threads));
+        for thread in threads.commit.into_iter().chain(threads.packers).chain(threads.senders) {
             // One that panicked has pushed nothing more; what it did is whole.
-            let _ = worker.join();
+            let _ = thread.join();
         }
-        result
+        if untrusted > 0 {
+            let text = format!(
+                "{untrusted} results are not signed and not pushed: they come from a cache that was read without verify-key="
+            );
+            self.shared.place.warn("untrusted", &text);
+        }
+        failure.map_or(Ok(()), Err)
+    }
+}
+
+impl State {
+    /// Nothing is left to pack or to send.
+    pub(super) fn is_sent(&self) -> bool {
+        self.jobs.is_empty() && self.packing == 0 && self.to_send.is_empty() && self.sending == 0
+    }
+
+    fn is_idle(&self) -> bool {
+        self.is_sent() && self.waiting.is_empty() && !self.committing
+    }
+
+    /// Takes the records whose blobs are all there; those that can't be whole are dropped.
+    pub(super) fn take_ready(&mut self) -> Vec<Record> {
+        let blobs = &self.blobs;
+        let all_are = |record: &Record, what: There| {
+            let travelled = record.layers.iter().filter(|facts| facts.kind != LayerKind::Base);
+            travelled.map(|facts| blobs.get(&facts.blob.digest).copied()).all(|there| there == Some(what))
+        };
+        let lost =
+            |record: &Record| record.layers.iter().any(|facts| blobs.get(&facts.blob.digest) == Some(&There::No));
+        self.waiting.retain(|record| !lost(record));
+        let (ready, waiting) = std::mem::take(&mut self.waiting).into_iter().partition(|one| all_are(one, There::Yes));
+        self.waiting = waiting;
+        ready
+    }
+
+    /// Something went wrong. The first error is told at the end.
+    pub(super) fn fail(&mut self, error: Error, title: &str) {
+        self.failures += 1;
+        self.failure.get_or_insert(error.context(format!("cache {title}")));
+        if self.failures >= MOST_FAILURES {
+            self.give_up();
+        }
+    }
+
+    /// Nothing more is pushed.
+    pub(super) fn give_up(&mut self) {
+        self.failures = self.failures.max(MOST_FAILURES);
+        self.jobs.clear();
+        self.waiting.clear();
+        self.to_send.clear();
     }
 }
 
 impl Shared {
-    fn serve(&self) {
+    /// What is there; none if that can't be known, and then nothing can be pushed either.
+    fn catalog(&self) -> Option<&Catalog> {
+        if let Some(catalog) = self.catalog.get() {
+            return Some(catalog);
+        }
+        let loaded = self.place.loaded().ok()?;
+        let verifier = self.signer.as_ref().map(Signer::verifier);
+        Some(self.catalog.get_or_init(|| Catalog::of(&loaded, verifier.as_ref())))
+    }
+
+    /// Whether there is nothing more to do once the queues are empty.
+    fn is_over(&self, state: &State) -> bool {
+        state.closed || self.stop.load(Ordering::SeqCst)
+    }
+
+    /// As many senders as there is to send, up to the most there are.
+    fn add_senders(self: &Arc<Shared>, wanted: usize) {
+        let mut threads = lock(&self.threads);
+        while threads.senders.len() < wanted.min(MOST_BLOBS) {
+            let shared = Arc::clone(self);
+            threads.senders.push(std::thread::spawn(move || shared.send_all()));
+        }
+    }
+
+    /// A thread that makes records of results.
+    fn pack_all(self: &Arc<Shared>) {
         let mut state = lock(&self.state);
         loop {
-            let Some(job) = state.queue.pop_front() else {
-                if state.closed {
+            let Some(job) = state.jobs.pop_front() else {
+                if self.is_over(&state) {
                     return;
                 }
                 state = self.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
                 continue;
             };
-            state.busy += 1;
+            state.packing += 1;
             drop(state);
-            let mut done = self.push(&job);
-            for _ in 1..TRIES {
-                // Registries stumble over the same blob or tag from two sides at once: the second time it is there.
-                if done.as_ref().is_err_and(|error| error.kind() == Kind::Source) && !self.stop.load(Ordering::SeqCst) {
-                    std::thread::sleep(PAUSE);
-                    done = self.push(&job);
-                }
-            }
+            let packed = self.pack(job);
             state = lock(&self.state);
-            state.busy -= 1;
-            self.moved.fetch_add(1, Ordering::SeqCst);
-            match done {
-                Ok(pushed) => state.pushed += usize::from(pushed),
-                Err(error) => {
-                    state.failures += 1;
-                    if state.failures >= MOST_FAILURES {
-                        state.queue.clear();
+            state.packing -= 1;
+            match packed {
+                Ok(Some(record)) if state.failures < MOST_FAILURES => {
+                    for facts in record.layers.iter().filter(|facts| facts.kind != LayerKind::Base) {
+                        if !state.blobs.contains_key(&facts.blob.digest) {
+                            state.blobs.insert(facts.blob.digest, There::OnItsWay);
+                            state.to_send.push_back(Arc::clone(facts));
+                        }
                     }
-                    state.failure.get_or_insert(error.context(format!("cache {}", self.title)));
+                    state.waiting.push(record);
+                    let wanted = state.to_send.len() + state.sending;
+                    drop(state);
+                    self.add_senders(wanted);
+                    state = lock(&self.state);
                 }
+                Ok(_) => {}
+                Err(error) => state.fail(error, &self.place.title),
             }
             self.changed.notify_all();
         }
     }
 
-    /// False if the record can't travel: a layer of it is not here, or its description is that of an older kiln.
-    fn push(&self, job: &Job) -> Result<bool> {
-        if job.ask && self.signer.is_none() && self.has(job)? {
-            self.note(job);
-            return Ok(false);
-        }
-        let (mut all, mut blobs) = (Vec::new(), Vec::new());
-        for layer in &job.rootfs.layers {
-            self.packing.fetch_add(1, Ordering::SeqCst);
-            let facts = self.layers.facts(layer, self.compression);
-            self.packing.fetch_sub(1, Ordering::SeqCst);
-            let facts = facts?;
-            if facts.kind != LayerKind::Base {
-                if !self.bring(layer, &facts)? {
-                    return Ok(false);
-                }
-                blobs.push(facts.blob.clone());
+    /// A record of a result; none if it can't travel.
+    fn pack(&self, job: Job) -> Result<Option<Record>> {
+        let at = u64::try_from(since_1970().as_millis()).unwrap_or_default();
+        let (shelf, key, rootfs, text) = match job {
+            Job::There { verified, .. } if self.signer.is_some() && !verified => {
+                lock(&self.state).untrusted += 1;
+                return Ok(None);
             }
-            all.push(facts);
+            Job::There { record, .. } => return Ok(Some(Record { at, ..record })),
+            Job::Here { shelf, key, rootfs, text } => (shelf, key, rootfs, text),
+        };
+        if self.signer.is_some() && !self.layers.trusted(&rootfs.layers, &self.trusted) {
+            lock(&self.state).untrusted += usize::from(shelf == Shelf::Written);
+            return Ok(None);
         }
-        let Some(record) = Record::new(job.shelf, &job.key, &job.description, all) else { return Ok(false) };
-        blobs.dedup();
-        self.backend.put(&record::name(job.shelf, &job.key), &record.seal(self.signer.as_ref())?, &blobs)?;
-        self.note(job);
-        Ok(true)
+        let layers = rootfs.layers.iter().map(|layer| self.facts(layer)).collect::<Result<Vec<_>>>()?;
+        Ok(Record::new(shelf, key, at, &text, layers))
     }
 
-    fn note(&self, job: &Job) {
-        if job.shelf == Shelf::Written {
-            lock(&self.state).there.push(job.key);
+    fn facts(&self, layer: &LayerId) -> Result<Arc<Facts>> {
+        if let Some(facts) = lock(&self.state).facts.get(layer) {
+            return Ok(Arc::clone(facts));
+        }
+        let facts = Arc::new(self.layers.facts(layer, self.compression)?);
+        lock(&self.state).facts.insert(layer.clone(), Arc::clone(&facts));
+        Ok(facts)
+    }
+
+    /// A thread that sends blobs.
+    fn send_all(&self) {
+        let mut state = lock(&self.state);
+        loop {
+            let Some(facts) = state.next_to_send() else {
+                if self.is_over(&state) && state.is_sent() {
+                    return;
+                }
+                state = self.changed.wait_timeout(state, POLL).unwrap_or_else(PoisonError::into_inner).0;
+                continue;
+            };
+            let large = usize::from(facts.blob.size > LARGE);
+            state.sending += 1;
+            state.sending_large += large;
+            drop(state);
+            let sent = self.send(&facts);
+            state = lock(&self.state);
+            state.sending -= 1;
+            state.sending_large -= large;
+            let there = if matches!(sent, Ok(true)) { There::Yes } else { There::No };
+            state.blobs.insert(facts.blob.digest, there);
+            match sent {
+                Ok(_) => {}
+                // What is broken is so for all.
+                Err(error) if self.place.is_broken() => {
+                    state.fail(error, &self.place.title);
+                    state.give_up();
+                }
+                Err(error) => state.fail(error, &self.place.title),
+            }
+            self.changed.notify_all();
         }
     }
 
-    fn has(&self, job: &Job) -> Result<bool> {
-        let object = self.backend.get(&record::name(job.shelf, &job.key))?;
-        Ok(object.is_some_and(|object| Record::open(job.shelf, &job.key, &object, None).is_ok()))
-    }
-
-    /// Makes sure that the backend has the blob of a layer. False if nobody has it.
-    fn bring(&self, layer: &LayerId, facts: &Facts) -> Result<bool> {
-        let turn = Arc::clone(lock(&self.state).blobs.entry(facts.blob.digest).or_default());
-        let mut there = lock(&turn);
-        if there.is_none() {
-            *there = Some(self.bring_now(layer, &facts.blob)?);
-        }
-        Ok(there.unwrap_or(false))
-    }
-
-    fn bring_now(&self, layer: &LayerId, blob: &BaseBlob) -> Result<bool> {
-        if self.backend.has_blob(blob)? {
+    /// Makes sure that a blob is there. False if nobody has it.
+    fn send(&self, facts: &Facts) -> Result<bool> {
+        let (blob, backend) = (&facts.blob, &self.place.backend);
+        // If nothing can be read there, nothing is written either.
+        self.place.loaded()?;
+        if backend.has_blob(blob)? {
             return Ok(true);
         }
-        if self.layers.missing_blob(layer).is_some() {
-            return Ok(false);
+        let stop = || self.stop.load(Ordering::SeqCst);
+        let watch = crate::registry::client::Watch { progress: &|_| {}, stop: &stop };
+        let store = self.layers.store();
+        if !store.has(&blob.digest) {
+            if let Some(origin) = self.feed.origin(&blob.digest)
+                && backend.take_blob(blob, &origin)?
+            {
+                return Ok(true);
+            }
+            match self.feed.bring(blob, &watch) {
+                Err(error) if error.kind() == Kind::Lost => return Ok(false),
+                brought => brought?,
+            }
         }
-        let path = self.layers.store().blob_path(&blob.digest);
-        let watch = Watch {
-            progress: &|_| {
-                self.moved.fetch_add(1, Ordering::SeqCst);
-            },
-            stop: &|| self.stop.load(Ordering::SeqCst),
-        };
-        self.backend.put_blob(blob, &path, &watch).map(|()| true)
+        backend.put_blob(blob, &store.blob_path(&blob.digest), &watch).map(|()| true)
+    }
+}
+
+impl State {
+    /// The next blob that may be sent now.
+    fn next_to_send(&mut self) -> Option<Arc<Facts>> {
+        let may = |facts: &Arc<Facts>| facts.blob.size <= LARGE || self.sending_large < MOST_LARGE;
+        let at = self.to_send.iter().position(may)?;
+        self.to_send.remove(at)
     }
 }

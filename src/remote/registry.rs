@@ -1,5 +1,7 @@
-//! type=registry: a repository. A record is a manifest of its own, under a tag made of the tag of `ref=` and the record's
-//! name, with the record as an annotation, so that a look-up is one request. Its layers are ordinary layer blobs.
+//! type=registry: a repository. An object is a manifest of its own, under a tag made of the tag of `ref=` and the object's
+//! name, with the object as an annotation, so that reading one is one request. The blobs that it names are its layers, so
+//! the registry's own collector keeps them. Another annotation holds the tag of `ref=`: so no manifest has tags of two
+//! caches, and one that is deleted (a registry deletes by digest, and all tags with it) is missed by nobody else.
 //!
 //! Why whole blobs and not chunks: the blob is the one that the image push needs, which is then mounted and not sent a second
 //! time; a registry's own collector keeps what a manifest names; and a chunk costs three requests of a registry (HEAD,
@@ -14,12 +16,13 @@ use crate::registry::{Client, Reference};
 use crate::store::Store;
 use crate::sync::lock;
 use serde_json::{Value, json};
-use std::collections::BTreeMap;
 use std::path::Path;
-use std::sync::{Mutex, OnceLock};
+use std::sync::Mutex;
 
 /// The annotation that holds an object, and the type of its manifest.
 const ANNOTATION: &str = "dev.kiln.cache.object.v1";
+/// The annotation that holds the tag of `ref=`.
+const SCOPE: &str = "dev.kiln.cache.scope";
 const ARTIFACT: &str = "application/vnd.kiln.cache.v1";
 const MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
 const EMPTY: &str = "application/vnd.oci.empty.v1+json";
@@ -31,8 +34,6 @@ struct Repository {
     client: Client,
     place: Reference,
     store: Store,
-    /// Records inside the image that has the tag itself, by name.
-    inline: OnceLock<BTreeMap<String, String>>,
     /// The empty config that every manifest names, once the repository has it.
     empty: Mutex<Option<BaseBlob>>,
 }
@@ -40,40 +41,37 @@ struct Repository {
 pub(super) fn open(wanted: &Wanted, surroundings: &Surroundings<'_>) -> Result<Box<dyn Backend>> {
     let place: Reference = wanted.place().parse().map_err(|cause: String| Error::new(Kind::Usage, cause))?;
     let tag = place.tag.as_deref().unwrap_or_default();
-    // The longest name is that of a described record: ten characters and the 64 of the key.
+    // The longest name is that of a cache mount: 72 characters.
     if place.digest.is_some() || tag.len() > 48 {
         return Err(Error::new(Kind::Usage, format!("`{place}` can't be a cache")).hint(
             "write a repository with a tag of at most 48 characters, such as `registry.example/team/cache:main`",
         ));
     }
     let client = Client::new(surroundings.settings);
-    Ok(Box::new(Repository {
-        client,
-        place,
-        store: surroundings.store.clone(),
-        inline: OnceLock::new(),
-        empty: Mutex::default(),
-    }))
+    if wanted.attributes.flag("registry.insecure", false)? {
+        client.trust(&place);
+    }
+    Ok(Box::new(Repository { client, place, store: surroundings.store.clone(), empty: Mutex::default() }))
 }
 
 impl Repository {
     fn at(&self, name: &str) -> Reference {
-        let tag = self.place.tag.as_deref().unwrap_or("latest");
-        Reference { tag: Some(format!("{tag}.{name}")), ..self.place.clone() }
+        Reference { tag: Some(format!("{}.{name}", self.scope())), ..self.place.clone() }
     }
 
-    /// What an image under the tag brings itself (`type=inline`). Whatever can't be read there is no cache.
-    fn inline(&self) -> &BTreeMap<String, String> {
-        self.inline.get_or_init(|| {
-            let Ok(Some(manifest)) = self.client.find_manifest(&self.place) else { return BTreeMap::new() };
-            let value: Value = serde_json::from_slice(&manifest.bytes).unwrap_or_default();
-            let digest = value["config"]["digest"].as_str().and_then(|digest| digest.parse().ok());
-            let size = value["config"]["size"].as_u64().filter(|size| *size <= LARGEST_CONFIG);
-            let (Some(digest), Some(size)) = (digest, size) else { return BTreeMap::new() };
-            let brought = self.client.blob(&self.place, &digest, size, &self.store, &UNWATCHED);
-            let config = brought.and_then(|()| self.store.read_blob(&digest, LARGEST_CONFIG));
-            config.map(|config| inline::records(&config)).unwrap_or_default()
-        })
+    /// The tag that keeps this cache apart.
+    fn scope(&self) -> &str {
+        self.place.tag.as_deref().unwrap_or("latest")
+    }
+
+    /// What an image under the tag brings itself (`type=inline`).
+    fn inline(&self) -> Option<(String, Vec<u8>)> {
+        let manifest = self.client.find_manifest(&self.place).ok()??;
+        let value: Value = serde_json::from_slice(&manifest.bytes).ok()?;
+        let digest = value["config"]["digest"].as_str()?.parse().ok()?;
+        let size = value["config"]["size"].as_u64().filter(|size| *size <= LARGEST_CONFIG)?;
+        self.client.blob(&self.place, &digest, size, &self.store, &UNWATCHED).ok()?;
+        inline::object(&self.store.read_blob(&digest, LARGEST_CONFIG).ok()?)
     }
 
     /// Every manifest needs a config; ours is `{}` (OCI image specification, "Guidelines for Artifact Usage"). One worker
@@ -98,9 +96,7 @@ fn descriptor(blob: &BaseBlob) -> Value {
 
 impl Backend for Repository {
     fn get(&self, name: &str) -> Result<Option<Vec<u8>>> {
-        let Some(manifest) = self.client.find_manifest(&self.at(name))? else {
-            return Ok(self.inline().get(name).map(|object| object.as_bytes().to_vec()));
-        };
+        let Some(manifest) = self.client.find_manifest(&self.at(name))? else { return Ok(None) };
         let value: Value = serde_json::from_slice(&manifest.bytes).unwrap_or_default();
         let object = value["annotations"][ANNOTATION].as_str();
         let damaged = || Error::new(Kind::Source, format!("{}: the manifest holds no object of kiln", self.at(name)));
@@ -119,7 +115,7 @@ impl Backend for Repository {
             "artifactType": ARTIFACT,
             "config": descriptor(&config),
             "layers": layers,
-            "annotations": {ANNOTATION: text},
+            "annotations": {ANNOTATION: text, SCOPE: self.scope()},
         });
         let bytes = serde_json::to_vec(&manifest)
             .map_err(|cause| Error::new(Kind::Export, "cannot write a manifest").because(cause))?;
@@ -142,8 +138,17 @@ impl Backend for Repository {
         self.client.send_blob(&self.place, upload, watch)
     }
 
+    fn take_blob(&self, blob: &BaseBlob, from: &str) -> Result<bool> {
+        let from = from.parse::<Reference>().ok();
+        from.map_or(Ok(false), |from| self.client.mount_blob(&self.place, &blob.digest, &from))
+    }
+
+    fn extra(&self) -> Vec<(String, Vec<u8>)> {
+        self.inline().into_iter().collect()
+    }
+
     fn list(&self, prefix: &str) -> Result<Vec<Listed>> {
-        let tag = format!("{}.", self.place.tag.as_deref().unwrap_or("latest"));
+        let tag = format!("{}.", self.scope());
         let names = self.client.tags(&self.place)?;
         let names = names.iter().filter_map(|name| name.strip_prefix(&tag));
         // A list of tags has no times.

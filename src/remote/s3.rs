@@ -1,7 +1,7 @@
 //! type=s3: a bucket of S3 or of anything that speaks it.
 //!
 //! ```text
-//! <prefix><manifests_prefix>objects/<name>      small objects      (BuildKit's default prefixes: `manifests/` and `blobs/`)
+//! <prefix><manifests_prefix>[<name=>/]objects/<name>   small objects (BuildKit's default prefixes: `manifests/` and `blobs/`)
 //! <prefix><blobs_prefix>chunks/ab/<64 hex>      see `chunked`
 //! ```
 //! Who one is: `access_key_id=`, `secret_access_key=` and `session_token=`, else AWS_ACCESS_KEY_ID and so on (see the
@@ -59,6 +59,9 @@ pub(super) fn open(wanted: &Wanted, around: &Surroundings<'_>) -> Result<Box<dyn
         token: value("session_token"),
     });
     let prefix = wanted.attributes.text("prefix").unwrap_or_default();
+    // Caches of one bucket that have the same blobs; of several names the first is meant.
+    let name = wanted.attributes.text("name").and_then(|names| names.split(';').next());
+    let name = name.filter(|name| !name.is_empty()).map(|name| format!("{name}/")).unwrap_or_default();
     Ok(Box::new(Bucket {
         http: Http::new(&wanted.title(), around.settings),
         store: around.store.clone(),
@@ -66,7 +69,10 @@ pub(super) fn open(wanted: &Wanted, around: &Surroundings<'_>) -> Result<Box<dyn
         root,
         region,
         credentials,
-        objects: format!("{prefix}{}objects/", wanted.attributes.text("manifests_prefix").unwrap_or("manifests/")),
+        objects: format!(
+            "{prefix}{}{name}objects/",
+            wanted.attributes.text("manifests_prefix").unwrap_or("manifests/")
+        ),
         blobs: format!("{prefix}{}", wanted.attributes.text("blobs_prefix").unwrap_or("blobs/")),
     }))
 }
@@ -91,6 +97,12 @@ impl Bucket {
         self.http.send(&Ask { method, url: &url, headers: &headers, body, limit })
     }
 
+    /// Whether an object is not there, though its bucket is.
+    fn is_absent(answer: &Answer) -> bool {
+        let body = String::from_utf8_lossy(&answer.body);
+        answer.status == 404 && between(&body, "Code").is_none_or(|code| code != "NoSuchBucket")
+    }
+
     fn refused<T>(&self, answer: &Answer) -> Result<T> {
         let error = self.http.refused(answer, ["<Code>", "</Code>"]);
         Err(match answer.status {
@@ -102,14 +114,18 @@ impl Bucket {
     fn read(&self, key: &str, limit: u64) -> Result<Option<Vec<u8>>> {
         match self.ask("GET", key, "", Body::None, limit)? {
             answer if answer.is_good() => Ok(Some(answer.body)),
-            answer if answer.status == 404 => Ok(None),
+            answer if Bucket::is_absent(&answer) => Ok(None),
             answer => self.refused(&answer),
         }
     }
 
     fn write(&self, key: &str, bytes: &[u8]) -> Result<()> {
         let answer = self.ask("PUT", key, "", Body::Bytes(bytes), LARGEST_OBJECT)?;
-        if answer.is_good() { Ok(()) } else { self.refused(&answer) }
+        match answer.is_good() {
+            true if answer.tagged => Ok(()),
+            true => self.http.stranger(),
+            false => self.refused(&answer),
+        }
     }
 }
 
@@ -160,7 +176,8 @@ fn character(name: &str) -> Option<char> {
 impl Chunks for Bucket {
     fn has(&self, name: &Digest) -> Result<bool> {
         match self.ask("HEAD", &format!("{}{}", self.blobs, chunked::path(name)), "", Body::None, LARGEST_OBJECT)? {
-            answer if answer.is_good() => Ok(true),
+            answer if answer.is_good() && answer.tagged => Ok(true),
+            answer if answer.is_good() => self.http.stranger(),
             // Without the right to list, S3 answers 403 for what is not there; the PUT that follows tells if it is another.
             answer if matches!(answer.status, 403 | 404) => Ok(false),
             answer => self.refused(&answer),
@@ -201,6 +218,9 @@ impl Backend for Bucket {
                 return self.refused(&answer);
             }
             let text = String::from_utf8_lossy(&answer.body);
+            if !text.contains("<ListBucketResult") {
+                return self.http.stranger();
+            }
             let listed = |entry: &str| {
                 let name = between(entry, "Key")?.strip_prefix(&self.objects)?.to_owned();
                 Some(Listed { name, at: between(entry, "LastModified").and_then(|time| clock::seconds(&time)) })

@@ -38,7 +38,7 @@ impl Registry {
         };
         let config = format!(
             "version: 0.1\nlog: {{accesslog: {{disabled: false}}, level: error}}\n\
-             storage: {{filesystem: {{rootdirectory: {}}}}}\nhttp: {{addr: '127.0.0.1:{port}'{tls}}}\n{auth}",
+             storage: {{filesystem: {{rootdirectory: {}}}, delete: {{enabled: true}}}}\nhttp: {{addr: '127.0.0.1:{port}'{tls}}}\n{auth}",
             at("data")
         );
         std::fs::write(at("config.yml"), config).unwrap();
@@ -97,6 +97,19 @@ impl Registry {
         }
     }
 
+    /// The tags of a repository.
+    pub fn tags(&self, repository: &str) -> Vec<String> {
+        let folder = self.dir.path().join(format!("data/docker/registry/v2/repositories/{repository}/_manifests/tags"));
+        let tags = std::fs::read_dir(folder).unwrap().flatten();
+        tags.map(|entry| entry.file_name().to_string_lossy().into_owned()).collect()
+    }
+
+    /// A tag is gone, as if somebody had removed it.
+    pub fn forget(&self, repository: &str, tag: &str) {
+        let folder = self.dir.path().join(format!("data/docker/registry/v2/repositories/{repository}/_manifests/tags"));
+        std::fs::remove_dir_all(folder.join(tag)).unwrap();
+    }
+
     pub fn uploads(&self, repository: &str) -> usize {
         self.log().lines().filter(|line| line.starts_with(&format!("PUT /v2/{repository}/blobs/uploads/"))).count()
     }
@@ -139,6 +152,10 @@ enum What {
     Corrupt,
     /// Nothing is answered for so many seconds.
     Hang(u64),
+    /// The answer comes so many milliseconds later.
+    Slow(u64),
+    /// Somebody on the way answers with a page to log in.
+    Page,
 }
 
 impl Fault {
@@ -168,6 +185,12 @@ impl Fault {
     }
     pub fn hang(method: &'static str, part: &'static str, seconds: u64) -> Fault {
         Fault { method, part, what: What::Hang(seconds) }
+    }
+    pub fn slow(method: &'static str, part: &'static str, milliseconds: u64) -> Fault {
+        Fault { method, part, what: What::Slow(milliseconds) }
+    }
+    pub fn page(method: &'static str, part: &'static str) -> Fault {
+        Fault { method, part, what: What::Page }
     }
     pub fn redirect(method: &'static str, part: &'static str, port: u16) -> Fault {
         Fault { method, part, what: What::Redirect(port) }
@@ -297,7 +320,10 @@ fn answer(state: &State, mut client: TcpStream) -> Option<()> {
             false => reply("401 Unauthorized", "", "{}"),
         };
     }
-    if matches!(fault, Some(What::Status(_) | What::Redirect(_))) || state.guarded.is_some() {
+    if let Some(What::Slow(milliseconds)) = fault {
+        std::thread::sleep(std::time::Duration::from_millis(milliseconds));
+    }
+    if matches!(fault, Some(What::Status(_) | What::Redirect(_) | What::Page)) || state.guarded.is_some() {
         let denied = state.guarded.is_some() && {
             let number =
                 authorization.strip_prefix(&format!("Bearer {TOKEN}-")).and_then(|text| text.parse::<usize>().ok());
@@ -311,6 +337,7 @@ fn answer(state: &State, mut client: TcpStream) -> Option<()> {
         }
         match fault {
             Some(What::Status(status)) => return reply(&format!("{status} Fault"), "Retry-After: 0\r\n", "{}"),
+            Some(What::Page) => return reply("200 OK", "Content-Type: text/html\r\n", "<html>log in</html>"),
             Some(What::Redirect(port)) => {
                 return reply("307 Elsewhere", &format!("Location: http://127.0.0.1:{port}{path}\r\n"), "");
             }

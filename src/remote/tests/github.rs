@@ -2,6 +2,8 @@
 //! calls in JSON, and Azure's blob storage behind signed addresses. Entries are immutable; a key is found exactly or by the
 //! beginnings that `restore_keys` names, the newest first.
 
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
 use serde_json::{Value, json};
 use std::collections::HashMap;
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
@@ -12,7 +14,7 @@ pub const TOKEN: &str = "token-of-a-job";
 const SERVICE: &str = "/twirp/github.actions.results.api.v1.CacheService/";
 
 #[derive(Default)]
-struct State {
+pub struct State {
     /// Finished ones, the oldest first: key, version, number of its bytes.
     entries: Vec<(String, String, usize)>,
     /// Begun ones.
@@ -24,16 +26,23 @@ struct State {
 
 /// Starts it; the value of ACTIONS_RESULTS_URL comes back.
 pub fn serve() -> String {
+    serve_open().0
+}
+
+/// The same, with what it holds.
+pub fn serve_open() -> (String, Arc<Mutex<State>>) {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
     let url = format!("http://{}/", listener.local_addr().expect("an address"));
-    let (state, base) = (Arc::new(Mutex::new(State::default())), url.clone());
+    let state = Arc::new(Mutex::new(State::default()));
+    let (shared, base) = (Arc::clone(&state), url.clone());
     std::thread::spawn(move || {
+        let state = shared;
         for stream in listener.incoming().flatten() {
             let (state, base) = (Arc::clone(&state), base.clone());
             std::thread::spawn(move || answer(&state, &base, stream));
         }
     });
-    url
+    (url, state)
 }
 
 fn answer(state: &Mutex<State>, base: &str, mut client: TcpStream) -> Option<()> {
@@ -64,6 +73,12 @@ fn answer(state: &Mutex<State>, base: &str, mut client: TcpStream) -> Option<()>
 }
 
 impl State {
+    /// Removes entries whose keys have this in them.
+    #[allow(dead_code, reason = "not every test does")]
+    pub fn evict(&mut self, part: &str) {
+        self.entries.retain(|(key, ..)| !key.contains(part));
+    }
+
     fn call(&mut self, call: &str, base: &str, question: &Value) -> (u16, Value) {
         let text = |key: &str| question[key].as_str().unwrap_or_default().to_owned();
         let (key, version) = (text("key"), text("version"));
