@@ -15,6 +15,7 @@
 pub mod agent;
 mod bring;
 pub mod caches;
+mod chain;
 mod content;
 mod copies;
 mod device;
@@ -358,7 +359,13 @@ impl Engine for Machine {
         match at.op() {
             Op::Source(Source::Image { digest, .. }) => return self.image(digest),
             Op::Source(Source::Context { .. }) => return Ok(Rootfs::default()),
-            _ => self.tell_why(at)?,
+            _ => {
+                let inputs = at.graph.get(at.id).inputs.iter().zip(at.inputs);
+                inputs
+                    .filter_map(|(id, rootfs)| Some((id, rootfs.as_ref()?)))
+                    .try_for_each(|(id, rootfs)| self.check_chain(at.graph, *id, rootfs))?;
+                self.tell_why(at)?;
+            }
         }
         let layer = match at.op() {
             Op::Source(_) => return Err(bug("a source has no layer of its own")),

@@ -194,6 +194,9 @@ impl<'a> Build<'a> {
             self.warn(&plan);
             self.refuse(&plan)?;
             let rootfs = self.solve(&plan)?;
+            if let Some(target) = plan.target {
+                self.machine.check_chain(&plan.graph, target, &rootfs)?;
+            }
             if request.epoch.is_some() {
                 // Times are bounded in the bytes: layers of a cache have to be packed anew.
                 self.machine.fetch_travelled(&rootfs.layers, self.next_step)?;

@@ -13,6 +13,7 @@
 //!   cache-v2/                    owned by `cache`
 //!   explain-v1/                  owned by `explain`
 //!   remotes-v1/                  owned by `remote`: what is known of other caches
+//!   remote-objects-v1/           owned by `remote`: objects of other caches that were read or written here
 //!   refs-v1/                     owned by `image`: named images, the roots of the collector
 //! ```
 //!

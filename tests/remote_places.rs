@@ -180,7 +180,8 @@ fn attributes_of_buildkit_are_honoured_or_a_warning() {
         ("type=gha,url=http://localhost:1/,token=x".to_owned(), "ACTIONS_RESULTS_URL"),
         ("type=registry,ref=localhost:1/c,registry.insecure=true".to_owned(), "localhost:1"),
     ] {
-        let mut command = Machine::new(&project).space.kiln(&["build", "--cache-to", &to, "-t", "x"]);
+        let machine = Machine::new(&project);
+        let mut command = machine.space.kiln(&["build", "--cache-to", &to, "-t", "x"]);
         command.arg(project.path("app")).env_remove("ACTIONS_RESULTS_URL").env_remove("ACTIONS_RUNTIME_TOKEN");
         let output = command.output().unwrap();
         let said = String::from_utf8_lossy(&output.stderr);

@@ -18,6 +18,7 @@ use crate::layer::trust::Keys;
 use crate::layer::{Compression, Facts, LayerId, LayerKind, Layers};
 use crate::sync::lock;
 use solver::{Key, Shelf};
+use std::collections::hash_map::Entry;
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, OnceLock, PoisonError};
@@ -340,8 +341,8 @@ impl Shared {
             match packed {
                 Ok(Some(record)) if state.failures < MOST_FAILURES => {
                     for facts in record.layers.iter().filter(|facts| facts.kind != LayerKind::Base) {
-                        if !state.blobs.contains_key(&facts.blob.digest) {
-                            state.blobs.insert(facts.blob.digest, There::OnItsWay);
+                        if let Entry::Vacant(new) = state.blobs.entry(facts.blob.digest) {
+                            new.insert(There::OnItsWay);
                             state.to_send.push_back(Arc::clone(facts));
                         }
                     }
