@@ -154,11 +154,11 @@ const LIES: &[Lie] = &[
     ("another content", |batch| change(batch, "content", "1")),
     ("another diff id", |batch| change(batch, "diff_id", "2")),
     ("another blob", |batch| {
-        let layers = batch["layers"].as_array_mut().unwrap().iter_mut();
+        let layers = batch["layers"].as_array_mut().unwrap().iter_mut().filter(|layer| layer.is_object());
         layers.for_each(|layer| layer["blob"]["digest"] = json!(format!("sha256:{}", "3".repeat(64))));
     }),
     ("another size", |batch| {
-        let layers = batch["layers"].as_array_mut().unwrap().iter_mut();
+        let layers = batch["layers"].as_array_mut().unwrap().iter_mut().filter(|layer| layer.is_object());
         layers.for_each(|layer| layer["blob"]["size"] = json!(u64::MAX));
     }),
     ("no base below", |batch| {
@@ -183,7 +183,8 @@ const LIES: &[Lie] = &[
 ];
 
 fn change(batch: &mut Value, field: &str, digit: &str) {
-    let layers = batch["layers"].as_array_mut().unwrap().iter_mut().filter(|layer| layer["kind"] != "base");
+    let layers = batch["layers"].as_array_mut().unwrap().iter_mut();
+    let layers = layers.filter(|layer| layer.is_object() && layer["kind"] != "base");
     layers.for_each(|layer| layer[field] = json!(format!("sha256:{}", digit.repeat(64))));
 }
 
