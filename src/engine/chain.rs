@@ -33,7 +33,7 @@ impl Machine {
                 Op::Copy(copy) => copy.base,
                 Op::File(file) => file.base,
                 Op::Source(Source::Image { digest, .. }) => {
-                    let base = self.base(digest)?.layers;
+                    let base = self.image(digest)?.layers;
                     return Ok(rootfs.layers.len() == base.len() + steps && rootfs.layers.starts_with(&base));
                 }
                 Op::Source(Source::Context { .. }) => return Ok(rootfs.layers.len() == steps),

@@ -166,7 +166,7 @@ pub(super) fn unpack<T: DeserializeOwned>(body: &[u8]) -> Option<T> {
 pub(super) fn seal(records: &[Record], at: u64, signer: Option<&Signer>, written: &mut Written) -> Result<Vec<Sealed>> {
     let plain: usize = records.iter().map(|record| record.text.len() + record.layers.len() * 8).sum();
     let body = if plain > LARGEST_WRITTEN && records.len() > 1 { None } else { Some(body_of(records, written)) };
-    let body = body.map(|body| Ok((pack(&body)?, body))).transpose()?;
+    let body = body.map(|body| Ok::<_, Error>((pack(&body)?, body))).transpose()?;
     let Some((packed, body)) = body.filter(|(packed, _)| packed.len() <= LARGEST_BATCH || records.len() == 1) else {
         let (first, second) = records.split_at(records.len() / 2);
         let mut all = seal(first, at, signer, written)?;
