@@ -115,8 +115,9 @@ impl Layers {
     /// Whether a base layer is known already, on top of `below` and with this very blob.
     pub fn knows_base(&self, facts: &Facts, below: Option<&LayerId>) -> bool {
         let id = super::base::name(facts.diff_id, below);
-        let blob = |record: Record| record.blob.map(|blob| blob.digest);
-        self.keep(std::slice::from_ref(&id)) && self.record(&id).ok().and_then(blob) == Some(facts.blob.digest)
+        let blob = |record: Record| record.blob.map(|blob| (blob.digest, blob.size));
+        self.keep(std::slice::from_ref(&id))
+            && self.record(&id).ok().and_then(blob) == Some((facts.blob.digest, facts.blob.size))
     }
 
     /// Checks that the content of a layer, whose directory is there, is what its record promised: keys of later steps are

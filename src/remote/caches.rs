@@ -28,7 +28,7 @@ use std::sync::{Arc, Mutex, OnceLock};
 use std::time::SystemTime;
 
 /// Whether a layer of a base image, by diff id and blob, can be had on this machine.
-pub type HasBase = Box<dyn Fn(&DiffId, &Digest) -> bool + Send + Sync>;
+pub type HasBase = Box<dyn Fn(&DiffId, &BaseBlob) -> bool + Send + Sync>;
 
 /// What a build's caches are made of.
 pub struct Plan<'a> {
@@ -137,7 +137,7 @@ impl Caches {
         for facts in &record.layers {
             if facts.kind == LayerKind::Base {
                 let known = self.layers.knows_base(facts, rootfs.top());
-                if !known && !(self.has_base)(&facts.diff_id, &facts.blob.digest) {
+                if !known && !(self.has_base)(&facts.diff_id, &facts.blob) {
                     return Err("its base image is not at hand");
                 }
             } else if self.feed.is_distrusted(&facts.blob.digest) {

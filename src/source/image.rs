@@ -207,14 +207,16 @@ impl Images {
     }
 
     /// Whether an image that is known here has this layer as this blob. Of one in a layout only the blob is known.
-    pub fn has_layer(&self, diff_id: &DiffId, blob: &Digest) -> bool {
-        let origin = fs::read_to_string(cache::origin(self.store.root(), blob)).unwrap_or_default();
+    pub fn has_layer(&self, diff_id: &DiffId, blob: &BaseBlob) -> bool {
+        let origin = fs::read_to_string(cache::origin(self.store.root(), &blob.digest)).unwrap_or_default();
         if origin.starts_with("oci-layout://") {
             return true;
         }
         let Ok(reference) = origin.trim().parse::<Reference>() else { return false };
         let pinned = reference.digest.and_then(|manifest| self.stored(&reference, manifest).ok());
-        let is_it = |layer: &BaseLayer| layer.diff_id == *diff_id && layer.blob.digest == *blob;
+        let is_it = |layer: &BaseLayer| {
+            layer.diff_id == *diff_id && (layer.blob.digest, layer.blob.size) == (blob.digest, blob.size)
+        };
         pinned.is_some_and(|pinned| pinned.layers.iter().any(is_it))
     }
 
