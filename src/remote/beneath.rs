@@ -4,6 +4,7 @@
 //! What is made has the modes of the folder itself: one that a group or everybody may write to stays so below.
 
 use crate::error::{At, Error, Kind, Result};
+use crate::outside;
 use crate::read;
 use rustix::fd::{AsFd, OwnedFd};
 use rustix::fs::{
@@ -16,8 +17,6 @@ use std::path::{Path, PathBuf};
 
 /// The beginning of the names of files that are being written, or whose writer was killed.
 pub(super) const TEMPORARY: &str = ".new-";
-/// Of the folder, if it has to be made.
-const USUAL: u32 = 0o755;
 /// The longest way below the folder.
 const MOST_PARTS: usize = 8;
 
@@ -50,9 +49,7 @@ impl Beneath {
         let open = || rustix::fs::openat(CWD, &self.root, flags, Mode::empty());
         match open() {
             Err(Errno::NOENT) if make => {
-                use std::os::unix::fs::DirBuilderExt as _;
-                let made = std::fs::DirBuilder::new().recursive(true).mode(USUAL).create(&self.root);
-                made.at("make", &self.root)?;
+                outside::create_dir_all(&self.root).at("make", &self.root)?;
                 open().at("open", &self.root)
             }
             opened => opened.at("open", &self.root),
