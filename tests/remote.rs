@@ -321,7 +321,7 @@ fn min_keeps_what_the_image_contains() {
     let place = shared.path("cache").display().to_string();
     Machine::new(&project).built(&["--cache-to", &format!("type=local,dest={place},mode=min")]);
     let names = std::fs::read_dir(shared.path("cache/objects")).unwrap().count();
-    assert_eq!(names, 1, "one batch");
+    assert!((1..=2).contains(&names), "the first batch goes out at once: {names}");
     let built =
         Machine::new(&project).built(&["--cache-from", &format!("type=local,src={place}"), "--target", "build"]);
     assert_eq!(built.ran.len(), 3, "only what the image contains: {}", built.stderr);
