@@ -16,7 +16,7 @@ use std::time::{Duration, Instant};
 /// How often a wait looks at the time and at the user's wish.
 const POLL: Duration = Duration::from_millis(20);
 /// What a cache gets beyond its timeout to say itself what is wrong.
-const GRACE: Duration = Duration::from_millis(300);
+const GRACE: Duration = Duration::from_millis(100);
 /// A registry may look through a blob before it says that it has it: bytes in a second.
 const SLOWEST: u64 = 10 << 20;
 /// However alive a cache is otherwise: a call without bytes takes no longer than so many timeouts.
