@@ -118,6 +118,7 @@ fn trial(identity: &Identity, store: &Store) -> Result<()> {
         lowers: vec![inside("lower")],
         upper: inside("upper"),
         work: inside("work"),
+        lost: None,
         stage: inside("stage"),
         mounts: Vec::new(),
         args: vec![b"/nothing".to_vec()],

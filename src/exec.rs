@@ -48,6 +48,9 @@ pub struct Spec {
     pub upper: PathBuf,
     /// Empty, on the same file system.
     pub work: PathBuf,
+    /// An empty directory for writes that are thrown away. Without one they go to memory, which in a user namespace serves
+    /// since Linux 6.6: overlayfs's marks are attributes that tmpfs did not have.
+    pub lost: Option<PathBuf>,
     /// An empty directory to mount things on while the container is put together.
     pub stage: PathBuf,
     /// In order.

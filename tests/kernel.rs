@@ -25,7 +25,7 @@ fn project(space: &Space) -> bool {
         RUN --mount=type=bind,source=data,target=/data (echo > /data) 2>/dev/null || cp /data /copied\n\
         RUN --mount=type=bind,from=made,source=/out,target=/rw,rw rm -r /rw/deep && mkdir /rw/deep && ls /rw/deep | wc -l > /lost && echo changed > /rw/file\n\
         RUN --mount=type=tmpfs,target=/tmp echo > /tmp/file && rm -r /out/deep && mkdir /out/deep && ls /layers | wc -l > /count\n\
-        RUN ! touch /sys/x /proc/sys/x 2>/dev/null && echo > /dev/null && mknod /device c 1 3 2>/dev/null; ! (echo > /device) 2>/dev/null && rm -f /device\n\
+        RUN ! touch /sys/x /proc/sys/x 2>/dev/null && echo > /dev/null && if mknod /device c 1 3 2>/dev/null; then ! (echo > /device) 2>/dev/null && rm /device; fi\n\
         USER 1234\nRUN id -u > /tmp/who 2>/dev/null || id -u | grep -q 1234\n"
     );
     space.write("app/Dockerfile", &lines);

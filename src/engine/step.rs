@@ -53,6 +53,7 @@ impl Machine {
             None if exec.network == Network::None => (exec::Network::None, network::host_resolv()),
             None => (exec::Network::Host, network::host_resolv()),
         };
+        let lost = self.lost(&mounts)?;
         let devices = match exec.security {
             Security::Insecure => Devices::All,
             Security::Sandbox => Devices::UsualAnd(mounts.devices),
@@ -65,6 +66,7 @@ impl Machine {
             lowers,
             upper: draft.upper().to_owned(),
             work: draft.work().to_owned(),
+            lost: lost.as_ref().map(|lost| lost.0.clone()),
             stage: self.stage()?,
             userxattr: self.rootless,
             mounts: mounts.list,
@@ -129,6 +131,17 @@ impl Machine {
         let stage = self.store.temp("stage");
         std::fs::create_dir(&stage).at("make", &stage)?;
         Ok(known.insert(stage).clone())
+    }
+
+    /// Where writes to mounts go that are thrown away, if not to memory.
+    fn lost(&self, mounts: &Mounts) -> Result<Option<Lost>> {
+        let written = |mount: &Mount| matches!(mount.kind, MountKind::Layers { readonly: false, .. });
+        if !self.rootless || !mounts.list.iter().any(written) {
+            return Ok(None);
+        }
+        let dir = self.store.temp("lost");
+        std::fs::create_dir(&dir).at("make", &dir)?;
+        Ok(Some(Lost(dir)))
     }
 
     /// Says once what of the isolation is missing.
@@ -311,6 +324,16 @@ impl Machine {
             return Err(Error::new(Kind::Step, format!("secret `{id}` is larger than {LARGEST_SECRET} bytes")));
         }
         Ok(Some(data))
+    }
+}
+
+/// A directory whose content is gone with this.
+struct Lost(PathBuf);
+
+impl Drop for Lost {
+    fn drop(&mut self) {
+        // What can't be removed now goes with the process's temporary folder.
+        let _ = std::fs::remove_dir_all(&self.0);
     }
 }
 

@@ -4,13 +4,13 @@ use super::cgroup::{Entry, Group};
 use super::mounts::{FIXED, MASKED, heat};
 use super::program::{Program, string};
 use super::{Mount, MountKind, Network, Spec, surroundings};
-use crate::error::{Error, Kind, Result};
+use crate::error::{At as _, Error, Kind, Result};
 use crate::sys::spawn::Failure;
 use rustix::fd::{BorrowedFd, OwnedFd};
 use rustix::fs::{Gid, Uid};
 use std::ffi::CString;
 use std::os::unix::ffi::OsStrExt as _;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// Overlayfs takes no more lower directories.
 const MOST_LOWERS: usize = 499;
@@ -110,7 +110,7 @@ impl<'a> Plan<'a> {
                 .mounts
                 .iter()
                 .enumerate()
-                .map(|(at, mount)| Target::of(at, mount, spec.userxattr))
+                .map(|(at, mount)| Target::of(at, mount, spec))
                 .collect::<Result<_>>()?,
             cwd: Place::of(&spec.cwd)?,
             hostname: spec.hostname.clone().into_bytes(),
@@ -197,23 +197,19 @@ impl Overlay {
 }
 
 impl Target {
-    fn of(at: usize, mount: &Mount, userxattr: bool) -> Result<Target> {
+    fn of(at: usize, mount: &Mount, spec: &Spec) -> Result<Target> {
         let own = string(format!("m{at:x}").as_bytes())?;
         let (what, readonly) = match &mount.kind {
             MountKind::Layers { lowers, source, readonly } => {
                 let lowers: Vec<&Path> = lowers.iter().map(AsRef::as_ref).collect();
-                (
-                    What::Layers {
-                        overlay: Overlay::of(
-                            &format!("{at:x}."),
-                            &lowers,
-                            if *readonly { &Upper::None } else { &Upper::Lost },
-                            userxattr,
-                        )?,
-                        source: relative(source)?,
-                    },
-                    *readonly,
-                )
+                let lost = spec.lost.as_ref().filter(|_| !readonly).map(|dir| lost(dir, at)).transpose()?;
+                let upper = match &lost {
+                    Some((upper, work)) => Upper::Kept(upper, work),
+                    None if *readonly => Upper::None,
+                    None => Upper::Lost,
+                };
+                let overlay = Overlay::of(&format!("{at:x}."), &lowers, &upper, spec.userxattr)?;
+                (What::Layers { overlay, source: relative(source)? }, *readonly)
             }
             MountKind::Dir { path: dir, source, readonly } => {
                 (What::Dir { path: path(dir)?, source: relative(source)? }, *readonly)
@@ -231,6 +227,18 @@ impl Target {
         let place = Place::of(&mount.target)?;
         Ok(Target { place, own, what, readonly })
     }
+}
+
+/// Directories for the writes of one mount, which are thrown away.
+fn lost(dir: &Path, at: usize) -> Result<(PathBuf, PathBuf)> {
+    let make = |name: &str| -> Result<PathBuf> {
+        let path = dir.join(format!("{at}-{name}"));
+        std::fs::create_dir(&path).at("make", &path)?;
+        // The root of the mount shows it.
+        rustix::fs::chmod(&path, rustix::fs::Mode::from(0o755)).at("set the mode of", &path)?;
+        Ok(path)
+    };
+    Ok((make("upper")?, make("work")?))
 }
 
 impl Place {

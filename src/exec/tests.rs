@@ -16,6 +16,7 @@ fn spec(folder: &std::path::Path, args: &[&str]) -> Spec {
         lowers: vec![folder.join("lower")],
         upper: folder.join("upper"),
         work: folder.join("work"),
+        lost: None,
         stage: folder.join("stage"),
         mounts: Vec::new(),
         args: args.iter().map(|arg| arg.as_bytes().to_vec()).collect(),
