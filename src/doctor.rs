@@ -7,6 +7,7 @@ use crate::exec::emulate;
 use crate::exec::network::{Networks, trial};
 use crate::exec::surroundings;
 use crate::exec::{self, Ended, Network, Spec, Stop, User};
+use crate::store::remove::remove_tree;
 use crate::store::{Store, owner};
 use crate::sys::kernel;
 use crate::sys::userns::{self, Identity};
@@ -137,7 +138,7 @@ fn trial(identity: &Identity, store: &Store) -> Result<()> {
         userxattr: identity.rootless,
     };
     let ended: Result<Ended, Error> = exec::run(&spec, &mut |_, _| {}, &Stop::default());
-    let _ = std::fs::remove_dir_all(&folder);
+    let _ = remove_tree(&folder);
     match ended {
         Err(error) if error.message().contains("/nothing") => Ok(()),
         Err(error) => Err(error),

@@ -14,6 +14,8 @@
 //!   facts             of a layer that came from another machine's cache: what was known there
 //!   vouched           of such a layer, and of one that was made of it: whose keys vouch for it (see `trust`)
 //!   lock              flock: whoever makes a dir holds it
+//!   released          its time is when the user took away the name of an image with this layer: what was not used since
+//!                     then is not kept for being young
 //! ```
 //!
 //! Everything is written under a temporary name and renamed; a layer is published by renaming its whole folder.
@@ -46,6 +48,9 @@ pub mod trust;
 pub mod unpack;
 pub mod view;
 mod write;
+
+/// The file of a layer that says when the user took away an image with it.
+pub const RELEASED: &str = "released";
 
 pub use derive::PackedBlob;
 pub use pack::Compression;
@@ -212,29 +217,6 @@ struct Inner {
     trees: Mutex<HashMap<LayerId, Arc<Tree>>>,
     known: Known,
     busy: Mutex<HashMap<(LayerId, String), Turn>>,
-}
-
-/// Removes a tree whatever its modes are; one that is not there is fine.
-pub fn remove(path: &Path) -> std::io::Result<()> {
-    match fs::remove_dir_all(path) {
-        Err(error) if error.kind() == std::io::ErrorKind::PermissionDenied => {
-            open_up(path);
-            fs::remove_dir_all(path)
-        }
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(()),
-        done => done,
-    }
-}
-
-/// Gives directories back to their owner: without root, one of mode 000 can't be emptied.
-fn open_up(path: &Path) {
-    use std::os::unix::fs::PermissionsExt as _;
-    let _ = fs::set_permissions(path, fs::Permissions::from_mode(0o700));
-    for entry in fs::read_dir(path).into_iter().flatten().flatten() {
-        if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
-            open_up(&entry.path());
-        }
-    }
 }
 
 impl Layers {

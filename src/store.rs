@@ -24,6 +24,7 @@ mod arrival;
 pub mod boot;
 pub mod lease;
 pub mod owner;
+pub mod remove;
 
 use crate::digest::{Digest, Hasher};
 use crate::error::{At, Error, Kind, Result};
@@ -181,7 +182,7 @@ impl Store {
 impl Drop for Inner {
     fn drop(&mut self) {
         // Whatever is left here has no name; if it can't be removed now, the collector does it.
-        let _ = fs::remove_dir_all(&self.tmp);
+        let _ = remove::remove_tree(&self.tmp);
     }
 }
 

@@ -304,3 +304,145 @@ fn a_full_disk_is_made_room_on_and_then_told() {
     assert!(texts.iter().all(|built| built.ok), "{texts:?}");
     assert!(!full.ok && full.stderr.contains("kiln prune"), "{}", full.stderr);
 }
+
+/// A base of the machine's own busybox: no registry.
+fn busybox(space: &Space, folder: &str, rest: &str) -> bool {
+    let paths = std::env::var_os("PATH").unwrap_or_default();
+    let Some(program) = std::env::split_paths(&paths).map(|dir| dir.join("busybox")).find(|path| path.is_file()) else {
+        skipped("busybox");
+        return false;
+    };
+    let text = format!("FROM scratch\nCOPY busybox /bin/sh\nCOPY busybox /bin/busybox\n{rest}\n");
+    space.write(&format!("{folder}/Dockerfile"), &text);
+    std::fs::copy(program, space.path(&format!("{folder}/busybox"))).unwrap();
+    true
+}
+
+#[test]
+fn what_killed_builds_leave_goes_with_the_next_collection() {
+    let space = Space::new();
+    let hang = "RUN busybox dd if=/dev/zero of=/big bs=1048576 count=20; : > /there; busybox sleep 100";
+    if !busybox(&space, "app", hang) {
+        return;
+    }
+    space.write("small/Dockerfile", "FROM scratch\nCOPY Dockerfile /\n");
+    let left = || std::fs::read_dir(space.path("store/store-v1/tmp")).map_or(0, Iterator::count);
+    let kill = || {
+        let mut build = space.kiln(&["build", "-q", "--network=none", "app"]).stderr(Stdio::null()).spawn().unwrap();
+        let began = Instant::now();
+        while du(&space) < 20_000_000 && began.elapsed() < Duration::from_secs(60) {
+            std::thread::sleep(Duration::from_millis(50));
+        }
+        build.kill().unwrap();
+        build.wait().unwrap();
+        assert!(du(&space) > 20_000_000 && left() > 0);
+    };
+    space.built(&["small"]);
+    kill();
+    let shown = String::from_utf8(space.kiln(&["du", "--verbose"]).output().unwrap().stdout).unwrap();
+    assert!(shown.contains("left by a build that was killed"), "{shown}");
+    // An hour later, although the store is far below its limits.
+    let time = std::time::SystemTime::now() - Duration::from_secs(7200);
+    std::fs::File::options().append(true).open(space.path("store/collector")).unwrap().set_modified(time).unwrap();
+    assert!(space.built(&["small"]).stderr.contains("collected"));
+    assert!(du(&space) < 10_000_000 && left() == 0, "{}", du(&space));
+    kill();
+    let text = prune(&space, &[]);
+    assert!(text.starts_with("freed 2") && du(&space) < 10_000_000 && left() == 0, "{text}");
+    space.assert_whole();
+}
+
+#[test]
+fn an_image_that_is_taken_away_is_freed_however_young_it_is() {
+    let space = Space::new();
+    if !busybox(&space, "app", "RUN busybox dd if=/dev/urandom of=/big bs=1048576 count=8") {
+        return;
+    }
+    space.write("small/Dockerfile", "FROM scratch\nCOPY Dockerfile /\n");
+    let build = |name: &str, folder: &str| space.built(&["--network=none", "-t", name, folder]).ran.len();
+    build("app", "app");
+    build("small", "small");
+    prune(&space, &[]);
+    assert!(du(&space) > 8_000_000, "nobody took it away");
+    let rmi = |name: &str| assert!(space.kiln(&["rmi", name]).output().unwrap().status.success());
+    // What has another name stays, and what is wanted again.
+    build("other", "app");
+    rmi("app");
+    prune(&space, &[]);
+    assert_eq!(build("app", "app"), 0);
+    rmi("app");
+    rmi("other");
+    let text = prune(&space, &[]);
+    assert!(du(&space) < 2_000_000, "{text}");
+    assert_eq!(build("small", "small"), 0, "it has nothing to do with it");
+    space.assert_whole();
+}
+
+#[test]
+fn a_tree_of_any_depth_is_removed_and_what_cannot_be_keeps_nothing_else() {
+    let space = Space::new();
+    let deep = "RUN i=0; while [ $i -lt 3000 ]; do busybox mkdir d; cd d; i=$((i+1)); done; echo x > f";
+    if !busybox(&space, "app", deep) {
+        return;
+    }
+    let limited = |args: &[&str]| {
+        let mut command = std::process::Command::new("sh");
+        command.args(["-c", "ulimit -n 1024; exec \"$@\"", "sh", common::KILN]).args(args);
+        command.env("KILN_ROOT", space.path("store")).current_dir(space.dir.path()).output().unwrap()
+    };
+    let built = limited(&["build", "--network=none", "app"]);
+    assert!(matches!(built.status.code(), Some(0 | 1 | 4)), "{built:?}");
+    let pruned = limited(&["prune", "--all"]);
+    assert!(pruned.status.success(), "{pruned:?}");
+    let left = std::fs::read_dir(space.path("store/store-v1/tmp")).unwrap().count();
+    assert!(left == 0 && du(&space) < 1_000_000, "{left} {}", du(&space));
+    if !is_root() {
+        return skipped("root, to make something that can't be removed");
+    }
+    // A mount point can't: that is said, and everything else goes.
+    let stuck = space.path("store/store-v1/tmp/1-stuck/mounted");
+    std::fs::create_dir_all(&stuck).unwrap();
+    space.write("store/store-v1/tmp/2-left/file", &"x".repeat(2_000_000));
+    let mounted = std::process::Command::new("mount").args(["-t", "tmpfs", "none"]).arg(&stuck).status().unwrap();
+    if mounted.success() {
+        let output = space.kiln(&["prune", "--all"]).output().unwrap();
+        let moved = std::fs::read_to_string("/proc/self/mountinfo").unwrap();
+        let moved = moved.lines().find(|line| line.contains("/mounted ")).map(|line| line.split(' ').nth(4).unwrap());
+        run("umount", &[moved.unwrap()]);
+        let warned = String::from_utf8_lossy(&output.stderr).contains("cannot remove");
+        assert!(output.status.success() && warned, "{output:?}");
+        assert!(du(&space) < 1_000_000, "{}", du(&space));
+    }
+    prune(&space, &[]);
+    assert_eq!(std::fs::read_dir(space.path("store/store-v1/tmp")).unwrap().count(), 0);
+}
+
+#[test]
+fn a_disk_without_inodes_is_made_room_on_and_then_told() {
+    let space = Space::new();
+    if !is_root() {
+        return skipped("root, to mount a small disk");
+    }
+    let many = "ARG N\nRUN busybox mkdir /n && cd /n && i=0; while [ $i -lt 400 ]; do echo $N > f$i || exit 1; i=$((i+1)); done";
+    if !busybox(&space, "app", many) {
+        return;
+    }
+    let store = space.path("store");
+    std::fs::create_dir(&store).unwrap();
+    let options = "size=200m,nr_inodes=3000,mode=755";
+    let mut mount = std::process::Command::new("mount");
+    if !mount.args(["-t", "tmpfs", "-o", options, "none"]).arg(&store).status().unwrap().success() {
+        return skipped("the right to mount a small disk");
+    }
+    let build = |n: usize, folder: &str| {
+        space.build(&["--network=none", "-t", "app", "--build-arg", &format!("N={n}"), folder])
+    };
+    let built: Vec<_> = (0..10).map(|n| build(n, "app")).collect();
+    let text = std::fs::read_to_string(space.path("app/Dockerfile")).unwrap().replace("-lt 400", "-lt 4000");
+    space.write("app/Dockerfile", &text);
+    let full = build(99, "app");
+    let unmounted = std::process::Command::new("umount").arg(&store).status().unwrap();
+    assert!(unmounted.success());
+    assert!(built.iter().all(|built| built.ok), "{:?}", built.iter().find(|built| !built.ok));
+    assert!(!full.ok && full.stderr.contains("inodes") && full.stderr.contains("kiln prune"), "{}", full.stderr);
+}

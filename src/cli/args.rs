@@ -117,7 +117,8 @@ pub enum Command {
     /// It has the step's root, processes, network, environment, user and limits, and no more privileges. It ends with the step. Its
     /// exit code is that of the command. While kiln shell itself is stopped (SIGSTOP) the step can't end.
     Shell(super::look::Shell),
-    /// Free what no image and no recent build needs. Builds may run meanwhile; what they use stays.
+    /// Free what no image and no recent build needs, and what `kiln rmi` took the last name from. Builds may run
+    /// meanwhile; what they use stays.
     Prune(Prune),
     /// Say what this machine lets kiln do, what is missing, and what would lift it.
     Doctor {

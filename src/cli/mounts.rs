@@ -7,9 +7,10 @@ use crate::clock::{rfc3339, since_1970};
 use crate::engine::caches::{folder, shown};
 use crate::error::{At, Error, Kind, Result};
 use crate::gc::policy;
-use crate::layer::{Layers, remove};
+use crate::layer::Layers;
 use crate::remote::mounts::Mount;
 use crate::remote::{Caches, Plan, Pruned, Wanted, Way};
+use crate::store::remove::remove_tree;
 use solver::Observer;
 use std::fs::{self, File, OpenOptions};
 use std::io::Write;
@@ -162,7 +163,7 @@ impl Desk<'_> {
     fn remove(&self, ids: &[String], out: &mut dyn Write) -> Result<()> {
         for mount in self.mounts(ids)? {
             let _held = hold(&mount.folder, &mount.id)?;
-            remove(&mount.folder).at("remove", &mount.folder)?;
+            remove_tree(&mount.folder).at("remove", &mount.folder)?;
             print(out, format_args!("{}", mount.id))?;
         }
         Ok(())

@@ -4,6 +4,7 @@ use super::args;
 use crate::clock::rfc3339;
 use crate::error::{Error, Kind, Result};
 use crate::gc::inventory::{Inventory, Item};
+use crate::gc::measure::Usage;
 use crate::gc::policy::{self, Amount, Filter, Rule};
 use crate::gc::{Collected, Other, collect, recover};
 use crate::layer::Layers;
@@ -57,7 +58,8 @@ fn rule(args: &args::Prune) -> Result<Rule> {
     ];
     let given: String = flags.into_iter().filter(|(_, given)| *given).map(|(flag, _)| flag).collect();
     let name = format!("kiln prune{given}");
-    Ok(Rule { name, filters, keep, all: args.all, max_used, reserved, min_free, exact: true })
+    let all = args.all;
+    Ok(Rule { name, filters, keep, all, max_used, reserved, min_free, exact: true, ..Rule::default() })
 }
 
 /// Removes, and says what came of it.
@@ -71,36 +73,46 @@ pub fn prune(root: &Path, args: &args::Prune, now: i64, out: &mut dyn Write) -> 
                 "{}  {:<20} {:>9}  {}",
                 short(item),
                 item.kind.name(),
-                size::shown(item.size),
+                size::shown(item.usage.bytes),
                 item.description
             )
             .map_err(failed)?;
         }
     }
+    for stuck in &done.stuck {
+        // The next ones went all the same.
+        let _ = writeln!(std::io::stderr(), "warning: cannot remove {stuck}");
+    }
     print(&done, out).map_err(failed)
 }
 
 fn print(done: &Collected, out: &mut dyn Write) -> std::io::Result<()> {
-    if done.missing > 0 {
-        writeln!(
-            out,
-            "{} more should go, but images or running builds need it, it is too young, or the filters keep it",
-            size::shown(done.missing)
-        )?;
+    let missing = match done.missing {
+        Usage { bytes: 0, inodes: 0 } => None,
+        Usage { bytes: 0, inodes } => Some(format!("{inodes} files")),
+        Usage { bytes, .. } => Some(size::shown(bytes)),
+    };
+    if let Some(missing) = missing {
+        let why = "images or running builds need it, it is too young, or the filters keep it";
+        writeln!(out, "{missing} more should go, but {why}")?;
     }
-    writeln!(out, "freed {}, {} left", size::shown(done.freed), size::shown(done.left))
+    writeln!(out, "freed {}, {} left", size::shown(done.freed.bytes), size::shown(done.left.bytes))
 }
 
 /// Collects when it is time. A build does not fail because of it.
 pub fn after_build(root: &Path, rule: &Rule, now: i64, observer: &dyn Observer) {
-    let text = match policy::after_build(root, rule, now) {
-        Ok(Some(done)) if done.freed > 0 => {
-            format!("collected: freed {}, {} left", size::shown(done.freed), size::shown(done.left))
+    let warn = |text: String| observer.event(SystemTime::now(), &Event::Warning { text });
+    match policy::after_build(root, rule, now) {
+        Ok(Some(done)) => {
+            done.stuck.iter().for_each(|stuck| warn(format!("cannot remove {stuck}")));
+            if done.freed.bytes > 0 {
+                let (freed, left) = (size::shown(done.freed.bytes), size::shown(done.left.bytes));
+                warn(format!("collected: freed {freed}, {left} left"));
+            }
         }
-        Ok(_) => return,
-        Err(error) => format!("the store could not be collected: {error}"),
-    };
-    observer.event(SystemTime::now(), &Event::Warning { text });
+        Ok(None) => {}
+        Err(error) => warn(format!("the store could not be collected: {error}")),
+    }
 }
 
 /// Looks at what the machine may have lost, if it went down since anybody was here. What there is to say of it comes back.
@@ -121,7 +133,7 @@ pub fn du(root: &Path, args: &args::Du, now: i64, out: &mut dyn Write) -> Result
     let old = |item: &&Item| until.is_none_or(|age| item.last_used.saturating_add(age) <= now);
     let passes = |item: &&Item| filters.iter().all(|filter| filter.holds(item));
     let mut items: Vec<&Item> = inventory.items.iter().filter(old).filter(passes).collect();
-    items.sort_by(|one, two| two.size.cmp(&one.size).then_with(|| one.id.cmp(&two.id)));
+    items.sort_by(|one, two| two.usage.bytes.cmp(&one.usage.bytes).then_with(|| one.id.cmp(&two.id)));
     if args.format == "json" {
         return items.iter().try_for_each(|item| writeln!(out, "{}", as_json(item))).map_err(failed);
     }
@@ -130,7 +142,8 @@ pub fn du(root: &Path, args: &args::Du, now: i64, out: &mut dyn Write) -> Result
     } else {
         table(&items, out).map_err(failed)?;
     }
-    let sum = |of: &dyn Fn(&Item) -> bool| items.iter().filter(|item| of(item)).map(|item| item.size).sum::<u64>();
+    let sum =
+        |of: &dyn Fn(&Item) -> bool| items.iter().filter(|item| of(item)).map(|item| item.usage.bytes).sum::<u64>();
     let (shared, in_use) = (sum(&|item| item.shared), sum(&|item| item.in_use));
     let total = sum(&|_| true);
     writeln!(out, "Shared:      {}", size::shown(shared)).map_err(failed)?;
@@ -151,11 +164,12 @@ fn table(items: &[&Item], out: &mut dyn Write) -> std::io::Result<()> {
             short(item),
             item.kind.name(),
             !item.in_use,
-            size::shown(item.size),
+            size::shown(item.usage.bytes),
             rfc3339(item.last_used)
         )?;
     }
-    let (count, sum) = items.iter().filter(|item| small(item)).fold((0, 0), |(n, sum), item| (n + 1, sum + item.size));
+    let (count, sum) =
+        items.iter().filter(|item| small(item)).fold((0, 0), |(n, sum), item| (n + 1, sum + item.usage.bytes));
     if count > 0 {
         writeln!(
             out,
@@ -177,7 +191,7 @@ fn describe(item: &Item, out: &mut dyn Write) -> std::io::Result<()> {
     writeln!(out, "Mutable:      {}", item.kind.is_mutable())?;
     writeln!(out, "Reclaimable:  {}", !item.in_use)?;
     writeln!(out, "Shared:       {}", item.shared)?;
-    writeln!(out, "Size:         {}", size::shown(item.size))?;
+    writeln!(out, "Size:         {}", size::shown(item.usage.bytes))?;
     writeln!(out, "Description:  {}", item.description)?;
     writeln!(out, "Last used:    {}", rfc3339(item.last_used))?;
     writeln!(out, "Type:         {}\n", item.kind.name())
@@ -192,7 +206,7 @@ fn as_json(item: &Item) -> serde_json::Value {
         "Mutable": item.kind.is_mutable(),
         "Reclaimable": !item.in_use,
         "Shared": item.shared,
-        "Size": item.size,
+        "Size": item.usage.bytes,
         "Description": item.description,
         "Type": item.kind.name(),
     })

@@ -20,6 +20,7 @@ use crate::layer::files::resolve;
 use crate::layer::rootfs::Rootfs;
 use crate::remote::mounts::{Mount, Moved, Saves};
 use crate::store::lease;
+use crate::store::remove::remove_tree;
 use frontend::op::{CacheDir, Sharing};
 use rustix::fs::{AtFlags, CWD, Gid, Mode, Uid};
 use solver::event::told;
@@ -248,7 +249,7 @@ impl Machine {
         }
         match fs::rename(&new, data) {
             // Another step that shares it was faster.
-            Err(_) if data.exists() => fs::remove_dir_all(&new).at("remove", &new),
+            Err(_) if data.exists() => remove_tree(&new).at("remove", &new),
             done => done.at("make", data),
         }
     }

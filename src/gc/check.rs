@@ -7,9 +7,10 @@ use crate::digest::{Digest, Hasher};
 use crate::error::{At, Result};
 use crate::image::refs::{self, Ref};
 use crate::layer::tree::{Entry, Node};
-use crate::layer::{LayerId, Layers, Record, remove};
+use crate::layer::{LayerId, Layers, Record};
 use crate::store::STORE_VERSION;
 use crate::store::lease::{Gate, Leases};
+use crate::store::remove::remove_tree;
 use std::collections::HashSet;
 use std::fs::{self, File};
 use std::io::{Read, Write};
@@ -58,7 +59,9 @@ pub fn fsck(layers: &Layers, repair: bool, out: &mut dyn Write) -> Result<bool> 
     if repair {
         let _gate = Gate::close(&root)?;
         for folder in Leases::read(&base.join("tmp"))?.dead {
-            remove(&folder).at("remove", &folder)?;
+            if let Err(cause) = remove_tree(&folder) {
+                writeln!(check.out, "{}: cannot be removed: {cause}", folder.display()).map_err(failed)?;
+            }
         }
     }
     let (damages, looked) = (check.damages, check.looked);
@@ -139,22 +142,14 @@ impl Check<'_> {
                 fs::symlink_metadata(path).is_ok_and(|metadata| metadata.is_file() && metadata.len() <= LONGEST_TEXT);
             short && fs::read(path).is_ok_and(|bytes| bytes.iter().all(|byte| *byte == 0))
         };
-        young.iter().filter(|path| again(path) || lost(path)).try_for_each(|path| match path.is_dir() {
-            true => remove(path).at("remove", path),
-            false => fs::remove_file(path).at("remove", path),
-        })
+        let lost = young.iter().filter(|path| again(path) || lost(path));
+        lost.map(|path| remove_tree(path).at("remove", path)).collect()
     }
 
     fn damage(&mut self, path: &Path, what: &str) -> Result<()> {
         self.damages += 1;
         writeln!(self.out, "{}: {what}", path.display()).map_err(failed)?;
-        if self.repair {
-            match path.is_dir() {
-                true => remove(path).at("remove", path)?,
-                false => fs::remove_file(path).at("remove", path)?,
-            }
-        }
-        Ok(())
+        if self.repair { remove_tree(path).at("remove", path) } else { Ok(()) }
     }
 
     fn blob(&mut self, path: &Path) -> Result<()> {

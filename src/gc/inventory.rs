@@ -1,13 +1,13 @@
 //! What the store holds: sizes, ages, and what stands on what. Reads only.
 //!
-//! Sizes are allocated blocks. A file with several names counts for each of them with its share, so that the sum over all is what the
-//! disk gives, however the names are spread.
+//! Sizes are allocated blocks and inodes, as `measure` counts them.
 
+use super::measure::{Usage, measure};
 use super::{files, read, subfolders};
 use crate::cache::{self, RecordFile};
 use crate::error::{At as _, Result};
 use crate::image::refs::{self, Ref, RefImage};
-use crate::layer::{LayerId, LayerKind, Record};
+use crate::layer::{LayerId, LayerKind, RELEASED, Record};
 use crate::store::STORE_VERSION;
 use crate::store::lease::Leases;
 use std::collections::{BTreeMap, HashMap, HashSet};
@@ -23,8 +23,8 @@ const LONGEST_BUILD: i64 = 86_400;
 pub struct Inventory {
     /// What can be shown and removed, by itself.
     pub items: Vec<Item>,
-    /// Blocks of the whole store, in bytes.
-    pub total: u64,
+    /// What the whole store takes.
+    pub total: Usage,
     /// Where each blob is, by the digits of its digest.
     pub(super) blobs: HashMap<String, PathBuf>,
 }
@@ -44,12 +44,14 @@ pub struct Item {
     pub created: i64,
     /// In seconds since 1970.
     pub last_used: i64,
-    /// In bytes.
-    pub size: u64,
+    /// What it takes.
+    pub usage: Usage,
     /// A build uses it now, or an image needs it.
     pub in_use: bool,
     /// An image needs it.
     pub shared: bool,
+    /// The user took away the last image that needed it, and nothing has used it since: no age keeps it.
+    pub released: bool,
     /// Removed with it, beside the folder of a layer that nothing names any more.
     pub files: Vec<PathBuf>,
     /// Layers that it keeps.
@@ -161,13 +163,14 @@ impl Inventory {
         items.extend(sources(root, &leases));
         items.extend(loose_blobs(&leases, &named, &sizes));
         items.extend(indexes(root, now));
-        let sum = items.iter().map(|item| item.size).sum::<u64>();
+        items.extend(leases.dead.iter().map(|folder| leftover(folder)));
+        let sum = items.iter().map(|item| item.usage).sum::<Usage>();
         if !exact {
             return Ok(Inventory { items, total: sum, blobs });
         }
         let total = measure(root);
         let rest = "records, names of images, folders, what builds write now";
-        items.push(Item { size: total.saturating_sub(sum), ..internal("rest", rest, 0) });
+        items.push(Item { usage: total.without(sum), ..internal("rest", rest, 0) });
         Ok(Inventory { items, total, blobs })
     }
 }
@@ -181,33 +184,37 @@ impl Item {
 
 const BLOB: &str = "blob: a manifest, a config";
 
+/// Sizes of layers, as they were measured last: name -> (time of its folder, bytes, inodes).
+const SIZES: &str = "sizes-v2";
+
 /// What layers took when they were measured: a layer's folder has another time when something was added to it.
 #[derive(Default)]
 struct Sizes {
-    old: HashMap<String, (i64, u64)>,
-    new: HashMap<String, (i64, u64)>,
+    old: HashMap<String, (i64, u64, u64)>,
+    new: HashMap<String, (i64, u64, u64)>,
 }
 
 impl Sizes {
     fn load(root: &Path, exact: bool) -> Sizes {
-        let old = if exact { None } else { read(&root.join("sizes-v1")) };
+        let old = if exact { None } else { read(&root.join(SIZES)) };
         Sizes { old: old.unwrap_or_default(), ..Sizes::default() }
     }
 
-    fn of(&mut self, name: &str, folder: &Path) -> u64 {
+    fn of(&mut self, name: &str, folder: &Path) -> Usage {
         let time =
             fs::symlink_metadata(folder).map_or(0, |metadata| metadata.mtime() * 1_000_000_000 + metadata.mtime_nsec());
-        let known = self.old.get(name).filter(|(known, _)| *known == time).map(|(_, size)| *size);
-        let size = known.unwrap_or_else(|| measure(folder));
-        self.new.insert(name.to_owned(), (time, size));
-        size
+        let known = self.old.get(name).filter(|(known, _, _)| *known == time);
+        let usage =
+            known.map_or_else(|| measure(folder), |(_, bytes, inodes)| Usage { bytes: *bytes, inodes: *inodes });
+        self.new.insert(name.to_owned(), (time, usage.bytes, usage.inodes));
+        usage
     }
 
     fn save(&self, root: &Path) {
-        // One that is lost is measured again; a reader never sees half of it.
-        let temp = root.join(format!("sizes-v1.{}", std::process::id()));
+        // One that is lost is measured again; a reader never sees half of it, and what a kill leaves is swept.
+        let temp = tmp_folder(root).join(format!("sizes-{}", std::process::id()));
         let bytes = serde_json::to_vec(&self.new).unwrap_or_default();
-        let _ = fs::write(&temp, bytes).and_then(|()| fs::rename(&temp, root.join("sizes-v1")));
+        let _ = fs::write(&temp, bytes).and_then(|()| fs::rename(&temp, root.join(SIZES)));
     }
 }
 
@@ -219,39 +226,25 @@ fn internal(id: &str, description: &str, used: i64) -> Item {
         description: description.to_owned(),
         created: used,
         last_used: used,
-        size: 0,
+        usage: Usage::default(),
         in_use: false,
         shared: false,
+        released: false,
         files: Vec::new(),
         layers: Vec::new(),
     }
-}
-
-/// What a tree takes of the disk, in bytes.
-pub(super) fn measure(path: &Path) -> u64 {
-    let (mut total, mut todo) = (0, vec![path.to_owned()]);
-    while let Some(path) = todo.pop() {
-        let Ok(metadata) = fs::symlink_metadata(&path) else { continue };
-        if metadata.is_dir() {
-            total += metadata.blocks() * 512;
-            todo.extend(subfolders(&path));
-        } else {
-            total += metadata.blocks() * 512 / metadata.nlink().max(1);
-        }
-    }
-    total
 }
 
 pub(super) fn mtime(path: &Path) -> i64 {
     fs::symlink_metadata(path).map_or(0, |metadata| metadata.mtime())
 }
 
-fn blob_sizes(root: &Path) -> HashMap<String, (PathBuf, u64)> {
+fn blob_sizes(root: &Path) -> HashMap<String, (PathBuf, Usage)> {
     let folder = root.join(format!("store-v{STORE_VERSION}/blobs"));
     let sized = |path: PathBuf| {
         let name = path.file_name()?.to_str()?.to_owned();
-        let size = fs::symlink_metadata(&path).ok()?.blocks() * 512;
-        Some((name, (path, size)))
+        let usage = Usage { bytes: fs::symlink_metadata(&path).ok()?.blocks() * 512, inodes: 1 };
+        Some((name, (path, usage)))
     };
     files(&folder).into_iter().filter_map(sized).collect()
 }
@@ -261,7 +254,7 @@ fn layer_items(
     root: &Path,
     leases: &Leases,
     named: &Named,
-    blobs: &mut HashMap<String, (PathBuf, u64)>,
+    blobs: &mut HashMap<String, (PathBuf, Usage)>,
     sizes: &mut Sizes,
 ) -> BTreeMap<LayerId, Item> {
     let mut all = BTreeMap::new();
@@ -270,7 +263,7 @@ fn layer_items(
         let Ok(id) = name.parse::<LayerId>() else { continue };
         let record = read::<Record>(&folder.join("record"));
         // A blob that several layers name counts once.
-        let packed: u64 = blobs_of(&folder).iter().filter_map(|hex| blobs.remove(hex)).map(|(_, size)| size).sum();
+        let packed: Usage = blobs_of(&folder).iter().filter_map(|hex| blobs.remove(hex)).map(|(_, size)| size).sum();
         let shared = named.images.contains(&id);
         let created = record.as_ref().map_or(0, |record| record.created);
         let description = match record.as_ref().map(|record| record.kind) {
@@ -283,10 +276,11 @@ fn layer_items(
         let item = Item {
             kind: Type::Regular,
             parents: below.into_iter().collect(),
-            size: sizes.of(&name, &folder) + packed,
+            usage: sizes.of(&name, &folder) + packed,
             created,
             in_use: shared || leases.names.contains(&crate::store::lease::layer(&id)),
             shared,
+            released: folder.join(RELEASED).exists(),
             ..internal(&name, description, created.max(mtime(&folder.join("record"))))
         };
         all.insert(id, item);
@@ -331,6 +325,7 @@ fn add_records(root: &Path, layers: &mut BTreeMap<LayerId, Item>) -> Vec<Item> {
         }
     }
     for item in layers.values_mut() {
+        item.released &= item.last_used <= mtime(&layers_folder(root).join(&item.id).join(RELEASED));
         item.layers.sort();
         item.layers.dedup();
     }
@@ -372,7 +367,7 @@ fn mounts(root: &Path, leases: &Leases) -> Vec<Item> {
         let description = fs::read_to_string(path.join("id")).unwrap_or_default();
         Item {
             kind: Type::CacheMount,
-            size: measure(&path),
+            usage: measure(&path),
             created: mtime(&path),
             in_use: held(root, leases, &path),
             files: vec![path.clone()],
@@ -388,7 +383,7 @@ fn sources(root: &Path, leases: &Leases) -> Vec<Item> {
         let id = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
         Item {
             kind: if git { Type::GitCheckout } else { Type::Http },
-            size: measure(&path),
+            usage: measure(&path),
             in_use: held(root, leases, &path),
             files: vec![path.clone()],
             ..internal(&id, if git { "files of a commit" } else { "file behind a URL" }, used)
@@ -398,15 +393,21 @@ fn sources(root: &Path, leases: &Leases) -> Vec<Item> {
 }
 
 /// Blobs that no layer names: manifests and configs of bases, and what is left over.
-fn loose_blobs(leases: &Leases, named: &Named, blobs: &HashMap<String, (PathBuf, u64)>) -> Vec<Item> {
-    let item = |(hex, (path, size)): (&String, &(PathBuf, u64))| Item {
-        size: *size,
+fn loose_blobs(leases: &Leases, named: &Named, blobs: &HashMap<String, (PathBuf, Usage)>) -> Vec<Item> {
+    let item = |(hex, (path, usage)): (&String, &(PathBuf, Usage))| Item {
+        usage: *usage,
         shared: named.blobs.contains(hex),
         in_use: named.blobs.contains(hex) || leases.names.contains(&format!("blob {hex}")),
         files: vec![path.clone()],
         ..internal(hex, BLOB, mtime(path))
     };
     blobs.iter().map(item).collect()
+}
+
+/// What a killed process has left. It goes with each collection, without being asked for.
+fn leftover(folder: &Path) -> Item {
+    let name = folder.file_name().unwrap_or_default().to_string_lossy();
+    Item { usage: measure(folder), ..internal(&name, "left by a build that was killed", mtime(folder)) }
 }
 
 /// Indexes and explanations: each small, but there are more and more of them.
@@ -416,7 +417,7 @@ fn indexes(root: &Path, now: i64) -> Vec<Item> {
     // A build that runs may rely on what it wrote there.
     let young = |path: &Path| now.saturating_sub(mtime(path)) < LONGEST_BUILD;
     let item = |path: PathBuf| Item {
-        size: measure(&path),
+        usage: measure(&path),
         in_use: young(&path),
         files: vec![path.clone()],
         ..internal(&path.file_name().unwrap_or_default().to_string_lossy(), "an index, to read less", mtime(&path))

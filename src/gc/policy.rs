@@ -1,7 +1,8 @@
 //! What is to be removed: filters, ages and sizes, as BuildKit means them, and what is done without being asked.
 
 use super::inventory::{Item, Type};
-use super::{Collected, Inventory, Other, collect};
+use super::measure::Usage;
+use super::{Collected, Other, collect};
 use crate::error::{At, Error, Kind, Result};
 use crate::sync::lock;
 use regex::Regex;
@@ -15,11 +16,14 @@ const EVERY: Duration = Duration::from_secs(3600);
 /// A build asks for room when less than this share of the disk is free, and less than this many bytes.
 const LOW_SHARE: u64 = 10;
 const LOW: u64 = 2 << 30;
+/// The same for inodes, of which file systems with a fixed number can run out first.
+const LOW_INODES: u64 = 200_000;
 /// Where there was none, room is not asked for again before this has gone by.
 const PAUSE: Duration = Duration::from_secs(10);
 static LAST: Mutex<Option<Instant>> = Mutex::new(None);
 /// With less than this nothing can be built.
 const NOTHING: u64 = 4 << 20;
+const NOTHING_INODES: u64 = 32;
 
 /// What a collection removes.
 #[derive(Clone, Debug, Default)]
@@ -36,8 +40,10 @@ pub struct Rule {
     pub max_used: Option<Amount>,
     /// However little room there is, this much may stay.
     pub reserved: Option<Amount>,
-    /// So much of the disk shall be free.
+    /// So much of the disk shall be free: of its bytes, and if it is a share, of its inodes.
     pub min_free: Option<Amount>,
+    /// So many inodes shall be free.
+    pub min_free_inodes: Option<u64>,
     /// Everything is measured anew, not only what changed.
     pub exact: bool,
 }
@@ -76,6 +82,10 @@ pub struct Space {
     pub size: u64,
     /// What this user may still write, in bytes.
     pub free: u64,
+    /// Files, directories and links that there can be; 0 where there is no such bound.
+    pub inodes: u64,
+    /// Those that this user may still make.
+    pub free_inodes: u64,
 }
 
 impl Space {
@@ -84,7 +94,24 @@ impl Space {
         rustix::fs::statvfs(root).map_or(Space::default(), |disk| Space {
             size: disk.f_blocks.saturating_mul(disk.f_frsize),
             free: disk.f_bavail.saturating_mul(disk.f_frsize),
+            inodes: disk.f_files,
+            free_inodes: disk.f_favail,
         })
+    }
+
+    /// Inodes that are missing to a wished number of free ones.
+    fn lacking_inodes(&self, wished: u64) -> u64 {
+        if self.inodes == 0 { 0 } else { wished.saturating_sub(self.free_inodes) }
+    }
+
+    /// Whether nothing can be written any more, in words.
+    fn exhausted(&self, root: &Path) -> Option<String> {
+        let disk = root.display();
+        if self.size > 0 && self.free < NOTHING {
+            return Some(format!("only {} kB are free on the disk of {disk}", self.free / 1000));
+        }
+        let few = self.lacking_inodes(NOTHING_INODES) > 0;
+        few.then(|| format!("only {} inodes are free on the disk of {disk}", self.free_inodes))
     }
 }
 
@@ -218,24 +245,41 @@ impl Rule {
         !item.in_use
             && !item.files.is_empty()
             && !internal
-            && item.last_used.saturating_add(self.keep) <= now
+            && (item.released || item.last_used.saturating_add(self.keep) <= now)
             && self.filters.iter().all(|filter| filter.holds(item))
     }
 
-    /// How many bytes must go; none if everything that is meant goes.
-    pub(super) fn wanted(&self, used: u64, space: &Space) -> Option<u64> {
-        if self.max_used.is_none() && self.min_free.is_none() && self.reserved.is_none() {
+    /// How much must go; none if everything that is meant goes.
+    pub(super) fn wanted(&self, used: Usage, space: &Space) -> Option<Usage> {
+        let limits = [self.max_used, self.min_free, self.reserved];
+        if limits.iter().all(Option::is_none) && self.min_free_inodes.is_none() {
             return None;
         }
-        let over = self.max_used.map_or(0, |most| used.saturating_sub(most.of(space.size)));
-        let lacking = self.min_free.map_or(0, |least| least.of(space.size).saturating_sub(space.free));
-        let wanted = match (self.max_used, self.min_free) {
+        let over = self.max_used.map_or(0, |most| used.bytes.saturating_sub(most.of(space.size)));
+        let bytes = match (self.max_used, self.min_free) {
             // BuildKit's `--reserved-space` alone: down to it.
-            (None, None) => used,
-            _ => over.max(lacking),
+            (None, None) if self.reserved.is_some() => used.bytes,
+            _ => over.max(self.lacking(space)),
         };
-        let most = self.reserved.map_or(used, |reserved| used.saturating_sub(reserved.of(space.size)));
-        Some(wanted.min(most))
+        let inodes = self.lacking_inodes(space);
+        let Some(reserved) = self.reserved else { return Some(Usage { bytes, inodes }) };
+        // What may stay of the bytes may stay of the inodes.
+        let most = used.bytes.saturating_sub(reserved.of(space.size));
+        let share = u128::from(used.inodes) * u128::from(most) / u128::from(used.bytes.max(1));
+        Some(Usage { bytes: bytes.min(most), inodes: inodes.min(share as u64) })
+    }
+
+    /// Bytes that are missing to those that shall be free.
+    fn lacking(&self, space: &Space) -> u64 {
+        self.min_free.map_or(0, |least| least.of(space.size).saturating_sub(space.free))
+    }
+
+    fn lacking_inodes(&self, space: &Space) -> u64 {
+        let share = match self.min_free {
+            Some(share @ Amount::Percent(_)) => share.of(space.inodes),
+            _ => 0,
+        };
+        space.lacking_inodes(share.max(self.min_free_inodes.unwrap_or(0)))
     }
 
     /// What is done after builds: `KILN_GC` is `off`, or some of `max-used-space=`, `reserved-space=`, `min-free-space=` and `keep-duration=`
@@ -271,7 +315,7 @@ impl Rule {
 pub fn after_build(root: &Path, rule: &Rule, now: i64) -> Result<Option<Collected>> {
     let space = Space::of(root);
     let path = root.join("collector");
-    let lacking = rule.min_free.is_some_and(|least| least.of(space.size) > space.free);
+    let lacking = rule.lacking(&space) > 0 || rule.lacking_inodes(&space) > 0;
     let last = std::fs::metadata(&path).and_then(|metadata| metadata.modified()).ok();
     let early =
         last.and_then(|last| last.elapsed().ok()).is_some_and(|age| age < if lacking { EVERY / 60 } else { EVERY });
@@ -280,47 +324,43 @@ pub fn after_build(root: &Path, rule: &Rule, now: i64) -> Result<Option<Collecte
     }
     let file = File::options().create(true).append(true).open(&path).at("open", &path)?;
     file.set_modified(SystemTime::now()).at("mark", &path)?;
-    let inventory = Inventory::read(root, false, now)?;
-    match rule.wanted(inventory.total, &space) {
-        Some(0) | None => Ok(None),
-        Some(_) => collect(root, rule, now, Other::Yield),
-    }
+    collect(root, rule, now, Other::Yield)
 }
 
 /// Sees to it that a step has room to write, and says what is wrong where it has none.
 pub fn make_room(root: &Path, now: i64) -> Result<()> {
     let space = Space::of(root);
     let low = (space.size / LOW_SHARE).min(LOW);
-    if space.size == 0 || space.free >= low {
+    let low_inodes = (space.inodes / LOW_SHARE).min(LOW_INODES);
+    if space.size == 0 || (space.free >= low && space.lacking_inodes(low_inodes) == 0) {
         return Ok(());
     }
     // Of the steps that begin now one asks; the others wait for what comes of it.
     let mut last = lock(&LAST);
-    if last.is_some_and(|last| last.elapsed() < PAUSE) && space.free >= NOTHING {
+    if last.is_some_and(|last| last.elapsed() < PAUSE) && space.exhausted(root).is_none() {
         return Ok(());
     }
     let rule = Rule {
         name: "a build that had no room on the disk".to_owned(),
         all: true,
         min_free: Some(Amount::Bytes(2 * low)),
+        min_free_inodes: Some(2 * low_inodes),
         ..Rule::default()
     };
     let done = collect(root, &rule, now, Other::Wait)?;
-    *last = done.filter(|done| done.missing > 0).map(|_| Instant::now());
-    match Space::of(root).free {
-        free if free < NOTHING => Err(full(root, free)),
-        _ => Ok(()),
+    *last = done.filter(|done| done.missing != Usage::default()).map(|_| Instant::now());
+    match Space::of(root).exhausted(root) {
+        Some(left) => Err(full(left)),
+        None => Ok(()),
     }
 }
 
 /// What to add to an error that came of a full disk; none if there is room.
 pub fn no_room(root: &Path) -> Option<String> {
-    let free = Space::of(root).free;
-    (free < NOTHING).then(|| format!("only {} kB are free on the disk of {}", free / 1000, root.display()))
+    Space::of(root).exhausted(root)
 }
 
-fn full(root: &Path, free: u64) -> Error {
-    let left = format!("only {} kB are left on the disk of {}", free / 1000, root.display());
+fn full(left: String) -> Error {
     Error::new(Kind::System, left).because("what no image and no running build needs is removed already").hint(
         "remove images (`kiln images`, `kiln rmi`, `kiln prune`) or other files, or put KILN_ROOT on a larger disk",
     )
@@ -350,19 +390,38 @@ mod tests {
 
     #[test]
     fn limits_ask_for_as_much_as_they_need() {
-        let space = Space { size: 1000, free: 100 };
+        let space = Space { size: 1000, free: 100, ..Space::default() };
+        let used = Usage { bytes: 500, inodes: 50 };
         let rule = |max: Option<u64>, reserved: Option<u64>, free: Option<u64>| {
             let amount = |bytes: Option<u64>| bytes.map(Amount::Bytes);
             Rule { max_used: amount(max), reserved: amount(reserved), min_free: amount(free), ..Rule::default() }
         };
-        assert_eq!(rule(None, None, None).wanted(500, &space), None);
-        assert_eq!(rule(Some(300), None, None).wanted(500, &space), Some(200));
-        assert_eq!(rule(Some(600), None, None).wanted(500, &space), Some(0));
-        assert_eq!(rule(Some(300), None, Some(400)).wanted(500, &space), Some(300));
-        assert_eq!(rule(Some(0), Some(450), Some(900)).wanted(500, &space), Some(50));
-        assert_eq!(rule(None, Some(450), None).wanted(500, &space), Some(50));
+        let wanted = |rule: Rule| rule.wanted(used, &space).map(|wanted| wanted.bytes);
+        assert_eq!(wanted(rule(None, None, None)), None);
+        assert_eq!(wanted(rule(Some(300), None, None)), Some(200));
+        assert_eq!(wanted(rule(Some(600), None, None)), Some(0));
+        assert_eq!(wanted(rule(Some(300), None, Some(400))), Some(300));
+        assert_eq!(wanted(rule(Some(0), Some(450), Some(900))), Some(50));
+        assert_eq!(wanted(rule(None, Some(450), None)), Some(50));
         let half = Rule { min_free: Some(Amount::Percent(50)), ..Rule::default() };
-        assert_eq!(half.wanted(500, &space), Some(400));
+        assert_eq!(wanted(half), Some(400));
+    }
+
+    #[test]
+    fn inodes_count_as_bytes_do() {
+        let space = Space { size: 1000, free: 900, inodes: 200, free_inodes: 10 };
+        let used = Usage { bytes: 100, inodes: 150 };
+        let rule = Rule { min_free: Some(Amount::Percent(10)), ..Rule::default() };
+        assert_eq!(rule.wanted(used, &space), Some(Usage { bytes: 0, inodes: 10 }));
+        let rule = Rule { reserved: Some(Amount::Bytes(96)), ..rule };
+        assert_eq!(rule.wanted(used, &space), Some(Usage { bytes: 0, inodes: 6 }), "what may stay, stays");
+        let rule = Rule { min_free_inodes: Some(40), ..Rule::default() };
+        assert_eq!(rule.wanted(used, &space), Some(Usage { bytes: 0, inodes: 30 }));
+        let unbounded = Space { inodes: 0, free_inodes: 0, ..space };
+        assert_eq!(rule.wanted(used, &unbounded), Some(Usage::default()));
+        assert!(unbounded.exhausted(Path::new("/x")).is_none());
+        let none = Space { free_inodes: 3, ..space };
+        assert!(none.exhausted(Path::new("/x")).is_some_and(|why| why.contains("3 inodes")));
     }
 
     #[test]

@@ -3,13 +3,13 @@
 use super::Image;
 use crate::digest::Digest;
 use crate::error::{At, Error, Kind, Result};
-use crate::layer::LayerId;
+use crate::layer::{LayerId, RELEASED};
 use crate::registry::Reference;
 use crate::store::{Store, lease};
 use frontend::platform::Platform;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeSet;
-use std::fs;
+use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 
 /// A name and what it stands for.
@@ -129,8 +129,12 @@ impl Refs {
         Ok(all)
     }
 
-    /// Takes a name away; the layers go with the next prune.
+    /// Takes a name away; what nothing else needs goes with the next prune.
     pub fn remove(&self, entry: &Ref) -> Result<()> {
+        for layer in &entry.layers {
+            // Where it can't be noted, the layer goes when it is old.
+            let _ = File::create(self.store.layers().join(layer.to_string()).join(RELEASED));
+        }
         match fs::remove_file(self.path(&entry.name)) {
             // Somebody else took it away just now.
             Err(cause) if cause.kind() == std::io::ErrorKind::NotFound => Ok(()),

@@ -8,6 +8,7 @@ use super::{LayerId, LayerKind, Layers, Record, chunks, damaged, encode};
 use crate::digest::{DiffId, Digest, Hasher};
 use crate::error::{At, Error, Kind, Result};
 use crate::read;
+use crate::store::remove::remove_tree;
 use crate::sync::lock;
 use rayon::prelude::*;
 use std::collections::HashMap;
@@ -270,7 +271,7 @@ impl Layers {
             self.copy_dir(id, &new)
         };
         made.and_then(|()| fs::rename(&new, dir).at("publish", dir)).inspect_err(|_| {
-            let _ = super::remove(&new);
+            let _ = remove_tree(&new);
         })
     }
 

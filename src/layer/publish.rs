@@ -2,10 +2,11 @@
 
 use super::sums::Summed;
 use super::tree::{Entry, Node, Time, Tree};
-use super::{Bytes, LayerId, LayerKind, Layers, Record, derive, encode, harvest, json, random_id, remove, write};
+use super::{Bytes, LayerId, LayerKind, Layers, Record, derive, encode, harvest, json, random_id, write};
 use crate::clock::now;
 use crate::error::{At, Result};
 use crate::store::lease;
+use crate::store::remove::remove_tree;
 use crate::sync::lock;
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
@@ -32,7 +33,7 @@ impl Draft {
 impl Drop for Draft {
     fn drop(&mut self) {
         // When it was published, overlayfs's own is left.
-        let _ = remove(&self.folder).and(remove(&self.work));
+        let _ = remove_tree(&self.folder).and(remove_tree(&self.work));
     }
 }
 
@@ -94,7 +95,7 @@ impl Layers {
             self.publish(&folder, tree, &record)
         });
         if result.is_err() {
-            let _ = remove(&folder);
+            let _ = remove_tree(&folder);
         }
         result
     }

@@ -8,6 +8,7 @@ use super::tar::read::{Archive, Member};
 use super::tree::Node;
 use super::unpack::{new_file, write_file};
 use crate::error::{At, Error, Result};
+use crate::store::remove::remove_tree;
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::fs::{CWD, Mode, OFlags};
 use std::ffi::{OsStr, OsString};
@@ -61,7 +62,7 @@ impl Stage {
 impl Drop for Stage {
     fn drop(&mut self) {
         // Whatever can't be removed now goes with the store's temporary folder.
-        let _ = super::remove(&self.path);
+        let _ = remove_tree(&self.path);
     }
 }
 

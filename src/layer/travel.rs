@@ -10,6 +10,7 @@ use super::{BaseBlob, Compression, LayerId, LayerKind, Layers, Record, json};
 use crate::digest::{DiffId, Digest};
 use crate::error::{At, Error, Kind, Result};
 use crate::store::lease;
+use crate::store::remove::remove_tree;
 use crate::sync::lock;
 use serde::{Deserialize, Serialize};
 use std::fs;
@@ -144,7 +145,7 @@ impl Layers {
     pub fn forget(&self, id: &LayerId) {
         let temp = self.store().temp("lost");
         // What is left over has no name and goes with the store's temporary folder.
-        let _ = fs::rename(self.folder(id), &temp).and_then(|()| super::remove(&temp));
+        let _ = fs::rename(self.folder(id), &temp).and_then(|()| remove_tree(&temp));
         lock(&self.0.trees).remove(id);
         self.0.known.forget(id);
     }

@@ -16,8 +16,9 @@ use super::{Backend, LARGEST_OBJECT};
 use crate::clock::since_1970;
 use crate::digest::Digest;
 use crate::error::{At, Error, Kind, Result};
-use crate::layer::{BaseBlob, Layers, remove};
+use crate::layer::{BaseBlob, Layers};
 use crate::registry::client::UNWATCHED;
+use crate::store::remove::remove_tree;
 use crate::sync::lock;
 use index::{Index, LARGEST_INDEX};
 use serde::{Deserialize, Serialize};
@@ -185,7 +186,7 @@ pub(super) fn restore(source: &Source, mount: &Mount<'_>, scopes: &[String], lay
         }
         std::fs::rename(&new, &data).at("make", &data)
     });
-    let _ = remove(&old).and_then(|()| remove(&new));
+    let _ = remove_tree(&old).and_then(|()| remove_tree(&new));
     done?;
     state::write(mount.folder, &index, saved.index.digest, &bytes)?;
     Ok(Some(Moved { bytes: brought.iter().map(|blob| blob.size).sum(), of: saved.size }))

@@ -13,6 +13,7 @@
 
 use crate::digest::Digest;
 use crate::error::{At as _, Result};
+use crate::store::remove::remove_tree;
 use crate::store::{Store, lease};
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -43,10 +44,10 @@ pub(super) fn keep(store: &Store, path: &Path) -> bool {
 /// Gives a finished folder its name, unless somebody was faster.
 pub(super) fn publish(made: &Path, place: &Path) -> Result<()> {
     if place.exists() {
-        return fs::remove_dir_all(made).at("remove", made);
+        return remove_tree(made).at("remove", made);
     }
     match fs::rename(made, place) {
-        Err(_) if place.exists() => fs::remove_dir_all(made).at("remove", made),
+        Err(_) if place.exists() => remove_tree(made).at("remove", made),
         done => done.at("publish", place),
     }
 }

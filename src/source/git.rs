@@ -10,6 +10,7 @@ use super::http::{encoded, joined, origin};
 use crate::error::{At as _, Error, Kind, Result};
 use crate::registry::Settings;
 use crate::store::Store;
+use crate::store::remove::remove_tree;
 use crate::sys::umask;
 use frontend::remote::{Git, Url, User};
 use std::fs;
@@ -314,7 +315,7 @@ fn remove_git_dirs(dir: &Path) -> Result<()> {
             let entry = entry.at("list", &dir)?;
             let kind = entry.file_type().at("look at", entry.path())?;
             match (entry.file_name() == ".git", kind.is_dir()) {
-                (true, true) => fs::remove_dir_all(entry.path()).at("remove", entry.path())?,
+                (true, true) => remove_tree(&entry.path()).at("remove", entry.path())?,
                 (true, false) => fs::remove_file(entry.path()).at("remove", entry.path())?,
                 (false, true) => todo.push(entry.path()),
                 (false, false) => {}

@@ -1,0 +1,158 @@
+//! Takes victims out of the store. They are renamed behind the closed gate; their bytes are freed when it is open again.
+
+use super::inventory::{self, Inventory, Item, Named, Type};
+use super::measure::{Usage, alone};
+use super::subfolders;
+use crate::error::Result;
+use crate::layer::LayerId;
+use crate::store::lease::{self, Gate, Leases};
+use crate::store::remove::remove_tree;
+use std::collections::{HashMap, HashSet};
+use std::fs;
+use std::path::{Path, PathBuf};
+
+/// What was renamed and is not freed yet. It is among the temporary files: a collector that is killed leaves it there, and
+/// the next one frees it.
+pub(super) struct Trash {
+    folder: PathBuf,
+    prefix: String,
+    away: Vec<PathBuf>,
+}
+
+/// What became of it.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Emptied {
+    /// What the disk has again.
+    pub freed: Usage,
+    /// What could not be removed, and why.
+    pub stuck: Vec<String>,
+}
+
+impl Trash {
+    pub(super) fn new(root: &Path, what: &str, now: i64) -> Trash {
+        let prefix = format!("{what}-{}-{now}-", std::process::id());
+        Trash { folder: inventory::tmp_folder(root), prefix, away: Vec::new() }
+    }
+
+    fn take(&mut self, path: &Path) -> bool {
+        let to = self.folder.join(format!("{}{}", self.prefix, self.away.len()));
+        let renamed = fs::rename(path, &to).is_ok();
+        if renamed {
+            self.away.push(to);
+        }
+        renamed
+    }
+
+    /// Frees the bytes. Whatever can't be removed is no reason to keep the rest.
+    pub(super) fn empty(self) -> Emptied {
+        let mut emptied = Emptied::default();
+        let mut left = Vec::new();
+        let all = alone(&self.away);
+        for path in self.away {
+            if let Err(cause) = remove_tree(&path) {
+                emptied.stuck.push(format!("{}: {cause}", path.display()));
+                left.push(path);
+            }
+        }
+        emptied.freed = all.without(alone(&left));
+        emptied
+    }
+}
+
+/// Frees what processes have left that were killed: temporary folders whose lease nobody holds.
+pub(super) fn leftovers(root: &Path, now: i64) -> Result<Emptied> {
+    let tmp = inventory::tmp_folder(root);
+    if Leases::read(&tmp)?.dead.is_empty() {
+        return Ok(Emptied::default());
+    }
+    let mut trash = Trash::new(root, "left", now);
+    let gate = Gate::close(root)?;
+    for dead in Leases::read(&tmp)?.dead {
+        trash.take(&dead);
+    }
+    drop(gate);
+    Ok(trash.empty())
+}
+
+/// Renames what goes.
+pub(super) struct Sweep<'a> {
+    root: &'a Path,
+    pub(super) trash: Trash,
+    /// Of records that went.
+    pub(super) keys: Vec<String>,
+    /// What went.
+    pub(super) items: Vec<Item>,
+    /// Blobs whose layer went.
+    orphans: Vec<String>,
+}
+
+impl<'a> Sweep<'a> {
+    pub(super) fn new(root: &'a Path, now: i64) -> Sweep<'a> {
+        let trash = Trash::new(root, "collected", now);
+        Sweep { root, trash, keys: Vec::new(), items: Vec::new(), orphans: Vec::new() }
+    }
+
+    /// Everything that happens behind the closed gate. Leases are read before refs: a build that ends in between has left its refs.
+    pub(super) fn sweep(&mut self, inventory: &Inventory, victims: &[&Item]) -> Result<()> {
+        let ids: HashSet<&str> = victims.iter().map(|item| item.id.as_str()).collect();
+        let survivors = inventory.items.iter().filter(|item| !ids.contains(item.id.as_str()));
+        let mut kept: HashSet<LayerId> = survivors.flat_map(|item| item.layers.iter().cloned()).collect();
+        let _gate = Gate::close(self.root)?;
+        let leases = Leases::read(&inventory::tmp_folder(self.root))?;
+        let named = Named::read(self.root)?;
+        for item in victims {
+            self.take_files(item, &leases, &mut kept);
+        }
+        kept.extend(named.images.iter().cloned());
+        let live = self.take_layers(inventory, &leases, &kept);
+        let loose = victims.iter().filter(|item| item.is_blob()).map(|item| item.id.clone());
+        let gone: Vec<String> = self.orphans.drain(..).chain(loose).collect();
+        for hex in gone {
+            let used =
+                live.contains(&hex) || named.blobs.contains(&hex) || leases.names.contains(&format!("blob {hex}"));
+            if let Some(path) = inventory.blobs.get(&hex).filter(|_| !used) {
+                self.trash.take(path);
+            }
+        }
+        Ok(())
+    }
+
+    /// Records, mounts, sources, indexes: blobs come later.
+    fn take_files(&mut self, item: &Item, leases: &Leases, kept: &mut HashSet<LayerId>) {
+        for file in item.files.iter().filter(|_| !item.is_blob()) {
+            let held = leases.names.contains(&lease::path(self.root, file));
+            // Somebody used the record since it was looked at.
+            let touched = item.kind == Type::Regular && inventory::mtime(file) > item.last_used;
+            if held || touched {
+                kept.extend(item.layers.iter().cloned());
+            } else if self.trash.take(file) {
+                match item.kind {
+                    Type::Regular => self.keys.extend(file.file_name().map(|name| name.to_string_lossy().into_owned())),
+                    _ => self.items.push(item.clone()),
+                }
+            }
+        }
+    }
+
+    /// Layers that nothing names. Returns the blobs that the others name.
+    fn take_layers(&mut self, inventory: &Inventory, leases: &Leases, kept: &HashSet<LayerId>) -> HashSet<String> {
+        let known = inventory.items.iter().filter(|item| item.kind == Type::Regular);
+        let known: HashMap<&str, &Item> = known.map(|item| (item.id.as_str(), item)).collect();
+        let mut live = HashSet::new();
+        for folder in subfolders(&inventory::layers_folder(self.root)) {
+            let name = folder.file_name().unwrap_or_default().to_string_lossy().into_owned();
+            let id = name.parse::<LayerId>().ok();
+            let held = id.is_some_and(|id| kept.contains(&id) || leases.names.contains(&lease::layer(&id)));
+            let blobs = inventory::blobs_of(&folder);
+            // What came after the look through the store is not known to be needless.
+            match known.get(name.as_str()) {
+                Some(item) if !held && self.trash.take(&folder) => {
+                    self.items.push((*item).clone());
+                    self.orphans.extend(blobs);
+                }
+                _ => live.extend(blobs),
+            }
+        }
+        live
+    }
+}
