@@ -1,14 +1,20 @@
 //! `.dockerignore` and `--exclude`, as moby/patternmatcher reads them, which is not as git does: patterns are rooted,
 //! order counts, a pattern that matches a parent holds for what is in it, `!` brings back what is below an excluded
 //! directory. Knows no files: it is asked about paths.
+//!
+//! Hundreds of patterns cost hardly more than one: `index` says which of them can match a path at all.
+
+mod index;
 
 use crate::glob::Glob;
+use index::{Exceptions, Index};
 
 /// An ordered list of patterns.
 #[derive(Clone, Debug, Default)]
 pub struct Ignore {
     rules: Vec<Rule>,
-    exceptions: bool,
+    index: Index,
+    exceptions: Exceptions,
 }
 
 #[derive(Clone, Debug)]
@@ -27,9 +33,9 @@ pub struct IgnoreError {
     pub message: String,
 }
 
-/// Which rules matched a directory or one of its parents: what a walker hands down.
+/// Which rules matched a directory or one of its parents, in order: what a walker hands down.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Matched(Vec<bool>);
+pub struct Matched(Vec<u32>);
 
 impl Ignore {
     /// Reads a file of patterns, one a line, `#` in the first column for comments.
@@ -41,7 +47,7 @@ impl Ignore {
                 ignore.add(line).map_err(|message| IgnoreError { line: index + 1, message })?;
             }
         }
-        Ok(ignore)
+        Ok(ignore.indexed())
     }
 
     /// From patterns at hand.
@@ -50,7 +56,13 @@ impl Ignore {
         for (index, pattern) in patterns.iter().enumerate() {
             ignore.add(pattern).map_err(|message| IgnoreError { line: index + 1, message })?;
         }
-        Ok(ignore)
+        Ok(ignore.indexed())
+    }
+
+    fn indexed(mut self) -> Ignore {
+        self.index = Index::new(self.rules.iter().map(|rule| &rule.glob));
+        self.exceptions = Exceptions::new(self.rules.iter().filter(|rule| rule.exception).map(|rule| &rule.glob));
+        self
     }
 
     fn add(&mut self, line: &str) -> Result<(), String> {
@@ -74,7 +86,6 @@ impl Ignore {
             return Err("illegal exclusion pattern: \"!\"".to_owned());
         }
         let glob = Glob::new(&text, true).map_err(|_| format!("syntax error in pattern `{line}`"))?;
-        self.exceptions |= exception;
         self.rules.push(Rule { glob, exception, text });
         Ok(())
     }
@@ -93,12 +104,14 @@ impl Ignore {
     /// and relative.
     pub fn ignored(&self, path: &str) -> bool {
         let ends = path.match_indices('/').map(|(at, _)| at).chain([path.len()]);
-        let paths: Vec<&str> = ends.map(|end| &path[..end]).collect();
-        let mut ignored = false;
-        for rule in self.rules.iter().filter(|rule| paths.iter().any(|path| rule.glob.matches(path))) {
-            ignored = !rule.exception;
+        let mut last = None;
+        for part in ends.map(|end| &path[..end]) {
+            let later =
+                self.index.candidates(part).into_iter().rev().take_while(|at| last.is_none_or(|last| *at > last));
+            let found = later.into_iter().find(|at| self.rules[*at as usize].glob.matches(part));
+            last = found.or(last);
         }
-        ignored
+        last.is_some_and(|at| !self.rules[at as usize].exception)
     }
 
     /// The verdict for a path whose parent was entered before, and what to hand down if it is a directory. As in
@@ -106,26 +119,24 @@ impl Ignore {
     /// `a/b` and `!a`, the file `a/b` stays ignored.
     pub fn enter(&self, path: &str, parent: &Matched) -> (bool, Matched) {
         let mut ignored = false;
-        let mut matched = Vec::with_capacity(self.rules.len());
-        for (at, rule) in self.rules.iter().enumerate() {
-            let handed = parent.0.get(at).copied().unwrap_or(false);
-            let hit = handed || (rule.exception == ignored && rule.glob.matches(path));
-            if hit {
+        let mut matched = Vec::new();
+        let mut candidates = self.index.candidates(path).into_iter().peekable();
+        let mut handed = parent.0.iter().copied().peekable();
+        while let Some(at) = candidates.peek().into_iter().chain(handed.peek()).min().copied() {
+            candidates.next_if_eq(&at);
+            let rule = &self.rules[at as usize];
+            let is_handed = handed.next_if_eq(&at).is_some();
+            if is_handed || (rule.exception == ignored && rule.glob.matches(path)) {
                 ignored = !rule.exception;
+                matched.push(at);
             }
-            matched.push(hit);
         }
         (ignored, Matched(matched))
     }
 
     /// Whether something below an ignored directory may be brought back, so that it must be entered all the same.
     pub fn may_hold_exception(&self, dir: &str) -> bool {
-        let below = format!("{dir}/");
-        let may = |rule: &Rule| {
-            let prefix = rule.glob.literal_prefix();
-            prefix.starts_with(&below) || below.starts_with(&prefix) && !rule.glob.is_literal()
-        };
-        self.exceptions && self.rules.iter().filter(|rule| rule.exception).any(may)
+        self.exceptions.may_be_below(dir)
     }
 }
 
@@ -144,5 +155,99 @@ pub(crate) fn clean(path: &str) -> String {
         (true, _) => format!("/{}", parts.join("/")),
         (false, true) => ".".to_owned(),
         (false, false) => parts.join("/"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use crate::glob::simple::{self, Random};
+
+    /// Every rule is asked about every path, with the simple matcher.
+    struct Slow(Vec<(simple::Glob, bool)>);
+
+    impl Slow {
+        fn enter(&self, path: &str, parent: &[bool]) -> (bool, Vec<bool>) {
+            let (mut ignored, mut matched) = (false, Vec::new());
+            for (at, (glob, exception)) in self.0.iter().enumerate() {
+                let handed = parent.get(at).copied().unwrap_or(false);
+                let hit = handed || (*exception == ignored && glob.matches(path));
+                ignored = if hit { !exception } else { ignored };
+                matched.push(hit);
+            }
+            (ignored, matched)
+        }
+
+        fn ignored(&self, path: &str) -> bool {
+            let ends = path.match_indices('/').map(|(at, _)| at).chain([path.len()]);
+            let parts: Vec<&str> = ends.map(|end| &path[..end]).collect();
+            let holds = |(glob, _): &&(simple::Glob, bool)| parts.iter().any(|part| glob.matches(part));
+            self.0.iter().filter(holds).last().is_some_and(|(_, exception)| !exception)
+        }
+
+        fn may_hold_exception(&self, rules: &[Rule], dir: &str) -> bool {
+            let below = format!("{dir}/");
+            let may = |rule: &Rule| {
+                let prefix = rule.glob.literal_prefix();
+                prefix.starts_with(&below) || below.starts_with(prefix) && !rule.glob.is_literal()
+            };
+            rules.iter().filter(|rule| rule.exception).any(may)
+        }
+    }
+
+    #[test]
+    fn many_patterns_at_once_say_what_they_say_one_by_one() {
+        let mut random = Random(7);
+        let (mut verdicts, mut exceptions) = ([0, 0], [0, 0]);
+        for _ in 0..4_000 {
+            let lines: Vec<String> = (0..=random.below(40))
+                .map(|_| format!("{}{}", ["", "", "!"][random.below(3)], random.pattern()))
+                .filter(|line| Ignore::from_patterns(std::slice::from_ref(line)).is_ok())
+                .collect();
+            let ignore = Ignore::from_patterns(&lines).unwrap();
+            let glob = |rule: &Rule| (simple::Glob::new(&rule.text, true).unwrap(), rule.exception);
+            let slow = Slow(ignore.rules.iter().map(glob).collect());
+            for _ in 0..20 {
+                let path = random.path();
+                let (mut above, mut slowly) = (Matched::default(), Vec::new());
+                for end in path.match_indices('/').map(|(at, _)| at).chain([path.len()]) {
+                    let part = &path[..end];
+                    let (fast, expected);
+                    (fast, above) = ignore.enter(part, &above);
+                    (expected, slowly) = slow.enter(part, &slowly);
+                    assert_eq!(fast, expected, "{lines:?} on {part:?}");
+                    let hits = (0..).zip(&slowly).filter(|(_, hit)| **hit).map(|(at, _)| at);
+                    assert_eq!(above.0, hits.collect::<Vec<u32>>(), "{lines:?} on {part:?}");
+                    verdicts[usize::from(fast)] += 1;
+                }
+                assert_eq!(ignore.ignored(&path), slow.ignored(&path), "{lines:?} on {path:?}");
+                let may = ignore.may_hold_exception(&path);
+                assert_eq!(may, slow.may_hold_exception(&ignore.rules, &path), "{lines:?} below {path:?}");
+                exceptions[usize::from(may)] += 1;
+            }
+        }
+        let rare = verdicts.iter().chain(&exceptions).min();
+        assert!(rare.is_some_and(|count| *count > 1_000), "{verdicts:?} {exceptions:?}");
+    }
+
+    /// As in a `.dockerignore` that a program wrote.
+    #[test]
+    fn of_hundreds_of_patterns_few_are_tried() {
+        let line = |at: usize| match at % 6 {
+            0 => format!("**/*.py{at}"),
+            1 => format!("**/node_modules{at}"),
+            2 => format!("docs{at}/*"),
+            3 => format!("src/*/build/cache{at}"),
+            4 => format!("*.tmp{at}"),
+            _ => format!("!src/keep{at}/**"),
+        };
+        let ignore = Ignore::from_patterns(&(0..600).map(line).collect::<Vec<_>>()).unwrap();
+        for path in ["src/app/build/cache/x.o", "src/keep/one.rs", "a/b/c.py", "docs/index.md", "x.tmp"] {
+            assert!(ignore.index.candidates(path).is_empty(), "{path}");
+        }
+        for path in ["a/b.py0", "a/node_modules1", "docs2/x", "src/x/build/cache3", "x.tmp4", "src/keep5/y"] {
+            assert_eq!(ignore.index.candidates(path).len(), 1, "{path}");
+        }
     }
 }
