@@ -81,6 +81,64 @@ fn an_ssh_agent_reaches_the_step_that_asks_and_no_other() {
 }
 
 #[test]
+fn an_agent_that_does_not_answer_holds_up_nobody_else() {
+    if !have("docker-registry") || !have("busybox") {
+        return;
+    }
+    let space = Space::new();
+    // It listens, and never accepts.
+    let _silent = UnixListener::bind(space.path("agent")).unwrap();
+    let ask = "for i in $(seq 300); do nc local:$SSH_AUTH_SOCK < /dev/null > /dev/null 2>&1 & done; sleep 1; echo over";
+    let text = format!("FROM {}/busybox\nRUN --mount=type=ssh {ask}\nRUN echo next\n", registry().0);
+    space.write("app/Dockerfile", &text);
+    let agent = format!("default={}", space.path("agent").display());
+    let began = std::time::Instant::now();
+    let built = space.built(&["--network=none", "--ssh", &agent, "app"]);
+    assert!(built.stderr.contains(" over\n") && built.stderr.contains(" next\n"), "{}", built.stderr);
+    assert!(began.elapsed().as_secs() < 60, "{:?}", began.elapsed());
+    space.assert_whole();
+}
+
+#[test]
+fn the_directory_of_an_agents_socket_is_the_users_alone() {
+    use std::os::unix::fs::{FileTypeExt as _, PermissionsExt as _};
+    if !have("docker-registry") || !have("busybox") {
+        return;
+    }
+    let space = Space::new();
+    let _listener = UnixListener::bind(space.path("agent")).unwrap();
+    let mount = "RUN --mount=type=ssh,mode=0777,uid=65534 touch /begun; for i in $(seq 200); do sleep 0.1; done";
+    space.write("app/Dockerfile", &format!("FROM {}/busybox\n{mount}\n", registry().0));
+    let agent = format!("default={}", space.path("agent").display());
+    let mut build = space.kiln(&["build", "-q", "--network=none", "--ssh", &agent, "app"]).spawn().unwrap();
+    let sockets = || {
+        let (mut found, mut todo) = (Vec::new(), vec![space.path("store/store-v1/tmp")]);
+        while let Some(folder) = todo.pop() {
+            for entry in std::fs::read_dir(&folder).into_iter().flatten().flatten() {
+                match entry.file_type() {
+                    Ok(kind) if kind.is_dir() => todo.push(entry.path()),
+                    Ok(kind) if kind.is_socket() => found.push(folder.clone()),
+                    _ => {}
+                }
+            }
+        }
+        found
+    };
+    let began = std::time::Instant::now();
+    while sockets().is_empty() && began.elapsed().as_secs() < 60 {
+        std::thread::sleep(std::time::Duration::from_millis(20));
+    }
+    let modes: Vec<u32> = sockets()
+        .iter()
+        .filter_map(|folder| std::fs::metadata(folder).ok())
+        .map(|metadata| metadata.permissions().mode() & 0o777)
+        .collect();
+    let _ = build.kill();
+    let _ = build.wait();
+    assert!(!modes.is_empty() && modes.iter().all(|mode| *mode == 0o700), "{modes:o?}");
+}
+
+#[test]
 fn key_files_are_held_by_an_agent_for_the_build() {
     if !have("ssh-agent") || !have("ssh-keygen") || !have("ssh-add") || !have("docker-registry") {
         return;

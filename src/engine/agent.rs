@@ -2,18 +2,27 @@
 //! protocol (draft-ietf-sshm-ssh-agent) only two requests pass: which keys there are, and sign this; a step can neither
 //! add keys nor take any away. Knows nothing of mounts: it makes a socket on the host that others mount.
 //!
-//! The socket lies in a folder of its own among the store's temporary files and goes with its `Forward`.
+//! The socket lies in a directory of its own (0700, whatever mode the mount asks for) among the store's temporary files,
+//! and goes with its `Forward`. An agent that does not answer holds up its own connection and nothing else: only that
+//! connection's thread waits for it, and the end of the `Forward` closes all connections.
 
 use crate::error::{At as _, Error, Kind, Result};
 use crate::store::Store;
+use crate::store::remove::remove_tree;
+use crate::sync::lock;
+use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, sockopt};
+use std::collections::HashMap;
+use std::fs::{DirBuilder, File};
 use std::io::{Read, Write};
+use std::net::Shutdown;
 use std::os::fd::AsRawFd as _;
+use std::os::unix::fs::DirBuilderExt as _;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
+use std::time::Duration;
 
 /// What `--ssh` gave for an id.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -28,6 +37,10 @@ pub struct Agent {
 const LONGEST: usize = 256 * 1024;
 /// Connections of one step at once.
 const MOST_CONNECTIONS: usize = 64;
+/// How long an agent may take to accept a connection.
+const CONNECT: Duration = Duration::from_secs(10);
+/// Before the next try after an error.
+const PAUSE: Duration = Duration::from_millis(20);
 
 const FAILURE: u8 = 5;
 const REQUEST_IDENTITIES: u8 = 11;
@@ -37,27 +50,39 @@ const SIGN_REQUEST: u8 = 13;
 #[derive(Debug)]
 pub struct Forward {
     folder: PathBuf,
-    ended: Arc<AtomicBool>,
+    listener: Option<Arc<UnixListener>>,
+    connections: Arc<Connections>,
     thread: Option<JoinHandle<()>>,
     /// Holds keys that came as files.
     own: Option<Child>,
+}
+
+/// The connections that are open, by number: each has the streams that are shut down when the `Forward` ends.
+#[derive(Debug, Default)]
+struct Connections(Mutex<Open>);
+
+#[derive(Debug, Default)]
+struct Open {
+    next: u64,
+    streams: HashMap<u64, Vec<UnixStream>>,
+    ended: bool,
 }
 
 impl Forward {
     /// Begins to answer.
     pub fn begin(store: &Store, agent: &Agent) -> Result<Forward> {
         let folder = store.temp("ssh");
-        std::fs::create_dir(&folder).at("make", &folder)?;
-        let mut forward = Forward { folder, ended: Arc::default(), thread: None, own: None };
+        DirBuilder::new().mode(0o700).create(&folder).at("make", &folder)?;
+        let mut forward = Forward { folder, listener: None, connections: Arc::default(), thread: None, own: None };
         let behind = match agent.paths.as_slice() {
             [one] if is_socket(one) => one.clone(),
             keys => forward.hold(keys)?,
         };
-        let listener = forward.listen()?;
-        let (raw, ended) = (agent.raw, Arc::clone(&forward.ended));
+        let listener = Arc::clone(forward.listener.insert(Arc::new(forward.listen()?)));
+        let (raw, connections) = (agent.raw, Arc::clone(&forward.connections));
         let thread = std::thread::Builder::new().name("ssh".to_owned());
-        forward.thread =
-            Some(thread.spawn(move || serve(&listener, &behind, raw, &ended)).at("start a thread for", "--ssh")?);
+        let serve = move || serve(&listener, &behind, raw, &connections);
+        forward.thread = Some(thread.spawn(serve).at("start a thread for", "--ssh")?);
         Ok(forward)
     }
 
@@ -68,7 +93,7 @@ impl Forward {
 
     /// By way of the folder's descriptor: a socket's path has at most 107 bytes (unix(7)).
     fn listen(&self) -> Result<UnixListener> {
-        let folder = std::fs::File::open(&self.folder).at("open", &self.folder)?;
+        let folder = File::open(&self.folder).at("open", &self.folder)?;
         UnixListener::bind(format!("/proc/self/fd/{}/socket", folder.as_raw_fd())).at("make a socket in", &self.folder)
     }
 
@@ -83,11 +108,11 @@ impl Forward {
         let mut command = Command::new("ssh-agent");
         command.arg("-D").arg("-a").arg(&socket).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
         let child = self.own.insert(command.spawn().map_err(missing)?);
-        for _ in 0..500 {
+        for _ in 0..250 {
             if is_socket(&socket) || child.try_wait().is_ok_and(|ended| ended.is_some()) {
                 break;
             }
-            std::thread::sleep(std::time::Duration::from_millis(10));
+            std::thread::sleep(PAUSE);
         }
         for key in keys {
             let added = Command::new("ssh-add")
@@ -112,10 +137,10 @@ impl Forward {
 
 impl Drop for Forward {
     fn drop(&mut self) {
-        self.ended.store(true, Ordering::SeqCst);
-        // Whoever waits for a connection gets one.
-        if let Ok(folder) = std::fs::File::open(&self.folder) {
-            let _ = UnixStream::connect(format!("/proc/self/fd/{}/socket", folder.as_raw_fd()));
+        self.connections.end();
+        if let Some(listener) = &self.listener {
+            // Ends the wait for the next connection, whatever has become of the socket's path.
+            let _ = rustix::net::shutdown(listener, rustix::net::Shutdown::Both);
         }
         if let Some(thread) = self.thread.take() {
             let _ = thread.join();
@@ -124,7 +149,44 @@ impl Drop for Forward {
             let _ = child.kill();
             let _ = child.wait();
         }
-        let _ = std::fs::remove_dir_all(&self.folder);
+        let _ = remove_tree(&self.folder);
+    }
+}
+
+impl Connections {
+    /// A number for a connection with the step; none if there are too many, or if it is over.
+    fn begin(&self, step: &UnixStream) -> Option<u64> {
+        let mut open = lock(&self.0);
+        if open.ended || open.streams.len() >= MOST_CONNECTIONS {
+            return None;
+        }
+        let number = open.next;
+        open.next += 1;
+        open.streams.insert(number, vec![step.try_clone().ok()?]);
+        Some(number)
+    }
+
+    /// Adds the agent's side. None if it is over.
+    fn add(&self, number: u64, agent: &UnixStream) -> Option<()> {
+        lock(&self.0).streams.get_mut(&number)?.push(agent.try_clone().ok()?);
+        Some(())
+    }
+
+    fn ended(&self) -> bool {
+        lock(&self.0).ended
+    }
+
+    fn remove(&self, number: u64) {
+        lock(&self.0).streams.remove(&number);
+    }
+
+    /// Whoever reads or writes on a connection comes back, and no further one begins.
+    fn end(&self) {
+        let mut open = lock(&self.0);
+        open.ended = true;
+        for stream in open.streams.drain().flat_map(|(_, streams)| streams) {
+            let _ = stream.shutdown(Shutdown::Both);
+        }
     }
 }
 
@@ -134,25 +196,41 @@ pub fn is_socket(path: &Path) -> bool {
     std::fs::metadata(path).is_ok_and(|metadata| metadata.file_type().is_socket())
 }
 
-fn serve(listener: &UnixListener, behind: &Path, raw: bool, ended: &Arc<AtomicBool>) {
-    let open = Arc::new(AtomicUsize::new(0));
-    for stream in listener.incoming() {
-        if ended.load(Ordering::SeqCst) {
-            return;
-        }
-        let (Ok(step), Ok(agent)) = (stream, UnixStream::connect(behind)) else { continue };
-        if open.fetch_add(1, Ordering::SeqCst) >= MOST_CONNECTIONS {
-            open.fetch_sub(1, Ordering::SeqCst);
-            continue;
-        }
-        let open = Arc::clone(&open);
-        let done = move || {
-            // Whatever ends a connection ends it for both sides; there is nobody to tell.
-            let _ = if raw { pass_all(&step, &agent) } else { pass_requests(step, agent) };
-            open.fetch_sub(1, Ordering::SeqCst);
+fn serve(listener: &UnixListener, behind: &Path, raw: bool, connections: &Arc<Connections>) {
+    loop {
+        let step = match listener.accept() {
+            Ok((step, _)) => step,
+            Err(_) if connections.ended() => return,
+            // Out of descriptors, most likely.
+            Err(_) => {
+                std::thread::sleep(PAUSE);
+                continue;
+            }
         };
-        let _ = std::thread::Builder::new().name("ssh connection".to_owned()).spawn(done);
+        let Some(number) = connections.begin(&step) else { continue };
+        let (shared, behind) = (Arc::clone(connections), behind.to_owned());
+        let pass = move || {
+            // Whatever ends a connection ends it for both sides; there is nobody to tell.
+            if let Ok(agent) = connect(&behind)
+                && shared.add(number, &agent).is_some()
+            {
+                let _ = if raw { pass_all(&step, &agent) } else { pass_requests(step, agent) };
+            }
+            shared.remove(number);
+        };
+        if std::thread::Builder::new().name("ssh connection".to_owned()).spawn(pass).is_err() {
+            connections.remove(number);
+        }
     }
+}
+
+/// Connects within a limit: connect(2) waits as long as the other side's queue is full.
+fn connect(path: &Path) -> rustix::io::Result<UnixStream> {
+    let socket = rustix::net::socket_with(AddressFamily::UNIX, SocketType::STREAM, SocketFlags::CLOEXEC, None)?;
+    sockopt::set_socket_timeout(&socket, sockopt::Timeout::Send, Some(CONNECT))?;
+    rustix::net::connect(&socket, &SocketAddrUnix::new(path)?)?;
+    sockopt::set_socket_timeout(&socket, sockopt::Timeout::Send, None)?;
+    Ok(UnixStream::from(socket))
 }
 
 /// Message by message: a length, a type, the rest.
@@ -193,7 +271,7 @@ fn pass_all(one: &UnixStream, two: &UnixStream) -> std::io::Result<()> {
         for (mut from, mut to) in [(one.try_clone()?, two.try_clone()?), (two.try_clone()?, one.try_clone()?)] {
             scope.spawn(move || {
                 let _ = std::io::copy(&mut from, &mut to);
-                let _ = to.shutdown(std::net::Shutdown::Write);
+                let _ = to.shutdown(Shutdown::Write);
             });
         }
         Ok(())
