@@ -272,9 +272,8 @@ impl Machine {
 
     /// An error, with the way out if it came of a full disk.
     fn or_full(&self, error: Error) -> Error {
-        let told = |cause: &String| cause.contains("No space left on device");
         match policy::no_room(self.store.root()) {
-            None if !error.causes().iter().any(told) => error,
+            None if !error.is_out_of_room() => error,
             full => full
                 .into_iter()
                 .fold(error, Error::because)

@@ -1,6 +1,7 @@
 //! The one error of the machine: its kind (which decides the exit code), what went wrong, why, and the way out.
 
 use frontend::diagnostic::closest;
+use rustix::io::Errno;
 use std::fmt;
 use std::path::Path;
 
@@ -20,15 +21,15 @@ pub enum Kind {
     Source,
     /// Writing the result: exit code 1.
     Export,
-    /// The store is damaged or can't be used: exit code 3.
+    /// The store is damaged: exit code 3.
     Store,
-    /// What a cache promised is not there or not what it promised: the build goes on without it. Exit code 3 if it never
+    /// What a cache promised is not there or not what it promised: the build goes on without it. Exit code 1 if it never
     /// comes to an end that way.
     Lost,
     /// A file of a context is not what it was when the build looked at it: the build looks again. Exit code 1 if that never
     /// comes to an end.
     Changed,
-    /// The system refuses something that kiln needs: exit code 4.
+    /// The system refuses something that kiln needs, room on the disk too: exit code 4.
     System,
     /// A step that `--fail-on-miss` names was not cached: exit code 5.
     Missed,
@@ -40,9 +41,9 @@ impl Kind {
     /// The exit code of a kiln that ends with this kind of error.
     pub fn exit_code(self) -> u8 {
         match self {
-            Kind::Dockerfile | Kind::Step | Kind::Source | Kind::Export | Kind::Changed => 1,
+            Kind::Dockerfile | Kind::Step | Kind::Source | Kind::Export | Kind::Lost | Kind::Changed => 1,
             Kind::Usage => 2,
-            Kind::Store | Kind::Lost => 3,
+            Kind::Store => 3,
             Kind::System => 4,
             Kind::Missed => 5,
             Kind::Interrupted => 130,
@@ -114,9 +115,28 @@ impl Error {
         self
     }
 
+    /// Says what was being done when the system refused something: an error of reading or writing files belongs to what
+    /// the files are for. Other errors stay what they are.
+    pub fn within(mut self, kind: Kind) -> Error {
+        if self.0.kind == Kind::System {
+            self.0.kind = kind;
+        }
+        self
+    }
+
     /// The kind.
     pub fn kind(&self) -> Kind {
-        self.0.kind
+        match self.0.kind {
+            // Whatever could not be written is missing, not damaged.
+            Kind::Store if self.is_out_of_room() => Kind::System,
+            kind => kind,
+        }
+    }
+
+    /// Whether it came of a disk, or a quota, that is full.
+    pub fn is_out_of_room(&self) -> bool {
+        let full = [Errno::NOSPC, Errno::DQUOT].map(|errno| std::io::Error::from(errno).to_string());
+        self.0.causes.iter().any(|cause| full.iter().any(|full| cause.contains(full.as_str())))
     }
     /// The path in its context of what changed.
     pub fn what_changed(&self) -> Option<&[u8]> {

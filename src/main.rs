@@ -43,6 +43,7 @@ use progress::timings::Timings;
 use std::io::{IsTerminal as _, Write as _};
 use std::process::ExitCode;
 use std::sync::Arc;
+use std::time::Duration;
 use store::Store;
 use sys::userns::Identity;
 
@@ -104,7 +105,8 @@ fn run(cli: Cli, color: bool) -> Result<ExitCode> {
         Command::Rmi { images, force } => image::list::remove(&store, &images, force, &mut out)?,
         Command::Save(args) => {
             drop(out);
-            export::save(&layers, &args.image, &args.output, &args.format)?;
+            let saved = export::save(&layers, &args.image, &args.output, &args.format);
+            saved.map_err(|error| error.within(Kind::Export))?;
         }
         Command::Pull { name, platform, quiet } => {
             let platform = platform.as_deref().map_or(Ok(Platform::host()), Platform::parse);
@@ -216,7 +218,8 @@ fn build_image(
 /// Where the time went, of a build that failed too.
 fn tell_timings(timings: &Timings, args: &args::Build) -> Result<()> {
     if let Some(path) = &args.trace {
-        outside::write(path, timings.trace().to_string().as_bytes()).at("write", path)?;
+        let written = outside::write(path, timings.trace().to_string().as_bytes()).at("write", path);
+        written.map_err(|error| error.within(Kind::Export))?;
     }
     if args.timings {
         let print = |cause| Error::new(Kind::Export, "cannot print the timings").because(cause);
@@ -225,18 +228,28 @@ fn tell_timings(timings: &Timings, args: &args::Build) -> Result<()> {
     Ok(())
 }
 
-/// Ctrl-C ends every container at once; a second one ends kiln.
+/// After a Ctrl-C everything must have ended in this time. What waits for something that does not come (a server, a pipe,
+/// another process's lock) is not waited for.
+const LAST_WORDS: Duration = Duration::from_secs(3);
+
+/// Ctrl-C ends every container at once, and kiln itself soon after, whatever it does; a second one ends it at once.
 fn on_interrupt(stop: &exec::Stop) -> Result<()> {
     use signal_hook::consts::{SIGINT, SIGTERM};
     let mut signals = signal_hook::iterator::Signals::new([SIGINT, SIGTERM])
         .map_err(|cause| Error::new(Kind::System, "cannot listen to signals").because(cause))?;
     let stop = stop.clone();
+    let end = || std::process::exit(i32::from(Kind::Interrupted.exit_code()));
     std::thread::spawn(move || {
         for _ in &mut signals {
-            if stop.is_stopped() {
-                std::process::exit(i32::from(Kind::Interrupted.exit_code()));
+            if stop.is_interrupted() {
+                end();
             }
             stop.interrupt();
+            std::thread::spawn(move || {
+                std::thread::sleep(LAST_WORDS);
+                failure::print(&Error::new(Kind::Interrupted, "interrupted; what was done is kept"), false);
+                end();
+            });
         }
     });
     Ok(())

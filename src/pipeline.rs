@@ -38,6 +38,7 @@ use serde_json::json;
 use solver::event::told;
 use solver::{Event, Failure, Graph, Observer, StepId, Task, VertexId};
 use std::collections::BTreeMap;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::SystemTime;
 
@@ -397,6 +398,10 @@ impl<'a> Build<'a> {
     }
 
     fn export(&mut self, images: &[Image]) -> Result<Exported> {
+        self.export_all(images).map_err(|error| error.within(Kind::Export))
+    }
+
+    fn export_all(&mut self, images: &[Image]) -> Result<Exported> {
         let mut outputs = self.request.outputs.clone();
         if !self.request.names.is_empty() && !outputs.iter().any(|output| output.attributes.kind == "image") {
             let now = outputs.first().map_or_else(|| self.request.epoch.unwrap_or_else(now), |output| output.now);
@@ -432,7 +437,7 @@ impl<'a> Build<'a> {
     fn write_files(&self, images: &[Image], exported: &Exported, timings: Option<&Timings>) -> Result<()> {
         let Some(first) = images.first() else { return Ok(()) };
         if let Some(path) = &self.request.iidfile {
-            outside::write(path, first.id.to_string().as_bytes()).at("write", path)?;
+            write_file(path, &first.id.to_string())?;
         }
         if let Some(path) = &self.request.metadata_file {
             let mut metadata = json!({"containerimage.config.digest": first.id.to_string()});
@@ -451,10 +456,15 @@ impl<'a> Build<'a> {
             }
             let text = serde_json::to_string_pretty(&metadata)
                 .map_err(|cause| Error::new(Kind::Export, "cannot write the metadata").because(cause))?;
-            outside::write(path, (text + "\n").as_bytes()).at("write", path)?;
+            write_file(path, &(text + "\n"))?;
         }
         Ok(())
     }
+}
+
+/// Writes what the user wants to have beside the image.
+fn write_file(path: &Path, text: &str) -> Result<()> {
+    outside::write(path, text.as_bytes()).at("write", path).map_err(|error| error.within(Kind::Export))
 }
 
 /// Whether the steps of a stage must run whatever the cache holds.

@@ -19,14 +19,16 @@ pub fn at_most(limit: u64, from: impl Read) -> io::Result<Option<Vec<u8>>> {
 
 /// A file of a user's, of at most `limit` bytes; a larger one is refused.
 pub fn file(limit: u64, path: &Path) -> Result<Vec<u8>> {
-    at_most(limit, File::open(path).at("open", path)?)
-        .at("read", path)?
+    let read = || at_most(limit, File::open(path).at("open", path)?).at("read", path);
+    read()
+        .map_err(|error| error.within(Kind::Usage))?
         .ok_or_else(|| Error::new(Kind::Usage, format!("`{}` is larger than {limit} bytes", path.display())))
 }
 
 /// A text of a user; longer ones than [`LARGEST_TEXT`] are refused. `name` is what people call it.
 pub fn text(from: impl Read, name: impl AsRef<Path>) -> Result<Vec<u8>> {
-    at_most(LARGEST_TEXT, from).at("read", &name)?.ok_or_else(|| {
+    let bytes = at_most(LARGEST_TEXT, from).at("read", &name).map_err(|error| error.within(Kind::Usage))?;
+    bytes.ok_or_else(|| {
         Error::new(Kind::Usage, format!("`{}` is larger than {LARGEST_TEXT} bytes", name.as_ref().display()))
             .hint("a Dockerfile and an ignore file are text; is this another file?")
     })

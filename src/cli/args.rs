@@ -16,7 +16,7 @@ pub struct Cli {
 const EXIT_CODES: &str = "Switches may have a value: --pull=false, -q=1.
 
 Exit codes: 0 done; 1 the build failed (Dockerfile, step, base image, export); 2 wrong usage; \
-3 the store is damaged; 4 the system refuses something; 5 a step that --fail-on-miss names was not cached; 130 interrupted.
+3 the store is damaged; 4 the system refuses something, or the store's disk is full; 5 a step that --fail-on-miss names was not cached; 130 interrupted.
 
 Environment: KILN_ROOT is the store's folder (else $XDG_DATA_HOME/kiln, ~/.local/share/kiln, or /var/lib/kiln for root); \
 SOURCE_DATE_EPOCH is the latest time that an image may hold; \

@@ -318,8 +318,10 @@ impl Machine {
             Secret::File(path) => path,
         };
         let mut data = Vec::new();
-        let file = std::fs::File::open(path).at("open the secret file", path)?;
-        file.take(LARGEST_SECRET + 1).read_to_end(&mut data).at("read the secret file", path)?;
+        let usage = |error: Error| error.within(Kind::Usage);
+        let file = std::fs::File::open(path).at("open the secret file", path).map_err(usage)?;
+        let read = file.take(LARGEST_SECRET + 1).read_to_end(&mut data).at("read the secret file", path);
+        read.map_err(usage)?;
         if data.len() as u64 > LARGEST_SECRET {
             return Err(Error::new(Kind::Step, format!("secret `{id}` is larger than {LARGEST_SECRET} bytes")));
         }

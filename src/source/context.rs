@@ -369,7 +369,8 @@ fn failed(what: &str, path: &Path, cause: Errno) -> Error {
 
 /// Reads a text of the user: a Dockerfile, an ignore file.
 pub fn read_text(path: &Path) -> Result<Vec<u8>> {
-    read::text(File::open(path).at("read", path)?, path)
+    let file = File::open(path).at("read", path).map_err(|error| error.within(Kind::Usage))?;
+    read::text(file, path)
 }
 
 /// Reads a text of a context that came from elsewhere: links are followed beneath the folder alone.
