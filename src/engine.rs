@@ -32,7 +32,7 @@ use crate::error::{Error, Kind, Result};
 use crate::exec::cgroup::Groups;
 use crate::exec::emulate::Emulation;
 use crate::exec::network::Networks;
-use crate::exec::pressure;
+use crate::exec::pressure::Brake;
 use crate::exec::running::Steps;
 use crate::exec::{Limits, Stop};
 use crate::explain::{self, Explainer};
@@ -49,7 +49,7 @@ use crate::sync::lock;
 use bring::Form;
 use frontend::op::{Op, Source};
 use solver::{
-    Base, Cache as _, Describe as _, Engine, Found, Graph, Key, Manifest, Observer, Role, Shelf, Step, VertexId,
+    Base, Cache as _, Describe as _, Engine, Found, Graph, Key, Manifest, Observer, Role, Room, Shelf, Step, VertexId,
 };
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::path::PathBuf;
@@ -83,6 +83,8 @@ pub struct Machine {
     pub networks: Networks,
     /// Lists those that run.
     pub steps: Steps,
+    /// Lets steps begin beside others, or not.
+    pub brake: Brake,
     /// Ends everything that runs.
     pub stop: Stop,
     /// Who watches.
@@ -394,8 +396,8 @@ impl Engine for Machine {
         top.and_then(|top| self.layers.record(top).ok()?.took()).unwrap_or(UNKNOWN).max(QUICK)
     }
 
-    fn short_of(&self) -> Option<&'static str> {
-        pressure::is_high().then_some("memory")
+    fn room(&self, running: usize) -> Room {
+        self.brake.room(running, || self.stop.busy())
     }
 
     fn ahead(&self, id: VertexId, output: &Rootfs) {

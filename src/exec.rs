@@ -8,6 +8,7 @@ pub mod attach;
 mod attend;
 pub mod cgroup;
 mod child;
+pub mod descriptors;
 pub mod emulate;
 mod mounts;
 pub mod network;
@@ -253,6 +254,13 @@ impl Stop {
     /// Whether the user wishes the end.
     pub fn is_interrupted(&self) -> bool {
         self.0.interrupted.load(Ordering::SeqCst)
+    }
+
+    /// How many containers want a core at this moment.
+    pub fn busy(&self) -> usize {
+        let pids =
+            lock(&self.0.processes).values().filter_map(|process| processes::number(process)).collect::<Vec<_>>();
+        processes::busy(&pids)
     }
 
     /// Whether it was called.

@@ -77,6 +77,7 @@ fn run(cli: Cli, color: bool) -> Result<ExitCode> {
         maximum: rustix::process::getrlimit(rustix::process::Resource::Core).maximum,
     };
     let _ = rustix::process::setrlimit(rustix::process::Resource::Core, no_cores);
+    exec::descriptors::raise();
     match &cli.command {
         Command::Login(args) => return login::login(args, &env).map(|()| ExitCode::SUCCESS),
         Command::Logout { registry } => return login::logout(registry, &env).map(|()| ExitCode::SUCCESS),

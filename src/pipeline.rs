@@ -15,6 +15,7 @@ use crate::exec::Stop;
 use crate::exec::cgroup::Groups;
 use crate::exec::emulate::Emulation;
 use crate::exec::network::Networks;
+use crate::exec::pressure::{self, Brake};
 use crate::exec::running::Steps;
 use crate::explain::{self, Explainer};
 use crate::export::{self, Exported};
@@ -167,6 +168,7 @@ impl<'a> Build<'a> {
             groups: Groups::default(),
             networks: Networks::default(),
             steps: Steps::of(store.root()),
+            brake: Brake::default(),
             stop: stop.clone(),
             observer: Arc::clone(observer),
             first_step: 0,
@@ -382,7 +384,7 @@ impl<'a> Build<'a> {
             .iter()
             .filter_map(|past| if let Past::New { vertex, .. } = past { *vertex } else { None })
             .collect();
-        let jobs = || std::thread::available_parallelism().map_or(2, usize::from).max(2);
+        let jobs = || self.request.jobs.unwrap_or_else(pressure::default_jobs);
         let task =
             Task { graph: &plan.graph, targets: &[target], fresh: &fresh, jobs: &jobs, first_step: self.next_step };
         let solved = solver::solve(&task, &self.machine, &*self.caches, &*self.observer);

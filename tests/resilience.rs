@@ -179,6 +179,41 @@ fn an_interrupted_build_ends_at_once_and_keeps_what_was_done() {
 }
 
 #[test]
+fn steps_that_only_wait_run_all_at_once_unless_told_otherwise() {
+    let space = Space::new();
+    if !have("docker-registry") {
+        return;
+    }
+    let base = format!("FROM {}/busybox", registry().0);
+    let stages: String = (0..6).map(|at| format!("{base} AS s{at}\nRUN sleep 2; echo {at} > /out{at}\n")).collect();
+    let copies: String = (0..6).map(|at| format!("COPY --from=s{at} /out{at} /\n")).collect();
+    space.write("app/Dockerfile", &format!("{stages}{base}\n{copies}"));
+    let most_at_once = |args: &[&str]| {
+        let log = space.path("log");
+        let _ = std::fs::remove_file(&log);
+        let mut build = space.kiln(&["build", "-q", "--no-cache", "--network=none"]);
+        assert!(build.args(args).arg("app").env("KILN_EVENT_LOG", &log).output().unwrap().status.success());
+        let text = std::fs::read_to_string(&log).unwrap();
+        let events = text.lines().map(|line| serde_json::from_str::<serde_json::Value>(line).unwrap());
+        let sleeps = |event: &serde_json::Value| event["name"].as_str().is_some_and(|name| name.contains("sleep"));
+        let (mut running, mut most) = (std::collections::HashSet::new(), 0);
+        for event in events {
+            match event["event"].as_str() {
+                Some("begin") if sleeps(&event) => drop(running.insert(event["step"].clone())),
+                Some("end") => drop(running.remove(&event["step"])),
+                _ => {}
+            }
+            most = most.max(running.len());
+        }
+        most
+    };
+
+    assert_eq!(most_at_once(&[]), 6);
+    assert_eq!(most_at_once(&["--jobs=1"]), 1);
+    assert!(most_at_once(&["--jobs=3"]) <= 3);
+}
+
+#[test]
 fn eight_builds_at_once_come_out_as_alone_and_run_each_equal_step_once() {
     let space = Space::new();
     if !project(&space, 3) {

@@ -268,7 +268,7 @@ mod tests {
     fn it_is_the_simple_matcher_and_faster() {
         let mut random = simple::Random(1);
         let mut matched = 0;
-        for _ in 0..60_000 {
+        for _ in 0..30_000 {
             let (pattern, text) = (random.pattern(), random.path());
             for deep in [false, true] {
                 let fast = Glob::new(&pattern, deep).map(|glob| glob.matches(&text));
@@ -277,6 +277,6 @@ mod tests {
                 matched += usize::from(slow == Ok(true));
             }
         }
-        assert!(matched > 3_000, "only {matched} matches say something");
+        assert!(matched > 800, "only {matched} matches say something");
     }
 }

@@ -200,7 +200,7 @@ mod tests {
     fn many_patterns_at_once_say_what_they_say_one_by_one() {
         let mut random = Random(7);
         let (mut verdicts, mut exceptions) = ([0, 0], [0, 0]);
-        for _ in 0..4_000 {
+        for _ in 0..1_000 {
             let lines: Vec<String> = (0..=random.below(40))
                 .map(|_| format!("{}{}", ["", "", "!"][random.below(3)], random.pattern()))
                 .filter(|line| Ignore::from_patterns(std::slice::from_ref(line)).is_ok())
@@ -228,7 +228,7 @@ mod tests {
             }
         }
         let rare = verdicts.iter().chain(&exceptions).min();
-        assert!(rare.is_some_and(|count| *count > 1_000), "{verdicts:?} {exceptions:?}");
+        assert!(rare.is_some_and(|count| *count > 250), "{verdicts:?} {exceptions:?}");
     }
 
     /// As in a `.dockerignore` that a program wrote.

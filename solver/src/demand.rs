@@ -60,7 +60,8 @@ struct Known<E: Engine> {
     renewed: bool,
     /// Equal in two vertices that have the same result in this build.
     class: Key,
-    waited: bool,
+    /// It was told that it waits.
+    told: bool,
     found_at_once: bool,
     /// A vertex at a smaller place whose output serves for this one, and how.
     equal: Option<(VertexId, Found)>,
@@ -315,10 +316,14 @@ impl<E: Engine> Demand<E> {
         }
     }
 
-    /// Puts a vertex aside until it is tried again. True the first time.
-    pub(crate) fn wait(&mut self, id: VertexId) -> bool {
+    /// Puts a vertex aside until it is tried again.
+    pub(crate) fn wait(&mut self, id: VertexId) {
         self.waiting.insert(id);
-        !std::mem::replace(&mut self.vertices[id.index()].waited, true)
+    }
+
+    /// Whether it is still to be told that the vertex waits.
+    pub(crate) fn tell(&mut self, id: VertexId) -> bool {
+        !std::mem::replace(&mut self.vertices[id.index()].told, true)
     }
 
     /// Lets all that were put off try again.
@@ -378,7 +383,7 @@ impl<E: Engine> Known<E> {
             done: false,
             renewed: false,
             class: Key([0; 32]),
-            waited: false,
+            told: false,
             found_at_once: false,
             equal: None,
             needs: Vec::new(),

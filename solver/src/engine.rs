@@ -57,10 +57,9 @@ pub trait Engine: Sync {
     fn cost(&self, _op: &Self::Op) -> u64 {
         1
     }
-    /// What there is too little of for one more step beside those that run. Such a step waits until there is more, or
-    /// until none runs.
-    fn short_of(&self) -> Option<&'static str> {
-        None
+    /// Whether one more step may begin beside those that run. One that may not waits until it may, or until none runs.
+    fn room(&self, _running: usize) -> Room {
+        Room::Free
     }
     /// Makes what will be asked of a result later. Called when no step is waiting, before the result's content is asked.
     fn ahead(&self, _id: VertexId, _output: &Self::Output) {}
@@ -152,6 +151,17 @@ pub enum Role {
     Open,
     /// Worth remembering.
     Work,
+}
+
+/// Whether one more step may begin.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Room {
+    /// It begins.
+    Free,
+    /// That will be known soon. Nobody is told.
+    Unknown,
+    /// There is too little of something.
+    Short(&'static str),
 }
 
 /// Under which name an output was found.

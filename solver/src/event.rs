@@ -10,7 +10,8 @@ pub struct StepId(pub u32);
 /// What happened.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Event {
-    /// Work on a step begins. Comes once a step, before everything else about it, unless the step is `Cached`.
+    /// Work on a step begins. Comes once a step, before everything else about it but `Waiting`, unless the step is
+    /// `Cached`.
     Begin {
         /// Which.
         step: StepId,
@@ -31,10 +32,12 @@ pub enum Event {
         /// Why.
         miss: Miss,
     },
-    /// The step could begin, but waits.
+    /// The step could begin, but waits. Its `Begin` follows.
     Waiting {
         /// Which.
         step: StepId,
+        /// For people.
+        name: String,
         /// For what: `the same step of pid 4711`.
         what: String,
     },

@@ -17,7 +17,7 @@ pub mod memory;
 pub mod solve;
 mod work;
 
-pub use engine::{Base, Bug, Cache, Engine, Found, Role, Shelf, Step};
+pub use engine::{Base, Bug, Cache, Engine, Found, Role, Room, Shelf, Step};
 pub use event::{Difference, Event, Miss, Observer, Outcome, StepId, Stream, phase};
 pub use graph::{Graph, Vertex, VertexId};
 pub use key::{Describe, Key, Manifest};

@@ -12,7 +12,7 @@
 //! its written key either, because that key does not say which of the two results it means; the settled key does.
 
 use crate::demand::{Demand, State};
-use crate::engine::{Cache, Engine, Found, Shelf, Step, Take};
+use crate::engine::{Cache, Engine, Found, Room, Shelf, Step, Take};
 use crate::event::{Event, Observer, Outcome, StepId, phase};
 use crate::graph::{Graph, VertexId};
 use crate::key::{Describe, Key, key_and_print, key_of, print_of};
@@ -148,8 +148,8 @@ impl<E: Engine, C: Cache<E::Output>> Solver<'_, E, C> {
                             failure = Some(self.fail(id, error, None, failure.take()));
                             break;
                         }
-                    } else if let Some(what) = (running > 0).then(|| self.engine.short_of()).flatten() {
-                        self.put_off(demand, id, what);
+                    } else if let Some(room) = self.full(running) {
+                        self.put_off(demand, id, room);
                     } else if let Some(lock) = self.lock(demand, id) {
                         running += 1;
                         pool.run(scope, self.step_job(demand, id, lock, sender.clone()));
@@ -213,16 +213,29 @@ impl<E: Engine, C: Cache<E::Output>> Solver<'_, E, C> {
         match self.cache.try_lock(&key) {
             Ok(lock) => Some(Some(lock)),
             Err(owner) => {
-                self.put_off(demand, id, &format!("the same step of {owner}"));
+                self.put_off(demand, id, Some(&format!("the same step of {owner}")));
                 None
             }
         }
     }
 
-    /// The step is tried again soon.
-    fn put_off(&self, demand: &mut Demand<E>, id: VertexId, what: &str) {
-        if demand.wait(id) {
-            let event = Event::Waiting { step: self.step(id), what: what.to_owned() };
+    /// Why no step may begin beside those that run; `Some(None)` where there is nothing to tell yet.
+    fn full(&self, running: usize) -> Option<Option<&'static str>> {
+        match if running == 0 { Room::Free } else { self.engine.room(running) } {
+            Room::Free => None,
+            Room::Unknown => Some(None),
+            Room::Short(what) => Some(Some(what)),
+        }
+    }
+
+    /// The step is tried again soon. What it waits for is told once.
+    fn put_off(&self, demand: &mut Demand<E>, id: VertexId, what: Option<&str>) {
+        demand.wait(id);
+        if let Some(what) = what
+            && demand.tell(id)
+        {
+            let name = self.task.graph.get(id).name.clone();
+            let event = Event::Waiting { step: self.step(id), name, what: what.to_owned() };
             self.observer.event(SystemTime::now(), &event);
         }
     }

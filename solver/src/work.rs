@@ -1,5 +1,6 @@
 //! The workers: threads that are started when there is work for them, and two queues: steps, and what can wait. What can
-//! wait may wait itself (for a layer that another thread is packing), so it never has all threads: a step finds one free.
+//! wait takes cores, and it may wait itself (for a layer that another thread is packing): so it has only half as many
+//! threads as there are cores, and never all of them, and a step finds one free.
 
 use std::collections::VecDeque;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -12,6 +13,8 @@ pub(crate) type Job<'a> = Box<dyn FnOnce() + Send + 'a>;
 /// A pool of at most `limit` threads, and one more for what can wait.
 pub(crate) struct Pool<'job> {
     limit: usize,
+    /// For what can wait.
+    behind: usize,
     queues: Mutex<Queues<'job>>,
     changed: Condvar,
 }
@@ -30,7 +33,9 @@ struct Queues<'job> {
 
 impl<'job> Pool<'job> {
     pub(crate) fn new(limit: usize) -> Self {
-        Pool { limit: limit.max(1), queues: Mutex::default(), changed: Condvar::new() }
+        let cores = std::thread::available_parallelism().map_or(2, usize::from);
+        let behind = (cores.min(limit) / 2).max(1);
+        Pool { limit: limit.max(1), behind, queues: Mutex::default(), changed: Condvar::new() }
     }
 
     /// Does a step as soon as a thread is free.
@@ -76,7 +81,7 @@ impl<'job> Pool<'job> {
         let mut queues = self.lock();
         loop {
             let step = queues.steps.pop_front();
-            let free = queues.closed || queues.waiting < (self.limit / 2).max(1);
+            let free = queues.closed || queues.waiting < self.behind;
             let can_wait = step.is_none() && free && !queues.later.is_empty();
             let job = if can_wait { queues.later.pop_front() } else { step };
             if let Some(job) = job {

@@ -4,8 +4,8 @@
 
 use solver::memory::MemoryCache;
 use solver::{
-    Base, Cache, Describe, Engine, Event, Failure, Found, Graph, Key, Manifest, Observer, Role, Shelf, Step, Task,
-    Vertex, VertexId, key, solve,
+    Base, Cache, Describe, Engine, Event, Failure, Found, Graph, Key, Manifest, Observer, Role, Room, Shelf, Step,
+    Task, Vertex, VertexId, key, solve,
 };
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -156,8 +156,8 @@ impl Engine for Toys {
         self.ran.lock().unwrap().push((*name).to_owned());
         Ok(vec![(text, 1 + self.runs.fetch_add(1, Ordering::SeqCst))])
     }
-    fn short_of(&self) -> Option<&'static str> {
-        self.short
+    fn room(&self, _: usize) -> Room {
+        self.short.map_or(Room::Free, Room::Short)
     }
     fn stop(&self) {
         *self.stopped.lock().unwrap() = true;
@@ -418,10 +418,10 @@ fn where_something_is_short_steps_run_one_after_the_other_and_say_so() {
     assert_eq!(bench.toys.most.load(Ordering::SeqCst), 1);
     let waits = log.0.into_inner().unwrap();
     let waits = waits.iter().filter_map(|event| match event {
-        Event::Waiting { step, what } => Some((step.0, what.as_str())),
+        Event::Waiting { step, name, what } => Some((step.0, name.as_str(), what.as_str())),
         _ => None,
     });
-    assert_eq!(waits.collect::<Vec<_>>(), [(2, "memory"), (3, "memory"), (4, "memory")]);
+    assert_eq!(waits.collect::<Vec<_>>(), [(2, "x", "memory"), (3, "x", "memory"), (4, "x", "memory")]);
 }
 
 #[test]

@@ -264,6 +264,9 @@ pub struct Build {
     /// The size of /dev/shm [default: 64m].
     #[arg(long, value_name = "SIZE")]
     pub shm_size: Option<String>,
+    /// How many steps may run at once [default: 4 for each core, and at least 16; fewer while cores or memory are short].
+    #[arg(long, value_name = "N")]
+    pub jobs: Option<std::num::NonZeroUsize>,
     /// A line of /etc/hosts for RUN: NAME:IP or NAME=IP (may repeat). `host-gateway` as IP is this machine's own address.
     #[arg(long, value_name = "NAME:IP")]
     pub add_host: Vec<String>,

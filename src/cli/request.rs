@@ -74,6 +74,8 @@ pub struct BuildRequest {
     pub caches: Vec<remote::Wanted>,
     /// `--pull`.
     pub pull: bool,
+    /// `--jobs`.
+    pub jobs: Option<usize>,
     /// `--network`.
     pub network: Network,
     /// `--add-host`.
@@ -258,6 +260,7 @@ impl BuildRequest {
             no_cache_filter: args.no_cache_filter.clone(),
             caches,
             pull: args.pull,
+            jobs: args.jobs.map(usize::from),
             network,
             limits: limits::of(args)?,
             hosts: hosts::hosts(&args.add_host)?,

@@ -5,6 +5,7 @@ use crate::text;
 use rustix::fd::{AsRawFd as _, OwnedFd};
 use std::collections::HashMap;
 use std::fs;
+use std::path::Path;
 
 /// Lines of an answer; more than this nobody reads.
 const MOST: usize = 40;
@@ -24,6 +25,35 @@ pub(super) fn number(process: &OwnedFd) -> Option<u32> {
 
 /// The same for a process by its number.
 pub fn tree(pid: u32) -> Vec<String> {
+    let mut lines = Vec::new();
+    describe(pid, 0, &children(), &mut lines);
+    lines
+}
+
+/// How many of these have a thread, or a process below them has, that runs, waits for a core or waits for a disk.
+pub(super) fn busy(pids: &[u32]) -> usize {
+    let children = children();
+    let is_busy = |pid: &&u32| {
+        let mut todo = vec![**pid];
+        while let Some(pid) = todo.pop() {
+            if threads(pid).any(|state| matches!(state.as_str(), "R" | "D")) {
+                return true;
+            }
+            todo.extend(children.get(&pid).into_iter().flatten());
+        }
+        false
+    };
+    pids.iter().filter(is_busy).count()
+}
+
+/// The states of a process's threads.
+fn threads(pid: u32) -> impl Iterator<Item = String> {
+    let tasks = fs::read_dir(format!("/proc/{pid}/task")).into_iter().flatten().flatten();
+    tasks.filter_map(|task| fields(&task.path().join("stat"))?.into_iter().next())
+}
+
+/// All processes, by their parents.
+fn children() -> HashMap<u32, Vec<u32>> {
     let mut children: HashMap<u32, Vec<u32>> = HashMap::new();
     for entry in fs::read_dir("/proc").into_iter().flatten().flatten() {
         if let Some(child) = entry.file_name().to_str().and_then(|name| name.parse().ok())
@@ -32,9 +62,7 @@ pub fn tree(pid: u32) -> Vec<String> {
             children.entry(parent).or_default().push(child);
         }
     }
-    let mut lines = Vec::new();
-    describe(pid, 0, &children, &mut lines);
-    lines
+    children
 }
 
 fn describe(pid: u32, depth: usize, children: &HashMap<u32, Vec<u32>>, lines: &mut Vec<String>) {
@@ -49,7 +77,11 @@ fn describe(pid: u32, depth: usize, children: &HashMap<u32, Vec<u32>>, lines: &m
 
 /// The fields behind the name, which may hold anything: the first is the state.
 pub(super) fn stat(pid: u32) -> Option<Vec<String>> {
-    let text = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    fields(Path::new(&format!("/proc/{pid}/stat")))
+}
+
+fn fields(path: &Path) -> Option<Vec<String>> {
+    let text = fs::read_to_string(path).ok()?;
     Some(text.rsplit_once(") ")?.1.split_ascii_whitespace().map(str::to_owned).collect())
 }
 

@@ -3,7 +3,7 @@
 //!
 //! Prepared with the heap at hand; [`Program::begin`] makes system calls and nothing else: it runs between clone and exec.
 
-use super::seccomp;
+use super::{descriptors, seccomp};
 use crate::error::{Error, Kind, Result};
 use crate::sys::spawn::{self, Failure, Instruction, Pointers, pointers};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
@@ -100,7 +100,7 @@ impl Program {
             insecure: user.insecure,
             capabilities: user.capabilities(),
             cwd: string(cwd)?,
-            ulimits: Vec::new(),
+            ulimits: descriptors::before().into_iter().collect(),
             filter: if user.offline { &seccomp::OFFLINE } else { &seccomp::FILTER },
             programs,
             args: Pointers(pointers(&args)),
@@ -112,7 +112,8 @@ impl Program {
 
     /// With limits of each of its processes.
     pub(super) fn limited(mut self, ulimits: &[(Resource, Rlimit)]) -> Program {
-        self.ulimits = ulimits.to_vec();
+        // What comes last counts.
+        self.ulimits.extend_from_slice(ulimits);
         self
     }
 

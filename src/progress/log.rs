@@ -26,7 +26,9 @@ impl Observer for Log {
             Event::Missed { step, miss } => {
                 json!({"event": "missed", "step": step.0, "cause": miss.cause, "text": miss.text})
             }
-            Event::Waiting { step, what } => json!({"event": "waiting", "step": step.0, "what": what}),
+            Event::Waiting { step, name, what } => {
+                json!({"event": "waiting", "step": step.0, "name": name, "what": what})
+            }
             Event::End { step, outcome, took } => {
                 let outcome = match outcome {
                     Outcome::Done => "done",

@@ -93,8 +93,9 @@ impl State {
                 self.line(*step, "CACHED");
             }
             Event::Missed { step, miss } => self.line(*step, &format!("not cached: {}", printable(&miss.text))),
-            Event::Waiting { step, what } => {
-                self.step(*step, "");
+            Event::Waiting { step, name, what } => {
+                self.step(*step, name);
+                self.title(*step);
                 self.line(*step, &format!("waiting for {}", printable(what)));
             }
             Event::Output { step, stream, bytes } => self.output(at, *step, *stream, bytes),
@@ -116,13 +117,17 @@ impl State {
 
     fn step(&mut self, step: StepId, name: &str) -> &mut Shown {
         let number = self.steps.len() + 1;
-        self.steps.entry(step).or_insert_with(|| Shown {
+        let shown = self.steps.entry(step).or_insert_with(|| Shown {
             number,
-            name: name.to_owned(),
+            name: String::new(),
             began: None,
             open: Default::default(),
             transfers: HashMap::new(),
-        })
+        });
+        if shown.name.is_empty() {
+            name.clone_into(&mut shown.name);
+        }
+        shown
     }
 
     /// Keeps text until the event is told.
@@ -223,6 +228,17 @@ mod tests {
         fn flush(&mut self) -> std::io::Result<()> {
             Ok(())
         }
+    }
+
+    #[test]
+    fn a_step_that_waits_has_its_title_then_and_when_it_begins() {
+        let page = Page::default();
+        let mut state = State { out: Box::new(page.clone()), page: Vec::new(), steps: HashMap::new(), last: None };
+        let (one, name) = (StepId(1), "[2/3] RUN y".to_owned());
+        state.take(UNIX_EPOCH, &Event::Waiting { step: one, name: name.clone(), what: "memory".to_owned() });
+        state.take(UNIX_EPOCH, &Event::Begin { step: one, name });
+        let text = String::from_utf8(page.0.lock().expect("one thread").clone()).expect("text");
+        assert_eq!(text, "#1 [2/3] RUN y\n#1 waiting for memory\n#1 [2/3] RUN y\n");
     }
 
     #[test]

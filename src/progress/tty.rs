@@ -91,9 +91,9 @@ impl State {
                     running.why = printable(&miss.text);
                 }
             }
-            Event::Waiting { step, what } => {
+            Event::Waiting { step, name, what } => {
                 if !self.running.contains_key(step) {
-                    self.print(&format!(" => waiting for {}", printable(what)));
+                    self.print(&format!(" => {}: waiting for {}", printable(name), printable(what)));
                 }
             }
             Event::Output { step, bytes, .. } => self.output(*step, bytes),
