@@ -41,7 +41,6 @@ fn zero_is_done_and_one_is_a_build_that_failed() {
         ["-o", "type=local,dest=app/file/out"],
         ["-o", "type=oci,dest=nowhere/out.tar"],
         ["-o", "type=oci,tar=false,dest=app/file/out"],
-        ["-o", "type=tar,dest=/dev/full"],
         ["--iidfile", "nowhere/id"],
         ["--metadata-file", "nowhere/metadata"],
         ["--trace", "nowhere/trace"],
@@ -49,6 +48,23 @@ fn zero_is_done_and_one_is_a_build_that_failed() {
         check(&space, &["build", args[0], args[1], "app"], 1);
     }
     check(&space, &["save", "app", "-o", "nowhere/app.tar"], 1);
+}
+
+#[test]
+fn a_device_is_written_to_and_never_replaced() {
+    use std::os::unix::fs::FileTypeExt as _;
+    let space = Space::new();
+    project(&space);
+    // One of our own: were it replaced, nobody would miss it.
+    let full = space.path("full");
+    let made = std::process::Command::new("mknod").arg(&full).args(["c", "1", "7"]).status();
+    if !is_root() || !made.unwrap().success() {
+        return skipped("root, to make a device");
+    }
+    for kind in ["tar", "oci"] {
+        check(&space, &["build", "-o", &format!("type={kind},dest=full"), "app"], 1);
+        assert!(std::fs::symlink_metadata(&full).unwrap().file_type().is_char_device(), "{kind}");
+    }
 }
 
 #[test]

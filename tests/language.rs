@@ -135,7 +135,7 @@ fn the_directory_of_an_agents_socket_is_the_users_alone() {
         .collect();
     let _ = build.kill();
     let _ = build.wait();
-    assert!(!modes.is_empty() && modes.iter().all(|mode| *mode == 0o700), "{modes:o?}");
+    assert!(!modes.is_empty() && modes.iter().all(|mode| *mode == 0o700), "{modes:?}");
 }
 
 #[test]

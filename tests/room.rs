@@ -330,7 +330,13 @@ fn what_killed_builds_leave_goes_with_the_next_collection() {
     let kill = || {
         let mut build = space.kiln(&["build", "-q", "--network=none", "app"]).stderr(Stdio::null()).spawn().unwrap();
         let began = Instant::now();
-        while du(&space) < 20_000_000 && began.elapsed() < Duration::from_secs(60) {
+        // Files come and go while it runs: du(1) may complain.
+        let grown = || {
+            let output = std::process::Command::new("du").arg("-sk").arg(space.path("store")).output().unwrap();
+            let text = String::from_utf8(output.stdout).unwrap();
+            text.split_whitespace().next().and_then(|size| size.parse::<u64>().ok()).is_some_and(|size| size > 20_000)
+        };
+        while !grown() && began.elapsed() < Duration::from_secs(60) {
             std::thread::sleep(Duration::from_millis(50));
         }
         build.kill().unwrap();
@@ -348,7 +354,8 @@ fn what_killed_builds_leave_goes_with_the_next_collection() {
     assert!(du(&space) < 10_000_000 && left() == 0, "{}", du(&space));
     kill();
     let text = prune(&space, &[]);
-    assert!(text.starts_with("freed 2") && du(&space) < 10_000_000 && left() == 0, "{text}");
+    assert!(text.starts_with("freed 1") || text.starts_with("freed 2"), "{text}");
+    assert!(du(&space) < 10_000_000 && left() == 0, "{text} {}", du(&space));
     space.assert_whole();
 }
 
@@ -423,7 +430,7 @@ fn a_disk_without_inodes_is_made_room_on_and_then_told() {
     if !is_root() {
         return skipped("root, to mount a small disk");
     }
-    let many = "ARG N\nRUN busybox mkdir /n && cd /n && i=0; while [ $i -lt 400 ]; do echo $N > f$i || exit 1; i=$((i+1)); done";
+    let many = "ARG N\nRUN busybox mkdir /n && cd /n && i=0; while [ $i -lt 200 ]; do echo $N > f$i || exit 1; i=$((i+1)); done";
     if !busybox(&space, "app", many) {
         return;
     }
@@ -437,8 +444,8 @@ fn a_disk_without_inodes_is_made_room_on_and_then_told() {
     let build = |n: usize, folder: &str| {
         space.build(&["--network=none", "-t", "app", "--build-arg", &format!("N={n}"), folder])
     };
-    let built: Vec<_> = (0..10).map(|n| build(n, "app")).collect();
-    let text = std::fs::read_to_string(space.path("app/Dockerfile")).unwrap().replace("-lt 400", "-lt 4000");
+    let built: Vec<_> = (0..20).map(|n| build(n, "app")).collect();
+    let text = std::fs::read_to_string(space.path("app/Dockerfile")).unwrap().replace("-lt 200", "-lt 4000");
     space.write("app/Dockerfile", &text);
     let full = build(99, "app");
     let unmounted = std::process::Command::new("umount").arg(&store).status().unwrap();

@@ -183,7 +183,7 @@ mod tests {
             let ends = path.match_indices('/').map(|(at, _)| at).chain([path.len()]);
             let parts: Vec<&str> = ends.map(|end| &path[..end]).collect();
             let holds = |(glob, _): &&(simple::Glob, bool)| parts.iter().any(|part| glob.matches(part));
-            self.0.iter().filter(holds).last().is_some_and(|(_, exception)| !exception)
+            self.0.iter().rfind(holds).is_some_and(|(_, exception)| !exception)
         }
 
         fn may_hold_exception(&self, rules: &[Rule], dir: &str) -> bool {

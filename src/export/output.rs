@@ -72,6 +72,12 @@ impl Output {
             return Err(Error::new(Kind::Usage, format!("dest `{}` is a directory", dest.display()))
                 .hint("name a file, or add tar=false"));
         }
+        if dest.metadata().is_ok_and(|there| !there.is_file()) {
+            // A pipe or a device is written to and never replaced.
+            let file = File::options().write(true).open(dest).at("open", dest)?;
+            let to = Box::new(BufWriter::with_capacity(1 << 20, file));
+            return Ok(Output { to, file: None, direct: None, syncer: None, time });
+        }
         let mut name = dest.as_os_str().to_owned();
         name.push(format!(".kiln-{}", std::process::id()));
         let temp = PathBuf::from(name);

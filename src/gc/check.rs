@@ -142,8 +142,8 @@ impl Check<'_> {
                 fs::symlink_metadata(path).is_ok_and(|metadata| metadata.is_file() && metadata.len() <= LONGEST_TEXT);
             short && fs::read(path).is_ok_and(|bytes| bytes.iter().all(|byte| *byte == 0))
         };
-        let lost = young.iter().filter(|path| again(path) || lost(path));
-        lost.map(|path| remove_tree(path).at("remove", path)).collect()
+        let mut lost = young.iter().filter(|path| again(path) || lost(path));
+        lost.try_for_each(|path| remove_tree(path).at("remove", path))
     }
 
     fn damage(&mut self, path: &Path, what: &str) -> Result<()> {

@@ -3,6 +3,8 @@
 //! A step decides how deep a tree is, so the walk goes by descriptors: a path has an end (PATH_MAX), a tree has none. It
 //! has one directory open at a time and goes back by `..`, which must be where it came from.
 
+#![allow(clippy::unnecessary_cast, reason = "the fields of stat(2) are as wide as the architecture wants")]
+
 use rustix::fd::OwnedFd;
 use rustix::fs::{AtFlags, CWD, Dir, FileType, Mode, OFlags, Stat, fstat, openat, statat};
 use rustix::io::Errno;

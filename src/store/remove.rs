@@ -201,7 +201,7 @@ mod tests {
         fs::write(kept.join("file"), "").unwrap();
         std::os::unix::fs::symlink(&kept, path.join("a/link")).unwrap();
         for closed in ["a/b", "a"] {
-            fs::set_permissions(path.join(closed), fs::Permissions::from_mode(0)).unwrap();
+            fs::set_permissions(path.join(closed), fs::Permissions::from_mode(0o000)).unwrap();
         }
         remove_tree(&path).unwrap();
         assert!(!path.exists() && kept.join("file").exists());
