@@ -9,6 +9,7 @@
 use super::unpack::{Twin, Writer};
 use super::{LayerId, Layers};
 use crate::error::{At, Result};
+use crate::store::remove::remove_tree;
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 
@@ -40,7 +41,7 @@ impl Layers {
         let made = writer.write(&tree).and_then(|()| fs::rename(&new, dir).at("publish", dir));
         made.inspect_err(|_| {
             // What is left over has no name and goes with the store's temporary folder.
-            let _ = super::remove(&new);
+            let _ = remove_tree(&new);
         })
     }
 }
