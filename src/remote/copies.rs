@@ -10,9 +10,9 @@
 use super::LARGEST_OBJECT;
 use crate::cache;
 use crate::digest::Digest;
-use crate::layer::remove;
 use crate::read;
 use crate::store::Store;
+use crate::store::remove::remove_tree;
 use std::fs;
 use std::path::PathBuf;
 
@@ -57,7 +57,7 @@ impl Copies {
             places.filter_map(|entry| Some((entry.metadata().ok()?.modified().ok()?, entry.path()))).collect();
         places.sort_by(|one, two| two.cmp(one));
         for (_, folder) in places.iter().skip(MOST_PLACES).filter(|(_, folder)| *folder != self.folder) {
-            let _ = remove(folder);
+            let _ = remove_tree(folder);
         }
     }
 }
