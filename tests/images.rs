@@ -373,7 +373,7 @@ fn build_arguments_of_buildkit_do_what_they_do_there() {
     ]);
     let [top, _, config] = read(&out);
     assert_eq!(top["manifests"].as_array().map(Vec::len), Some(1), "{top}");
-    assert!(config["dev.kiln.cache.inline.v1"].is_string() && config["created"] == "1970-01-02T00:00:00Z", "{config}");
+    assert!(config["dev.kiln.cache.inline.v2"].is_string() && config["created"] == "1970-01-02T00:00:00Z", "{config}");
     assert_eq!(config["config"]["Labels"]["s"], "last");
     assert!(built.stderr.contains("BUILDKIT_SBOM_SCAN_STAGE does nothing here"), "{}", built.stderr);
     assert!(!built.stderr.contains("BUILDKIT_INLINE_CACHE"), "{}", built.stderr);

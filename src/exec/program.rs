@@ -197,7 +197,7 @@ impl Program {
                 Errno::NOENT => "it, or the interpreter that it names, is not in the image",
                 _ => "is it executable for the user that runs it?",
             }),
-            "enter the working directory" => {
+            "enter the working directory" | "make the working directory" => {
                 Error::new(Kind::Step, format!("cannot enter the working directory `{}`", self.cwd.to_string_lossy()))
                     .because(errno)
             }

@@ -56,7 +56,7 @@ fn what_can_not_run_says_why() {
     fails(|spec| spec.args = vec![b"nothing".to_vec()], "executable file not found in $PATH");
     fails(|spec| spec.args = vec![Vec::new()], "there is no command to run");
     fails(|spec| spec.args = vec![b"a\0b".to_vec()], "holds a zero byte");
-    fails(|spec| spec.cwd = b"/nowhere".to_vec(), "cannot enter the working directory");
+    fails(|spec| spec.cwd = b"/proc/nowhere".to_vec(), "cannot enter the working directory");
     let node = |path: &str| Mount { target: b"/dev/x".to_vec(), kind: MountKind::Node { path: path.into() } };
     fails(|spec| spec.mounts = vec![node("/nowhere")], "find the source of a mount for");
     fails(|spec| spec.lowers = vec!["/x".into(); 600], "more than the 499");

@@ -417,10 +417,11 @@ mod tests {
         assert_eq!(rule.wanted(used, &space), Some(Usage { bytes: 0, inodes: 6 }), "what may stay, stays");
         let rule = Rule { min_free_inodes: Some(40), ..Rule::default() };
         assert_eq!(rule.wanted(used, &space), Some(Usage { bytes: 0, inodes: 30 }));
-        let unbounded = Space { inodes: 0, free_inodes: 0, ..space };
+        let large = Space { size: 1 << 40, free: 1 << 39, ..space };
+        let unbounded = Space { inodes: 0, free_inodes: 0, ..large };
         assert_eq!(rule.wanted(used, &unbounded), Some(Usage::default()));
         assert!(unbounded.exhausted(Path::new("/x")).is_none());
-        let none = Space { free_inodes: 3, ..space };
+        let none = Space { free_inodes: 3, ..large };
         assert!(none.exhausted(Path::new("/x")).is_some_and(|why| why.contains("3 inodes")));
     }
 
