@@ -2,7 +2,7 @@
 //!
 //! An output is a stack of layers. A vertex of [`Role::Work`] adds exactly one layer and puts it on
 //! the output of one input, its base. [`Base`] says how much of the base the op reads, and with that
-//! [`Found::take`] says how much of a remembered output is the vertex's own. Nothing else decides
+//! `Found::take` says how much of a remembered output is the vertex's own. Nothing else decides
 //! that, and a base that is needed and not there is an error, never an empty stack.
 
 use crate::graph::{Graph, VertexId};
@@ -33,8 +33,8 @@ pub trait Engine: Sync {
     /// The topmost layer of `found` on a base; on nothing where there is no base.
     fn stack(&self, base: Option<&Self::Output>, found: &Self::Output) -> Result<Self::Output, Self::Error>;
     /// Whether the topmost layer of `found`, which was made on another base, may stand on this one: the order of times
-    /// in the result must be one that running the op here could have produced. Asked where [`Found::take`] says
-    /// [`Take::Layer`] of an output that was found by its content.
+    /// in the result must be one that running the op here could have produced. Asked where `Found::take` says
+    /// `Take::Layer` of an output that was found by its content.
     fn fits(
         &self,
         at: &Step<'_, Self>,
