@@ -1,7 +1,7 @@
 #!/bin/bash
 # fetch.sh DIR: Debian 12's own kernel and the modules that a build needs, from its package, into DIR. Done once.
 set -euo pipefail
-dir=$1
+dir=$(realpath -m "$1")
 [ -e "$dir/vmlinuz" ] && exit 0
 work=$(mktemp -d); trap 'rm -rf "$work"' EXIT
 cd "$work"
