@@ -164,8 +164,8 @@ fn a_terminal_is_one_of_its_own() {
     let build = begun(&space);
     let command = format!("KILN_ROOT={} {} shell", space.path("store").display(), common::KILN);
     // A shell that has job control says nothing of it; ^C ends the sleep and not the shell.
-    let typed = "(sleep 1; printf 'sleep 4806\\n'; sleep 1; printf '\\003'; sleep 1; printf 'echo a$((6*7))b; exit 9\\n'; sleep 2)";
-    let script = format!("{typed} | script -qec '{command}' /dev/null; echo code $?");
+    let typed = "(sleep 4; printf 'sleep 4806\\n'; sleep 2; printf '\\003'; sleep 2; printf 'echo a$((6*7))b; exit 9\\n'; sleep 2)";
+    let script = format!("{typed} | timeout 100 script -qec '{command}' /dev/null; echo code $?");
     let output = std::process::Command::new("bash").args(["-o", "pipefail", "-c", &script]).output().unwrap();
     let text = said(&output);
     assert!(text.contains("a42b") && text.contains("code 9"), "{text}");
