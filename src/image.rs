@@ -5,6 +5,7 @@
 //! ```
 //! A ref is written under a temporary name and renamed. GC rule: refs are the roots of the collector.
 
+mod format;
 pub mod list;
 pub mod manifest;
 pub mod pull;

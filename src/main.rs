@@ -101,8 +101,8 @@ fn run(cli: Cli, color: bool) -> Result<ExitCode> {
             request.color = color;
             return build_image(&args, request, &layers, &identity, color);
         }
-        Command::Images(args) => image::list::images(&store, args.quiet, args.format == "json", &mut out)?,
-        Command::Inspect { image } => image::list::inspect(&store, &image, &mut out)?,
+        Command::Images(args) => image::list::images(&store, args.quiet, &args.format, &mut out)?,
+        Command::Inspect(args) => image::list::inspect(&store, &args.images, args.format.as_deref(), &mut out)?,
         Command::Rmi { images, force } => image::list::remove(&store, &images, force, &mut out)?,
         Command::Save(args) => {
             drop(out);

@@ -58,11 +58,8 @@ pub enum Command {
     Build(Box<Build>),
     /// List the images of the store.
     Images(Images),
-    /// Show config, history and layers of an image as JSON.
-    Inspect {
-        /// A name, or the beginning of an image id.
-        image: String,
-    },
+    /// Display detailed information on one or more images.
+    Inspect(Inspect),
     /// Take names of images away; `kiln prune` then frees what nothing needs.
     Rmi {
         /// Names or image ids.
@@ -350,9 +347,25 @@ pub struct Images {
     /// Only the image ids.
     #[arg(short, long)]
     pub quiet: bool,
-    /// table or json.
-    #[arg(long, default_value = "table", value_parser = ["table", "json"])]
+    /// Format output using a custom template:
+    /// 'table': a table (default);
+    /// 'table TEMPLATE': a table by a Go template;
+    /// 'json': JSON;
+    /// 'TEMPLATE': a line for each image by a Go template.
+    /// Fields: .Repository .Tag .ID .Digest .CreatedAt .CreatedSince .Platform
+    #[arg(long, default_value = "table", verbatim_doc_comment)]
     pub format: String,
+}
+
+/// `kiln inspect`.
+#[derive(Debug, Args)]
+pub struct Inspect {
+    /// Names, or beginnings of image ids.
+    #[arg(required = true)]
+    pub images: Vec<String>,
+    /// Format output using a custom template: 'json', or a Go template ('{{json .Config.Env}}').
+    #[arg(short, long)]
+    pub format: Option<String>,
 }
 
 /// `kiln save`.

@@ -1,8 +1,8 @@
 //! `kiln images`, `kiln inspect`, `kiln rmi`.
 
-use super::Refs;
-use super::refs::Ref;
-use crate::clock::rfc3339;
+use super::refs::{Ref, RefImage};
+use super::{Refs, format};
+use crate::clock::{now, rfc3339};
 use crate::error::{Error, Kind, Result};
 use crate::store::Store;
 use serde_json::{Value, json};
@@ -20,41 +20,63 @@ fn unknown(name: &str) -> Error {
     Error::new(Kind::Usage, format!("there is no image `{name}`")).hint("`kiln images` lists them")
 }
 
-/// A table, or JSON, or the ids alone.
-pub fn images(store: &Store, quiet: bool, as_json: bool, out: &mut dyn Write) -> Result<()> {
+/// The ids alone, JSON, a table, or what a template makes of each image.
+pub fn images(store: &Store, quiet: bool, format: &str, out: &mut dyn Write) -> Result<()> {
     let all = Refs::new(store).list()?;
-    if as_json {
-        let rows: Vec<Value> = all.iter().map(|one| json!({"name": one.name, "created": rfc3339(one.at), "images": one.images.iter().map(|image| json!({"platform": image.platform, "id": image.config})).collect::<Vec<_>>()})).collect();
-        return writeln!(out, "{}", Value::Array(rows)).map_err(failed);
+    if quiet {
+        let ids = all.iter().flat_map(|one| &one.images).map(|image| image.config);
+        return ids.into_iter().try_for_each(|id| writeln!(out, "{id}")).map_err(failed);
     }
-    if !quiet {
-        writeln!(out, "{:<50} {:<14} {:<16} CREATED", "NAME", "IMAGE ID", "PLATFORM").map_err(failed)?;
+    match format {
+        "json" => {
+            let rows: Vec<Value> = all.iter().map(as_json).collect();
+            writeln!(out, "{}", Value::Array(rows)).map_err(failed)
+        }
+        "table" => table(&all, out),
+        template => {
+            let text = format::rows(template, &all, now())?;
+            out.write_all(text.as_bytes()).map_err(failed)
+        }
     }
-    for one in &all {
+}
+
+fn as_json(one: &Ref) -> Value {
+    let image = |image: &RefImage| json!({"platform": image.platform, "id": image.config});
+    json!({
+        "name": one.name,
+        "created": rfc3339(one.at),
+        "images": one.images.iter().map(image).collect::<Vec<_>>(),
+    })
+}
+
+fn table(all: &[Ref], out: &mut dyn Write) -> Result<()> {
+    writeln!(out, "{:<50} {:<14} {:<16} CREATED", "NAME", "IMAGE ID", "PLATFORM").map_err(failed)?;
+    for one in all {
         for image in &one.images {
             let id: String = image.config.hex().chars().take(12).collect();
-            let row = if quiet {
-                format!("{}", image.config)
-            } else {
-                format!("{:<50} {id:<14} {:<16} {}", one.name, image.platform, rfc3339(one.at))
-            };
-            writeln!(out, "{row}").map_err(failed)?;
+            let time = rfc3339(one.at);
+            writeln!(out, "{:<50} {id:<14} {:<16} {time}", one.name, image.platform).map_err(failed)?;
         }
     }
     Ok(())
 }
 
-/// Everything about an image, as JSON.
-pub fn inspect(store: &Store, name: &str, out: &mut dyn Write) -> Result<()> {
-    let entry = found(store, name)?;
+/// The images as a JSON list, or what a template makes of each.
+pub fn inspect(store: &Store, names: &[String], template: Option<&str>, out: &mut dyn Write) -> Result<()> {
     let refs = Refs::new(store);
     let mut images = Vec::new();
-    for image in &entry.images {
-        let config: Value = serde_json::from_slice(&refs.image(image)?.config).map_err(failed)?;
-        images.push(json!({"id": image.config, "name": entry.name, "platform": image.platform, "layers": image.layers, "config": config}));
+    for name in names {
+        let entry = found(store, name)?;
+        for image in &entry.images {
+            let config: Value = serde_json::from_slice(&refs.image(image)?.config).map_err(failed)?;
+            images.push(format::inspected(&entry, image, config));
+        }
     }
-    let text = serde_json::to_string_pretty(&images).map_err(failed)?;
-    writeln!(out, "{text}").map_err(failed)
+    let text = match template {
+        Some(template) => format::each(template, &images)?,
+        None => serde_json::to_string_pretty(&images).map_err(failed)? + "\n",
+    };
+    out.write_all(text.as_bytes()).map_err(failed)
 }
 
 /// Takes names away. As with Docker an image with names in several repositories loses them by its id only if that is forced.

@@ -7,7 +7,7 @@ use std::fmt;
 pub struct Error {
     /// The line of the template, from 1.
     pub line: usize,
-    /// What is wrong, as Go words it.
+    /// The error message, as Go words it.
     pub message: String,
 }
 

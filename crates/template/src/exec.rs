@@ -7,7 +7,7 @@ use crate::print::{is_true, printed};
 use serde_json::Value;
 use std::borrow::Cow;
 
-/// What a template may use up.
+/// The limits of one execution.
 #[derive(Debug, Clone, Copy)]
 pub struct Limits {
     /// Bytes of output, and of any single value that a function makes.
@@ -24,7 +24,7 @@ impl Default for Limits {
     }
 }
 
-/// What a field that is not there results in.
+/// The result of a field that the value does not have.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Missing {
     /// An error, as for a field of a Go struct.
@@ -280,7 +280,7 @@ impl<'a> State<'a> {
     }
 }
 
-/// What a range goes through: each item with its key.
+/// The items of a range, each with its key.
 fn items_of(value: Option<Value>, line: usize) -> Result<Vec<(Value, Value)>, Error> {
     Ok(match value {
         None | Some(Value::Null) => Vec::new(),

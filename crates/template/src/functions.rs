@@ -5,7 +5,7 @@ use crate::printf::sprintf;
 use serde_json::Value;
 use std::cmp::Ordering;
 
-/// What a function results in, or why it refuses its arguments.
+/// The result of a function, or the reason why it refuses its arguments.
 type Outcome = Result<Value, String>;
 
 /// Name, fewest and most arguments, and what it does.
@@ -51,7 +51,7 @@ const FUNCTIONS: &[Row] = &[
     }),
 ];
 
-/// Whether a word names a function.
+/// True if a word names a function.
 pub(crate) fn is_known(name: &str) -> bool {
     FUNCTIONS.iter().any(|(known, ..)| *known == name)
 }

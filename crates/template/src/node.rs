@@ -1,4 +1,4 @@
-//! What a template consists of once it is parsed.
+//! The nodes of a parsed template.
 
 use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 pub(crate) struct Trees {
     /// The text itself.
     pub(crate) main: Vec<Node>,
-    /// What `define` and `block` named.
+    /// The templates that `define` and `block` name.
     pub(crate) named: BTreeMap<String, Vec<Node>>,
 }
 

@@ -22,7 +22,7 @@ pub(crate) fn parse(text: &str) -> Result<Trees, Error> {
     }
 }
 
-/// What ended a list of nodes.
+/// The end of a list of nodes.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum End {
     Text,
@@ -171,7 +171,7 @@ impl Parser<'_> {
         Ok(Node::With { pipe, then, otherwise })
     }
 
-    /// What follows the first branch: nothing, `else`, or `else if`.
+    /// The branch after the first: none, `else`, or `else if`.
     fn otherwise(
         &mut self,
         end: End,

@@ -71,7 +71,7 @@ pub(crate) fn float_text(float: f64) -> String {
     format!("{float}")
 }
 
-/// Whether `if` takes its first branch.
+/// True if `if` takes its first branch.
 pub(crate) fn is_true(value: &Value) -> bool {
     match value {
         Value::Null => false,

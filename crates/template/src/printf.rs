@@ -36,7 +36,7 @@ pub(crate) fn sprintf(format: &str, args: &[Value]) -> String {
     out
 }
 
-/// What stands between `%` and its verb.
+/// The flags, width and precision between `%` and its verb.
 #[derive(Default)]
 struct Spec {
     minus: bool,
