@@ -83,7 +83,7 @@ pub trait Backend: Send + Sync {
     fn names(&self) -> Result<Vec<String>> {
         Ok(self.list("")?.into_iter().map(|listed| listed.name).collect())
     }
-    /// Whether only the newest index can be found, so that it must have all others in it.
+    /// True if only the newest index can be found: it must then contain all batches.
     fn newest_only(&self) -> bool {
         false
     }
@@ -384,7 +384,7 @@ impl Wanted {
         Compression::wanted(&self.attributes)
     }
 
-    /// Whether it can be opened at all. Tells of attributes that mean nothing here.
+    /// True if it can be opened at all. Warns of attributes that have no effect.
     fn is_usable(&self, observer: &Arc<dyn Observer>) -> bool {
         let warn = |text: String| observer.event(SystemTime::now(), &Event::Warning { text });
         let row = self.row().ok();

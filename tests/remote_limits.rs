@@ -1,4 +1,4 @@
-//! What caches may cost: requests, bytes, and time when they do not answer.
+//! The costs of a cache: requests, bytes, and time when it does not answer.
 #![allow(clippy::unwrap_used, missing_docs)]
 
 mod common;
@@ -135,7 +135,7 @@ fn a_signal_ends_the_wait_for_a_cache() {
     }
 }
 
-/// What is wrong is said, whatever the retries had to say of it.
+/// The warning names the first cause, not the end of the retries.
 #[test]
 fn a_warning_says_the_true_cause() {
     if !have("docker-registry") {

@@ -88,7 +88,7 @@ fn a_copy_and_a_push_within_a_registry_move_no_bytes() {
     assert_eq!(built.ran, [""; 0]);
     let log = registry.log();
     let blobs = log.lines().filter(|line| line.starts_with("GET ") && line.contains("/blobs/sha256:"));
-    // What was fetched is small: a config that holds an image's inline cache, if any.
+    // No blob of the cache is fetched.
     assert_eq!(blobs.filter(|line| line.contains("/cache/")).count(), 0, "{log}");
     // The config and the base's layer, which came from another registry; of the copy the empty config.
     assert_eq!((registry.uploads("app"), registry.uploads("copy")), (2, 1), "{log}");

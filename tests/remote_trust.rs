@@ -1,5 +1,4 @@
-//! Whose word counts: signatures, what an unverified cache left in the store, records that lie, and a directory that
-//! strangers write to.
+//! Trust: signatures, layers of an unverified cache in the store, records that lie, and a directory that strangers write to.
 #![allow(clippy::unwrap_used, missing_docs)]
 
 mod common;
@@ -46,7 +45,7 @@ impl Desk {
     }
 }
 
-/// What is made in the first stage goes into the second by a copy, whose own layer comes from nobody's cache.
+/// The second stage copies a file of the first. The layer of the copy comes from nobody's cache.
 fn project() -> Space {
     let space = Space::new();
     let text = format!(
@@ -202,7 +201,7 @@ fn a_record_that_lies_costs_time_and_nothing_else() {
         machine.built(&["--cache-from", &from, "-o", "files"]);
         assert_eq!(std::fs::read_to_string(machine.space.path("files/copy")).unwrap(), "source\nmore\n", "{what}");
         machine.space.assert_whole();
-        // What it left in the store does no harm either.
+        // The records in the store do no harm either.
         let text = std::fs::read_to_string(project.path("app/Dockerfile")).unwrap();
         project.write("app/Dockerfile", &format!("{text}RUN cat /copy >/last\n"));
         machine.built(&["-o", "files"]);
@@ -231,7 +230,7 @@ fn a_record_can_t_spoil_a_base_image() {
     machine.space.assert_whole();
 }
 
-/// Whoever may write to the directory puts links where kiln would write or read.
+/// Somebody who may write to the directory puts links where kiln would write or read.
 #[test]
 fn links_in_a_shared_directory_are_not_followed() {
     let (project, desk) = (two_stages(), Space::new());

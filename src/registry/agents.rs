@@ -222,7 +222,7 @@ impl Agents {
         }
     }
 
-    /// Whether there is time for another try of a request that began then.
+    /// True if there is time for another try of a request that began then.
     pub fn have_time(&self, began: Instant, pause: Duration) -> bool {
         self.settings.patience.is_none_or(|patience| began.elapsed() + pause < patience)
     }

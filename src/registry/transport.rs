@@ -118,7 +118,8 @@ pub(super) fn send(agents: &Agents, ask: &mut Ask<'_>) -> Result<Answered> {
     }
 }
 
-/// Whether somebody on the way answers for the registry: a page to log in, for example. What a blob is, its digest says.
+/// True if somebody on the way answers for the registry: with a page to log in, for example. A blob may be a web page:
+/// its digest tells.
 fn is_web_page(answer: &Answer, ask: &Ask<'_>) -> bool {
     let blob = ask.method == "GET" && ask.url.contains("/blobs/");
     answer.status().is_success()

@@ -41,14 +41,14 @@ const LARGEST_WRITTEN: usize = LARGEST_PLAIN as usize / 4;
 /// The beginning of a batch's name.
 pub(super) const PREFIX: &str = "batch-";
 
-/// What a key results in.
+/// The result of a key.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Record {
     pub(super) shelf: Shelf,
     pub(super) key: Key,
     /// When it was pushed: milliseconds since 1970.
     pub(super) at: u64,
-    /// What the key is made of, printed.
+    /// The description of the key, printed.
     pub(super) text: String,
     /// The lowest first.
     pub(super) layers: Vec<Arc<Facts>>,
@@ -62,7 +62,7 @@ pub(super) struct Batch {
     chains: Vec<(Option<u32>, u32)>,
     lines: Vec<Line>,
     keys: Vec<Key>,
-    /// Of each chain, whether all its layers are known.
+    /// True at the place of each chain whose layers are all known.
     whole: Vec<bool>,
 }
 
@@ -293,7 +293,7 @@ impl Batch {
         all.filter_map(|(at, (line, key))| Some((at, shelf_of(&line.shelf)?, *key, line.at)))
     }
 
-    /// Whether all layers of a record are known.
+    /// True if all layers of a record are known.
     pub(super) fn is_whole(&self, at: usize) -> bool {
         let Some(line) = self.lines.get(at) else { return false };
         self.whole.get(line.chain as usize).copied().unwrap_or(false)

@@ -1,7 +1,7 @@
 //! A folder that others may write to as well: no link that somebody planted in it is followed, neither to read nor to
 //! write, and nothing that is no regular file is read. New names are random, so nobody can take them before.
 //!
-//! What is made has the modes of the folder itself: one that a group or everybody may write to stays so below.
+//! New files and folders get the mode of the folder itself: a folder that a group may write to stays so below.
 
 use crate::error::{At, Error, Kind, Result};
 use crate::outside;
@@ -81,7 +81,7 @@ impl Beneath {
         bytes.ok_or_else(|| strange(&format!("larger than {limit} bytes"))).map(Some)
     }
 
-    /// Whether there is a regular file.
+    /// True if there is a regular file.
     pub(super) fn has(&self, path: &str) -> bool {
         let file = self.base(false).ok().and_then(|base| self.open(&base, path, OFlags::PATH).ok());
         let kind = file.and_then(|file| fstat(&file).ok()).map(|stat| FileType::from_raw_mode(stat.st_mode));

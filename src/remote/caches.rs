@@ -1,7 +1,7 @@
 //! The cache of a build: the local one first, then `--cache-from`; what is new goes to `--cache-to`.
 //!
-//! What came from a cache is remembered with the key that signed it. A build whose caches are all verified uses nothing
-//! else, from the local store neither; and nothing is signed but what was made here or was verified, all layers of it.
+//! The store remembers which key signed a layer that came from a cache. A build whose caches are all verified uses
+//! verified layers alone, from the local store too. A result is signed only if each of its layers was made here or verified.
 
 use super::batch::Record;
 use super::feed::Feed;
@@ -40,9 +40,9 @@ pub struct Plan<'a> {
     pub layers: &'a Layers,
     /// Who hears of trouble.
     pub observer: &'a Arc<dyn Observer>,
-    /// What is known of base images.
+    /// Tells if a layer of a base image is at hand.
     pub has_base: HasBase,
-    /// Whether the user wishes all to end.
+    /// True once the user wants the build to end.
     pub stopped: Stopped,
 }
 
@@ -232,7 +232,7 @@ impl Caches {
         })
     }
 
-    /// Whether a result of this store may be used by this build.
+    /// True if this build may use a result of this store.
     fn usable(&self, rootfs: &Rootfs) -> bool {
         rootfs.layers.iter().all(|layer| self.layers.exists(layer)) && self.trusted(rootfs)
     }
@@ -311,7 +311,7 @@ impl Caches {
                 Err(error) if target.must() => {
                     result = result.and(Err(error.hint("ignore-error=true makes this a warning")))
                 }
-                // What is wrong with it was said.
+                // The cause was told before.
                 Err(_) if target.place().has_told() => {}
                 Err(error) => {
                     let text = format!("{error}; the image is not affected");

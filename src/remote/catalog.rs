@@ -1,5 +1,4 @@
-//! What a cache holds: all of its batches, read at once, so that a build asks for everything in a few requests and then
-//! knows every answer.
+//! The contents of a cache. All batches are read at once: after a few requests a build knows every answer.
 //!
 //! | object | what it is |
 //! |---|---|
@@ -12,7 +11,7 @@
 //! any more was removed, and does not count. Writers never overwrite each other's batches; of two indexes written at once
 //! one is not read, which costs requests and nothing else.
 //!
-//! What was read or written is kept on this machine too ([`Copies`]), so that it is not read again.
+//! This machine keeps a copy of each object that it read or wrote ([`Copies`]), and does not read it again.
 
 use super::Backend;
 use super::batch::{self, Batch, PREFIX, Record, time_of};
@@ -51,7 +50,7 @@ pub(super) struct Object {
     pub(super) bytes: Arc<Vec<u8>>,
 }
 
-/// What was read of a cache, nothing of it checked yet.
+/// The objects that were read of a cache. Nothing is checked yet.
 #[derive(Debug, Default)]
 pub(super) struct Loaded {
     pub(super) objects: Vec<Object>,
@@ -59,7 +58,7 @@ pub(super) struct Loaded {
     pub(super) indexes: Vec<String>,
     /// How many batches no index has.
     pub(super) single: usize,
-    /// Of the newest index.
+    /// The field `before` of the newest index.
     before: u64,
     /// Why something was left out.
     pub(super) trouble: Vec<String>,
@@ -82,7 +81,7 @@ pub(super) fn load(backend: &dyn Backend, copies: &Copies, extra: bool) -> Resul
     let mut loaded = Loaded::default();
     loaded.objects.extend(more.into_iter().map(|(name, bytes)| Object { name, bytes: Arc::new(bytes) }));
     let names = match names {
-        // Whoever may read an image need not be allowed to list its tags.
+        // A login that may read an image may be refused the list of its tags.
         Err(_) if !loaded.objects.is_empty() => return Ok(loaded),
         names => names?,
     };
@@ -201,7 +200,7 @@ pub(super) struct Catalog {
 }
 
 impl Catalog {
-    /// Of what was read; with a verifier, of what it accepts.
+    /// Made of the objects that were read; with a verifier, of those that it accepts.
     pub(super) fn of(loaded: &Loaded, verifier: Option<&Verifier>) -> Catalog {
         let mut catalog = Catalog::default();
         let (mut batches, mut names): (Vec<Batch>, HashMap<&str, usize>) = Default::default();
@@ -252,12 +251,12 @@ impl Catalog {
         self.batches.get(batch)?.record(place)
     }
 
-    /// Whether there is one.
+    /// True if there is a record of the key.
     pub(super) fn has(&self, shelf: Shelf, key: &Key) -> bool {
         self.by_key.contains_key(&(shelf, *key))
     }
 
-    /// Whether there is one that need not be pushed again soon.
+    /// True if there is a record of the key that need not be pushed again soon.
     pub(super) fn has_fresh(&self, shelf: Shelf, key: &Key, now: u64) -> bool {
         self.by_key.get(&(shelf, *key)).is_some_and(|(.., at)| now.saturating_sub(*at) < OLD)
     }

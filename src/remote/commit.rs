@@ -47,7 +47,7 @@ pub(super) fn serve(shared: &Shared) {
         if last_time || (due && !state.waiting.is_empty()) {
             let ready = state.take_ready();
             if last_time {
-                // What is left can't be whole.
+                // The blobs of the others will not come any more.
                 state.waiting.clear();
             }
             if !ready.is_empty() || last_time {
@@ -78,7 +78,7 @@ pub(super) fn serve(shared: &Shared) {
     }
 }
 
-/// What this build has written.
+/// The objects that this build has written.
 #[derive(Default)]
 struct Own {
     objects: Vec<Object>,
@@ -105,7 +105,7 @@ fn commit(shared: &Shared, ready: &[Record], last: bool, own: &mut Own) -> Resul
         };
     }
     for mut one in sealed {
-        // What an earlier batch of this build names is kept by that one: they are equally old.
+        // An earlier batch of this build keeps the blobs that it names: the two are equally old.
         one.blobs.retain(|blob| own.anchored.insert(blob.digest));
         again(|| backend.put(&one.name, &one.object, &one.blobs), shared)?;
         place.copies.put(&one.name, &one.object);

@@ -27,7 +27,7 @@ pub(super) struct Copies {
 }
 
 impl Copies {
-    /// Of the cache that is noted so.
+    /// The copies of the cache that is noted so.
     pub(super) fn of(store: &Store, from: &str) -> Copies {
         let folder = store.root().join("remote-objects-v1").join(Digest::of(from.as_bytes()).hex());
         Copies { store: store.clone(), folder }

@@ -40,7 +40,7 @@ impl Signer {
 }
 
 impl Signer {
-    /// What accepts what this signs.
+    /// The verifier that accepts the signatures of this key.
     pub(super) fn verifier(&self) -> Verifier {
         let mut key = [0; 32];
         key.copy_from_slice(self.0.public_key().as_ref());

@@ -17,7 +17,7 @@ pub(super) struct Feed {
     pub(super) lookups: Lookups,
     store: Store,
     observer: Arc<dyn Observer>,
-    /// Which source promised a blob.
+    /// The source that promised a blob.
     promised: Mutex<HashMap<Digest, usize>>,
     /// Blobs on their way, each once.
     coming: Mutex<HashMap<Digest, Arc<Mutex<()>>>>,

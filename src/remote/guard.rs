@@ -15,14 +15,14 @@ use std::time::{Duration, Instant};
 
 /// How often a wait looks at the time and at the user's wish.
 const POLL: Duration = Duration::from_millis(20);
-/// What a cache gets beyond its timeout to say itself what is wrong.
+/// A cache gets so much time beyond its timeout to report the cause itself.
 const GRACE: Duration = Duration::from_millis(100);
 /// A registry may look through a blob before it says that it has it: bytes in a second.
 const SLOWEST: u64 = 10 << 20;
 /// However alive a cache is otherwise: a call without bytes takes no longer than so many timeouts.
 const MOST_TIMEOUTS: u32 = 6;
 
-/// Whether the user wishes the build to end.
+/// True once the user wants the build to end.
 pub type Stopped = Arc<dyn Fn() -> bool + Send + Sync>;
 
 /// A backend that is never waited for too long.
@@ -40,7 +40,7 @@ struct Health {
     heard: Mutex<Option<Instant>>,
 }
 
-/// What a call tells while it goes on.
+/// The progress of a call, and the wish to stop it.
 #[derive(Default)]
 struct Pulse {
     done: AtomicU64,
@@ -193,7 +193,7 @@ impl Backend for Guard {
         self.small(move |backend| backend.remove(&name))
     }
     fn sweep(&self, before: u64, named: &dyn Fn() -> Result<Vec<BaseBlob>>) -> Result<u64> {
-        // What it asks itself is guarded; the sweep of a directory takes its time.
+        // Its own questions are guarded. The sweep of a large directory takes its time.
         self.inner.sweep(before, named)
     }
     fn origin(&self) -> Option<String> {

@@ -47,7 +47,7 @@ pub(super) struct Ask<'a> {
 pub(super) struct Answer {
     pub(super) status: u16,
     pub(super) body: Vec<u8>,
-    /// Whether it has an `ETag`, as an object store gives to what it took.
+    /// True if it has an `ETag`: an object store gives one to each object.
     pub(super) tagged: bool,
 }
 

@@ -25,7 +25,7 @@ const NAME: &str = "inline";
 pub(super) struct Inline {
     compression: Compression,
     signer: Option<Signer>,
-    /// What vouches for a layer that is to be signed.
+    /// Layers that one of these keys has signed may be signed again.
     trusted: Keys,
 }
 

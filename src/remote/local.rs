@@ -74,7 +74,7 @@ impl Backend for Local {
         }
         for part in self.folder.folders("chunks")? {
             let path = format!("chunks/{part}");
-            // What is no folder holds no chunks.
+            // A file in this place holds no chunks.
             for chunk in self.folder.list(&path).unwrap_or_default() {
                 if chunk.at.is_some_and(|at| at <= before) && !kept.contains(&chunk.name) {
                     self.folder.remove(&format!("{path}/{}", chunk.name))?;
@@ -82,7 +82,7 @@ impl Backend for Local {
                 }
             }
         }
-        // What a writer that was killed left of an object.
+        // A writer that was killed left a part of an object.
         for left in self.folder.list("objects")?.iter().filter(|found| found.name.starts_with(TEMPORARY)) {
             if left.at.is_some_and(|at| at <= before) {
                 self.folder.remove(&object(&left.name))?;

@@ -39,7 +39,7 @@ impl Source {
         self.place.is_broken()
     }
 
-    /// What it holds that counts; nothing of a cache that can't be read. Waits until it is known.
+    /// The records that count; none if the cache can't be read. Waits until it is read.
     fn catalog(&self) -> Option<&Catalog> {
         let read = || {
             let loaded = self.place.loaded().inspect_err(|error| self.place.give_up(error)).ok()?;
@@ -91,7 +91,7 @@ impl Lookups {
         self.order().filter_map(move |(at, source)| Some((at, source.catalog()?.get(shelf, key)?)))
     }
 
-    /// What the first source that has a step has of it: all its records with that result.
+    /// All records of a step with the same result, of the first source that has the step.
     pub(super) fn step(&self, key: &Key) -> Option<(usize, Vec<Record>)> {
         self.sources.iter().for_each(|source| source.place.begin());
         self.order().find_map(|(at, source)| {
@@ -113,7 +113,7 @@ impl Lookups {
         self.sources.iter().find_map(|source| Some((source, source.known()?.refusal(Shelf::Written, key)?)))
     }
 
-    /// Of written keys those that a source has, and those it has not. Nothing of one that was not asked.
+    /// The written keys that a source has, and those that it does not have. Both are empty if it was not asked.
     pub(super) fn heard(&self, at: usize, keys: &[Key]) -> (Vec<Key>, Vec<Key>) {
         let Some(catalog) = self.sources[at].known() else { return Default::default() };
         let there = |key: &Key| catalog.has(Shelf::Written, key) || catalog.refusal(Shelf::Written, key).is_some();
@@ -121,7 +121,7 @@ impl Lookups {
     }
 }
 
-/// What is told of a layer that can't be had.
+/// The warning about a layer that can't be fetched.
 pub(super) fn lost(error: &Error) -> String {
     format!("a layer can't be had, what needs it is built again: {error}")
 }

@@ -25,7 +25,7 @@ pub(super) struct Place {
     pub(super) copies: Copies,
     state: Mutex<State>,
     changed: Condvar,
-    /// What was warned of: each sort of trouble once.
+    /// The sorts of trouble that were told: each is told once.
     warned: Mutex<HashSet<&'static str>>,
     /// Threads that nobody waits for must not keep it: its views end with the build.
     observer: Weak<dyn Observer>,
@@ -91,7 +91,7 @@ impl Place {
         }
     }
 
-    /// Whether it was said that it is gone.
+    /// True if a warning has said that it is gone.
     pub(super) fn has_told(&self) -> bool {
         lock(&self.warned).contains("gone")
     }
@@ -122,7 +122,7 @@ impl Place {
             *state = State::Reading;
             let place = Arc::clone(self);
             std::thread::spawn(move || {
-                // Whatever happens, nobody waits for ever.
+                // A panic must not let the others wait for ever.
                 let load = AssertUnwindSafe(|| catalog::load(&place.backend, &place.copies, true).map(Arc::new));
                 let panicked = |_| Err(Error::new(Kind::Source, "BUG: reading a cache panicked"));
                 *lock(&place.state) = State::Read(catch_unwind(load).unwrap_or_else(panicked));
@@ -131,7 +131,7 @@ impl Place {
         }
     }
 
-    /// What it holds. Waits while it is read; that ends by itself, since every request does.
+    /// Its contents. Waits while they are read. The wait ends, because each request has a limit.
     pub(super) fn loaded(self: &Arc<Place>) -> Result<Arc<Loaded>> {
         self.begin();
         let mut state = lock(&self.state);

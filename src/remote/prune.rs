@@ -70,7 +70,7 @@ fn age(listed: &Listed) -> Option<u64> {
     }
 }
 
-/// Whether an object is a record as kiln wrote it before there were batches.
+/// True if an object is a record as kiln wrote it before there were batches.
 fn is_of_version_1(name: &str) -> bool {
     let key = ["written-", "settled-", "described-", "same-"].iter().find_map(|shelf| name.strip_prefix(shelf));
     key.is_some_and(|key| key.len() == 64 && key.bytes().all(|byte| byte.is_ascii_hexdigit()))

@@ -1,6 +1,6 @@
-//! What goes to `--cache-to`, in the background, while steps run: results become records and blobs here. Blobs go first, many
-//! at once whichever step they are of; the records whose blobs are all there go out together ([`commit`]), so that
-//! nobody ever finds a record whose blobs are missing.
+//! The push to `--cache-to`. It runs in the background while steps run. Results become records and blobs. Blobs go first,
+//! many at once, of all steps. The records whose blobs are all there go out together ([`commit`]), so that nobody finds a
+//! record whose blobs are missing.
 
 use super::batch::Record;
 use super::catalog::Catalog;
@@ -27,7 +27,7 @@ use std::time::Duration;
 
 /// Blobs that are sent at once to one cache: most of the time of a small one is spent waiting.
 const MOST_BLOBS: usize = 32;
-/// Of these, such as are large: they wait for the line and not for the answer.
+/// Large blobs that are sent at once: most of their time is spent on the bytes.
 const MOST_LARGE: usize = 4;
 const LARGE: u64 = 1 << 20;
 /// Results that are packed at once.
@@ -68,7 +68,7 @@ pub(super) struct Shared {
     must: bool,
     compression: Compression,
     pub(super) signer: Option<Signer>,
-    /// What vouches for a layer that is to be signed.
+    /// Layers that one of these keys has signed may be signed again.
     trusted: Keys,
     layers: Layers,
     pub(super) feed: Arc<Feed>,
@@ -82,7 +82,7 @@ pub(super) struct Shared {
 #[derive(Default)]
 pub(super) struct State {
     jobs: VecDeque<Job>,
-    /// What was put in the queue.
+    /// The names of all jobs that were put in the queue.
     known: HashSet<(Shelf, Key)>,
     packing: usize,
     blobs: HashMap<Digest, There>,
@@ -103,7 +103,7 @@ pub(super) struct State {
     failures: usize,
 }
 
-/// What is known of a blob.
+/// The state of a blob in the cache.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum There {
     OnItsWay,
@@ -179,7 +179,7 @@ impl Target {
         self.shared.must
     }
 
-    /// Whether the record of a written key is there, and will stay a while. Waits until it is known what is there.
+    /// True if the record of a written key is there and will stay a while. Waits until the cache is read.
     pub(super) fn holds(&self, key: &Key) -> bool {
         let now = u64::try_from(since_1970().as_millis()).unwrap_or_default();
         self.shared.catalog().is_some_and(|catalog| catalog.has_fresh(Shelf::Written, key, now))
@@ -298,7 +298,7 @@ impl State {
 }
 
 impl Shared {
-    /// What is there; none if that can't be known, and then nothing can be pushed either.
+    /// The records that are there; none if the cache can't be read. Then nothing can be pushed either.
     fn catalog(&self) -> Option<&Catalog> {
         if let Some(catalog) = self.catalog.get() {
             return Some(catalog);
@@ -308,7 +308,7 @@ impl Shared {
         Some(self.catalog.get_or_init(|| Catalog::of(&loaded, verifier.as_ref())))
     }
 
-    /// Whether there is nothing more to do once the queues are empty.
+    /// True if there is nothing more to do once the queues are empty.
     fn is_over(&self, state: &State) -> bool {
         state.closed || self.stop.load(Ordering::SeqCst)
     }
@@ -410,7 +410,7 @@ impl Shared {
             state.blobs.insert(facts.blob.digest, there);
             match sent {
                 Ok(_) => {}
-                // What is broken is so for all.
+                // A broken cache is broken for all blobs.
                 Err(error) if self.place.is_broken() => {
                     state.fail(error, &self.place.title);
                     state.give_up();

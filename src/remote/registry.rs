@@ -64,7 +64,7 @@ impl Repository {
         self.place.tag.as_deref().unwrap_or("latest")
     }
 
-    /// What an image under the tag brings itself (`type=inline`).
+    /// The inline cache of an image under the tag (`type=inline`).
     fn inline(&self) -> Option<(String, Vec<u8>)> {
         let manifest = self.client.find_manifest(&self.place).ok()??;
         let value: Value = serde_json::from_slice(&manifest.bytes).ok()?;

@@ -97,7 +97,7 @@ impl Bucket {
         self.http.send(&Ask { method, url: &url, headers: &headers, body, limit })
     }
 
-    /// Whether an object is not there, though its bucket is.
+    /// True if an object is not there, though its bucket is.
     fn is_absent(answer: &Answer) -> bool {
         let body = String::from_utf8_lossy(&answer.body);
         answer.status == 404 && between(&body, "Code").is_none_or(|code| code != "NoSuchBucket")

@@ -83,8 +83,7 @@ impl Registry {
         text.lines().filter_map(line).collect()
     }
 
-    /// Blobs that were sent to a repository byte by byte.
-    /// Its layers are gone, its manifests and configs are not.
+    /// Removes its layers. Its manifests and configs stay.
     pub fn lose_blobs(&self) {
         let blobs = self.dir.path().join("data/docker/registry/v2/blobs/sha256");
         for folder in
@@ -110,6 +109,7 @@ impl Registry {
         std::fs::remove_dir_all(folder.join(tag)).unwrap();
     }
 
+    /// Counts the blobs that were sent to a repository byte by byte.
     pub fn uploads(&self, repository: &str) -> usize {
         self.log().lines().filter(|line| line.starts_with(&format!("PUT /v2/{repository}/blobs/uploads/"))).count()
     }
