@@ -165,6 +165,26 @@ fn mounts_are_made_parents_first_and_the_working_directory_in_them() {
 }
 
 #[test]
+fn a_tmpfs_has_the_mode_of_the_directory_that_it_covers() {
+    let space = Space::new();
+    let tmpfs = |target: &str| format!("--mount=type=tmpfs,target={target}");
+    let mounts: Vec<String> = ["/w", "/new", "/new/sub/deep", "/m/sub", "/dev/shm"].map(tmpfs).into();
+    let lines = format!(
+        "RUN mkdir /w && chmod 2750 /w && chown 5:6 /w\n\
+        RUN {} --mount=type=bind,target=/m,rw stat -c '%n=%a,%u,%g' /w /new /new/sub/deep /m/sub /dev/shm\n\
+        RUN --mount=type=bind,target=/new/sub --mount=type=tmpfs,target=/new stat -c '%n:%a' /new\n\
+        RUN echo left $(stat -c %a,%u,%g /w) $(ls -d /new /m)",
+        mounts.join(" ")
+    );
+    let Some(built) = output(&space, &lines, &[]) else { return };
+    assert!(built.ok, "{}", built.stderr);
+    let shown = ["/w=2750,0,0", "/new=1777,0,0", "/new/sub/deep=1777,0,0", "/m/sub=1777,0,0", "/dev/shm=1777,0,0"];
+    for says in shown.into_iter().chain(["/new:1777", "left 2750,5,6\n"]) {
+        assert!(built.stderr.contains(says), "{says}: {}", built.stderr);
+    }
+}
+
+#[test]
 fn another_owner_or_mode_is_another_cache() {
     let space = Space::new();
     let mount = |more: &str| format!("RUN --mount=type=cache,id=c,target=/c{more} ");

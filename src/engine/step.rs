@@ -244,7 +244,7 @@ impl Machine {
                     let source = source.as_bytes().to_vec();
                     (MountKind::Dir { path: held.1.data.clone(), source, readonly: *readonly }, Want::Directory)
                 }
-                op::MountKind::Tmpfs { size } => (MountKind::Tmpfs { size: *size }, Want::Directory),
+                op::MountKind::Tmpfs { size } => (MountKind::Tmpfs { size: *size }, Want::Tmpfs),
                 op::MountKind::Secret { id, env, required, mode, uid, gid } => {
                     let Some(data) = self.secret(id, *required)? else { continue };
                     if let Some(name) = env {

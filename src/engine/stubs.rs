@@ -17,6 +17,8 @@ use std::path::Path;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(super) enum Want {
     Directory,
+    /// The directory that a tmpfs covers: the tmpfs takes its mode (see `exec::child`).
+    Tmpfs,
     File,
 }
 
@@ -46,9 +48,13 @@ impl Stubs {
         let ends = (0..path.len()).filter(|&at| path[at] == b'/').chain([path.len()]);
         for end in ends.filter(|&end| end > 0) {
             let prefix = &path[..end];
-            let below = if self.0.contains_key(prefix) { continue } else { files.lookup(prefix)? };
-            let last = end == path.len();
-            self.0.insert(prefix.into(), Stub::of(below.as_ref(), if last { want } else { Want::Directory }));
+            let want = if end == path.len() { want } else { Want::Directory };
+            match self.0.get_mut(prefix) {
+                // It is the parent of another mount point as well.
+                Some(known) if want == Want::Tmpfs => *known = Stub::of(None, want),
+                Some(_) => {}
+                None => drop(self.0.insert(prefix.into(), Stub::of(files.lookup(prefix)?.as_ref(), want))),
+            }
         }
         Ok(())
     }
@@ -62,7 +68,7 @@ impl Stubs {
         for (path, stub) in &self.0 {
             let at = dir.join(OsStr::from_bytes(path));
             match stub.want {
-                Want::Directory => rustix::fs::mkdir(&at, Mode::from(0o700)).at("make", &at)?,
+                Want::Directory | Want::Tmpfs => rustix::fs::mkdir(&at, Mode::from(0o700)).at("make", &at)?,
                 Want::File => drop(std::fs::File::create_new(&at).at("make", &at)?),
             }
         }
@@ -82,7 +88,11 @@ impl Stub {
                 Stub { want, mode: *mode, uid: *uid, gid: *gid, mtime, xattrs }
             }
             _ => {
-                let mode = if want == Want::File { 0o644 } else { 0o755 };
+                let mode = match want {
+                    Want::Directory => 0o755,
+                    Want::Tmpfs => 0o1777,
+                    Want::File => 0o644,
+                };
                 Stub { want, mode, uid: 0, gid: 0, mtime: None, xattrs: Xattrs::new() }
             }
         }

@@ -134,7 +134,15 @@ fn mount(plan: &Plan<'_>, target: &Target, at: usize, stage: BorrowedFd<'_>, roo
     let is_dir = !matches!(target.what, What::Bytes { .. } | What::Node { .. });
     let place = match beneath(root, &target.place.path) {
         Err(Errno::NOENT) => make_place(&target.place, is_dir, root).doing(doing, at)?,
-        found => found.doing(doing, at)?,
+        found => {
+            let place = found.doing(doing, at)?;
+            if let What::Tmpfs { .. } = target.what {
+                // As with runc, which gives 1777 only to a tmpfs whose mount point it makes.
+                let covered = Mode::from_raw_mode(rustix::fs::fstat(&place).doing(doing, at)?.st_mode & 0o7777);
+                rustix::fs::chmodat(&mounted, c".", covered, AtFlags::empty()).doing(doing, at)?;
+            }
+            place
+        }
     };
     attach_on(&mounted, place).doing(doing, at)?;
     if target.readonly {
