@@ -4,7 +4,7 @@
 
 mod common;
 
-use common::{Space, have, is_root, run, skipped};
+use common::{Space, by_root, have, is_root, run};
 use std::io::{BufRead as _, BufReader};
 use std::process::Stdio;
 
@@ -101,8 +101,7 @@ fn the_devices_that_every_container_has_work() {
 
 #[test]
 fn a_step_that_may_do_everything_opens_devices() {
-    if !is_root() {
-        skipped("root");
+    if !by_root("open devices") {
         return;
     }
     let space = Space::new();

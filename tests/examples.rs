@@ -3,7 +3,7 @@
 
 mod common;
 
-use common::{Space, debian, have, is_root, repository, run};
+use common::{Space, by_root, debian, have, repository, run};
 use std::path::Path;
 
 /// A copy of an example to edit.
@@ -56,7 +56,7 @@ fn a_static_program_from_scratch() {
 
 /// The base that the other examples stand on, or none where it can't be made.
 fn base() -> Option<String> {
-    let possible = is_root() && have("debootstrap") && have("umoci");
+    let possible = by_root("make a base of Debian") && have("debootstrap") && have("umoci");
     possible.then(|| debian("debian:bookworm-slim"))
 }
 

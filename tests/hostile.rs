@@ -49,7 +49,7 @@ fn identities() -> Vec<Option<&'static str>> {
     if common::is_root() && user && common::have("setpriv") {
         return vec![None, Some("kilntest")];
     }
-    eprintln!("SKIPPED in part: needs root and the user kilntest for the other identity");
+    common::skipped("root and the user kilntest, for the other identity");
     vec![None]
 }
 
@@ -154,11 +154,10 @@ fn snapshot(dir: &Path) -> BTreeMap<PathBuf, String> {
 
 /// A layer that a step can run in: busybox, a passwd, a /tmp.
 fn lowest() -> Option<Vec<u8>> {
-    let busybox = ["/bin/busybox", "/usr/bin/busybox"].iter().find_map(|path| fs::read(path).ok());
-    let Some(busybox) = busybox else {
-        eprintln!("SKIPPED: busybox is not installed");
+    if !common::have("busybox") {
         return None;
-    };
+    }
+    let busybox = ["/bin/busybox", "/usr/bin/busybox"].iter().find_map(|path| fs::read(path).ok()).unwrap();
     let tar = Tar::default().dir("tmp").with(100, b"0001777").dir("bin").dir("etc");
     let at = tar.clone().open().len();
     let tar = tar.file("bin/busybox", &busybox).patch(at, 100, b"0000755");

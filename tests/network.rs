@@ -78,7 +78,11 @@ impl<'a> Lab<'a> {
         let mut unshare = Command::new("unshare");
         unshare.args(if is_root() { &["-n", "-m"][..] } else { &["-U", "-r", "-n", "-m"] });
         unshare.args(["--kill-child", "-p", "--fork", "--mount-proc", "bash", "-c", &format!("{LAB}\n{command}")]);
-        unshare.env("DIR", self.space.dir.path()).env("KILN_ROOT", self.space.path("store")).env("TUN", self.tun);
+        unshare
+            .env("DIR", self.space.dir.path())
+            .env("KILN_ROOT", self.space.path("store"))
+            .env("TUN", self.tun)
+            .env("KILN", KILN);
         unshare.current_dir(self.space.dir.path()).output().unwrap()
     }
 
@@ -87,7 +91,7 @@ impl<'a> Lab<'a> {
             "app/Dockerfile",
             &format!("FROM scratch\nCOPY . /bin/\nRUN [\"/bin/busybox\", \"--install\", \"/bin\"]\n{lines}\n"),
         );
-        self.run(&format!("{} {KILN} build --progress=plain --no-cache {flags} app", self.by))
+        self.run(&format!("{} $DIR/kiln build --progress=plain --no-cache {flags} app", self.by))
     }
 }
 
@@ -385,7 +389,7 @@ fn doctor_looks_a_name_up_and_connects() {
         let space = Space::new();
         let Some(lab) = Lab::new(&space) else { return };
         let lab = Lab { who: *who, ..lab };
-        let output = lab.run(&format!("{KILN} doctor"));
+        let output = lab.run("$DIR/kiln doctor");
         let well = String::from_utf8_lossy(&output.stdout).into_owned();
         let line = "RUN has a network of its own, by pasta: registry-1.docker.io resolves and answers";
         assert!(
@@ -398,7 +402,7 @@ fn doctor_looks_a_name_up_and_connects() {
     space.write("resolv.conf", "nameserver 10.9.9.8\n");
     let lab = Lab::new(&space).unwrap();
     let known = "cat /etc/hosts > hosts; echo 10.9.9.9 registry-1.docker.io >> hosts; mount --bind hosts /etc/hosts";
-    let output = lab.run(&format!("true; {known}; {KILN} doctor"));
+    let output = lab.run(&format!("true; {known}; $DIR/kiln doctor"));
     let ill = String::from_utf8_lossy(&output.stdout).into_owned();
     assert!(ill.contains("lack network") && ill.contains("does not resolve: 10.9.9.8"), "{ill}");
     assert!(ill.contains("--allow network.host"), "{ill}");
@@ -446,7 +450,7 @@ fn steps_at_once_have_networks_that_work_each() {
     let Some(lab) = Lab::new(&space) else { return };
     let first = "FROM scratch AS base\nCOPY . /bin/\nRUN [\"/bin/busybox\", \"--install\", \"/bin\"]";
     space.write("app/Dockerfile", &format!("{first}\n{stages}\nFROM scratch\n{copies}\n"));
-    let output = lab.run(&format!("{KILN} build --progress=plain --no-cache app"));
+    let output = lab.run("$DIR/kiln build --progress=plain --no-cache app");
     let text = text(&output);
     assert!(output.status.success(), "{text}");
     assert_lines(&text, &REACHED, 6);

@@ -4,7 +4,7 @@
 mod common;
 
 use common::dockerd::Dockerd;
-use common::{KILN, Space, have, is_root, run, skipped};
+use common::{KILN, Space, by_root, have, run};
 use std::path::Path;
 
 /// An image with kiln, its libraries, busybox and a project, as `pod`.
@@ -47,8 +47,8 @@ const BUILD: &[&str] = &["build", "--progress=plain", "/app"];
 #[test]
 fn a_pod_without_privileges_builds_and_what_is_missing_is_said() {
     let space = Space::new();
-    if !is_root() {
-        return skipped("root, to run dockerd");
+    if !by_root("run dockerd") {
+        return;
     }
     if !have("dockerd") || !have("busybox") {
         return;

@@ -4,7 +4,7 @@
 
 mod common;
 
-use common::{KILN, Space, have, is_root, run, skipped};
+use common::{KILN, Space, by_root, have, run};
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::{Command, Output};
@@ -15,12 +15,9 @@ fn other(program: &str, args: &[&str]) -> Output {
     Command::new("setpriv").args(who).args(args).output().unwrap()
 }
 
-/// Whether we can be somebody else.
+/// True where a test can be another user.
 fn others() -> bool {
-    if !is_root() {
-        skipped("root, to be another user");
-    }
-    is_root() && have("setpriv") && have("busybox")
+    by_root("be another user") && have("setpriv") && have("busybox")
 }
 
 /// A command of kiln with a umask.

@@ -4,7 +4,7 @@
 mod common;
 
 use common::dockerd::Dockerd;
-use common::{Space, have, is_root, registry, run};
+use common::{Space, by_root, have, is_root, registry, run};
 use serde_json::Value;
 
 const DOCKERFILE: &str = "\nWORKDIR /data\nCOPY hello .\nRUN ln hello linked && ln -s hello link && mkfifo pipe && chmod 4755 hello && chown -h 5:6 link\nRUN rm /etc/hostname && mkdir -p /etc/new && echo x > /etc/new/f\nENV GREETING=hi\nUSER app\nCMD [\"/bin/cat\", \"/data/hello\"]\n";
@@ -62,7 +62,7 @@ fn skopeo_and_umoci_read_every_form_and_compression() {
 #[test]
 fn docker_loads_and_runs_what_is_saved() {
     let space = Space::new();
-    if !is_root() || !project(&space) || !have("dockerd") {
+    if !by_root("run dockerd") || !project(&space) || !have("dockerd") {
         return;
     }
     space.built(&["-t", "kiln-test:1", "app"]);
@@ -84,7 +84,7 @@ fn docker_loads_and_runs_what_is_saved() {
 #[test]
 fn podman_or_runc_runs_an_exported_image() {
     let space = Space::new();
-    if !is_root() || !project(&space) || !have("umoci") || !have("runc") {
+    if !by_root("run containers") || !project(&space) || !have("umoci") || !have("runc") {
         return;
     }
     let dir = path(&space, "layout");

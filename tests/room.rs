@@ -3,7 +3,7 @@
 
 mod common;
 
-use common::{Space, have, is_root, registry, run, skipped};
+use common::{Space, by_root, have, registry, run, skipped};
 use serde_json::Value;
 use std::process::Stdio;
 use std::time::{Duration, Instant};
@@ -276,8 +276,8 @@ fn a_build_collects_by_itself_when_the_store_is_larger_than_it_may_be() {
 #[test]
 fn a_full_disk_is_made_room_on_and_then_told() {
     let space = Space::new();
-    if !is_root() {
-        return skipped("root, to mount a small disk");
+    if !by_root("mount a small disk") {
+        return;
     }
     if !project("a", &space, 4_000_000) {
         return;
@@ -311,7 +311,7 @@ fn a_full_disk_is_made_room_on_and_then_told() {
 fn busybox(space: &Space, folder: &str, rest: &str) -> bool {
     let paths = std::env::var_os("PATH").unwrap_or_default();
     let Some(program) = std::env::split_paths(&paths).map(|dir| dir.join("busybox")).find(|path| path.is_file()) else {
-        skipped("busybox");
+        skipped("the program busybox");
         return false;
     };
     let text = format!("FROM scratch\nCOPY busybox /bin/sh\nCOPY busybox /bin/busybox\n{rest}\n");
@@ -405,8 +405,8 @@ fn a_tree_of_any_depth_is_removed_and_what_cannot_be_keeps_nothing_else() {
     assert!(pruned.status.success(), "{pruned:?}");
     let left = std::fs::read_dir(space.path("store/store-v1/tmp")).unwrap().count();
     assert!(left == 0 && du(&space) < 1_000_000, "{left} {}", du(&space));
-    if !is_root() {
-        return skipped("root, to make something that can't be removed");
+    if !by_root("make something that can't be removed") {
+        return;
     }
     // A mount point can't: that is said, and everything else goes.
     let stuck = space.path("store/store-v1/tmp/1-stuck/mounted");
@@ -429,8 +429,8 @@ fn a_tree_of_any_depth_is_removed_and_what_cannot_be_keeps_nothing_else() {
 #[test]
 fn a_disk_without_inodes_is_made_room_on_and_then_told() {
     let space = Space::new();
-    if !is_root() {
-        return skipped("root, to mount a small disk");
+    if !by_root("mount a small disk") {
+        return;
     }
     let many = "ARG N\nRUN busybox mkdir /n && cd /n && i=0; while [ $i -lt 200 ]; do echo $N > f$i || exit 1; i=$((i+1)); done";
     if !busybox(&space, "app", many) {

@@ -1,8 +1,11 @@
 //! What the integration tests share: the binary with a store of its own, base images in a real registry, and ways to
 //! say what is missing instead of passing without a look.
-#![allow(dead_code, clippy::unwrap_used, clippy::print_stderr, clippy::zombie_processes, missing_docs)]
+#![allow(dead_code, unused_imports, clippy::unwrap_used, clippy::zombie_processes, missing_docs)]
 
 pub mod dockerd;
+mod lacks;
+
+pub use lacks::{have, skipped, visible};
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
@@ -111,20 +114,12 @@ pub fn is_root() -> bool {
     rustix::process::geteuid().is_root()
 }
 
-/// Whether a program is installed; says so if it is not.
-pub fn have(program: &str) -> bool {
-    let found = std::env::split_paths(&std::env::var_os("PATH").unwrap_or_default())
-        .chain(["/usr/sbin".into(), "/sbin".into()])
-        .any(|dir| dir.join(program).is_file());
-    if !found {
-        eprintln!("SKIPPED in part: {program} is not installed");
+/// True for root. Any other user is told which deed a test leaves out.
+pub fn by_root(deed: &str) -> bool {
+    if !is_root() {
+        skipped(&format!("root, to {deed}"));
     }
-    found
-}
-
-/// Says what a test that passes without a look would have needed.
-pub fn skipped(what: &str) {
-    eprintln!("SKIPPED: this needs {what}");
+    is_root()
 }
 
 pub fn run(program: &str, args: &[&str]) -> Output {

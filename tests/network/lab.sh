@@ -1,6 +1,8 @@
-# The network in which the tests of steps' networks run: sourced in namespaces of its own, with DIR and TUN set.
+# The network in which the tests of steps' networks run: sourced in namespaces of its own, with DIR, TUN and KILN set.
 set -eu
 cd "$DIR"
+# The program stands at kiln too, where the lab's users may execute it wherever the repository is.
+: > kiln; mount --bind "$KILN" kiln
 ip link set lo up
 ip addr add 10.9.9.9/32 dev lo
 ip link add lab0 type veth peer name lab1; ip link set lab1 up
