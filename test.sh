@@ -43,7 +43,7 @@ closed=; parent=$PWD
 while [ "$parent" != / ]; do parent=$(dirname "$parent"); as_user test -x "$parent" || closed=$parent; done
 work=$(mktemp -d /var/tmp/kiln-user.XXXXXX); trap 'rm -rf "$work"' EXIT
 mkdir -p "$work/target/debug" "$work/target/tmp"
-cp -r Cargo.toml src tests testdata examples "$work/"
+cp -r Cargo.toml src crates frontend solver tests testdata examples "$work/"
 cp target/debug/kiln "$work/target/debug/kiln"
 cp -r target/tmp/kernel "$work/target/tmp/kernel"
 user_tests=(conformance consistency graphs contexts copies readers resilience sources language security privacy kernel devices

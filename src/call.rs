@@ -11,7 +11,7 @@ mod json;
 mod sarif;
 mod text;
 
-use crate::error::{Error, Result};
+use base::error::{Error, Result};
 use frontend::diagnostic::Diagnostic;
 use frontend::outline::{Outline, Target};
 

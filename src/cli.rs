@@ -16,4 +16,6 @@ pub mod operand;
 pub mod output;
 pub mod request;
 pub mod room;
+pub mod run;
+mod values;
 pub mod words;

@@ -27,17 +27,17 @@ pub use owner::{Owner, owner};
 pub use select::{Sources, below, select};
 pub use selection::Selection;
 
-use crate::digest::Digest;
-use crate::error::{Error, Kind, Result};
-use crate::layer::Bytes;
-use crate::layer::files::Files;
-use crate::layer::tree::{Entry, Time, order};
-use crate::store::Store;
+use base::digest::Digest;
+use base::error::{Error, Kind, Result};
 use frontend::op::{self, CopySource, FileAction};
+use layer::Bytes;
+use layer::files::Files;
+use layer::tree::{Entry, Time, order};
 use mode::Chmod;
 use place::Placing;
 use plan::{Content, Made, Plan};
 use selection::Picked;
+use store::Store;
 use verified::Verified;
 
 /// A planned layer, and what its plan depends on in the base.
@@ -106,7 +106,7 @@ fn add(
     // Whatever was found wrong, or not to be an archive: it may have been another file.
     file.verify()?;
     unpacked.map_err(|error| {
-        let name = crate::layer::tree::show(&taken.name);
+        let name = layer::tree::show(&taken.name);
         error.context(format_args!("cannot unpack `{name}`")).hint("`ADD --unpack=false` copies it as it is")
     })
 }

@@ -1,17 +1,17 @@
 //! `kiln doctor`: what this machine lets kiln do, what is missing, why, and what would lift it. Everything is tried, not
 //! guessed, where it can be. Changes nothing but a folder of its own, which it removes.
 
-use crate::error::{Error, Result};
-use crate::exec::cgroup::{Devices, Groups, Resources};
-use crate::exec::emulate;
-use crate::exec::network::{Networks, trial};
-use crate::exec::surroundings;
-use crate::exec::{self, Ended, Network, Spec, Stop, User};
-use crate::store::remove::remove_tree;
-use crate::store::{Store, owner};
-use crate::sys::kernel;
-use crate::sys::userns::{self, Identity};
+use base::error::{Error, Result};
+use sandbox::cgroup::{Devices, Groups, Resources};
+use sandbox::emulate;
+use sandbox::network::{Networks, trial};
+use sandbox::surroundings;
+use sandbox::sys::kernel;
+use sandbox::sys::userns::{self, Identity};
+use sandbox::{self, Ended, Network, Spec, Stop, User};
 use serde_json::json;
+use store::remove::remove_tree;
+use store::{Store, owner};
 
 /// What came out of one question.
 struct Answer {
@@ -105,7 +105,7 @@ fn container(identity: &Identity, store: &Store) -> Answer {
 }
 
 fn trial(identity: &Identity, store: &Store) -> Result<()> {
-    use crate::error::At as _;
+    use base::error::At as _;
     let folder = store.temp("doctor");
     let inside = |name: &str| folder.join(name);
     for name in ["lower/proc", "lower/sys", "lower/dev", "lower/etc", "upper", "work", "stage"] {
@@ -128,7 +128,7 @@ fn trial(identity: &Identity, store: &Store) -> Result<()> {
         user: User { uid: 0, gid: 0, groups: Vec::new(), insecure: false, raw_sockets: true, offline: true },
         timeout: None,
         network: Network::None,
-        limits: exec::Limits::default(),
+        limits: sandbox::Limits::default(),
         hostname: "doctor".to_owned(),
         hosts: Vec::new(),
         resolv: Vec::new(),
@@ -137,7 +137,7 @@ fn trial(identity: &Identity, store: &Store) -> Result<()> {
         listed: None,
         userxattr: identity.rootless,
     };
-    let ended: Result<Ended, Error> = exec::run(&spec, &mut |_, _| {}, &Stop::default());
+    let ended: Result<Ended, Error> = sandbox::run(&spec, &mut |_, _| {}, &Stop::default());
     let _ = remove_tree(&folder);
     match ended {
         Err(error) if error.message().contains("/nothing") => Ok(()),

@@ -20,34 +20,34 @@ mod content;
 mod copies;
 mod device;
 mod identity;
+pub mod pressure;
 mod step;
 mod stubs;
 mod times;
 
-use crate::cache::LocalCache;
-use crate::clock;
 use crate::copy::{Facts, Selection};
-use crate::digest::Digest;
-use crate::error::{Error, Kind, Result};
-use crate::exec::cgroup::Groups;
-use crate::exec::emulate::Emulation;
-use crate::exec::network::Networks;
-use crate::exec::pressure::Brake;
-use crate::exec::running::Steps;
-use crate::exec::{Limits, Stop};
 use crate::explain::{self, Explainer};
 use crate::gc::policy;
-use crate::layer::rootfs::Rootfs;
-use crate::layer::tree::Time;
-use crate::layer::view::View;
-use crate::layer::{Compression, Layers};
-use crate::remote::Caches;
 use crate::source::context::Context;
 use crate::source::image::{Images, Pinned};
-use crate::store::Store;
-use crate::sync::lock;
+use base::clock;
+use base::digest::Digest;
+use base::error::{Error, Kind, Result};
+use base::sync::lock;
 use bring::Form;
+use cache::Caches;
+use cache::record::LocalCache;
 use frontend::op::{Op, Source};
+use layer::rootfs::Rootfs;
+use layer::tree::Time;
+use layer::view::View;
+use layer::{Compression, Layers};
+use pressure::Brake;
+use sandbox::cgroup::Groups;
+use sandbox::emulate::Emulation;
+use sandbox::network::Networks;
+use sandbox::running::Steps;
+use sandbox::{Limits, Stop};
 use solver::{
     Base, Cache as _, Describe as _, Engine, Found, Graph, Key, Manifest, Observer, Role, Room, Shelf, Step, VertexId,
 };
@@ -56,6 +56,7 @@ use std::path::PathBuf;
 use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex};
 use std::time::SystemTime;
+use store::Store;
 
 /// Everything a build's ops need of the host.
 pub struct Machine {

@@ -23,21 +23,21 @@ pub mod files;
 pub mod removed;
 mod words;
 
-use crate::clock::since_1970;
 use crate::copy::Selection;
-use crate::digest::Digest;
-use crate::layer::rootfs::Rootfs;
-use crate::remote::Elsewhere;
-use crate::store::Store;
-use crate::sync::lock;
 use account::{Account, Field};
+use base::clock::since_1970;
+use base::digest::Digest;
+use base::sync::lock;
+use cache::Elsewhere;
 use frontend::op::{Op, Source};
+use layer::rootfs::Rootfs;
 use serde::{Deserialize, Serialize};
 use solver::{Difference, Graph, Key, Miss, VertexId};
 use std::collections::{BTreeSet, HashMap, HashSet, VecDeque};
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
+use store::Store;
 
 /// Part of the folder's name.
 const VERSION: u32 = 1;
@@ -299,10 +299,8 @@ impl Explainer {
     fn explain_equal(&self, now: &Account, old: &Account) -> Miss {
         let (cause, text) = match self.removal(now, old) {
             Some(removal) => ("evicted", removal.words()),
-            None if !old.done => {
-                ("unfinished", format!("it did not end well {}", crate::clock::rfc3339(old.at / 1000)))
-            }
-            None => ("lost", format!("it was built {}, but its result is gone", crate::clock::rfc3339(old.at / 1000))),
+            None if !old.done => ("unfinished", format!("it did not end well {}", base::clock::rfc3339(old.at / 1000))),
+            None => ("lost", format!("it was built {}, but its result is gone", base::clock::rfc3339(old.at / 1000))),
         };
         Miss { cause, text, differences: Vec::new() }
     }
@@ -407,7 +405,7 @@ fn read<T: serde::de::DeserializeOwned>(path: &Path) -> Option<T> {
 }
 
 fn bytes(path: &Path) -> Option<Vec<u8>> {
-    crate::read::at_most(LARGEST, File::open(path).ok()?).ok()?
+    base::read::at_most(LARGEST, File::open(path).ok()?).ok()?
 }
 
 /// Under a temporary name first. What can't be written is not there.

@@ -7,13 +7,13 @@ mod output;
 mod plain;
 pub mod registry;
 
-use crate::attributes::Attributes;
-use crate::digest::Digest;
-use crate::error::{Error, Kind, Result};
 use crate::image::manifest::{self, Flavor, Packing};
 use crate::image::{Image, Refs};
-use crate::layer::{BaseBlob, Compression, Layers};
-use crate::registry::Settings;
+use ::registry::Settings;
+use base::attributes::Attributes;
+use base::digest::Digest;
+use base::error::{Error, Kind, Result};
+use layer::{BaseBlob, Compression, Layers};
 use oci_spec::image::Descriptor;
 use std::collections::HashSet;
 use std::path::PathBuf;

@@ -19,10 +19,10 @@ mod sweep;
 
 pub use check::{fsck, recover};
 
-use crate::error::{At, Error, Kind, Result};
 use crate::explain::removed;
-use crate::layer::LayerId;
+use base::error::{At, Error, Kind, Result};
 use inventory::{Inventory, Item, Type};
+use layer::LayerId;
 use measure::Usage;
 use policy::{Rule, Space};
 use std::collections::HashMap;

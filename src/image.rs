@@ -13,12 +13,12 @@ pub mod refs;
 
 pub use refs::Refs;
 
-use crate::clock::rfc3339;
-use crate::digest::Digest;
-use crate::error::{Error, Kind, Result};
-use crate::layer::{LayerId, LayerKind, Layers};
+use base::clock::rfc3339;
+use base::digest::Digest;
+use base::error::{Error, Kind, Result};
 use frontend::config::{History, RootFs};
 use frontend::plan::{Past, Plan};
+use layer::{LayerId, LayerKind, Layers};
 
 use frontend::platform::Platform;
 use solver::Bug;

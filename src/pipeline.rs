@@ -4,29 +4,21 @@ mod guess;
 mod picture;
 mod resolver;
 
-use crate::attributes::Attributes;
-use crate::cache;
 use crate::call::{Call, Findings};
-use crate::cli::request::{BuildRequest, NamedContext};
-use crate::clock::now;
+use crate::engine::pressure::{self, Brake};
 use crate::engine::{Goal, Known, Machine};
-use crate::error::{At, Error, Kind, Result};
-use crate::exec::Stop;
-use crate::exec::cgroup::Groups;
-use crate::exec::emulate::Emulation;
-use crate::exec::network::Networks;
-use crate::exec::pressure::{self, Brake};
-use crate::exec::running::Steps;
 use crate::explain::{self, Explainer};
 use crate::export::{self, Exported};
 use crate::image::{self, Image};
-use crate::layer::Layers;
-use crate::layer::rootfs::Rootfs;
-use crate::outside;
 use crate::progress::timings::Timings;
-use crate::remote::{self, Caches};
+use crate::request::{BuildRequest, NamedContext};
 use crate::source::context::{Context, ignore_of};
 use crate::source::image::Images;
+use base::attributes::Attributes;
+use base::clock::now;
+use base::error::{At, Error, Kind, Result};
+use base::outside;
+use cache::{self, Caches};
 use frontend::diagnostic::Diagnostic;
 use frontend::line::Document;
 use frontend::op::{Network, Op, Security};
@@ -34,7 +26,14 @@ use frontend::plan::{Checks, Past, Plan, Request};
 use frontend::platform::Platform;
 use frontend::resolve::Resolve as _;
 use guess::{Guess, takes_the_same};
+use layer::Layers;
+use layer::rootfs::Rootfs;
 use resolver::Resolver;
+use sandbox::Stop;
+use sandbox::cgroup::Groups;
+use sandbox::emulate::Emulation;
+use sandbox::network::Networks;
+use sandbox::running::Steps;
 use serde_json::json;
 use solver::event::told;
 use solver::{Event, Failure, Graph, Observer, StepId, Task, VertexId};
@@ -148,7 +147,7 @@ impl<'a> Build<'a> {
             }
         }
         let (bases, interrupt) = (Images::new(store.clone(), &request.settings), stop.clone());
-        let caches = Arc::new(Caches::open(remote::Plan {
+        let caches = Arc::new(Caches::open(cache::Plan {
             wanted: &request.caches,
             settings: &request.settings,
             layers,
@@ -172,7 +171,7 @@ impl<'a> Build<'a> {
             stop: stop.clone(),
             observer: Arc::clone(observer),
             first_step: 0,
-            rootless: *layers.flavour() != crate::layer::Flavour::Root,
+            rootless: *layers.flavour() != layer::Flavour::Root,
             goal: Goal { epoch: request.epoch, ..Goal::default() },
             known: Known::default(),
             explainer: Explainer::new(&store, &request.place),
@@ -204,7 +203,7 @@ impl<'a> Build<'a> {
                 // Times are bounded in the bytes: layers of a cache have to be packed anew.
                 self.machine.fetch_travelled(&rootfs.layers, self.next_step)?;
             }
-            let more = self.caches.inline(&rootfs.layers)?.map(|text| (remote::inline::FIELD, text));
+            let more = self.caches.inline(&rootfs.layers)?.map(|text| (cache::inline::FIELD, text));
             let (layers, epoch) = (&self.machine.layers, request.epoch);
             let assemble = || image::assemble(&plan, &rootfs.layers, epoch, layers, more);
             images.push(self.phase("assemble", assemble)?);
@@ -279,12 +278,12 @@ impl<'a> Build<'a> {
     /// Whether a step with a network will most likely run: as far as this machine knows, for what other caches have is
     /// not asked for a guess.
     fn will_need_a_network(&self, graph: &Graph<Op>, target: VertexId) -> bool {
-        if self.request.caches.iter().any(|wanted| wanted.way == remote::Way::From) {
+        if self.request.caches.iter().any(|wanted| wanted.way == cache::Way::From) {
             return false;
         }
         let fresh = |id: VertexId| is_fresh(self.request, &graph.get(id).stage);
         let task = Task { graph, targets: &[target], fresh: &fresh, jobs: &|| 1, first_step: 0 };
-        let missing = solver::missing(&task, &self.machine, &cache::LocalCache::new(&self.machine.store));
+        let missing = solver::missing(&task, &self.machine, &cache::record::LocalCache::new(&self.machine.store));
         let needs = |id: &VertexId| matches!(&graph.get(*id).op, Op::Exec(exec) if exec.network == Network::Default);
         missing.is_ok_and(|missing| missing.iter().any(needs))
     }

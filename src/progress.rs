@@ -7,7 +7,7 @@ pub mod report;
 pub mod timings;
 mod tty;
 
-use crate::error::{Error, Result};
+use base::error::{Error, Result};
 use solver::{Event, Observer};
 use std::sync::Arc;
 use std::time::SystemTime;

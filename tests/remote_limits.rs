@@ -2,7 +2,7 @@
 #![allow(clippy::unwrap_used, missing_docs)]
 
 mod common;
-#[path = "../src/remote/tests/github.rs"]
+#[path = "../crates/cache/src/tests/github.rs"]
 mod github;
 #[path = "remote/machine.rs"]
 mod machine;

@@ -160,64 +160,9 @@ fn visible(text: &str, map: &[usize], bytes: &Range<usize>) -> Range<usize> {
     start..start + trimmed
 }
 
-/// The candidate that was most likely meant, if one is near enough.
-pub fn closest<'a>(word: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
-    const LONGEST: usize = 64;
-    if word.chars().count() > LONGEST {
-        return None;
-    }
-    let word = word.to_lowercase();
-    let near = (word.chars().count() / 3).clamp(1, 3);
-    let scored = candidates.into_iter().map(|candidate| (distance(&word, &candidate.to_lowercase()), candidate));
-    scored
-        .filter(|(distance, _)| *distance <= near)
-        .min_by_key(|(distance, _)| *distance)
-        .map(|(_, candidate)| candidate)
-}
-
-/// The name that was most likely meant, as BuildKit finds it: fewer than three letters apart, case counts.
-pub(crate) fn closest_name<'a>(word: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
-    const FAR: usize = 3;
-    let near = |candidate: &&str| candidate.len().abs_diff(word.len()) < 4 * FAR && *candidate != word;
-    let scored = candidates.into_iter().filter(near).map(|candidate| (distance(word, candidate), candidate));
-    scored.filter(|(distance, _)| *distance < FAR).min_by_key(|(distance, _)| *distance).map(|(_, candidate)| candidate)
-}
-
-/// Insertions, deletions, replacements and swaps of neighbours between two words.
-fn distance(one: &str, two: &str) -> usize {
-    let (one, two): (Vec<char>, Vec<char>) = (one.chars().collect(), two.chars().collect());
-    distance_of(&one, &two)
-}
-
-/// The same of anything: of the bytes of names that may be no text. Takes the product of both lengths in time and memory.
-pub fn distance_of<T: PartialEq>(one: &[T], two: &[T]) -> usize {
-    let mut rows = vec![(0..=two.len()).collect::<Vec<_>>()];
-    for (i, a) in one.iter().enumerate() {
-        let mut row = vec![i + 1];
-        for (j, b) in two.iter().enumerate() {
-            let mut best = (rows[i][j] + usize::from(a != b)).min(rows[i][j + 1] + 1).min(row[j] + 1);
-            if i > 0 && j > 0 && *a == two[j - 1] && one[i - 1] == *b {
-                best = best.min(rows[i - 1][j - 1] + 1);
-            }
-            row.push(best);
-        }
-        rows.push(row);
-    }
-    rows[one.len()][two.len()]
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn near_words_are_suggested_and_far_ones_are_not() {
-        let known = ["FROM", "RUN", "COPY", "ENTRYPOINT"];
-        assert_eq!(closest("FORM", known), Some("FROM"));
-        assert_eq!(closest("copyy", known), Some("COPY"));
-        assert_eq!(closest("entripoint", known), Some("ENTRYPOINT"));
-        assert_eq!(closest("banana", known), None);
-    }
 
     #[test]
     fn a_picture_points_at_the_place_even_after_bytes_that_are_no_text() {

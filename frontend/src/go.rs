@@ -1,14 +1,5 @@
 //! What BuildKit leaves to Go's standard library.
 
-/// A switch, as `strconv.ParseBool` reads it.
-pub fn bool_of(text: &str) -> Option<bool> {
-    match text {
-        "1" | "t" | "T" | "true" | "TRUE" | "True" => Some(true),
-        "0" | "f" | "F" | "false" | "FALSE" | "False" => Some(false),
-        _ => None,
-    }
-}
-
 /// Go's `time.ParseDuration`, in nanoseconds.
 pub(crate) fn duration(text: &str) -> Result<i64, String> {
     const UNITS: &[(&str, f64)] =
@@ -35,16 +26,4 @@ pub(crate) fn duration(text: &str) -> Result<i64, String> {
         return Err(bad());
     }
     Ok((sign * total) as i64)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::bool_of;
-
-    #[test]
-    fn switches_are_read_as_go_reads_them() {
-        assert!(["1", "t", "T", "true", "True", "TRUE"].iter().all(|text| bool_of(text) == Some(true)));
-        assert!(["0", "f", "F", "false", "False", "FALSE"].iter().all(|text| bool_of(text) == Some(false)));
-        assert!(["", "yes", "tRUE", "2", " 1"].iter().all(|text| bool_of(text).is_none()));
-    }
 }

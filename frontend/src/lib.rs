@@ -4,6 +4,8 @@
 //! [`read`] cuts bytes into logical lines; `instruction` (THE TABLE) reads each by its own rules;
 //! [`plan()`] lowers the stages that the target needs, each through the narrow surface of `stage`.
 
+#![warn(unreachable_pub)]
+
 pub mod check;
 pub mod config;
 pub mod diagnostic;

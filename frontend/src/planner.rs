@@ -8,7 +8,7 @@ mod names;
 mod sources;
 
 use crate::check::{Checker, Fact, Options};
-use crate::diagnostic::{Diagnostic, closest};
+use crate::diagnostic::Diagnostic;
 use crate::instruction::from::From;
 use crate::instruction::{self, Instruction};
 use crate::line::{Document, Line};
@@ -20,6 +20,7 @@ use crate::remote::redacted;
 use crate::resolve::Resolve;
 use crate::stage::{Stage, State};
 use crate::text;
+use base::words::closest;
 use solver::{Graph, VertexId};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 

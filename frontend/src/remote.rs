@@ -3,7 +3,6 @@
 
 mod url;
 
-use crate::go;
 pub use url::{Url, User, redacted};
 
 /// A source elsewhere.
@@ -104,7 +103,7 @@ impl Git {
             seen.push(key.to_owned());
             let switch = || match value.as_str() {
                 "" => Ok(true),
-                text => go::bool_of(text).ok_or_else(|| format!("invalid {key} value: {value:?}")),
+                text => base::words::bool_of(text).ok_or_else(|| format!("invalid {key} value: {value:?}")),
             };
             if value.is_empty() && !matches!(key, "submodules" | "keep-git-dir" | "fetch-by-commit") {
                 return Err(format!("query {key:?} has no value"));

@@ -3,7 +3,7 @@
 
 use crate::check::Fact;
 use crate::config::{History, ImageConfig, RunConfig};
-use crate::diagnostic::{Diagnostic, closest_name};
+use crate::diagnostic::Diagnostic;
 use crate::expand::Expander;
 use crate::line::{Line, Span, Word};
 use crate::op::{self, CopySource, Input, Network, Op};
@@ -12,6 +12,7 @@ use crate::plan::Past;
 use crate::planner::Planner;
 use crate::platform::Platform;
 use crate::remote::Remote;
+use base::words::closest_name;
 use solver::{Vertex, VertexId};
 use std::collections::BTreeMap;
 

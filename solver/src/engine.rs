@@ -108,6 +108,13 @@ impl fmt::Display for Bug {
     }
 }
 
+impl From<Bug> for base::error::Error {
+    fn from(bug: Bug) -> base::error::Error {
+        base::error::Error::new(base::error::Kind::System, bug.to_string())
+            .hint("please report this with the Dockerfile")
+    }
+}
+
 impl From<Bug> for String {
     fn from(bug: Bug) -> String {
         bug.to_string()

@@ -8,6 +8,8 @@
 //! key, with the result key of the base where the op does not read that (see `demand`). The *settled* key has the
 //! content of what the op reads in place of keys; it is asked only after a miss, and stops a change that came to nothing.
 
+#![warn(unreachable_pub)]
+
 mod demand;
 pub mod engine;
 pub mod event;

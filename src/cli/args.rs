@@ -34,7 +34,7 @@ fn tables() -> String {
     format!(
         "Outputs:\n{}\nCaches (docs/cache.md):\n{}\nProgress views:\n{}\n{EXIT_CODES}",
         crate::export::help(),
-        crate::remote::help(),
+        cache::help(),
         crate::progress::help()
     )
 }

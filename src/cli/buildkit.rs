@@ -2,10 +2,10 @@
 //! reads where they count are only listed.
 
 use super::request::Environment;
-use crate::attributes::Attributes;
-use crate::error::{Error, Kind, Result};
-use crate::remote::{Wanted, Way};
-use frontend::go::bool_of;
+use base::attributes::Attributes;
+use base::error::{Error, Kind, Result};
+use base::words::bool_of;
+use cache::{Wanted, Way};
 use std::collections::BTreeMap;
 
 type BuildArgs = BTreeMap<String, String>;

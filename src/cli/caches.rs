@@ -2,10 +2,10 @@
 
 use super::args;
 use super::request::Environment;
-use crate::attributes::Attributes;
-use crate::error::{Error, Kind, Result};
-use crate::registry::Reference;
-use crate::remote::{Wanted, Way};
+use base::attributes::Attributes;
+use base::error::{Error, Kind, Result};
+use cache::{Wanted, Way};
+use registry::Reference;
 
 /// All caches of a build.
 pub fn caches(args: &args::Build, env: &Environment<'_>) -> Result<Vec<Wanted>> {

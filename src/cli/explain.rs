@@ -1,11 +1,11 @@
 //! `kiln explain`: why steps of a build were not cached.
 
 use super::args;
-use crate::clock::rfc3339;
-use crate::error::{Error, Kind, Result};
 use crate::explain::builds::{self, Build, Differs, Step};
 use crate::explain::names;
-use crate::text::printable_lines;
+use base::clock::rfc3339;
+use base::error::{Error, Kind, Result};
+use base::text::printable_lines;
 use frontend::remote::redacted;
 use std::io::Write;
 use std::path::Path;

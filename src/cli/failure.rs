@@ -1,7 +1,7 @@
 //! An error on the terminal: what, why, the way out.
 
-use crate::error::Error;
-use crate::text::{coloured, printable_lines};
+use base::error::Error;
+use base::text::{coloured, printable_lines};
 use std::io::Write as _;
 
 /// Prints an error to standard error.

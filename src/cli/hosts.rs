@@ -1,6 +1,6 @@
 //! `--add-host`: lines of /etc/hosts for RUN, in docker's notation.
 
-use crate::error::{Error, Kind, Result};
+use base::error::{Error, Kind, Result};
 use frontend::op::HOST_GATEWAY;
 use std::net::IpAddr;
 

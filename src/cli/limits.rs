@@ -1,12 +1,12 @@
 //! `--ulimit`, `--shm-size` and `--resource`: what bounds a step's processes, in docker's notation.
 
 use super::args;
-use crate::error::{Error, Kind, Result};
-use crate::exec::Limits;
-use crate::exec::cgroup::Resources;
-use crate::size;
+use base::error::{Error, Kind, Result};
+use base::size;
 use clap::Args;
 use rustix::process::{Resource, Rlimit};
+use sandbox::Limits;
+use sandbox::cgroup::Resources;
 
 /// Names of limits as docker and ulimit(1) have them (setrlimit(2)).
 const NAMES: &[(&str, Resource)] = &[

@@ -2,14 +2,14 @@
 
 use super::args;
 use super::request::Environment;
-use crate::attributes::Attributes;
-use crate::error::{At, Error, Kind, Result};
 use crate::export::registry::{StoredPush, push as push_stored};
-use crate::layer::Layers;
-use crate::read;
-use crate::registry::config::Places;
-use crate::registry::login::Place;
-use crate::registry::{Client, Credential, Logins, Proxies, Reference, Settings};
+use base::attributes::Attributes;
+use base::error::{At, Error, Kind, Result};
+use base::read;
+use layer::Layers;
+use registry::config::Places;
+use registry::login::Place;
+use registry::{Client, Credential, Logins, Proxies, Reference, Settings};
 use rustix::termios::{LocalModes, OptionalActions, tcgetattr, tcsetattr};
 use std::io::{BufRead as _, IsTerminal as _, Read as _, Write as _};
 use std::path::PathBuf;

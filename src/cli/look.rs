@@ -1,10 +1,10 @@
 //! `kiln ps` and `kiln shell`: looking at a step while it runs.
 
-use crate::error::{Error, Kind, Result};
-use crate::exec::running::{self, Running};
-use crate::exec::{attach, processes};
-use crate::text;
+use base::error::{Error, Kind, Result};
+use base::text;
 use clap::Args;
+use sandbox::running::{self, Running};
+use sandbox::{attach, processes};
 use std::io::Write;
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::Path;

@@ -3,20 +3,20 @@
 use super::args::CacheCommand;
 use super::caches;
 use super::request::Environment;
-use crate::clock::{rfc3339, since_1970};
 use crate::engine::caches::{folder, shown};
-use crate::error::{At, Error, Kind, Result};
 use crate::gc::policy;
-use crate::layer::Layers;
-use crate::remote::mounts::Mount;
-use crate::remote::{Caches, Plan, Pruned, Wanted, Way};
-use crate::store::remove::remove_tree;
+use base::clock::{rfc3339, since_1970};
+use base::error::{At, Error, Kind, Result};
+use cache::mounts::Mount;
+use cache::{Caches, Plan, Pruned, Wanted, Way};
+use layer::Layers;
 use solver::Observer;
 use std::fs::{self, File, OpenOptions};
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::UNIX_EPOCH;
+use store::remove::remove_tree;
 
 /// A cache mount of this machine.
 struct Local {

@@ -1,10 +1,10 @@
 //! `--output` and `--push`: where images go, as plain data.
 
 use super::args;
-use crate::attributes::Attributes;
-use crate::error::{At as _, Error, Kind, Result};
 use crate::export::Wanted;
-use crate::registry::Settings;
+use base::attributes::Attributes;
+use base::error::{At as _, Error, Kind, Result};
+use registry::Settings;
 use std::path::{Component, Path, PathBuf};
 
 /// What outputs need of the rest of the command line.

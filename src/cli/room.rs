@@ -1,21 +1,21 @@
 //! `kiln du` and `kiln prune`: what takes how much room, and what is to go; and what went with the power.
 
 use super::args;
-use crate::clock::rfc3339;
-use crate::error::{Error, Kind, Result};
 use crate::gc::inventory::{Inventory, Item};
 use crate::gc::measure::Usage;
 use crate::gc::policy::{self, Amount, Filter, Rule};
 use crate::gc::{Collected, Other, collect, recover};
-use crate::layer::Layers;
-use crate::size;
-use crate::store::boot;
-use crate::text;
+use base::clock::rfc3339;
+use base::error::{Error, Kind, Result};
+use base::size;
+use base::text;
+use layer::Layers;
 use serde_json::json;
 use solver::{Event, Observer};
 use std::io::Write;
 use std::path::Path;
 use std::time::SystemTime;
+use store::boot;
 
 /// What `kiln prune` keeps when nothing is said.
 const KEEP: i64 = 7 * 86_400;

@@ -2,9 +2,9 @@
 //! counts. Knows no flag by name.
 
 use super::args::Cli;
+use base::words::bool_of;
 use clap::error::ErrorKind;
 use clap::{Arg, ArgAction, CommandFactory as _, FromArgMatches as _, Parser as _};
-use frontend::go::bool_of;
 use std::ffi::OsString;
 
 /// Reads the command line; an error or an answer to `--help` ends the process.

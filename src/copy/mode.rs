@@ -1,10 +1,10 @@
 //! `--chmod`: octal, or symbolic as in chmod(1) with a umask of 0. Knows nothing of files.
 
-use crate::error::{Error, Kind, Result};
+use base::error::{Error, Kind, Result};
 
 /// What `--chmod` says.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Chmod {
+pub(super) enum Chmod {
     /// The mode that everything gets.
     Octal(u32),
     /// Changes, applied in order.
@@ -13,7 +13,7 @@ pub enum Chmod {
 
 /// One change of a mode.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Change {
+pub(super) struct Change {
     /// The bits that may change.
     who: u32,
     operator: u8,
@@ -38,7 +38,7 @@ const ALL: u32 = 0o6777;
 
 impl Chmod {
     /// Reads what was written behind `--chmod=`.
-    pub fn parse(text: &str) -> Result<Chmod> {
+    pub(super) fn parse(text: &str) -> Result<Chmod> {
         let bad = || {
             let message = format!("`{text}` is not a mode for `--chmod`");
             Error::new(Kind::Dockerfile, message).hint("write it as `755` or as `u=rwX,go=rX`")
@@ -55,7 +55,7 @@ impl Chmod {
     }
 
     /// The mode of a copied file that had `mode`.
-    pub fn apply(&self, mode: u32, directory: bool) -> u32 {
+    pub(super) fn apply(&self, mode: u32, directory: bool) -> u32 {
         let changes = match self {
             Chmod::Octal(mode) => return *mode,
             Chmod::Symbolic(changes) => changes,
@@ -66,7 +66,7 @@ impl Chmod {
     }
 
     /// The permissions of directories that have to be made for the copy: an octal mode holds for them too.
-    pub fn of_made_directories(&self) -> u32 {
+    pub(super) fn of_made_directories(&self) -> u32 {
         match self {
             Chmod::Octal(mode) => mode & 0o777,
             Chmod::Symbolic(_) => 0o755,

@@ -1,9 +1,9 @@
 //! Who shall own what is copied: `--chown` and USER, as ids, or as names that stand in the target's `/etc/passwd` and
 //! `/etc/group`. Knows nothing of the host's users.
 
-use crate::error::{Error, Kind, Result};
-use crate::layer::files::{Files, resolve};
-use crate::layer::tree::Node;
+use base::error::{Error, Kind, Result};
+use layer::files::{Files, resolve};
+use layer::tree::Node;
 use std::io::{BufRead, BufReader, Read};
 
 /// A hostile image must not make us read for ever (CVE-2026-47262).

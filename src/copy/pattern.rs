@@ -1,18 +1,18 @@
 //! The paths of sources as text: cleaned, split at their first wildcard, split at the pivot of `--parents`; and what
 //! to say for a source that is not there. Knows nothing of copying.
 
-use crate::error::{Error, Kind, Result};
-use crate::layer::files::{Files, resolve};
-use crate::layer::tree::{child, show};
-use frontend::diagnostic::distance_of;
+use base::error::{Error, Kind, Result};
+use base::words::distance_of;
 use frontend::glob::Glob;
+use layer::files::{Files, resolve};
+use layer::tree::{child, show};
 
 /// Distances are quadratic; nobody wants a hint for longer names, or out of so many.
 const MAX_HINT_NAME: usize = 100;
 const MAX_HINT_NAMES: usize = 10_000;
 
 /// The parts of a path without empty ones and dots; `..` takes the one before away and stops at the root.
-pub fn parts(path: &str) -> Vec<&str> {
+pub(super) fn parts(path: &str) -> Vec<&str> {
     let mut parts = Vec::new();
     for part in path.split('/') {
         match part {
@@ -25,7 +25,7 @@ pub fn parts(path: &str) -> Vec<&str> {
 }
 
 /// Whether a path or a part of one is a pattern.
-pub fn is_pattern(text: &str) -> bool {
+pub(super) fn is_pattern(text: &str) -> bool {
     let mut bytes = text.bytes();
     while let Some(byte) = bytes.next() {
         match byte {
@@ -38,7 +38,7 @@ pub fn is_pattern(text: &str) -> bool {
 }
 
 /// A source of `--parents`: the directory that is left away and the pattern that is kept below it.
-pub fn pivot(path: &str) -> (&str, &str) {
+pub(super) fn pivot(path: &str) -> (&str, &str) {
     path.split_once("/./").unwrap_or(("", path))
 }
 
@@ -47,7 +47,7 @@ pub fn pivot(path: &str) -> (&str, &str) {
 ///
 /// As in BuildKit, what stands before the first wildcard is resolved, what comes after it is matched part by part
 /// against what really is there: `**` is no more than `*`, and no link is followed.
-pub fn expand(files: &dyn Files, path: &str) -> Result<Vec<Box<[u8]>>> {
+pub(super) fn expand(files: &dyn Files, path: &str) -> Result<Vec<Box<[u8]>>> {
     let parts = parts(path);
     let literal = parts.iter().take_while(|part| !is_pattern(part)).count();
     let (before, patterns) = parts.split_at(literal);
@@ -86,7 +86,7 @@ fn is_dir(files: &dyn Files, path: &[u8]) -> Result<bool> {
 }
 
 /// The error for a source that is not there, with the name that was perhaps meant.
-pub fn missing(files: &dyn Files, path: &[u8]) -> Error {
+pub(super) fn missing(files: &dyn Files, path: &[u8]) -> Error {
     let error = Error::new(Kind::Dockerfile, format!("`{}` was not found", show(path)));
     match near(files, path) {
         Some(near) => error.hint(format!("did you mean `{}`?", show(&near))),

@@ -18,9 +18,9 @@ use super::owner::Owner;
 use super::pattern::parts;
 use super::plan::{Content, Plan, moved, not_a_directory};
 use super::selection::{Files as Taken, Item};
-use crate::error::{Error, Kind, Result};
-use crate::layer::files::Files;
-use crate::layer::tree::{Entry, Node, Time, show, split};
+use base::error::{Error, Kind, Result};
+use layer::files::Files;
+use layer::tree::{Entry, Node, Time, show, split};
 use std::collections::HashMap;
 
 /// What the flags and the destination of a copy say.
@@ -33,12 +33,12 @@ pub(super) struct Placing<'a> {
 
 impl Placing<'_> {
     /// The destination as a clean path from the root.
-    pub fn dest(&self) -> Vec<u8> {
+    pub(super) fn dest(&self) -> Vec<u8> {
         parts(self.dest).join("/").into_bytes()
     }
 
     /// Copies a file or a directory.
-    pub fn copy(&self, taken: &Taken, plan: &mut Plan<'_>) -> Result<()> {
+    pub(super) fn copy(&self, taken: &Taken, plan: &mut Plan<'_>) -> Result<()> {
         let root = taken.root();
         let target = self.target(&taken.name, root.node.is_dir(), plan)?;
         let mut links = HashMap::new();
@@ -67,7 +67,7 @@ impl Placing<'_> {
     }
 
     /// Copies a here-document of `size` bytes.
-    pub fn inline(&self, name: &str, size: u64, number: usize, plan: &mut Plan<'_>) -> Result<()> {
+    pub(super) fn inline(&self, name: &str, size: u64, number: usize, plan: &mut Plan<'_>) -> Result<()> {
         let name = name.rsplit('/').next().unwrap_or(name);
         let path = self.target(name.as_bytes(), false, plan)?;
         let node = Node::File { size, digest: None, offset: None };

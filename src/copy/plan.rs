@@ -3,12 +3,12 @@
 
 use super::owner::Owner;
 use super::selection::Framed;
-use crate::digest::Digest;
-use crate::error::{Error, Kind, Result};
-use crate::layer::files::{Files, Opener, Resolution, Stream, resolve};
-use crate::layer::tree::{Entry, Node, Time, child, is_below, show, split};
-use crate::sync::lock;
+use base::digest::Digest;
+use base::error::{Error, Kind, Result};
+use base::sync::lock;
 use frontend::op::Input;
+use layer::files::{Files, Opener, Resolution, Stream, resolve};
+use layer::tree::{Entry, Node, Time, child, is_below, show, split};
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -53,31 +53,31 @@ pub(super) enum Content {
 
 impl<'a> Plan<'a> {
     /// An empty layer on a base; none for an empty root.
-    pub fn new(base: Option<&'a dyn Files>) -> Plan<'a> {
+    pub(super) fn new(base: Option<&'a dyn Files>) -> Plan<'a> {
         let (made, facts) = Default::default();
         Plan { base, made, changed: false, links: 0, facts }
     }
 
     /// What was planned, and the digest of what was looked up below.
-    pub fn finish(self) -> (Vec<Made>, Digest) {
+    pub(super) fn finish(self) -> (Vec<Made>, Digest) {
         let made = if self.changed { self.made.into_values().collect() } else { Vec::new() };
         (made, self.facts.into_inner().unwrap_or_else(PoisonError::into_inner).finish())
     }
 
     /// Lets something else enter the digest.
-    pub fn record(&self, what: &str, number: u64) {
+    pub(super) fn record(&self, what: &str, number: u64) {
         let mut facts = self.facts();
         facts.bytes(what.as_bytes());
         facts.number(number);
     }
 
     /// Follows all links of a path, within the root.
-    pub fn resolve(&self, path: &[u8]) -> Result<Resolution> {
+    pub(super) fn resolve(&self, path: &[u8]) -> Result<Resolution> {
         resolve(self, path)
     }
 
     /// What stands at a path, unrecorded: for questions whose answer does not change the layer, or ends in an error.
-    pub fn peek(&self, path: &[u8]) -> Result<Option<Entry>> {
+    pub(super) fn peek(&self, path: &[u8]) -> Result<Option<Entry>> {
         match self.made.get(path) {
             Some(made) => Ok(Some(made.entry.clone())),
             None => self.through(path),
@@ -102,7 +102,7 @@ impl<'a> Plan<'a> {
 
     /// Makes what is missing of a directory (a path without links), as `mkdir -p` does; what is there goes into the
     /// layer unchanged, because a parent in a layer replaces the one below it.
-    pub fn make_dirs(&mut self, path: &[u8], mode: u32, owner: Option<Owner>) -> Result<()> {
+    pub(super) fn make_dirs(&mut self, path: &[u8], mode: u32, owner: Option<Owner>) -> Result<()> {
         let ends = path.iter().enumerate().filter(|(_, byte)| **byte == b'/').map(|(at, _)| at);
         for end in ends.chain((!path.is_empty()).then_some(path.len())) {
             let dir = &path[..end];
@@ -124,7 +124,7 @@ impl<'a> Plan<'a> {
     }
 
     /// Puts a directory where there is one or nothing. What is in it stays.
-    pub fn put_dir(&mut self, entry: Entry) -> Result<()> {
+    pub(super) fn put_dir(&mut self, entry: Entry) -> Result<()> {
         let fresh = match self.made.get(&entry.path) {
             Some(made) => made.fresh,
             None => self.through(&entry.path)?.is_none(),
@@ -138,7 +138,7 @@ impl<'a> Plan<'a> {
     }
 
     /// Puts a directory where there is something else.
-    pub fn replace_by_dir(&mut self, entry: Entry) -> Result<()> {
+    pub(super) fn replace_by_dir(&mut self, entry: Entry) -> Result<()> {
         // The base may have a directory here, behind a file of ours that goes now; it must not come back.
         let below = self.base.map_or(Ok(None), |base| base.lookup(&entry.path))?;
         let opaque = below.is_some_and(|below| below.node.is_dir());
@@ -148,7 +148,7 @@ impl<'a> Plan<'a> {
     }
 
     /// Puts anything but a directory, in place of whatever is there.
-    pub fn put_file(&mut self, entry: Entry, content: Content, now: bool) -> Result<()> {
+    pub(super) fn put_file(&mut self, entry: Entry, content: Content, now: bool) -> Result<()> {
         if self.made.get(&entry.path).is_some_and(|made| made.entry.node.is_dir()) {
             self.remove_below(&entry.path);
         }
@@ -175,18 +175,18 @@ impl<'a> Plan<'a> {
     }
 
     /// A number for a group of hard links that nobody has yet.
-    pub fn link_group(&mut self) -> u32 {
+    pub(super) fn link_group(&mut self) -> u32 {
         self.links += 1;
         self.links
     }
 
     /// What is planned at a path.
-    pub fn made(&mut self, path: &[u8]) -> Option<&mut Made> {
+    pub(super) fn made(&mut self, path: &[u8]) -> Option<&mut Made> {
         self.made.get_mut(path)
     }
 
     /// Brings a file of the base into the layer, so that it can get more names.
-    pub fn adopt(&mut self, entry: Entry) -> Result<()> {
+    pub(super) fn adopt(&mut self, entry: Entry) -> Result<()> {
         if let Some(base) = self.base
             && !self.made.contains_key(&entry.path)
         {

@@ -6,12 +6,12 @@
 
 use super::pattern::{self, is_pattern};
 use super::selection::{Files as Taken, Item, Picked, Selection};
-use crate::digest::Digest;
-use crate::error::{Error, Kind, Result};
-use crate::layer::files::{Files, resolve};
-use crate::layer::tree::{Entry, Node, child, is_below, parent, split, worth_all_cores};
+use base::digest::Digest;
+use base::error::{Error, Kind, Result};
 use frontend::ignore::{Ignore, Matched};
 use frontend::op::{Copy, CopySource, Input, Unpack};
+use layer::files::{Files, resolve};
+use layer::tree::{Entry, Node, child, is_below, parent, split, worth_all_cores};
 use rayon::prelude::*;
 use std::borrow::Cow;
 use std::collections::BTreeMap;

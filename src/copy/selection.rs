@@ -7,9 +7,9 @@
 //! | owners, unless `--chown` replaces them | mode and owner of a directory whose contents are copied |
 //! | extended attributes, link groups, digests of contents | |
 
-use crate::digest::{Digest, Hasher};
-use crate::layer::tree::{Entry, Node};
+use base::digest::{Digest, Hasher};
 use frontend::op::{Copy, CopySource, Input};
+use layer::tree::{Entry, Node};
 use std::collections::HashMap;
 
 /// The files that a copy takes, in order.
@@ -72,13 +72,13 @@ impl Selection {
 
 impl Files {
     /// The source itself.
-    pub fn root(&self) -> &Entry {
+    pub(super) fn root(&self) -> &Entry {
         // `select` never makes a list without its root.
         &self.items[0].entry
     }
 
     /// The digest of the files as they are, the mode and owner of the first one with them.
-    pub fn shown(&self) -> Digest {
+    pub(super) fn shown(&self) -> Digest {
         let mut to = Framed::default();
         let Entry { mode, uid, gid, xattrs, .. } = self.root();
         [mode, uid, gid].iter().for_each(|number| to.number(u64::from(**number)));
@@ -88,7 +88,7 @@ impl Files {
     }
 
     /// The path of an item, from its source on; empty for the source itself.
-    pub fn below<'a>(&self, item: &'a Item) -> &'a [u8] {
+    pub(super) fn below<'a>(&self, item: &'a Item) -> &'a [u8] {
         let root = self.root().path.len();
         let skip = if root == 0 { 0 } else { root + 1 };
         item.entry.path.get(skip..).unwrap_or_default()
@@ -100,14 +100,14 @@ impl Files {
 pub(super) struct Framed(Hasher);
 
 impl Framed {
-    pub fn bytes(&mut self, bytes: &[u8]) {
+    pub(super) fn bytes(&mut self, bytes: &[u8]) {
         self.number(bytes.len() as u64);
         self.0.update(bytes);
     }
-    pub fn number(&mut self, number: u64) {
+    pub(super) fn number(&mut self, number: u64) {
         self.0.update(&number.to_le_bytes());
     }
-    pub fn finish(self) -> Digest {
+    pub(super) fn finish(self) -> Digest {
         self.0.finish()
     }
 }

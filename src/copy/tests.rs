@@ -11,7 +11,7 @@ use frontend::op::Unpack;
 use memory::{MemoryFiles, layer};
 
 /// `COPY flags source... dest`, with sources in input 0; `<<NAME=text` is a here-document.
-pub fn op(line: &str) -> op::Copy {
+pub(super) fn op(line: &str) -> op::Copy {
     let mut copy = op::Copy { base: Some(1), ..op::Copy::default() };
     let mut words = Vec::new();
     for word in line.split(' ') {

@@ -9,17 +9,17 @@
 
 use super::owner::Owner;
 use super::plan::{Content, Plan, moved};
-use crate::digest::Digest;
-use crate::error::{At, Error, Kind, Result};
-use crate::layer::compress::decompressor;
-use crate::layer::files::{Files, Opener, Stream, resolve};
-use crate::layer::tar::read::{Archive, Member};
-use crate::layer::tree::{Entry, LONGEST_PATH, Node, is_below, show, split};
-use crate::store::Store;
+use base::digest::Digest;
+use base::error::{At, Error, Kind, Result};
+use layer::compress::decompressor;
+use layer::files::{Files, Opener, Stream, resolve};
+use layer::tar::read::{Archive, Member};
+use layer::tree::{Entry, LONGEST_PATH, Node, is_below, show, split};
 use std::fs::{self, File};
 use std::io::{Read, Seek, SeekFrom, Write};
 use std::os::unix::fs::FileExt;
 use std::sync::Arc;
+use store::Store;
 
 const BUFFER: usize = 128 << 10;
 
@@ -32,7 +32,7 @@ pub(super) struct Begun {
 /// The archive that a file is; none if it is something else. As in BuildKit: whether its first header can be read.
 pub(super) fn archive(file: Stream) -> Option<Begun> {
     let mut rest = Archive::new(decompressor(file).ok()?.0);
-    let first = rest.next().ok().flatten()?;
+    let first = rest.next_member().ok().flatten()?;
     Some(Begun { first, rest })
 }
 
@@ -49,7 +49,7 @@ pub(super) fn unpack(
     let mut spool = Spool::new(store)?;
     let Begun { first, rest: mut reader } = archive;
     let mut next = Some(first);
-    while let Some(member) = next.take().map_or_else(|| reader.next(), |first| Ok(Some(first)))? {
+    while let Some(member) = next.take().map_or_else(|| reader.next_member(), |first| Ok(Some(first)))? {
         let Some(name) = clean(&member.path)? else { continue };
         let placed = place(&dest, &name, plan)?;
         let owner = owner.unwrap_or(Owner { uid: member.uid, gid: member.gid });

@@ -1,11 +1,11 @@
 //! A file that is read once and hashed in the same read, and compared with the digest that its selection speaks of.
 //! Knows nothing of what the bytes mean.
 
-use crate::digest::{Digest, Hasher};
-use crate::error::{At as _, Error, Result};
-use crate::layer::files::{Files, Stream, is_no_file};
-use crate::layer::tree::{Entry, Node, show};
-use crate::sync::lock;
+use base::digest::{Digest, Hasher};
+use base::error::{At as _, Error, Result};
+use base::sync::lock;
+use layer::files::{Files, Stream, is_no_file};
+use layer::tree::{Entry, Node, show};
 use std::io::{self, Read};
 use std::sync::{Arc, Mutex};
 

@@ -6,10 +6,8 @@
 //! and goes with its `Forward`. An agent that does not answer holds up its own connection and nothing else: only that
 //! connection's thread waits for it, and the end of the `Forward` closes all connections.
 
-use crate::error::{At as _, Error, Kind, Result};
-use crate::store::Store;
-use crate::store::remove::remove_tree;
-use crate::sync::lock;
+use base::error::{At as _, Error, Kind, Result};
+use base::sync::lock;
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, sockopt};
 use std::collections::HashMap;
 use std::fs::{DirBuilder, File};
@@ -23,6 +21,8 @@ use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use std::time::Duration;
+use store::Store;
+use store::remove::remove_tree;
 
 /// What `--ssh` gave for an id.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -6,17 +6,17 @@
 //! then it is told why.
 
 use super::Machine;
-use crate::digest::Digest;
-use crate::error::{Error, Kind, Result};
-use crate::layer::{BaseBlob, LayerId};
-use crate::registry::client::Watch;
-use crate::remote::side_by_side;
-use crate::store::Expected;
+use base::digest::Digest;
+use base::error::{Error, Kind, Result};
+use cache::side_by_side;
 use frontend::op::{Input, Op};
+use layer::{BaseBlob, LayerId};
+use registry::client::Watch;
 use solver::{Event, Graph, StepId, VertexId};
 use std::collections::HashSet;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::SystemTime;
+use store::Expected;
 
 /// Blobs of caches that are fetched at once.
 const AT_ONCE: usize = 4;

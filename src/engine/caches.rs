@@ -5,7 +5,7 @@
 //!   id          its name in the Dockerfile, for people
 //!   lock        flock: shared by `sharing=shared`, exclusive by `locked`; held while a step runs
 //!   data/       what is mounted
-//!   id index stats dirty      what travels of it (see `remote::mounts`)
+//!   id index stats dirty      what travels of it (see `cache::mounts`)
 //!   1/ 2/ ...   the same again, for `sharing=private`: the first that nobody holds
 //! ```
 //!
@@ -14,20 +14,20 @@
 
 use super::bring::Form;
 use super::{Machine, lock};
-use crate::digest::Digest;
-use crate::error::{At, Error, Kind, Result};
-use crate::layer::files::resolve;
-use crate::layer::rootfs::Rootfs;
-use crate::remote::mounts::{Mount, Moved, Saves};
-use crate::store::lease;
-use crate::store::remove::remove_tree;
+use base::digest::Digest;
+use base::error::{At, Error, Kind, Result};
+use cache::mounts::{Mount, Moved, Saves};
 use frontend::op::{CacheDir, Sharing};
+use layer::files::resolve;
+use layer::rootfs::Rootfs;
 use rustix::fs::{AtFlags, CWD, Gid, Mode, Uid};
 use solver::event::told;
 use solver::{Event, StepId, Stream};
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant, SystemTime};
+use store::lease;
+use store::remove::remove_tree;
 
 /// How often a locked mount is asked for again.
 const POLL: Duration = Duration::from_millis(20);
@@ -240,7 +240,7 @@ impl Machine {
                         format!("`{}` is not in the source of the cache mount", wanted.source),
                     ));
                 }
-                crate::layer::unpack::write_tree(&view, &top.path, &new, self.layers.flavour())?;
+                layer::unpack::write_tree(&view, &top.path, &new, self.layers.flavour())?;
             }
             None => {
                 fs::create_dir(&new).at("make", &new)?;

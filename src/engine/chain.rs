@@ -2,9 +2,9 @@
 //! a cache says which layers a result has; one that says something else is not believed.
 
 use super::Machine;
-use crate::error::{Error, Kind, Result};
-use crate::layer::rootfs::Rootfs;
+use base::error::{Error, Kind, Result};
 use frontend::op::{Op, Source};
+use layer::rootfs::Rootfs;
 use solver::{Graph, VertexId};
 
 impl Machine {

@@ -7,9 +7,9 @@
 use super::Machine;
 use super::bring::Form;
 use crate::copy;
-use crate::error::Result;
-use crate::layer::rootfs::Rootfs;
+use base::error::Result;
 use frontend::op::{Input, Mount, MountKind};
+use layer::rootfs::Rootfs;
 use solver::{Engine as _, Manifest, Role, Step};
 
 impl Machine {

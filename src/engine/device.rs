@@ -2,7 +2,7 @@
 //! `SPEC.md` of cncf-tags): nodes, mounts, variables. Specifications are JSON files in /etc/cdi and /var/run/cdi; their
 //! hooks, which would run on the host, are refused.
 
-use crate::error::{Error, Kind, Result};
+use base::error::{Error, Kind, Result};
 use frontend::op;
 use serde::Deserialize;
 use std::path::{Path, PathBuf};

@@ -1,9 +1,9 @@
 //! Who a RUN runs as: USER looked up in the rootfs's own passwd and group files, as runc and Docker do.
 //! Reads the files through the rootfs's view; the host's users are never asked.
 
-use crate::error::{Error, Kind, Result};
-use crate::layer::files::{Files, resolve};
-use crate::layer::tree::Node;
+use base::error::{Error, Kind, Result};
+use layer::files::{Files, resolve};
+use layer::tree::Node;
 use std::io::Read;
 
 /// Files larger than this are refused: a hostile image must not fill the memory.

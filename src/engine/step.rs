@@ -9,20 +9,20 @@ use super::device;
 use super::identity::{self, Identity};
 use super::stubs::{Stubs, Want};
 use super::{Machine, Secret, bug};
-use crate::error::{At, Error, Kind, Result};
-use crate::exec::cgroup::{Device, Devices, Group};
-use crate::exec::emulate::Entrance;
-use crate::exec::network::{self, Lease, Order};
-use crate::exec::{self, Exit, Mount, MountKind, Spec, surroundings};
-use crate::layer::files::{Files, resolve};
-use crate::layer::rootfs::Rootfs;
-use crate::layer::tree::Node;
-use crate::layer::tree::Time;
-use crate::layer::view::View;
-use crate::layer::{Draft, LayerId};
-use crate::sync::lock;
+use base::error::{At, Error, Kind, Result};
+use base::sync::lock;
 use ending::Tail;
 use frontend::op::{self, Network, Security};
+use layer::files::{Files, resolve};
+use layer::rootfs::Rootfs;
+use layer::tree::Node;
+use layer::tree::Time;
+use layer::view::View;
+use layer::{Draft, LayerId};
+use sandbox::cgroup::{Device, Devices, Group};
+use sandbox::emulate::Entrance;
+use sandbox::network::{self, Lease, Order};
+use sandbox::{self, Exit, Mount, MountKind, Spec, surroundings};
 use solver::{Event, Step, StepId, Stream};
 use std::io::Read;
 use std::path::PathBuf;
@@ -50,8 +50,8 @@ impl Machine {
         let lease = self.lease(order);
         let (network, resolv) = match &lease {
             Some(lease) => (lease.network(), lease.resolv()),
-            None if exec.network == Network::None => (exec::Network::None, network::host_resolv()),
-            None => (exec::Network::Host, network::host_resolv()),
+            None if exec.network == Network::None => (sandbox::Network::None, network::host_resolv()),
+            None => (sandbox::Network::Host, network::host_resolv()),
         };
         let lost = self.lost(&mounts)?;
         let devices = match exec.security {
@@ -73,7 +73,7 @@ impl Machine {
             args: exec.args.iter().map(|arg| arg.clone().into_bytes()).collect(),
             env: environment(exec, &who, mounts.env),
             cwd: exec.cwd.clone().into_bytes(),
-            user: exec::User {
+            user: sandbox::User {
                 uid: who.uid,
                 gid: who.gid,
                 groups: who.groups,
@@ -92,14 +92,14 @@ impl Machine {
             hostname: exec.hostname.clone(),
         };
         let mut tail = Tail::default();
-        let mut output = |stream: exec::Stream, bytes: &[u8]| {
+        let mut output = |stream: sandbox::Stream, bytes: &[u8]| {
             tail.add(bytes);
-            let stream = if stream == exec::Stream::Out { Stream::Out } else { Stream::Err };
+            let stream = if stream == sandbox::Stream::Out { Stream::Out } else { Stream::Err };
             let event = Event::Output { step: StepId(number), stream, bytes: bytes.to_vec() };
             self.observer.event(SystemTime::now(), &event);
         };
         let began = Time::now();
-        let ended = self.phase(number, "run", || exec::run(&spec, &mut output, &self.stop))?;
+        let ended = self.phase(number, "run", || sandbox::run(&spec, &mut output, &self.stop))?;
         if ended.exit == Exit::Code(0) {
             self.note_caches(&mounts.held);
         }

@@ -4,9 +4,9 @@
 //! The directories stand in the store's temporary folder of this process, are shared by steps that lack the same
 //! mount points, and go with the process.
 
-use crate::error::{At, Result};
-use crate::layer::files::{Files, resolve};
-use crate::layer::tree::{Entry, Node, Xattrs};
+use base::error::{At, Result};
+use layer::files::{Files, resolve};
+use layer::tree::{Entry, Node, Xattrs};
 use rustix::fs::{AtFlags, CWD, Gid, Mode, Timespec, Timestamps, Uid, XattrFlags};
 use std::collections::BTreeMap;
 use std::ffi::OsStr;
@@ -17,7 +17,7 @@ use std::path::Path;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(super) enum Want {
     Directory,
-    /// The directory that a tmpfs covers: the tmpfs takes its mode (see `exec::child`).
+    /// The directory that a tmpfs covers: the tmpfs takes its mode (see `sandbox::child`).
     Tmpfs,
     File,
 }

@@ -16,11 +16,11 @@
 //! count, nor those of here-documents and directories that a copy makes.
 
 use super::Machine;
-use crate::error::Result;
-use crate::layer::LayerId;
-use crate::layer::rootfs::Rootfs;
-use crate::sync::lock;
+use base::error::Result;
+use base::sync::lock;
 use frontend::op;
+use layer::LayerId;
+use layer::rootfs::Rootfs;
 use solver::Step;
 
 impl Machine {

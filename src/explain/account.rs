@@ -1,7 +1,7 @@
 //! What a step was made of, field by field: the same walk that makes its key, read by a third reader.
 
 use super::{ARGUMENT, BASE, ENVIRONMENT, INSTRUCTION, MOUNT, OPTION};
-use crate::digest::Digest;
+use base::digest::Digest;
 use frontend::check::looks_secret;
 use serde::{Deserialize, Serialize};
 use solver::{Describe, Difference, Manifest};

@@ -3,11 +3,11 @@
 //! `<root>/explain-v1/builds/<microseconds since 1970, 20 digits>-<pid>`, JSON; the newest stay. Builds in which every step
 //! was found leave none.
 
-use crate::clock::since_1970;
-use crate::store::Store;
+use base::clock::since_1970;
 use serde::{Deserialize, Serialize};
 use std::fs;
 use std::path::{Path, PathBuf};
+use store::Store;
 
 /// Reports that stay.
 const MOST: usize = 32;

@@ -9,12 +9,12 @@
 //! costs the name of a file. GC rule: the collector keeps the newest.
 
 use crate::copy::Selection;
-use crate::digest::{Digest, Hasher};
-use crate::layer::tree::{Entry, Node, show};
-use crate::store::Store;
+use base::digest::{Digest, Hasher};
+use layer::tree::{Entry, Node, show};
 use solver::Difference;
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
+use store::Store;
 
 const MAGIC: &[u8; 8] = b"kilnfl01";
 /// Paths of one list; what comes after them is not kept.

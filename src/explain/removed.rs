@@ -23,7 +23,7 @@ pub struct Removal {
 impl Removal {
     /// For people.
     pub fn words(&self) -> String {
-        format!("evicted {} by {}", crate::clock::rfc3339(self.at / 1000), self.rule)
+        format!("evicted {} by {}", base::clock::rfc3339(self.at / 1000), self.rule)
     }
 }
 

@@ -1,7 +1,7 @@
 //! A cause in one line, for people.
 
 use super::{ARGUMENT, BASE, ENVIRONMENT, FILE, INPUT, MOST_DIFFERENCES, MOUNT, NEW, OPTION, REMOTE};
-use crate::remote::Elsewhere;
+use cache::Elsewhere;
 use solver::{Difference, Miss};
 
 /// What differs. `root` is what an input stands on that differs itself.

@@ -5,12 +5,12 @@ mod stale;
 
 use super::plain::folder;
 use super::{Exported, Exporter, Wanted, Watch};
-use crate::error::{At, Error, Kind, Result};
 use crate::image::Image;
-use crate::layer::tree::{Entry, Node, name, parent};
-use crate::layer::view::View;
-use crate::layer::{LayerId, Layers};
-use crate::outside;
+use base::error::{At, Error, Kind, Result};
+use base::outside;
+use layer::tree::{Entry, Node, name, parent};
+use layer::view::View;
+use layer::{LayerId, Layers};
 use rustix::fd::OwnedFd;
 use rustix::fs::{AtFlags, Gid, Mode, OFlags, ResolveFlags, Timespec, Timestamps, Uid};
 use stale::Expected;
@@ -115,7 +115,7 @@ impl Target<'_> {
     fn link(&self, earlier: &[u8], dir: &OwnedFd, name: &[u8], entry: &Entry) -> Result<()> {
         let _ = rustix::fs::unlinkat(dir, name, AtFlags::empty());
         let from = self.open(parent(earlier))?;
-        rustix::fs::linkat(&from, crate::layer::tree::name(earlier), dir, name, AtFlags::empty())
+        rustix::fs::linkat(&from, layer::tree::name(earlier), dir, name, AtFlags::empty())
             .at("link", self.shown(&entry.path))
     }
 

@@ -3,13 +3,13 @@
 
 use super::output::Output;
 use super::{Exported, Exporter, Wanted, Watch};
-use crate::digest::Digest;
-use crate::error::{At, Result};
 use crate::image::manifest::{Packed, Packing, annotated, pack, top};
 use crate::image::{Image, refs};
-use crate::layer::Layers;
-use crate::outside;
+use base::digest::Digest;
+use base::error::{At, Result};
+use base::outside;
 use frontend::config::ImageConfig;
+use layer::Layers;
 use serde_json::json;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File};
@@ -82,7 +82,7 @@ impl Exporter for Layout {
             &json!({"schemaVersion": 2, "mediaType": "application/vnd.oci.image.index.v1+json", "manifests": entries}),
         );
         let list = list.map_err(|cause| {
-            crate::error::Error::new(crate::error::Kind::Export, "cannot write index.json").because(cause)
+            base::error::Error::new(base::error::Kind::Export, "cannot write index.json").because(cause)
         })?;
         let content = Content {
             packed: &packed,

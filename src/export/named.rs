@@ -3,11 +3,11 @@
 
 use super::registry::Push;
 use super::{Exported, Exporter, Wanted, Watch};
-use crate::digest::Digest;
-use crate::error::Result;
 use crate::image::manifest::Packing;
 use crate::image::{Image, Refs, refs};
-use crate::layer::Layers;
+use base::digest::Digest;
+use base::error::Result;
+use layer::Layers;
 use std::collections::HashSet;
 
 struct Named {

@@ -1,9 +1,9 @@
 //! A tarball on its way to a file or to standard output: written under another name, synced, renamed.
 
-use crate::error::{At, Error, Kind, Result};
-use crate::layer::tar::{padding, write};
-use crate::layer::tree::{Entry, Node, Time};
-use crate::outside;
+use base::error::{At, Error, Kind, Result};
+use base::outside;
+use layer::tar::{padding, write};
+use layer::tree::{Entry, Node, Time};
 use std::fs::File;
 use std::io::{BufWriter, IsTerminal as _, Read, Write};
 use std::path::{Path, PathBuf};

@@ -2,12 +2,12 @@
 
 use super::output::Output;
 use super::{Exported, Exporter, Wanted, Watch};
-use crate::error::Result;
 use crate::image::Image;
-use crate::layer::tar::write;
-use crate::layer::tree::{Entry, Node};
-use crate::layer::view::View;
-use crate::layer::{LayerId, Layers};
+use base::error::Result;
+use layer::tar::write;
+use layer::tree::{Entry, Node};
+use layer::view::View;
+use layer::{LayerId, Layers};
 use std::collections::HashMap;
 use std::path::PathBuf;
 

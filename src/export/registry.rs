@@ -2,18 +2,18 @@
 //! with the name last, so that nobody ever finds an image with a part missing.
 
 use super::{Exported, Exporter, UNWATCHED, Wanted, Watch};
-use crate::attributes::Attributes;
-use crate::digest::Digest;
-use crate::error::{Error, Kind, Result};
 use crate::image::manifest::{Packed, Packing, pack_but, top};
 use crate::image::{Image, Refs};
-use crate::layer::{LayerId, Layers};
-use crate::registry::push::{Sent, Upload};
-use crate::registry::{Client, Reference, Settings, client};
-use crate::remote::side_by_side;
 use crate::source::image::Images;
-use crate::sync::lock;
+use base::attributes::Attributes;
+use base::digest::Digest;
+use base::error::{Error, Kind, Result};
+use base::sync::lock;
+use cache::side_by_side;
+use layer::{LayerId, Layers};
 use oci_spec::image::Descriptor;
+use registry::push::{Sent, Upload};
+use registry::{Client, Reference, Settings, client};
 use std::collections::{BTreeSet, HashSet};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};

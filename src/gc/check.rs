@@ -2,20 +2,20 @@
 //! done with what the machine may have lost (see `store::boot`).
 
 use super::{failed, files, inventory, read, subfolders};
-use crate::cache::{self, RecordFile};
-use crate::digest::{Digest, Hasher};
-use crate::error::{At, Result};
 use crate::image::refs::{self, Ref};
-use crate::layer::tree::{Entry, Node};
-use crate::layer::{LayerId, Layers, Record};
-use crate::store::STORE_VERSION;
-use crate::store::lease::{Gate, Leases};
-use crate::store::remove::remove_tree;
+use base::digest::{Digest, Hasher};
+use base::error::{At, Result};
+use cache::record::RecordFile;
+use layer::tree::{Entry, Node};
+use layer::{LayerId, Layers, Record};
 use std::collections::HashSet;
 use std::fs::{self, File};
 use std::io::{Read, Write};
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
+use store::STORE_VERSION;
+use store::lease::{Gate, Leases};
+use store::remove::remove_tree;
 
 /// A longer file of a layer is no text.
 const LONGEST_TEXT: u64 = 4096;
@@ -40,7 +40,7 @@ pub fn fsck(layers: &Layers, repair: bool, out: &mut dyn Write) -> Result<bool> 
     let base = root.join(format!("store-v{STORE_VERSION}"));
     let mut check = Check { out, repair, since: None, used: HashSet::new(), damages: 0, looked: 0 };
     check.bytes(layers)?;
-    for file in files(&cache::folder(&root).join("records")) {
+    for file in files(&cache::record::folder(&root).join("records")) {
         check.looked += 1;
         match read::<RecordFile>(&file) {
             None => check.damage(&file, "a cache record that can't be read")?,
@@ -244,9 +244,9 @@ fn hash(path: &Path) -> Option<Digest> {
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
-    use crate::layer::tree::Time;
-    use crate::layer::{Bytes, Flavour};
-    use crate::store::Store;
+    use layer::tree::Time;
+    use layer::{Bytes, Flavour};
+    use store::Store;
 
     #[test]
     fn what_lost_its_bytes_goes_unless_somebody_uses_it() {

@@ -4,17 +4,17 @@
 
 use super::measure::{Usage, measure};
 use super::{files, read, subfolders};
-use crate::cache::{self, RecordFile};
-use crate::error::{At as _, Result};
 use crate::image::refs::{self, Ref, RefImage};
-use crate::layer::{LayerId, LayerKind, RELEASED, Record};
-use crate::store::STORE_VERSION;
-use crate::store::lease::Leases;
+use base::error::{At as _, Result};
+use cache::record::RecordFile;
+use layer::{LayerId, LayerKind, RELEASED, Record};
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::fs;
 use std::io::ErrorKind;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
+use store::STORE_VERSION;
+use store::lease::Leases;
 
 /// Indexes are not collected before they are so old, in seconds.
 const LONGEST_BUILD: i64 = 86_400;
@@ -278,7 +278,7 @@ fn layer_items(
             parents: below.into_iter().collect(),
             usage: sizes.of(&name, &folder) + packed,
             created,
-            in_use: shared || leases.names.contains(&crate::store::lease::layer(&id)),
+            in_use: shared || leases.names.contains(&store::lease::layer(&id)),
             shared,
             released: folder.join(RELEASED).exists(),
             ..internal(&name, description, created.max(mtime(&folder.join("record"))))
@@ -292,7 +292,7 @@ fn layer_items(
 fn add_records(root: &Path, layers: &mut BTreeMap<LayerId, Item>) -> Vec<Item> {
     let mut lost = Vec::new();
     let mut uses: Vec<(Vec<LayerId>, i64)> = Vec::new();
-    for file in files(&cache::folder(root).join("records")) {
+    for file in files(&cache::record::folder(root).join("records")) {
         let record = read::<RecordFile>(&file);
         let newest = record.as_ref().and_then(|record| record.records.first());
         let top = newest.and_then(|newest| newest.layers.last());
@@ -357,7 +357,7 @@ fn plain(line: &str) -> String {
 }
 
 fn held(root: &Path, leases: &Leases, path: &Path) -> bool {
-    leases.names.contains(&crate::store::lease::path(root, path))
+    leases.names.contains(&store::lease::path(root, path))
 }
 
 fn mounts(root: &Path, leases: &Leases) -> Vec<Item> {
@@ -412,7 +412,7 @@ fn leftover(folder: &Path) -> Item {
 
 /// Indexes and explanations: each small, but there are more and more of them.
 fn indexes(root: &Path, now: i64) -> Vec<Item> {
-    let folders = ["files", "origins", "pins", "locks"].map(|name| cache::folder(root).join(name));
+    let folders = ["files", "origins", "pins", "locks"].map(|name| cache::record::folder(root).join(name));
     let explained = ["files", "steps"].map(|name| crate::explain::folder(root).join(name));
     // A build that runs may rely on what it wrote there.
     let young = |path: &Path| now.saturating_sub(mtime(path)) < LONGEST_BUILD;

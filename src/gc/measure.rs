@@ -183,6 +183,6 @@ mod tests {
             dir = open(&dir, c"d").unwrap().0;
         }
         assert_eq!(measure(&two).inodes, 3002);
-        crate::store::remove::remove_tree(&two).unwrap();
+        store::remove::remove_tree(&two).unwrap();
     }
 }

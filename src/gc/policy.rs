@@ -3,8 +3,8 @@
 use super::inventory::{Item, Type};
 use super::measure::Usage;
 use super::{Collected, Other, collect};
-use crate::error::{At, Error, Kind, Result};
-use crate::sync::lock;
+use base::error::{At, Error, Kind, Result};
+use base::sync::lock;
 use regex::Regex;
 use std::fs::File;
 use std::path::Path;

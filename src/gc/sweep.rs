@@ -3,13 +3,13 @@
 use super::inventory::{self, Inventory, Item, Named, Type};
 use super::measure::{Usage, alone};
 use super::subfolders;
-use crate::error::Result;
-use crate::layer::LayerId;
-use crate::store::lease::{self, Gate, Leases};
-use crate::store::remove::remove_tree;
+use base::error::Result;
+use layer::LayerId;
 use std::collections::{HashMap, HashSet};
 use std::fs;
 use std::path::{Path, PathBuf};
+use store::lease::{self, Gate, Leases};
+use store::remove::remove_tree;
 
 /// What was renamed and is not freed yet. It is among the temporary files: a collector that is killed leaves it there, and
 /// the next one frees it.

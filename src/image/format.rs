@@ -2,8 +2,8 @@
 //! the values behind them. The crate `template` knows the language; this module knows the fields.
 
 use super::refs::{Ref, RefImage};
-use crate::clock::rfc3339;
-use crate::error::{Error, Kind, Result};
+use base::clock::rfc3339;
+use base::error::{Error, Kind, Result};
 use serde_json::{Map, Value, json};
 use template::{Missing, Template};
 
@@ -22,7 +22,7 @@ const HEADINGS: &[(&str, &str)] = &[
 ///
 /// # Errors
 /// The template is wrong, or names a field that a row does not have.
-pub fn rows(template: &str, refs: &[Ref], now: i64) -> Result<String> {
+pub(super) fn rows(template: &str, refs: &[Ref], now: i64) -> Result<String> {
     let (aligned, text) = match template.strip_prefix("table ") {
         Some(text) => (true, text.trim_start()),
         None => (false, template),
@@ -44,14 +44,14 @@ pub fn rows(template: &str, refs: &[Ref], now: i64) -> Result<String> {
 ///
 /// # Errors
 /// The template is wrong, or takes a field of something that has none.
-pub fn each(template: &str, values: &[Value]) -> Result<String> {
+pub(super) fn each(template: &str, values: &[Value]) -> Result<String> {
     let parsed = parse(if template == "json" { "{{json .}}" } else { template })?;
     let line = |value| execute_with(&parsed, value, Missing::NoValue).map(|line| line + "\n");
     values.iter().map(line).collect()
 }
 
 /// An image with docker's fields, and ours: `id`, `name`, `platform`, `layers` and `config`.
-pub fn inspected(entry: &Ref, image: &RefImage, config: Value) -> Value {
+pub(super) fn inspected(entry: &Ref, image: &RefImage, config: Value) -> Value {
     let field = |name: &str| config.get(name).cloned().unwrap_or(Value::Null);
     let text = |name: &str| config.get(name).and_then(Value::as_str).unwrap_or_default();
     let diff_ids = config.pointer("/rootfs/diff_ids").cloned().unwrap_or_else(|| json!([]));

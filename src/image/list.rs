@@ -2,11 +2,11 @@
 
 use super::refs::{Ref, RefImage};
 use super::{Refs, format};
-use crate::clock::{now, rfc3339};
-use crate::error::{Error, Kind, Result};
-use crate::store::Store;
+use base::clock::{now, rfc3339};
+use base::error::{Error, Kind, Result};
 use serde_json::{Value, json};
 use std::io::Write;
+use store::Store;
 
 fn failed(cause: impl std::fmt::Display) -> Error {
     Error::new(Kind::Export, "cannot write the answer").because(cause)

@@ -1,16 +1,16 @@
 //! Manifests and indexes of images (OCI image specification, manifest.md and image-index.md; Docker's schema 2).
 
 use super::Image;
-use crate::digest::Digest;
-use crate::error::{Error, Kind, Result};
-use crate::layer::{BaseBlob, Compression, Layers, PackedBlob};
-use crate::store::Store;
+use base::digest::Digest;
+use base::error::{Error, Kind, Result};
+use layer::{BaseBlob, Compression, Layers, PackedBlob};
 use oci_spec::image::{
     Descriptor, DescriptorBuilder, ImageIndexBuilder, ImageManifestBuilder, MediaType, PlatformBuilder,
 };
 use serde_json::Value;
 use std::collections::{BTreeMap, HashSet};
 use std::str::FromStr as _;
+use store::Store;
 
 const DOCKER_CONFIG: &str = "application/vnd.docker.container.image.v1+json";
 const DOCKER_MANIFEST: &str = "application/vnd.docker.distribution.manifest.v2+json";

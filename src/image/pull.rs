@@ -1,14 +1,14 @@
 //! `kiln pull`: an image of a registry, with all its blobs, under its name in the store.
 
 use super::{Image, Refs};
-use crate::digest::Digest;
-use crate::error::{Error, Kind, Result};
-use crate::layer::Layers;
-use crate::layer::rootfs::Rootfs;
-use crate::registry::Settings;
 use crate::source::image::{Images, Pull};
+use base::digest::Digest;
+use base::error::{Error, Kind, Result};
 use frontend::config::ImageConfig;
 use frontend::platform::Platform;
+use layer::Layers;
+use layer::rootfs::Rootfs;
+use registry::Settings;
 
 /// Brings an image. What it is comes back: `name@digest`.
 pub fn pull(layers: &Layers, name: &str, platform: &Platform, settings: &Settings, now: i64) -> Result<String> {

@@ -1,16 +1,16 @@
 //! The named images of the store.
 
 use super::Image;
-use crate::digest::Digest;
-use crate::error::{At, Error, Kind, Result};
-use crate::layer::{LayerId, RELEASED};
-use crate::registry::Reference;
-use crate::store::{Store, lease};
+use base::digest::Digest;
+use base::error::{At, Error, Kind, Result};
 use frontend::platform::Platform;
+use layer::{LayerId, RELEASED};
+use registry::Reference;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeSet;
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
+use store::{Store, lease};
 
 /// A name and what it stands for.
 #[derive(Clone, Debug, Serialize, Deserialize)]

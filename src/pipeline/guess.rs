@@ -3,8 +3,8 @@
 //! has an empty image in it: what copies take from a context seldom depends on the base.
 
 use super::resolver::Resolver;
-use crate::digest::Digest;
-use crate::sync::lock;
+use base::digest::Digest;
+use base::sync::lock;
 use frontend::config::ImageConfig;
 use frontend::op::Op;
 use frontend::platform::Platform;

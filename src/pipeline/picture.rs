@@ -1,7 +1,7 @@
 //! Errors with the place in the Dockerfile that they are about.
 
-use crate::cli::request::BuildRequest;
-use crate::error::{Error, Kind};
+use crate::request::BuildRequest;
+use base::error::{Error, Kind};
 use frontend::diagnostic::Diagnostic;
 use frontend::line::Span;
 use frontend::plan::Plan;

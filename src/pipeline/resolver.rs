@@ -1,20 +1,20 @@
 //! What stands behind a name in a Dockerfile: a named context, an image built here, a registry, in this order.
 
-use crate::cli::operand;
-use crate::cli::request::{BuildRequest, NamedContext};
 use crate::engine::Machine;
-use crate::error::{Error, Result};
 use crate::image::Refs;
 use crate::image::refs::RefImage;
-use crate::layer::rootfs::Rootfs;
+use crate::request::fetch::{self, Access};
+use crate::request::{BuildRequest, NamedContext};
 use crate::source::context::{Context, ignore_of};
 use crate::source::http::Fetched;
 use crate::source::image::{Pinned, Pull};
-use crate::sync::lock;
+use base::error::{Error, Result};
+use base::sync::lock;
 use frontend::config::ImageConfig;
 use frontend::platform::Platform;
 use frontend::remote::{Remote, Url};
 use frontend::resolve::{Resolve, ResolveError, Resolved};
+use layer::rootfs::Rootfs;
 use solver::event::told;
 use solver::{Event, Observer, StepId};
 use std::collections::HashMap;
@@ -72,7 +72,7 @@ impl<'a> Resolver<'a> {
 
     fn pinned(&self, pinned: Pinned) -> Result<Resolved> {
         let config = ImageConfig::read(&pinned.config).map_err(|cause| {
-            Error::new(crate::error::Kind::Source, format!("{}: the config can't be read", pinned.name)).because(cause)
+            Error::new(base::error::Kind::Source, format!("{}: the config can't be read", pinned.name)).because(cause)
         })?;
         if let Some(why) = &pinned.stale {
             let text = format!("{why}; using what {} stood for before ({})", pinned.name, pinned.digest);
@@ -112,7 +112,7 @@ impl<'a> Resolver<'a> {
         self.once_fetched(name, remote, |remote| {
             let folder = match remote {
                 Remote::Git(git) => self.git(git)?,
-                Remote::Http(http) => operand::unpack(&self.http(http)?, &self.machine.store)?.0,
+                Remote::Http(http) => fetch::unpack(&self.http(http)?, &self.machine.store)?.0,
             };
             Context::fetched(&folder, ignore_of(&folder, None)?, &self.machine.store)
         })
@@ -155,11 +155,11 @@ impl<'a> Resolver<'a> {
     }
 
     fn git(&self, git: &frontend::remote::Git) -> Result<std::path::PathBuf> {
-        operand::User::of(self.request).fetch_git(git, &self.machine.store).map(|checkout| checkout.folder)
+        Access::of(self.request).fetch_git(git, &self.machine.store).map(|checkout| checkout.folder)
     }
 
     fn http(&self, http: &frontend::remote::Http) -> Result<Fetched> {
-        operand::User::of(self.request).fetch_http(http, &self.machine.store, &|| self.machine.stop.is_stopped())
+        Access::of(self.request).fetch_http(http, &self.machine.store, &|| self.machine.stop.is_stopped())
     }
 
     /// An image of the store by this name, for this platform.

@@ -1,6 +1,6 @@
 //! The event log: one JSON object a line, appended to a file that several builds may share.
 
-use crate::outside;
+use base::outside;
 use serde_json::json;
 use solver::{Event, Observer, Outcome};
 use std::fs::File;

@@ -1,8 +1,8 @@
 //! Plain lines, as BuildKit writes them: `#5 [2/4] RUN make`, `#5 0.12 output`, `#5 DONE 0.2s`.
 
-use crate::size;
-use crate::sync::lock;
-use crate::text::{coloured, printable, printable_lines};
+use base::size;
+use base::sync::lock;
+use base::text::{coloured, printable, printable_lines};
 use solver::{Event, Observer, Outcome, StepId, Stream};
 use std::collections::HashMap;
 use std::io::Write;

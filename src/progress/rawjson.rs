@@ -1,8 +1,8 @@
 //! JSON lines as `docker buildx build --progress=rawjson` writes them: BuildKit's `SolveStatus`.
 
-use crate::clock::rfc3339;
-use crate::digest::Digest;
-use crate::sync::lock;
+use base::clock::rfc3339;
+use base::digest::Digest;
+use base::sync::lock;
 use base64::Engine as _;
 use serde_json::{Value, json};
 use solver::{Event, Observer, Outcome, StepId, Stream};

@@ -1,13 +1,13 @@
 //! What became of each step, kept for `kiln explain` when the build ends.
 
-use crate::clock::now;
 use crate::explain::builds::{self, Build, Step};
-use crate::store::Store;
-use crate::sync::lock;
+use base::clock::now;
+use base::sync::lock;
 use solver::{Event, Observer, Outcome, StepId};
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Instant, SystemTime};
+use store::Store;
 
 /// Steps of one report; what comes after them is not kept.
 const MOST_STEPS: usize = 10_000;

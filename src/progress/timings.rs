@@ -8,8 +8,8 @@
 
 mod trace;
 
-use crate::sync::lock;
-use crate::text::printable;
+use base::sync::lock;
+use base::text::printable;
 use serde_json::{Value, json};
 use solver::{Event, Observer, Outcome, StepId};
 use std::collections::{BTreeMap, BTreeSet};

@@ -2,8 +2,8 @@
 //! transfer and the last lines of its output. Control sequences of a RUN never reach the terminal.
 
 use super::Screen;
-use crate::sync::lock;
-use crate::text::{printable, printable_lines};
+use base::sync::lock;
+use base::text::{printable, printable_lines};
 use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
 use solver::{Event, Observer, Outcome, StepId};
 use std::collections::{BTreeMap, HashMap, VecDeque};

@@ -2,10 +2,10 @@
 //! (openat2, RESOLVE_IN_ROOT), so that neither `..` nor links lead out of it. Owners do not matter for a context, so none
 //! are set. Knows nothing of ignore files.
 
-use crate::error::{At as _, Error, Kind, Result};
-use crate::layer::compress::decompressor;
-use crate::layer::tar::read::{Archive, Member};
-use crate::layer::tree::{self, name, parent, show};
+use base::error::{At as _, Error, Kind, Result};
+use layer::compress::decompressor;
+use layer::tar::read::{Archive, Member};
+use layer::tree::{self, name, parent, show};
 use rustix::fd::{AsFd as _, OwnedFd};
 use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags, ResolveFlags, Timespec, Timestamps};
 use rustix::io::Errno;
@@ -25,7 +25,7 @@ pub fn unpack(stream: Box<dyn Read + Send>, folder: &Path) -> Result<Option<i64>
     rustix::fs::chmodat(CWD, folder, Mode::from(0o755), AtFlags::empty()).at("set the mode of", folder)?;
     let mut archive = Archive::new(decompressor(stream)?.0);
     let (mut newest, mut count, mut dirs) = (None, 0_usize, Vec::new());
-    while let Some(member) = archive.next()? {
+    while let Some(member) = archive.next_member()? {
         count += 1;
         if count > MOST_MEMBERS {
             return Err(malformed(&member, "it is one of too many"));

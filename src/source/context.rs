@@ -12,16 +12,15 @@ mod index;
 mod inodes;
 mod taken;
 
-use crate::digest::Digest;
-use crate::error::{At, Error, Kind, Result};
-use crate::layer::files::{Files, Opener};
-use crate::layer::tree::{Entry, Node, Time, child, name, parent};
-use crate::read;
-use crate::store::Store;
-use crate::sync::lock;
+use base::digest::Digest;
+use base::error::{At, Error, Kind, Result};
+use base::read;
+use base::sync::lock;
 use frontend::ignore::{Ignore, Matched};
 use index::{Index, Stamp};
 use inodes::Inodes;
+use layer::files::{Files, Opener};
+use layer::tree::{Entry, Node, Time, child, name, parent};
 use rayon::prelude::*;
 use rustix::fs::{AtFlags, Mode, OFlags, ResolveFlags, StatxFlags};
 use rustix::io::Errno;
@@ -32,6 +31,7 @@ use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
+use store::Store;
 use taken::Taken;
 
 /// Names are read in pieces of this size.

@@ -11,13 +11,13 @@
 //! GC rule: what no build used for as long as `kiln prune` keeps is removed, unless a lease names it; a build copies, so nothing else
 //! refers here.
 
-use crate::digest::Digest;
-use crate::error::{At as _, Result};
-use crate::store::remove::remove_tree;
-use crate::store::{Store, lease};
+use base::digest::Digest;
+use base::error::{At as _, Result};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
+use store::remove::remove_tree;
+use store::{Store, lease};
 
 /// The folder of one kind of source.
 fn folder(root: &Path, kind: &str) -> PathBuf {

@@ -7,17 +7,17 @@
 
 use super::fetched;
 use super::http::{encoded, joined, origin};
-use crate::error::{At as _, Error, Kind, Result};
-use crate::registry::Settings;
-use crate::store::Store;
-use crate::store::remove::remove_tree;
-use crate::sys::umask;
+use base::error::{At as _, Error, Kind, Result};
 use frontend::remote::{Git, Url, User};
+use registry::Settings;
+use sandbox::sys::umask;
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, UNIX_EPOCH};
+use store::Store;
+use store::remove::remove_tree;
 
 /// A commit's files.
 #[derive(Clone, Debug)]
@@ -133,7 +133,7 @@ impl Fetcher<'_> {
         let mut command = Command::new("git");
         command.env_clear();
         // The modes of what it checks out are those of the image.
-        umask::set_for(&mut command, umask::USUAL);
+        umask::set_for(&mut command, base::umask::USUAL);
         for name in ["PATH", "HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY", "http_proxy", "https_proxy", "no_proxy"] {
             if let Some(value) = std::env::var_os(name) {
                 command.env(name, value);

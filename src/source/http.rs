@@ -2,17 +2,17 @@
 //! again; what comes has the digest that was asked for, or is refused. Knows nothing of archives.
 
 use super::fetched;
-use crate::digest::Hasher;
-use crate::error::{At as _, Error, Kind, Result};
-use crate::registry::Settings;
-use crate::store::Store;
+use base::digest::Hasher;
+use base::error::{At as _, Error, Kind, Result};
 use frontend::remote::{Http, Url, User, redacted};
+use registry::Settings;
 use serde::{Deserialize, Serialize};
 use std::fs::{self, File};
 use std::io::{Read as _, Write as _};
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::PathBuf;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use store::Store;
 use ureq::http::Response;
 
 /// A longer file is refused.

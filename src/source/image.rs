@@ -6,22 +6,21 @@
 //! ```
 //! Both can be lost: that costs a request, or a message that a base must be pulled again.
 
-use crate::cache;
-use crate::digest::{DiffId, Digest};
-use crate::error::{At, Error, Kind, Result};
-use crate::layer::BaseBlob;
-use crate::registry::client::{UNWATCHED, Watch};
-use crate::registry::{Client, Reference, Settings};
 use crate::source::index::{Document, Part, choose, is_index};
 use crate::source::layout;
-use crate::store::Store;
+use base::digest::{DiffId, Digest};
+use base::error::{At, Error, Kind, Result};
 use frontend::platform::Platform;
+use layer::BaseBlob;
+use registry::client::{UNWATCHED, Watch};
+use registry::{Client, Reference, Settings};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use std::fs;
 use std::path::PathBuf;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use store::Store;
 
 /// Larger configs are refused.
 const LARGEST_CONFIG: u64 = 8 << 20;
@@ -149,7 +148,7 @@ impl Images {
         let pinned = assemble(reference.to_string(), manifest, config, parts.layers)?;
         let origin = Reference { tag: None, digest: Some(manifest), ..reference.clone() };
         for layer in &pinned.layers {
-            let path = cache::origin(self.store.root(), &layer.blob.digest);
+            let path = cache::record::origin(self.store.root(), &layer.blob.digest);
             if !path.exists() {
                 self.remember(&path, origin.to_string().as_bytes());
             }
@@ -208,7 +207,7 @@ impl Images {
 
     /// Whether an image that is known here has this layer as this blob. Of one in a layout only the blob is known.
     pub fn has_layer(&self, diff_id: &DiffId, blob: &BaseBlob) -> bool {
-        let origin = fs::read_to_string(cache::origin(self.store.root(), &blob.digest)).unwrap_or_default();
+        let origin = fs::read_to_string(cache::record::origin(self.store.root(), &blob.digest)).unwrap_or_default();
         if origin.starts_with("oci-layout://") {
             return true;
         }
@@ -222,14 +221,14 @@ impl Images {
 
     /// The registry's image that a blob was part of, if it came from a registry.
     pub fn origin(&self, blob: &Digest) -> Option<Reference> {
-        fs::read_to_string(cache::origin(self.store.root(), blob)).ok()?.trim().parse().ok()
+        fs::read_to_string(cache::record::origin(self.store.root(), blob)).ok()?.trim().parse().ok()
     }
 
     fn fetch_one(&self, blob: &BaseBlob, watch: &Watch<'_>) -> Result<()> {
         if self.store.has(&blob.digest) {
             return Ok(());
         }
-        let origin = fs::read_to_string(cache::origin(self.store.root(), &blob.digest)).unwrap_or_default();
+        let origin = fs::read_to_string(cache::record::origin(self.store.root(), &blob.digest)).unwrap_or_default();
         if let Some(place) = origin.strip_prefix("oci-layout://") {
             return layout::copy_blob(&self.store, place.as_ref(), &blob.digest);
         }
@@ -241,7 +240,7 @@ impl Images {
     }
 
     fn folder(&self, name: &str) -> PathBuf {
-        cache::folder(self.store.root()).join(name)
+        cache::record::folder(self.store.root()).join(name)
     }
 
     fn pin_path(&self, reference: &Reference, platform: &Platform) -> PathBuf {
@@ -254,7 +253,7 @@ impl Images {
 
     /// Losing this costs a request.
     fn remember(&self, path: &std::path::Path, bytes: &[u8]) {
-        cache::remember(&self.store, path, bytes);
+        cache::record::remember(&self.store, path, bytes);
     }
 }
 

@@ -1,8 +1,8 @@
 //! Which image of an index serves a platform (OCI image specification, image-index.md). Indexes may hold indexes, and may
 //! not say whose an image is: then its config does. Knows nothing of where documents come from.
 
-use crate::digest::Digest;
-use crate::error::{Error, Kind, Result};
+use base::digest::Digest;
+use base::error::{Error, Kind, Result};
 use frontend::platform::Platform;
 use serde_json::Value;
 

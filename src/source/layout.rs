@@ -3,17 +3,16 @@
 
 use super::image::{Pinned, assemble, read_parts, small_file};
 use super::index::{Document, Part, choose};
-use crate::cache;
-use crate::cache::remember;
-use crate::digest::Digest;
-use crate::error::{At, Error, Kind, Result};
-use crate::store::Store;
+use base::digest::Digest;
+use base::error::{At, Error, Kind, Result};
+use cache::record::remember;
 use frontend::platform::Platform;
 use serde_json::Value;
 use sha2::{Digest as _, Sha512};
 use std::fs::File;
 use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
+use store::Store;
 
 /// Larger manifests and configs are refused.
 const LARGEST_DOCUMENT: u64 = 8 << 20;
@@ -39,7 +38,7 @@ pub(super) fn resolve(store: &Store, place: &str, platform: &Platform) -> Result
     copy_blob(store, &path, &config.0)?;
     let origin = format!("oci-layout://{}", path.display());
     for layer in &layers {
-        remember(store, &cache::origin(store.root(), &layer.digest), origin.as_bytes());
+        remember(store, &cache::record::origin(store.root(), &layer.digest), origin.as_bytes());
     }
     let config = store.read_blob(&config.0, LARGEST_DOCUMENT)?;
     assemble(name, digest, config, layers)

@@ -12,6 +12,8 @@
 //! Templates come from the command line, so they are hostile: nesting, recursion, loops and the
 //! size of the output have limits ([`Limits`]). This crate does no I/O.
 
+#![warn(unreachable_pub)]
+
 mod error;
 mod exec;
 mod functions;

@@ -2,7 +2,6 @@
 //! comment right above an instruction, which it then holds for.
 
 use super::Rule;
-use crate::go;
 
 /// Which rules speak.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -33,8 +32,8 @@ impl Options {
                 "skip" => options.skip = list(),
                 "experimental" => options.experimental = list(),
                 "error" => {
-                    options.error =
-                        go::bool_of(value.trim()).ok_or_else(|| format!("failed to parse check option {part:?}"))?;
+                    options.error = base::words::bool_of(value.trim())
+                        .ok_or_else(|| format!("failed to parse check option {part:?}"))?;
                 }
                 other => return Err(format!("invalid check option {other:?}")),
             }

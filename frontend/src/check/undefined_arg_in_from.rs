@@ -1,7 +1,7 @@
 //! A FROM sees only ARGs that stand before the first FROM.
 
 use super::{Fact, Report, Rule};
-use crate::diagnostic::closest_name;
+use base::words::closest_name;
 
 pub(super) const RULE: Rule = Rule {
     name: "UndefinedArgInFrom",

@@ -1,7 +1,8 @@
 //! The flags of an instruction: each known, given once unless it is a list, with a value of its kind.
 
-use crate::diagnostic::{Diagnostic, closest};
+use crate::diagnostic::Diagnostic;
 use crate::line::{Flag, Line, Span};
+use base::words::closest;
 
 /// What a flag takes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

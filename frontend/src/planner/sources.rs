@@ -3,7 +3,7 @@
 use super::Planner;
 use crate::check::Fact;
 use crate::config::ImageConfig;
-use crate::diagnostic::{Diagnostic, closest};
+use crate::diagnostic::Diagnostic;
 use crate::line::{Line, Span};
 use crate::op::{Op, Source};
 use crate::plan::Past;
@@ -12,6 +12,7 @@ use crate::reference::is_reference;
 use crate::remote::Remote;
 use crate::resolve::{ResolveError, Resolved};
 use crate::stage::State;
+use base::words::closest;
 use solver::{Vertex, VertexId};
 
 /// What the FROM of a stage is among its steps, as BuildKit counts them: a FROM of another stage, or of scratch, is none.

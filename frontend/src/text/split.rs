@@ -2,8 +2,9 @@
 //! The rules are those of BuildKit's `parser/split_command.go` and `parser/line_parsers.go`.
 
 use super::joined::{File, Joined};
-use crate::diagnostic::{Diagnostic, closest};
+use crate::diagnostic::Diagnostic;
 use crate::line::{Flag, Line, Span, Word};
+use base::words::closest;
 use std::ops::Range;
 
 /// How the arguments of an instruction are cut.

@@ -28,7 +28,7 @@ fn member(name: &str, typ: u8, link: &str, mode: u32, uid: u32, gid: u32, text: 
     h.resize(h.len().div_ceil(512) * 512, 0);
     h
 }
-pub fn tar(lines: &[&str]) -> Vec<u8> {
+pub(super) fn tar(lines: &[&str]) -> Vec<u8> {
     let mut out = Vec::new();
     for line in lines {
         let mut words = line.split(' ');
@@ -165,7 +165,7 @@ fn hostile_members_are_refused() {
 
 #[test]
 fn a_damaged_archive_is_an_error_not_a_copy() {
-    let noise: Vec<u8> = (0..9375u32).flat_map(|n| crate::digest::Digest::of(&n.to_le_bytes()).0).collect();
+    let noise: Vec<u8> = (0..9375u32).flat_map(|n| base::digest::Digest::of(&n.to_le_bytes()).0).collect();
     let mut packed = zstd::bulk::compress(&member("f", b'0', "", 0o644, 0, 0, &noise, 300_000), 1).unwrap();
     packed.truncate(packed.len() / 2);
     assert!(layer(&op("ADD x.tar /d/"), &context(packed), None).is_err());

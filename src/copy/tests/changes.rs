@@ -4,12 +4,12 @@ use super::archives::tar;
 use super::memory::{MemoryFiles, NOW};
 use super::op;
 use crate::copy::{entries, facts, select};
-use crate::digest::Digest;
-use crate::error::{Kind, Result};
-use crate::layer::files::{Files, Opener};
-use crate::layer::tree::{Entry, Node};
-use crate::layer::{Flavour, LayerId, Layers};
-use crate::store::Store;
+use base::digest::Digest;
+use base::error::{Kind, Result};
+use layer::files::{Files, Opener};
+use layer::tree::{Entry, Node};
+use layer::{Flavour, LayerId, Layers};
+use store::Store;
 
 /// Files that are seen as they were before a change, and read as they are after it.
 struct Changing {

@@ -5,7 +5,7 @@ use super::op;
 
 const SOURCE: [&str; 5] = ["d/", "d/f=f #1", "d/g=f #1", "d/l->x", "d/s/"];
 
-fn sources(line: &str, files: &[&str]) -> crate::digest::Digest {
+fn sources(line: &str, files: &[&str]) -> base::digest::Digest {
     make(&op(line), &MemoryFiles::of(files), None).unwrap().sources
 }
 
@@ -56,7 +56,7 @@ fn the_name_of_a_source_matters_where_it_is_used() {
 
 const BASE: [&str; 6] = ["etc/", "etc/passwd=app:x:1:1:::", "l->real", "other/", "real/", "real/f=old"];
 
-fn facts(line: &str, base: &[&str]) -> crate::digest::Digest {
+fn facts(line: &str, base: &[&str]) -> base::digest::Digest {
     let context = MemoryFiles::of(&["d/", "d/f=f", "f=f"]);
     make(&op(line), &context, Some(&MemoryFiles::of(base))).unwrap().facts
 }

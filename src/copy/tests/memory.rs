@@ -4,30 +4,30 @@
 //! owner (`5:6`), a link group (`#1`), a time (`@7`) and an attribute (`name~value`), each only if it is not the usual.
 
 use crate::copy::{entries, facts, select};
-use crate::digest::Digest;
-use crate::error::{Error, Kind, Result};
-use crate::layer::Bytes;
-use crate::layer::files::{Files, Opener, Stream};
-use crate::layer::tree::{Entry, Node, Time, show, split};
-use crate::store::Store;
+use base::digest::Digest;
+use base::error::{Error, Kind, Result};
 use frontend::op;
+use layer::Bytes;
+use layer::files::{Files, Opener, Stream};
+use layer::tree::{Entry, Node, Time, show, split};
 use std::collections::BTreeMap;
 use std::io::{Cursor, Read};
+use store::Store;
 
 #[derive(Default)]
-pub struct MemoryFiles(BTreeMap<Box<[u8]>, (Entry, Vec<u8>)>);
+pub(super) struct MemoryFiles(BTreeMap<Box<[u8]>, (Entry, Vec<u8>)>);
 
-pub const NOW: Time = Time { seconds: 99, nanos: 0 };
+pub(super) const NOW: Time = Time { seconds: 99, nanos: 0 };
 
 impl MemoryFiles {
-    pub fn of(lines: &[&str]) -> MemoryFiles {
+    pub(super) fn of(lines: &[&str]) -> MemoryFiles {
         let mut files = MemoryFiles::default();
         lines.iter().for_each(|line| files.add(line, None));
         files
     }
 
     /// Adds a line; `content` replaces the text of a file.
-    pub fn add(&mut self, line: &str, content: Option<Vec<u8>>) {
+    pub(super) fn add(&mut self, line: &str, content: Option<Vec<u8>>) {
         let mut words = line.split(' ');
         let word = words.next().unwrap_or_default();
         let (path, node, bytes) = if let Some((path, target)) = word.split_once("->") {
@@ -65,7 +65,7 @@ impl MemoryFiles {
     }
 
     /// The same files with a layer on top.
-    pub fn with(&self, layer: Vec<(Entry, Bytes)>) -> MemoryFiles {
+    pub(super) fn with(&self, layer: Vec<(Entry, Bytes)>) -> MemoryFiles {
         let mut files = MemoryFiles(self.0.clone());
         for (entry, bytes) in layer {
             if !entry.node.is_dir() || entry.node == (Node::Dir { opaque: true }) {
@@ -76,7 +76,7 @@ impl MemoryFiles {
         files
     }
 
-    pub fn lines(&self) -> Vec<String> {
+    pub(super) fn lines(&self) -> Vec<String> {
         self.0.values().map(|(entry, bytes)| line(entry, bytes)).collect()
     }
 }
@@ -154,13 +154,13 @@ impl Files for MemoryFiles {
 }
 
 /// What a copy makes: the digests of its sources and its facts, and its layer.
-pub struct Made {
+pub(super) struct Made {
     pub sources: Digest,
     pub facts: Digest,
     pub layer: Vec<(Entry, Bytes)>,
 }
 
-pub fn make(op: &op::Copy, context: &MemoryFiles, base: Option<&MemoryFiles>) -> Result<Made> {
+pub(super) fn make(op: &op::Copy, context: &MemoryFiles, base: Option<&MemoryFiles>) -> Result<Made> {
     let dir = tempfile::tempdir().unwrap();
     let store = Store::open(dir.path()).unwrap();
     let sources = |_| Ok(context as &dyn Files);
@@ -173,7 +173,7 @@ pub fn make(op: &op::Copy, context: &MemoryFiles, base: Option<&MemoryFiles>) ->
 }
 
 /// The layer in lines.
-pub fn layer(op: &op::Copy, context: &MemoryFiles, base: Option<&MemoryFiles>) -> Result<Vec<String>> {
+pub(super) fn layer(op: &op::Copy, context: &MemoryFiles, base: Option<&MemoryFiles>) -> Result<Vec<String>> {
     let made = make(op, context, base)?;
     Ok(made.layer.into_iter().map(|(entry, bytes)| line(&entry, &read(bytes))).collect())
 }

@@ -1,11 +1,11 @@
 //! How a step that failed is told: what was run, how it ended, what put an end to it, and the last that it said.
 
 use crate::engine::Machine;
-use crate::error::{Error, Kind};
-use crate::exec::cgroup::Exceeded;
-use crate::exec::{Ended, Exit, Why};
-use crate::text::printable;
+use base::error::{Error, Kind};
+use base::text::printable;
 use frontend::op::{self, Network};
+use sandbox::cgroup::Exceeded;
+use sandbox::{Ended, Exit, Why};
 use std::collections::VecDeque;
 
 /// Lines of output that an error repeats.

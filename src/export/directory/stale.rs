@@ -1,10 +1,10 @@
 //! mode=delete: what a directory of the user has and the images have not. Links are removed, never followed.
 
-use crate::error::{At as _, Error, Kind, Result};
 use crate::image::Image;
-use crate::layer::Layers;
-use crate::layer::tree::Node;
-use crate::layer::view::View;
+use base::error::{At as _, Error, Kind, Result};
+use layer::Layers;
+use layer::tree::Node;
+use layer::view::View;
 use rustix::fd::{AsFd as _, BorrowedFd, OwnedFd};
 use rustix::fs::{AtFlags, CWD, Dir, FileType, Mode, OFlags};
 use std::collections::BTreeMap;

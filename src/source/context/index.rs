@@ -12,12 +12,10 @@
 //! the time it is opened. git's rule for files too young to trust: a file whose times are not clearly older than the
 //! moment it was hashed is not remembered, because it could change again without its times showing it.
 
-use crate::cache;
-use crate::digest::Digest;
-use crate::error::{Error, Kind, Result};
-use crate::layer::files::is_no_file;
-use crate::store::Store;
-use crate::sync::lock;
+use base::digest::Digest;
+use base::error::{Error, Kind, Result};
+use base::sync::lock;
+use layer::files::is_no_file;
 use rustix::fs::{AtFlags, StatxFlags};
 use std::collections::{HashMap, HashSet};
 use std::fs::File;
@@ -25,6 +23,7 @@ use std::io::Read as _;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, OnceLock};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use store::Store;
 
 const MAGIC: &[u8; 8] = b"kilnfx01";
 const ROW: usize = 88;
@@ -178,7 +177,7 @@ impl Index {
     pub(super) fn open(store: &Store, context: &Path) -> Index {
         use std::os::unix::ffi::OsStrExt as _;
         let name = Digest::of(context.as_os_str().as_bytes()).hex();
-        let path = cache::folder(store.root()).join("files").join(name);
+        let path = cache::record::folder(store.root()).join("files").join(name);
         Index { store: store.clone(), path, old: OnceLock::new(), new: Mutex::default() }
     }
 

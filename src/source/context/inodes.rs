@@ -1,7 +1,7 @@
 //! Numbers for groups of hard links: the same for the same inode, different for different ones, be they on different
 //! file systems.
 
-use crate::sync::lock;
+use base::sync::lock;
 use std::collections::HashMap;
 use std::sync::Mutex;
 

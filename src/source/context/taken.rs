@@ -6,10 +6,9 @@
 //! nothing of directories and of ignore patterns.
 
 use super::index::Stamp;
-use crate::digest::Digest;
-use crate::error::{At as _, Result};
-use crate::store::Store;
-use crate::sync::lock;
+use base::digest::Digest;
+use base::error::{At as _, Result};
+use base::sync::lock;
 use std::collections::{HashMap, HashSet};
 use std::fs::File;
 use std::io::Read as _;
@@ -18,6 +17,7 @@ use std::path::PathBuf;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
+use store::Store;
 
 /// After so many looks at a context, files that were written lately are taken over before they change again.
 const PATIENCE: u32 = 3;

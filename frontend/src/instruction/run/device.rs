@@ -1,10 +1,10 @@
 //! `RUN --device=vendor.com/class=name[,required]`: a device by its CDI name (Container Device Interface).
 
 use super::mount::csv;
-use crate::diagnostic::{Diagnostic, closest};
-use crate::go;
+use crate::diagnostic::Diagnostic;
 use crate::line::Flag;
 use crate::op;
+use base::words::closest;
 
 /// Reads a flag.
 pub(super) fn parse(flag: &Flag) -> Result<op::Device, Diagnostic> {
@@ -15,7 +15,7 @@ pub(super) fn parse(flag: &Flag) -> Result<op::Device, Diagnostic> {
             None if field.eq_ignore_ascii_case("required") => device.required = true,
             Some((key, value)) if key == "required" => {
                 let wrong = || error(format!("invalid value for required: {value}"));
-                device.required = go::bool_of(value).ok_or_else(wrong)?;
+                device.required = base::words::bool_of(value).ok_or_else(wrong)?;
             }
             Some((key, value)) if key == "name" && device.name.is_empty() => device.name = value.to_owned(),
             // A name holds `=` itself: `vendor.com/class=name`.

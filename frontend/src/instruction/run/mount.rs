@@ -1,11 +1,10 @@
 //! `RUN --mount`: its options, and the op's mount.
 
 use super::{Diagnostic, Stage, bind_input};
-use crate::diagnostic::closest;
-use crate::go;
 use crate::line::{Flag, Span};
 use crate::op::{self, CacheDir, MountKind, Sharing};
 use crate::stage::join;
+use base::words::closest;
 use solver::VertexId;
 
 /// A mount as it is written; values are expanded when the stage is lowered.
@@ -99,7 +98,7 @@ impl Mount {
     fn option(&self, to: &mut Options, key: &str, value: Option<&str>) -> Result<(), Diagnostic> {
         let bad = || self.error(format!("invalid value for {key}: {}", value.unwrap_or("")));
         let elsewhere = || self.error(format!("unexpected key '{key}' for mount type '{}'", to.kind));
-        let bool_of = |value: Option<&str>| value.map_or(Some(true), go::bool_of).ok_or_else(bad);
+        let bool_of = |value: Option<&str>| value.map_or(Some(true), base::words::bool_of).ok_or_else(bad);
         match (key, value) {
             ("readonly" | "ro", value) => to.readonly = Some(bool_of(value)?),
             ("readwrite" | "rw", value) => to.readonly = Some(!bool_of(value)?),

@@ -1,0 +1,28 @@
+//! The umask of the process (umask(2)). The files that kiln makes for itself belong to their owner alone, whatever umask
+//! it was started with. The files that it makes for the user get the mode that the user's own umask gives, which is kept here.
+
+use rustix::fs::Mode;
+use std::sync::atomic::{AtomicU32, Ordering};
+
+/// The umask for all files that kiln makes.
+const OWN: u32 = 0o077;
+/// The umask of git's checkouts and of a step's first process.
+pub const USUAL: u32 = 0o022;
+
+static USERS: AtomicU32 = AtomicU32::new(OWN);
+
+/// Makes new files the owner's alone from here on. Must be called before any thread exists.
+pub fn close() {
+    USERS.store(rustix::process::umask(Mode::from(OWN)).bits() & 0o777, Ordering::Relaxed);
+}
+
+/// The umask of the user who started kiln.
+pub fn users() -> u32 {
+    USERS.load(Ordering::Relaxed)
+}
+
+/// True if a file for which `wanted` was asked has just the bits that the umask leaves: then nothing else, such as a
+/// default access control list of its directory, decided on its mode.
+pub fn was_applied(mode: u32, wanted: u32) -> bool {
+    mode & 0o777 == wanted & !OWN
+}

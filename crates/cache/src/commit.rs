@@ -1,0 +1,171 @@
+//! Writes batches: all records that are ready go out together, at once when the first is, then at growing intervals, and at
+//! the end. So a build that is killed loses little of what it made, and a build of many short steps writes few objects.
+
+use super::Backend as _;
+use super::batch::{self, Record, Sealed, Written};
+use super::catalog::{self, ENOUGH_FOR_INDEX, Object};
+use super::push::Shared;
+use base::clock::since_1970;
+use base::digest::Digest;
+use base::error::{Error, Kind, Result};
+use base::sync::lock;
+use solver::Shelf;
+use std::collections::HashSet;
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, PoisonError};
+use std::time::{Duration, Instant};
+
+/// How often it is looked whether anything is ready.
+const POLL: Duration = Duration::from_millis(100);
+/// The shortest time between two batches.
+const SHORTEST: Duration = Duration::from_secs(4);
+/// The same where every batch is an index.
+const SHORTEST_INDEX: Duration = Duration::from_secs(30);
+/// A later batch waits for this part of what the build took until now.
+const PART: u32 = 2;
+/// Tries of one batch, whatever a backend tries itself.
+const TRIES: u32 = 3;
+const PAUSE: Duration = Duration::from_millis(200);
+/// Tries to have an index that nobody else has replaced.
+const INDEX_TRIES: u64 = 4;
+
+/// The thread that writes the batches of a target.
+pub(super) fn serve(shared: &Shared) {
+    let (began, mut last) = (Instant::now(), None::<Instant>);
+    let shortest = if shared.place.backend.newest_only() { SHORTEST_INDEX } else { SHORTEST };
+    let mut written = Own::default();
+    let mut state = lock(&shared.state);
+    loop {
+        let over = shared.stop.load(Ordering::SeqCst);
+        if over {
+            state.give_up();
+            return;
+        }
+        let last_time = state.closed && state.is_sent();
+        let pause = shortest.max(began.elapsed() / PART);
+        let due = last.is_none_or(|last| last.elapsed() > pause);
+        if last_time || (due && !state.waiting.is_empty()) {
+            let ready = state.take_ready();
+            if last_time {
+                // The blobs of the others will not come any more.
+                state.waiting.clear();
+            }
+            if !ready.is_empty() || last_time {
+                state.committing = true;
+                drop(state);
+                let done = commit(shared, &ready, last_time, &mut written);
+                last = (!ready.is_empty()).then(Instant::now).or(last);
+                state = lock(&shared.state);
+                state.committing = false;
+                match done {
+                    Ok(()) => {
+                        let written = ready.iter().filter(|record| record.shelf == Shelf::Written);
+                        state.there.extend(written.map(|record| record.key));
+                    }
+                    Err(error) => {
+                        // Nothing is built on a batch that may not be there.
+                        (written.written, written.anchored) = Default::default();
+                        state.fail(error, &shared.place.title);
+                    }
+                }
+                shared.changed.notify_all();
+            }
+            if last_time {
+                return;
+            }
+        }
+        state = shared.changed.wait_timeout(state, POLL).unwrap_or_else(PoisonError::into_inner).0;
+    }
+}
+
+/// The objects that this build has written.
+#[derive(Default)]
+struct Own {
+    objects: Vec<Object>,
+    written: Written,
+    /// Blobs that one of its batches names.
+    anchored: HashSet<Digest>,
+}
+
+fn now() -> u64 {
+    u64::try_from(since_1970().as_millis()).unwrap_or_default()
+}
+
+fn commit(shared: &Shared, ready: &[Record], last: bool, own: &mut Own) -> Result<()> {
+    let (place, backend) = (&shared.place, &shared.place.backend);
+    let sealed = if ready.is_empty() {
+        Vec::new()
+    } else {
+        batch::seal(ready, now(), shared.signer.as_ref(), &mut own.written)?
+    };
+    if backend.newest_only() {
+        return match sealed.is_empty() {
+            true => Ok(()),
+            false => write_newest(shared, sealed),
+        };
+    }
+    for mut one in sealed {
+        // An earlier batch of this build keeps the blobs that it names: the two are equally old.
+        one.blobs.retain(|blob| own.anchored.insert(blob.digest));
+        again(|| backend.put(&one.name, &one.object, &one.blobs), shared)?;
+        place.copies.put(&one.name, &one.object);
+        own.objects.push(Object { name: one.name, bytes: Arc::new(one.object) });
+    }
+    // An index only saves others requests: whatever happens to it is no failure.
+    if last && !own.objects.is_empty() {
+        let _ = write_index(shared, &own.objects);
+    }
+    Ok(())
+}
+
+/// Makes one index of many batches.
+fn write_index(shared: &Shared, written: &[Object]) -> Result<()> {
+    let (place, backend) = (&shared.place, &shared.place.backend);
+    let loaded = place.loaded()?;
+    let new = written.iter().filter(|object| !loaded.has(&object.name)).count();
+    if loaded.single + new <= ENOUGH_FOR_INDEX {
+        return Ok(());
+    }
+    let index = loaded.index(written, now())?;
+    backend.put(&index.name, &index.bytes, &[])?;
+    place.copies.put(&index.name, &index.bytes);
+    // Where nothing can be removed, old indexes stay, and nobody reads them.
+    loaded.indexes.iter().try_for_each(|old| backend.remove(old))
+}
+
+/// Where only the newest object can be found, it must have all others in it. If somebody else writes at the same time, what
+/// they wrote is taken in, and it is written once more.
+fn write_newest(shared: &Shared, sealed: Vec<Sealed>) -> Result<()> {
+    let (place, backend) = (&shared.place, &shared.place.backend);
+    let own: Vec<Object> =
+        sealed.into_iter().map(|one| Object { name: one.name, bytes: Arc::new(one.object) }).collect();
+    for tried in 0..INDEX_TRIES {
+        let loaded = catalog::load(backend, &place.copies, false)?;
+        let all_there = own.iter().all(|object| loaded.has(&object.name));
+        if all_there {
+            return Ok(());
+        }
+        let index = loaded.index(&own, now())?;
+        again(|| backend.put(&index.name, &index.bytes, &[]), shared)?;
+        // Two that write at the same time do not do so again.
+        std::thread::sleep(PAUSE * u32::try_from(tried).unwrap_or(1) + Duration::from_millis(now() % 100));
+    }
+    Ok(())
+}
+
+/// Registries stumble over the same blob from two sides at once: the second time it is there.
+fn again(put: impl Fn() -> Result<()>, shared: &Shared) -> Result<()> {
+    let mut tries = 1;
+    loop {
+        let began = Instant::now();
+        let done: Result<(), Error> = put();
+        let soon = began.elapsed() < Duration::from_secs(1) && !shared.stop.load(Ordering::SeqCst);
+        match done {
+            Err(error) if error.kind() == Kind::Source && tries < TRIES && soon => {
+                tries += 1;
+                std::thread::sleep(PAUSE);
+            }
+            done => return done,
+        }
+    }
+}

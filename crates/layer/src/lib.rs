@@ -1,0 +1,427 @@
+//! Layers: one filesystem diff each, immutable, in up to three forms, each made from another only when it is needed.
+//! Knows nothing of keys, images or registries.
+//!
+//! ```text
+//! <root>/store-v1/layers/<id>/
+//!   record            JSON: what kind of layer it is and what was known when it was made; last to be written
+//!   tree              the index (see `encode`); a base layer gets it when somebody first looks into it
+//!   tar               a COPY's plain tar: its bytes until a dir is made
+//!   sums              checksums of the blocks of that tar (see `sums`)
+//!   dir-<flavour>/    unpacked and mountable; `root` with trusted.* marks, `user-<mapping>` with user.* marks
+//!   again-<n>-<flavour>/   the same once more, for a rootfs that holds the layer n + 1 times (see `again`)
+//!   content           the content digest            diff-id[@<clamp>]    of the plain tar
+//!   blob-<how>[@<clamp>]   digest and size of a packed blob in the store
+//!   facts             of a layer that came from another machine's cache: what was known there
+//!   vouched           of such a layer, and of one that was made of it: whose keys vouch for it (see `trust`)
+//!   lock              flock: whoever makes a dir holds it
+//!   released          its time is when the user took away the name of an image with this layer: what was not used since
+//!                     then is not kept for being young
+//! ```
+//!
+//! Everything is written under a temporary name and renamed; a layer is published by renaming its whole folder.
+//! What can be derived can be lost. GC rule: a layer lives while a ref, a cache record or a lease names it. Whoever makes a layer
+//! has it in use; whoever finds the name of one in a record takes it into use with [`Layers::keep`].
+
+#![warn(unreachable_pub)]
+
+mod again;
+mod ahead;
+mod base_layer;
+pub mod chunk;
+mod chunks;
+pub mod compress;
+mod cores;
+mod derive;
+mod encode;
+pub mod files;
+pub mod folder;
+mod harvest;
+mod index;
+mod known;
+mod pack;
+mod publish;
+pub mod rootfs;
+mod stage;
+mod sums;
+pub mod tar;
+mod travel;
+pub mod tree;
+pub mod trust;
+pub mod unpack;
+pub mod view;
+mod write;
+
+/// The file of a layer that says when the user took away an image with it.
+pub const RELEASED: &str = "released";
+
+pub use derive::PackedBlob;
+pub use pack::Compression;
+pub use publish::Draft;
+pub use travel::Facts;
+
+use base::digest::Digest;
+use base::error::{At, Error, Kind, Result};
+use base::read;
+use base::sync::lock;
+use files::Opener;
+use known::Known;
+use serde::{Deserialize, Serialize};
+use std::collections::HashMap;
+use std::fmt;
+use std::fs::{self, File};
+use std::io::Read;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex};
+use store::{Store, lease};
+use tree::{Entry, Node, Tree};
+
+/// Of a layer.
+const LARGEST_RECORD: u64 = 1 << 20;
+
+/// The name of a layer: of a base its chain id (OCI image specification, config.md), of others a random number, in hex.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct LayerId(String);
+
+impl std::str::FromStr for LayerId {
+    type Err = String;
+    fn from_str(text: &str) -> Result<LayerId, String> {
+        let hex = text.bytes().all(|byte| byte.is_ascii_digit() || (b'a'..=b'f').contains(&byte));
+        if hex && matches!(text.len(), 32 | 64) {
+            Ok(LayerId(text.to_owned()))
+        } else {
+            Err(format!("`{text:.80}` is no layer id"))
+        }
+    }
+}
+
+impl TryFrom<String> for LayerId {
+    type Error = String;
+    fn try_from(text: String) -> Result<LayerId, String> {
+        text.parse()
+    }
+}
+
+impl From<LayerId> for String {
+    fn from(id: LayerId) -> String {
+        id.0
+    }
+}
+
+impl fmt::Display for LayerId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// For whom a dir is: which ids it holds and how overlayfs's marks are written.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Flavour {
+    /// Real root.
+    Root,
+    /// Root of a user namespace with this mapping.
+    User {
+        /// The mapping as a short name for a folder.
+        mapping: String,
+        /// Only one id exists: owners live in the tree alone.
+        single_id: bool,
+    },
+}
+
+impl Flavour {
+    fn folder(&self) -> String {
+        match self {
+            Flavour::Root => "dir-root".to_owned(),
+            Flavour::User { mapping, .. } => format!("dir-user-{mapping}"),
+        }
+    }
+}
+
+/// What is known of a layer when it is made.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Record {
+    /// What made it.
+    pub kind: LayerKind,
+    /// When, in seconds since 1970; of a base when it was first seen.
+    pub created: i64,
+    /// When its RUN ran: seconds and nanoseconds of begin and end.
+    #[serde(default)]
+    window: Option<[(i64, u32); 2]>,
+    /// The compressed blob that it came as.
+    #[serde(default)]
+    pub blob: Option<BaseBlob>,
+    /// What the same step came to before. It may be gone.
+    #[serde(default)]
+    earlier: Option<LayerId>,
+    /// Of a layer that came as a blob: what it stands on, and that what its archive leaves out comes from.
+    #[serde(default)]
+    below: Option<LayerId>,
+}
+
+impl Record {
+    /// Of a RUN: how long it ran, in milliseconds.
+    pub fn took(&self) -> Option<u64> {
+        let [begin, end] = self.window?.map(|(seconds, nanos)| seconds * 1000 + i64::from(nanos / 1_000_000));
+        u64::try_from(end - begin).ok()
+    }
+
+    /// Of a base: the layer that it stands on.
+    pub fn below(&self) -> Option<&LayerId> {
+        self.below.as_ref()
+    }
+}
+
+/// What made a layer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum LayerKind {
+    /// It came with a base image.
+    Base,
+    /// A RUN.
+    Run,
+    /// A COPY, ADD or WORKDIR.
+    Copy,
+}
+
+/// The blob that a layer came as: one of a base, or one of another machine's cache.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BaseBlob {
+    /// Its name.
+    pub digest: Digest,
+    /// In bytes.
+    pub size: u64,
+    /// As the manifest has it.
+    pub media_type: String,
+}
+
+/// What the content of an entry is, for a layer that is being made.
+pub enum Bytes {
+    /// Nothing: it is no file, or a link to an earlier entry.
+    None,
+    /// These.
+    Inline(Vec<u8>),
+    /// Whatever this reads. It lasts: it lies in a layer, or in a file that nobody else has.
+    Open(Opener),
+    /// A file of the user, which may have changed since its digest was taken; with its path there.
+    Watched(Opener, Box<[u8]>),
+}
+
+/// All layers of a store, for one identity. Cheap to clone.
+#[derive(Clone)]
+pub struct Layers(Arc<Inner>);
+
+/// Whose turn it is to derive something.
+type Turn = Arc<Mutex<()>>;
+
+struct Inner {
+    store: Store,
+    flavour: Flavour,
+    trees: Mutex<HashMap<LayerId, Arc<Tree>>>,
+    known: Known,
+    busy: Mutex<HashMap<(LayerId, String), Turn>>,
+}
+
+impl Layers {
+    /// The layers of a store.
+    pub fn new(store: Store, flavour: Flavour) -> Layers {
+        Layers(Arc::new(Inner {
+            store,
+            flavour,
+            trees: Mutex::default(),
+            known: Known::default(),
+            busy: Mutex::default(),
+        }))
+    }
+
+    /// The store they are in.
+    pub fn store(&self) -> &Store {
+        &self.0.store
+    }
+
+    /// For whom dirs are made.
+    pub fn flavour(&self) -> &Flavour {
+        &self.0.flavour
+    }
+
+    /// The name of the dirs that are made for this identity.
+    pub fn flavour_folder(&self) -> String {
+        self.0.flavour.folder()
+    }
+
+    fn folder(&self, id: &LayerId) -> PathBuf {
+        self.0.store.layers().join(&id.0)
+    }
+
+    /// Whether a layer was published.
+    pub fn exists(&self, id: &LayerId) -> bool {
+        self.folder(id).join("record").exists()
+    }
+
+    /// Takes layers into use if all of them are there.
+    pub fn keep(&self, ids: &[LayerId]) -> bool {
+        if self.0.known.has(ids) {
+            return true;
+        }
+        let names: Vec<String> = ids.iter().map(lease::layer).collect();
+        let there = self.0.store.keep(&names, || ids.iter().all(|id| self.exists(id)));
+        if there {
+            self.0.known.add(ids);
+        }
+        there
+    }
+
+    /// What was known when it was made.
+    pub fn record(&self, id: &LayerId) -> Result<Record> {
+        if let Some(record) = self.0.known.get(id, |seen| seen.record.clone()).flatten() {
+            return Ok(record);
+        }
+        let path = self.folder(id).join("record");
+        let bytes = read::short(LARGEST_RECORD, &path).map_err(|cause| damaged(id, "has no record").because(cause))?;
+        let record: Record = serde_json::from_slice(&bytes)
+            .map_err(|cause| damaged(id, "has a record that can't be read").because(cause))?;
+        self.0.known.note(id, |seen| seen.record = Some(record.clone()));
+        Ok(record)
+    }
+
+    /// The blob that must be in the store before the tree or a file of this layer can be had; none if all is there.
+    pub fn needs_blob(&self, id: &LayerId) -> Option<BaseBlob> {
+        let folder = self.folder(id);
+        let indexed = || lock(&self.0.trees).contains_key(id) || folder.join("tree").exists();
+        if indexed() && (self.has_dir(id) || folder.join(self.0.flavour.folder()).exists()) {
+            return None;
+        }
+        self.record(id).ok()?.blob.filter(|blob| !self.0.store.has(&blob.digest))
+    }
+
+    /// The blob that an export needs and the store lacks.
+    pub fn missing_blob(&self, id: &LayerId) -> Option<BaseBlob> {
+        self.record(id).ok()?.blob.filter(|blob| !self.0.store.has(&blob.digest))
+    }
+
+    /// The index of a layer. Files may be without digests.
+    pub fn tree(&self, id: &LayerId) -> Result<Arc<Tree>> {
+        if let Some(tree) = lock(&self.0.trees).get(id) {
+            return Ok(Arc::clone(tree));
+        }
+        self.once(id, "tree", || {
+            if let Some(tree) = lock(&self.0.trees).get(id) {
+                return Ok(Arc::clone(tree));
+            }
+            let path = self.folder(id).join("tree");
+            let tree = match fs::read(&path) {
+                Ok(bytes) => encode::decode(&bytes).ok_or_else(|| damaged(id, "has a damaged tree"))?,
+                Err(_) => self.index_base(id)?,
+            };
+            let tree = Arc::new(tree);
+            lock(&self.0.trees).insert(id.clone(), Arc::clone(&tree));
+            Ok(tree)
+        })
+    }
+
+    /// Whether this process has seen the directory of a layer, for what it is mounted by.
+    fn has_dir(&self, id: &LayerId) -> bool {
+        self.0.known.get(id, |seen| seen.dir).unwrap_or(false)
+    }
+
+    /// A directory that can be mounted.
+    pub fn dir(&self, id: &LayerId) -> Result<PathBuf> {
+        let dir = self.folder(id).join(self.0.flavour.folder());
+        if self.has_dir(id) {
+            return Ok(dir);
+        }
+        if !dir.exists() {
+            self.make_dir_once(id, &dir)?;
+        }
+        self.0.known.note(id, |seen| seen.dir = true);
+        Ok(dir)
+    }
+
+    fn make_dir_once(&self, id: &LayerId, dir: &Path) -> Result<()> {
+        self.once(id, "dir", || {
+            let path = self.folder(id).join("lock");
+            let lock = File::create(&path).at("open", &path)?;
+            lock.lock().at("lock", &path)?;
+            if dir.exists() { Ok(()) } else { self.make_dir(id, dir) }
+        })
+    }
+
+    /// Waits while another thread makes the directory of a layer, and its tree with it.
+    fn await_dir(&self, id: &LayerId) {
+        let turn = lock(&self.0.busy).get(&(id.clone(), "dir".to_owned())).map(Arc::clone);
+        turn.iter().for_each(|turn| drop(lock(turn)));
+    }
+
+    /// Directories that can be mounted together; those that are missing are made side by side.
+    pub fn dirs<'a>(&self, ids: impl Iterator<Item = &'a LayerId>) -> Result<Vec<PathBuf>> {
+        let ids: Vec<&LayerId> = ids.collect();
+        let mut missing = ids.clone();
+        missing.retain(|id| !self.has_dir(id) && !self.folder(id).join(self.0.flavour.folder()).exists());
+        missing.sort();
+        missing.dedup();
+        cores::each(&missing, |id| self.dir(id).map(drop))?;
+        let mut times = HashMap::new();
+        let dir = |id: &&LayerId| match times.entry((*id).clone()).and_modify(|times| *times += 1).or_insert(0) {
+            0 => self.dir(id),
+            more => self.dir_again(id, *more),
+        };
+        ids.iter().map(dir).collect()
+    }
+
+    /// The bytes of a file: an entry of this layer's tree.
+    pub fn open(&self, id: &LayerId, entry: &Entry) -> Result<Box<dyn Read + Send>> {
+        if let Node::File { size, offset: Some(offset), .. } = entry.node {
+            let tar = self.folder(id).join("tar");
+            if let Ok(mut file) = File::open(&tar) {
+                std::io::Seek::seek(&mut file, std::io::SeekFrom::Start(offset)).at("read", &tar)?;
+                return Ok(Box::new(file.take(size)));
+            }
+        }
+        open_beneath(&self.dir(id)?, &entry.path)
+    }
+
+    /// The digest of a file's bytes.
+    pub fn digest(&self, id: &LayerId, entry: &Entry) -> Result<Digest> {
+        match entry.node {
+            Node::File { digest: Some(digest), .. } => Ok(digest),
+            Node::File { size, .. } => Digest::of_file(&mut *self.open(id, entry)?, size)
+                .map(|(digest, _)| digest)
+                .map_err(|cause| Error::new(Kind::Store, "cannot read a file of a layer").because(cause)),
+            _ => Ok(Digest::of(b"")),
+        }
+    }
+
+    /// Does something once at a time for each layer, in this process.
+    fn once<T>(&self, id: &LayerId, what: &str, work: impl FnOnce() -> Result<T>) -> Result<T> {
+        let turn = Arc::clone(lock(&self.0.busy).entry((id.clone(), what.to_owned())).or_default());
+        let _turn = lock(&turn);
+        work()
+    }
+}
+
+/// Opens a file of a layer's directory without following any link.
+fn open_beneath(dir: &Path, path: &[u8]) -> Result<Box<dyn Read + Send>> {
+    use rustix::fs::{Mode, OFlags, ResolveFlags, openat2};
+    let base = File::open(dir).at("open", dir)?;
+    let flags = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_MAGICLINKS;
+    let open = openat2(&base, path, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty(), flags);
+    let fd = open.at("read", dir.join(String::from_utf8_lossy(path).as_ref()))?;
+    Ok(Box::new(File::from(fd)))
+}
+
+fn random_id() -> Result<LayerId> {
+    let mut bytes = [0; 16];
+    let path = Path::new("/dev/urandom");
+    File::open(path).and_then(|mut file| file.read_exact(&mut bytes)).at("read", path)?;
+    Ok(LayerId(bytes.iter().map(|byte| format!("{byte:02x}")).collect()))
+}
+
+fn json(record: &Record) -> Result<Vec<u8>> {
+    serde_json::to_vec(record).map_err(|cause| Error::new(Kind::System, "cannot write a layer's record").because(cause))
+}
+
+fn damaged(id: &LayerId, what: &str) -> Error {
+    Error::new(Kind::Store, format!("layer {id} {what}")).hint("run `kiln fsck --repair`; what is lost is built again")
+}
+
+#[cfg(test)]
+mod tests;

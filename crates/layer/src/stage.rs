@@ -1,0 +1,108 @@
+//! Files of an archive before they have names. An archive is read once, as it comes: each file is written at once, with its
+//! metadata, under the number of its place in the archive. It goes to its name when the whole archive is known and was
+//! checked, so that nothing of a damaged or hostile one ever has a name of its own, and no name of it leads anywhere.
+
+use super::Flavour;
+use super::index::entry_of;
+use super::tar::read::{Archive, Member};
+use super::tree::Node;
+use super::unpack::{new_file, write_file};
+use base::error::{At, Error, Result};
+use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
+use rustix::fs::{CWD, Mode, OFlags};
+use std::ffi::{OsStr, OsString};
+use std::fs;
+use std::io::{self, Read};
+use std::path::PathBuf;
+use store::remove::remove_tree;
+
+/// A folder of nameless files. What nobody took is gone with it.
+pub(super) struct Stage {
+    path: PathBuf,
+    dir: OwnedFd,
+}
+
+impl Stage {
+    pub(super) fn new(path: PathBuf) -> Result<Stage> {
+        fs::create_dir(&path).at("make", &path)?;
+        let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let dir = rustix::fs::openat(CWD, &path, flags, Mode::empty()).at("open", &path)?;
+        Ok(Stage { path, dir })
+    }
+
+    /// Takes the file that the archive is at.
+    pub(super) fn take<R: Read>(
+        &self,
+        member: &Member,
+        archive: &mut Archive<R>,
+        flavour: &Flavour,
+        buffer: &mut Vec<u8>,
+    ) -> Result<()> {
+        let entry = entry_of(member, b"", Node::File { size: member.size, digest: None, offset: None });
+        let name = number(member.offset);
+        let path = || self.path.join(&name);
+        let file = new_file(self.dir.as_fd(), &name, &entry).at("make", path())?;
+        let whole = [(0, member.size)];
+        let pieces = member.pieces.as_deref().unwrap_or(&whole);
+        let mut body = Body { archive, pieces, position: 0, size: member.size, failure: None };
+        let written = write_file(&file, &mut body, member.size, buffer);
+        if let Some(error) = body.failure {
+            return Err(error);
+        }
+        written.at("write", path())?;
+        flavour.finish_file(&file, &entry, &path)
+    }
+
+    /// Gives the file of a place in the archive its name.
+    pub(super) fn give(&self, offset: u64, to: BorrowedFd<'_>, name: &OsStr) -> rustix::io::Result<()> {
+        rustix::fs::renameat(&self.dir, number(offset), to, name)
+    }
+}
+
+impl Drop for Stage {
+    fn drop(&mut self) {
+        // Whatever can't be removed now goes with the store's temporary folder.
+        let _ = remove_tree(&self.path);
+    }
+}
+
+fn number(offset: u64) -> OsString {
+    format!("{offset:x}").into()
+}
+
+/// The content of the member at hand; of a sparse one its pieces with zeros between.
+struct Body<'a, R> {
+    archive: &'a mut Archive<R>,
+    /// Those that are not read to their end.
+    pieces: &'a [(u64, u64)],
+    position: u64,
+    size: u64,
+    /// What the archive says; the reader's own error is only that there is one.
+    failure: Option<Error>,
+}
+
+impl<R: Read> Read for Body<'_, R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        while let [(offset, length), rest @ ..] = self.pieces
+            && self.position >= offset + length
+        {
+            self.pieces = rest;
+        }
+        let (start, end) =
+            self.pieces.first().map_or((self.size, self.size), |(offset, length)| (*offset, offset + length));
+        let stored = self.position >= start;
+        let left = if stored { end } else { start } - self.position;
+        let want = usize::try_from(left).unwrap_or(usize::MAX).min(buffer.len());
+        let count = if stored && want > 0 {
+            self.archive.read(&mut buffer[..want]).map_err(|error| {
+                self.failure = Some(error);
+                io::Error::other("the archive")
+            })?
+        } else {
+            buffer[..want].fill(0);
+            want
+        };
+        self.position += count as u64;
+        Ok(count)
+    }
+}
