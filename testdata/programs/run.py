@@ -15,6 +15,7 @@ conformance = importlib.util.module_from_spec(spec)
 spec.loader.exec_module(conformance)
 ABSENT = "no space left|Unavailable|connection refused|failed to list workers|code = Canceled"
 MOST = 24000                            # characters of a program's outcomes; larger ones are not chosen
+ALIKE = 8                               # so many entries that differ in their name alone are kept as one
 
 
 # ---------------------------------------------------------------- contexts
@@ -157,6 +158,31 @@ def unfold(before, kept):
     return dict(before, **dict(rest, fs=[tree[p] for p in sorted(tree)]))
 
 
+def shorten(row):
+    """Entries of one directory that differ in their name alone become one with `names`: a copied stage has 400 such links."""
+    def group(entries):
+        alike = {}
+        for e in entries:
+            key = (e["path"].rpartition("/")[0], json.dumps(dict(e, path=""), sort_keys=True))
+            alike.setdefault(key, []).append(e)
+        for (directory, _), group in alike.items():
+            if len(group) < ALIKE:
+                yield from group
+            else:
+                yield dict(group[0], path=directory, names=[e["path"].rpartition("/")[2] for e in group])
+    return {k: dict(v, fs=list(group(v["fs"]))) if k != "seed" and "fs" in v else v for k, v in row.items()}
+
+
+def lengthen(row):
+    """Undoes `shorten`."""
+    def single(entries):
+        for e in entries:
+            for name in e.get("names", [None]):
+                rest = {k: v for k, v in e.items() if k != "names"}
+                yield e if name is None else dict(rest, path="%s/%s" % (e["path"], name) if e["path"] else name)
+    return {k: dict(v, fs=sorted(single(v["fs"]), key=lambda e: e["path"])) if k != "seed" and "fs" in v else v for k, v in row.items()}
+
+
 def read_lines(path):
     with open(path, encoding="utf-8") as f:
         return [json.loads(line) for line in f if line.strip()]
@@ -200,8 +226,13 @@ def pairs(program):
     return found
 
 
+def worth(row):
+    """How much an outcome tells: the edit changes it, and the image holds more than a name or two."""
+    return 2 * (row["after"] != {"gone": [], "fs": []}) + (len(row["before"]["fs"]) > 2)
+
+
 def choose(candidates, count):
-    """Programs that together have every pair of neighbours, the richest first; then any."""
+    """Programs that together have every pair of neighbours, the richest first; then the others as they come."""
     chosen, covered = [], set()
     rest = list(candidates)
     sets = {p["seed"]: pairs(p) for p in rest}
@@ -244,8 +275,10 @@ def record(options, builder, base):
     candidates = read_lines(options.record)
     with concurrent.futures.ThreadPoolExecutor(options.jobs) as pool:
         list(pool.map(one, candidates))
-    kept = {seed: row for seed, row in known.items() if "error" not in row["before"] and len(json.dumps(row)) < MOST}
-    chosen, covered, wanted = choose([c for c in candidates if c["seed"] in kept], options.count)
+    kept = {seed: shorten(row) for seed, row in known.items() if "error" not in row["before"]}
+    kept = {seed: row for seed, row in kept.items() if len(json.dumps(row)) < MOST}
+    built = sorted((c for c in candidates if c["seed"] in kept), key=lambda c: -worth(kept[c["seed"]]))
+    chosen, covered, wanted = choose(built, options.count)
     chosen.sort(key=lambda p: p["seed"])
     for program in chosen:
         program.pop("steps")
@@ -255,7 +288,7 @@ def record(options, builder, base):
 
 
 def check(options, builder, base):
-    outcomes = {row["seed"]: row for row in read_lines(os.path.join(HERE, "outcomes.jsonl"))}
+    outcomes = {row["seed"]: lengthen(row) for row in read_lines(os.path.join(HERE, "outcomes.jsonl"))}
     programs = [p for p in read_lines(os.path.join(HERE, "programs.jsonl")) if not options.seed or p["seed"] in options.seed]
     compare = {"compare": ["config", "fs", "history", "layers"]}
 
