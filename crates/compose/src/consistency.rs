@@ -4,7 +4,7 @@ use crate::model::Service;
 use crate::place::Place;
 use crate::problem::{Code, Error, Problem, Result};
 use crate::project::Project;
-use frontend::diagnostic::closest;
+use base::words::closest;
 use std::collections::HashMap;
 
 /// Checks the active services of a project.

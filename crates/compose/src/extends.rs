@@ -112,7 +112,7 @@ impl Extension<'_> {
                 "cannot extend service \"{name}\" in {}: service \"{}\" not found in {}",
                 origin.file, base.0, below.file
             );
-            let near = frontend::diagnostic::closest(&base.0, below.services.iter().map(|(name, _)| name));
+            let near = base::words::closest(&base.0, below.services.iter().map(|(name, _)| name));
             let problem = Problem::at(base.1, Code::Extends, message);
             return Err(near.map_or(problem.clone(), |near| problem.help(format!("did you mean `{near}`?"))).into());
         };

@@ -72,7 +72,7 @@ fn entry(node: &Node) -> Result<Include> {
     };
     if let Some((key, entry)) = map.iter().find(|(key, _)| !matches!(*key, "path" | "env_file" | "project_directory")) {
         let message = format!("include: additional property `{key}` is not allowed");
-        let near = frontend::diagnostic::closest(key, ["path", "env_file", "project_directory"]);
+        let near = base::words::closest(key, ["path", "env_file", "project_directory"]);
         let problem = Problem::at(entry.key, Code::Key, message);
         return Err(near.map_or(problem.clone(), |near| problem.help(format!("did you mean `{near}`?"))).into());
     }

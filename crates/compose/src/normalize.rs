@@ -5,7 +5,7 @@ use crate::filepath;
 use crate::go;
 use crate::node::{Map, Node, Value};
 use crate::place::Place;
-use frontend::go::bool_of;
+use base::words::bool_of;
 
 /// Writes out what is implied.
 pub fn normalize(root: &mut Node, name: &str, environment: &Environment) {

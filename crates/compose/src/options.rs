@@ -8,7 +8,7 @@ use crate::node::Node;
 use crate::problem::{Code, Problem, Report, Result};
 use crate::read;
 use crate::template::{self, Variables};
-use frontend::go::bool_of;
+use base::words::bool_of;
 use std::io;
 
 /// The names of the main file, the preferred one first.

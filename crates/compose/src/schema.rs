@@ -15,7 +15,7 @@ use crate::node::{Map, Node, Value};
 use crate::path::Path;
 use crate::place::Place;
 use crate::problem::{Code, Problem, Result};
-use frontend::diagnostic::closest;
+use base::words::closest;
 
 pub use service::SERVICE;
 pub use top::TOP;

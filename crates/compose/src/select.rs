@@ -3,7 +3,7 @@
 use crate::model::Named;
 use crate::problem::{Code, Problem, Result};
 use crate::project::Project;
-use frontend::diagnostic::closest;
+use base::words::closest;
 use frontend::glob::Glob;
 use std::collections::BTreeSet;
 
