@@ -1,7 +1,7 @@
 //! What BuildKit leaves to Go's standard library.
 
 /// Go's `time.ParseDuration`, in nanoseconds.
-pub(crate) fn duration(text: &str) -> Result<i64, String> {
+pub fn duration(text: &str) -> Result<i64, String> {
     const UNITS: &[(&str, f64)] =
         &[("ns", 1.0), ("us", 1e3), ("µs", 1e3), ("μs", 1e3), ("ms", 1e6), ("s", 1e9), ("m", 60e9), ("h", 3600e9)];
     let bad = || format!("time: invalid duration {text:?}");
