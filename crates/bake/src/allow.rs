@@ -1,4 +1,4 @@
-//! What a definition may do beyond building: `--allow`.
+//! Grants beyond building: `--allow`.
 
 use crate::csv;
 

@@ -1,4 +1,4 @@
-//! What a target asks for is looked at before anything is built, also by `--print`.
+//! Checks of targets that come before any building, also with `--print`.
 
 use crate::entry::Export;
 use crate::host::{FileKind, Host};
@@ -6,7 +6,7 @@ use crate::paths;
 use crate::problem::Problem;
 use crate::remote::{is_git_ssh, is_remote};
 use crate::target::Target;
-use frontend::go::bool_of;
+use base::words::bool_of;
 use frontend::platform::Platform;
 use std::io;
 

@@ -2,6 +2,7 @@
 
 use crate::allow::Allowed;
 use crate::checks::check;
+use crate::compose::{self, Surroundings};
 use crate::csv;
 use crate::definition::{Config, Evaluated, Inputs, evaluate};
 use crate::entry::{Entry, Policy, canonical_attest};
@@ -11,7 +12,7 @@ use crate::problem::{Problem, Source};
 use crate::selection::{Overrides, Selection, select};
 use crate::syntax;
 use crate::target::{group_json, target_json};
-use frontend::go::bool_of;
+use base::words::bool_of;
 use frontend::platform::Platform;
 use serde_json::{Map, Value as Json};
 use std::collections::BTreeMap;
@@ -100,7 +101,7 @@ pub enum Outcome {
 pub struct Plan {
     /// Targets and groups.
     pub selection: Selection,
-    /// What they may do.
+    /// Their grants.
     pub allowed: Allowed,
     /// `--call`
     pub call: Option<Call>,
@@ -275,9 +276,22 @@ fn read(
     context: Option<&str>,
     relative: bool,
 ) -> Result<(Config, Evaluated), Problem> {
-    let mut bodies = Vec::new();
+    let surroundings = Surroundings { host, overrides: vars, environment: environment_allowed(host) };
+    let (mut bodies, mut files) = (Vec::new(), Vec::new());
     for (at, source) in sources.iter().enumerate() {
-        bodies.push(syntax::parse(at, source)?);
+        let named = [".json", ".hcl"].iter().any(|ending| source.name.to_lowercase().ends_with(ending));
+        let composed =
+            compose::is_compose(&source.name) || (!named && compose::read(&[source], &[at], &surroundings).is_ok());
+        if composed {
+            files.push(at);
+        } else {
+            bodies.push(syntax::parse(at, source)?);
+        }
+    }
+    let (mut config, mut found) = (Config::default(), Vec::new());
+    if !files.is_empty() {
+        let composed: Vec<&Source> = files.iter().map(|&at| &sources[at]).collect();
+        (config, found) = compose::read(&composed, &files, &surroundings)?;
     }
     let folder = |source: &Source| {
         let local = !source.name.is_empty() && source.name != "-" && !crate::remote::is_remote(&source.name);
@@ -296,8 +310,15 @@ fn read(
         builtin: &builtin,
         folders: if relative { &folders } else { &[] },
     };
-    let mut config = Config::default();
-    let evaluated = evaluate(&bodies, host, &inputs, &mut config)?;
+    if relative {
+        let first = files.first().and_then(|&at| folders[at].clone());
+        compose::set_bases(&mut config, first.as_deref());
+    }
+    let mut evaluated = Evaluated::default();
+    if !bodies.is_empty() {
+        evaluated = evaluate(&bodies, host, &inputs, &mut config)?;
+    }
+    evaluated.warnings.extend(found);
     if relative {
         rebase(&mut config);
     }

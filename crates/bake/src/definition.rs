@@ -9,6 +9,7 @@ mod depends;
 mod names;
 mod variables;
 
+pub use names::valid as valid_name;
 pub use variables::Listed;
 
 use crate::ast::{Attribute, Block, Body, Kind};
@@ -17,8 +18,8 @@ use crate::host::Host;
 use crate::problem::{Problem, Span};
 use crate::target::{self, Group, Target};
 use crate::value::Value;
+use base::words::closest;
 use blocks::State;
-use frontend::diagnostic::closest;
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::rc::Rc;
 

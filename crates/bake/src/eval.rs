@@ -156,7 +156,7 @@ impl<'h> Evaluator<'h> {
         let globals = self.globals.borrow();
         globals.get(name).cloned().ok_or_else(|| {
             let mut detail = format!("There is no variable named {name:?}.");
-            if let Some(near) = frontend::diagnostic::closest(name, globals.keys().map(String::as_str)) {
+            if let Some(near) = base::words::closest(name, globals.keys().map(String::as_str)) {
                 detail.push_str(&format!(" Did you mean {near:?}?"));
             }
             Problem::at(span, "Unknown variable", detail)

@@ -24,11 +24,11 @@ use crate::value::{Type, Value};
 pub struct Builtin {
     /// Its name.
     pub name: &'static str,
-    /// What it takes.
+    /// Its parameters.
     pub parameters: &'static [Parameter],
-    /// What it takes any number of times after those.
+    /// The parameter of all further arguments.
     pub variadic: Option<Parameter>,
-    /// What it does with converted arguments.
+    /// The work, on converted arguments.
     pub run: Run,
 }
 

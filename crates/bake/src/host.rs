@@ -15,7 +15,7 @@ pub enum FileKind {
     Other,
 }
 
-/// What a definition may ask for.
+/// The machine as this crate sees it.
 pub trait Host {
     /// An environment variable.
     fn variable(&self, name: &str) -> Option<String>;

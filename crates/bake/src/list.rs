@@ -4,7 +4,7 @@ use crate::csv;
 use crate::definition::{Config, Listed};
 use serde_json::{Map, Value as Json};
 
-/// What is listed, and how.
+/// The things that are listed, and the form of the list.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Wanted {
     variables: bool,

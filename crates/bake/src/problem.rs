@@ -1,4 +1,4 @@
-//! What is wrong with a definition, and where.
+//! Findings about a definition, and their places.
 
 use frontend::diagnostic::Diagnostic;
 use std::fmt;

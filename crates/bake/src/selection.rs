@@ -1,4 +1,4 @@
-//! Which targets are built, and what becomes of them by inheritance, overrides and links.
+//! The targets that are built, with inheritance, overrides and links applied.
 
 mod links;
 mod overrides;
@@ -9,7 +9,7 @@ use crate::allow::Allowed;
 use crate::definition::Config;
 use crate::problem::{Problem, Span};
 use crate::target::{Group, Target};
-use frontend::diagnostic::closest;
+use base::words::closest;
 use frontend::glob::Glob;
 use std::collections::{BTreeMap, HashMap, HashSet};
 
@@ -25,7 +25,7 @@ pub struct Selection {
 /// Targets that are visited: none while one is being visited.
 type Visited = HashMap<String, Option<Target>>;
 
-/// What a name stands for.
+/// The targets and groups behind a name.
 #[derive(Clone, Default)]
 struct Members<'c> {
     targets: Vec<(String, Option<Span>)>,

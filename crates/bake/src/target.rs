@@ -17,10 +17,12 @@ use std::collections::BTreeMap;
 pub struct Group {
     /// Its name.
     pub name: String,
-    /// What it is for.
+    /// Its description.
     pub description: String,
     /// Targets and groups.
     pub targets: Vec<String>,
+    /// The list was never set: it is printed as null.
+    pub unset: bool,
     /// The place of the list.
     pub span: Option<Span>,
 }
@@ -33,7 +35,7 @@ pub type Options = BTreeMap<String, Option<String>>;
 pub struct Target {
     /// Its name.
     pub name: String,
-    /// What it is for.
+    /// Its description.
     pub description: String,
     /// Targets that it takes over from.
     pub inherits: Vec<String>,

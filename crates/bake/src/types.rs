@@ -27,7 +27,7 @@ pub fn type_of(expr: &Expr) -> Result<Type, Problem> {
             "list" | "map" | "set" | "object" | "tuple" => wrong(arguments(word)),
             word => {
                 let known = ["bool", "string", "number", "any", "list", "set", "map", "object", "tuple"];
-                let near = frontend::diagnostic::closest(word, known);
+                let near = base::words::closest(word, known);
                 let hint = near.map(|near| format!(" Did you mean {near}?")).unwrap_or_default();
                 wrong(format!("The keyword {word:?} is not a valid type specification.{hint}"))
             }

@@ -1,4 +1,4 @@
-//! What an expression names is evaluated before it.
+//! All that an expression names is evaluated before it.
 
 use super::{Definition, Place, Trouble, keyword};
 use crate::ast::{Body, Expr, Kind};

@@ -8,7 +8,7 @@ use crate::number::Number;
 use crate::problem::{Problem, Span};
 use crate::types::type_of;
 use crate::value::{Text, Type, Value, convert, from_json, to_json};
-use frontend::go::bool_of;
+use base::words::bool_of;
 use std::rc::Rc;
 
 /// The end of the name that gives a value as JSON.
@@ -30,7 +30,7 @@ pub(super) struct Variable {
 pub struct Listed {
     /// Its name.
     pub name: String,
-    /// What it is for.
+    /// Its description.
     pub description: String,
     /// Its type; empty where none was given.
     pub kind: String,
@@ -54,7 +54,7 @@ impl Definition<'_> {
                 "validation" => validations.push(inner.clone()),
                 kind => {
                     let what = format!("a variable has no block {kind:?}: it has no effect");
-                    let near = frontend::diagnostic::closest(kind, ["validation"]);
+                    let near = base::words::closest(kind, ["validation"]);
                     self.warn(inner.span, what, near);
                 }
             }
@@ -63,7 +63,7 @@ impl Definition<'_> {
         for attribute in &block.body.attributes {
             if !KNOWN.contains(&attribute.name.as_str()) {
                 let what = format!("attribute {:?} of a variable is not known and has no effect", attribute.name);
-                self.warn(attribute.span, what, frontend::diagnostic::closest(&attribute.name, KNOWN));
+                self.warn(attribute.span, what, base::words::closest(&attribute.name, KNOWN));
             }
         }
         let name = block.label().to_owned();

@@ -3,7 +3,7 @@
 use super::{Attributes, Entry, map_value, texts};
 use crate::csv;
 use crate::value::{Type, Value};
-use frontend::go::bool_of;
+use base::words::bool_of;
 
 /// `type=provenance,mode=max`
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

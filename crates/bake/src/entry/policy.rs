@@ -3,7 +3,7 @@
 use super::{Entry, map_value};
 use crate::csv;
 use crate::value::{Type, Value, convert};
-use frontend::go::bool_of;
+use base::words::bool_of;
 
 /// `filename=policy.rego,strict=true`
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

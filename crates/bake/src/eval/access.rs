@@ -13,7 +13,7 @@ pub fn attribute(value: &Value, name: &str, span: Span) -> Result<Value, Problem
     match value {
         Value::Object(entries) => entries.values.get(name).cloned().ok_or_else(|| {
             let mut detail = format!("This object does not have an attribute named {name:?}.");
-            if let Some(near) = frontend::diagnostic::closest(name, entries.values.keys().map(|known| &**known)) {
+            if let Some(near) = base::words::closest(name, entries.values.keys().map(|known| &**known)) {
                 detail.push_str(&format!(" Did you mean {near:?}?"));
             }
             Problem::at(span, UNSUPPORTED, detail)

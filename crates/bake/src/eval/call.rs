@@ -59,7 +59,7 @@ impl Evaluator<'_> {
         for name in functions::names() {
             names.push(name);
         }
-        if let Some(near) = frontend::diagnostic::closest(&call.name, names) {
+        if let Some(near) = base::words::closest(&call.name, names) {
             detail.push_str(&format!(" Did you mean {near:?}?"));
         }
         Problem::at(call.name_span, "Call to unknown function", detail)

@@ -6,9 +6,9 @@ use crate::entry::{Attest, Entry, Export, Policy, Resources, Secret, Ssh, parse_
 use crate::host::Host;
 use crate::problem::Problem;
 use crate::target::Target;
-use frontend::diagnostic::closest;
+use base::words::bool_of;
+use base::words::closest;
 use frontend::glob::Glob;
-use frontend::go::bool_of;
 use std::collections::BTreeMap;
 
 /// One key's values.

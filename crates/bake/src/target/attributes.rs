@@ -70,7 +70,7 @@ impl Target {
         ROWS.iter().any(|row| row.name == name)
     }
 
-    /// What a reference to the target sees.
+    /// The value that a reference to the target sees.
     pub fn to_value(&self) -> Value {
         let mut values: BTreeMap<Text, Value> = ROWS.iter().map(|row| (row.name.into(), (row.show)(self))).collect();
         values.insert("name".into(), Value::string(&self.name));

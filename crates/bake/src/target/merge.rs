@@ -1,4 +1,4 @@
-//! What a target takes over from another: one that it inherits from, or a later definition of the same.
+//! A target over another: over one that it inherits from, or over an earlier definition of the same.
 
 use super::{Options, Target};
 use crate::entry::{self, Resources};

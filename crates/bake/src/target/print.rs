@@ -53,7 +53,8 @@ fn escaped(text: &str) -> String {
 pub fn group_json(group: &Group) -> Json {
     let mut made = Object(Map::new());
     made.filled("description", &group.description);
-    made.put("targets", Json::Array(group.targets.iter().map(|name| Json::from(name.as_str())).collect()));
+    let names = Json::Array(group.targets.iter().map(|name| Json::from(name.as_str())).collect());
+    made.put("targets", if group.unset && group.targets.is_empty() { Json::Null } else { names });
     Json::Object(made.0)
 }
 
