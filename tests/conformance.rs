@@ -4,7 +4,7 @@
 
 mod common;
 
-use common::{KILN, Space, have, is_root, registry, repository};
+use common::{KILN, Space, is_root, needs, registry, repository};
 use std::process::Command;
 
 /// Cases that an ordinary user can't pass: the set-up makes directories that only root reads, or the RUN makes devices.
@@ -13,9 +13,7 @@ const NEEDS_ROOT: &[&str] =
 
 #[test]
 fn all_cases_come_out_as_in_buildkit() {
-    if !have("docker-registry") || !have("busybox") {
-        return;
-    }
+    needs!("docker-registry", "busybox");
     let (host, bases) = registry();
     let space = Space::new();
     let corpus = repository().join("testdata/conformance");

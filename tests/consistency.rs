@@ -54,9 +54,7 @@ fn seeds() -> Range<u64> {
 
 #[test]
 fn every_way_to_build_a_program_gives_the_same_image() {
-    if !common::have("docker-registry") || !common::have("busybox") {
-        return;
-    }
+    common::needs!("docker-registry", "busybox");
     common::registry();
     let (seeds, begun) = (seeds(), Instant::now());
     let (next, refused, failed) = (AtomicU64::new(seeds.start), AtomicUsize::new(0), Mutex::new(Vec::new()));

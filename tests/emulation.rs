@@ -4,7 +4,7 @@
 
 mod common;
 
-use common::{Space, have, repository, run};
+use common::{Space, have, needs, repository, run};
 use std::path::{Path, PathBuf};
 
 /// Leaves a file of each kind and owner behind.
@@ -70,9 +70,7 @@ fn tree(tar: &Path) -> String {
 #[test]
 fn a_native_step_leaves_this_tree_behind() {
     let space = Space::new();
-    if !have("busybox") {
-        return;
-    }
+    needs!("busybox");
     project(&space, Path::new("/bin/busybox"));
     space.built(&["-o", "type=tar,dest=out.tar", "app"]);
     assert_eq!(tree(&space.path("out.tar")), TREE);
@@ -103,9 +101,7 @@ fn an_emulated_step_leaves_the_same_tree_behind_and_registers_nothing() {
 #[test]
 fn without_an_emulator_nothing_begins_and_the_error_says_what_to_install() {
     let space = Space::new();
-    if !have("busybox") {
-        return;
-    }
+    needs!("busybox");
     project(&space, Path::new("/bin/busybox"));
     let mut command = space.kiln(&["build", "--platform=linux/s390x", "app"]);
     let output = command.env("PATH", space.dir.path()).output().unwrap();

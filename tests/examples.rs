@@ -3,7 +3,7 @@
 
 mod common;
 
-use common::{Space, by_root, debian, have, repository, run};
+use common::{Space, by_root, debian, have, needs, repository, run};
 use std::path::Path;
 
 /// A copy of an example to edit.
@@ -23,9 +23,7 @@ fn files(space: &Space, dir: &str, more: &[&str]) -> String {
 
 #[test]
 fn a_static_program_from_scratch() {
-    if !have("busybox") {
-        return;
-    }
+    needs!("busybox");
     let space = Space::new();
     let dir = example(&space, "static");
     let busybox = run("sh", &["-c", "command -v busybox"]).stdout;

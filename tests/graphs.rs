@@ -4,15 +4,11 @@
 
 mod common;
 
-use common::{Space, by_root, have, registry};
+use common::{Space, by_root, needs, registry};
 use serde_json::Value;
 use std::collections::BTreeMap;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
-
-fn ready() -> bool {
-    have("docker-registry") && have("busybox")
-}
 
 fn base() -> String {
     format!("{}/busybox", registry().0)
@@ -83,9 +79,7 @@ fn dockerfile(space: &Space, text: &str) {
 
 #[test]
 fn an_edit_below_a_linked_copy_is_seen_by_all_that_follows() {
-    if !ready() {
-        return;
-    }
+    needs!("docker-registry", "busybox");
     let linked = ["COPY --link u /x/", "ADD --link u /x/", "COPY --link <<EOF /x/u\nu\nEOF"];
     let follows = [
         "RUN cat /y > /r",
@@ -114,9 +108,7 @@ fn an_edit_below_a_linked_copy_is_seen_by_all_that_follows() {
 
 #[test]
 fn an_edit_below_a_linked_copy_is_seen_through_a_cache_elsewhere() {
-    if !ready() {
-        return;
-    }
+    needs!("docker-registry", "busybox");
     let space = Space::new();
     space.write("app/u", "u\n");
     space.write("app/t", "one\n");
@@ -132,9 +124,7 @@ fn an_edit_below_a_linked_copy_is_seen_through_a_cache_elsewhere() {
 
 #[test]
 fn stages_may_begin_with_the_same_steps() {
-    if !ready() {
-        return;
-    }
+    needs!("docker-registry", "busybox");
     let prefixes = [
         "COPY t /1",
         "COPY t /1\nCOPY t /2",
@@ -160,9 +150,7 @@ fn stages_may_begin_with_the_same_steps() {
 
 #[test]
 fn equal_layers_on_other_bases_keep_their_bases() {
-    if !ready() {
-        return;
-    }
+    needs!("docker-registry", "busybox");
     let space = Space::new();
     space.write("app/t", "t\n");
     let text = |one: &str| {
@@ -182,9 +170,7 @@ fn equal_layers_on_other_bases_keep_their_bases() {
 
 #[test]
 fn a_layer_may_stand_twice_in_a_rootfs() {
-    if !ready() {
-        return;
-    }
+    needs!("docker-registry", "busybox");
     let programs = [
         "COPY t /x/\nRUN rm -rf /x\nCOPY t /x/\nRUN rm -rf /x\nCOPY t /x/\nRUN cat /x/t > /r",
         "RUN touch /f\nRUN rm /f\nRUN touch /f\nRUN rm /f\nRUN ls / > /r",
@@ -212,9 +198,7 @@ fn touch(space: &Space, name: &str, ago: u64) {
 
 #[test]
 fn what_was_made_of_a_file_is_never_older_than_the_file() {
-    if !ready() {
-        return;
-    }
+    needs!("docker-registry", "busybox");
     let make = "RUN grep -v '^#' /src > /obj";
     let test = "RUN if [ /src -nt /obj ]; then echo stale > /answer; else echo fresh > /answer; fi";
     let programs = [
@@ -252,9 +236,7 @@ fn what_was_made_of_a_file_is_never_older_than_the_file() {
 
 #[test]
 fn two_dockerfiles_of_one_project_do_not_mix_their_times() {
-    if !ready() {
-        return;
-    }
+    needs!("docker-registry", "busybox");
     let space = Space::new();
     let make = "RUN grep -v '^#' /src > /obj";
     let test = "RUN if [ /src -nt /obj ]; then echo stale > /answer; else echo fresh > /answer; fi";
@@ -269,9 +251,7 @@ fn two_dockerfiles_of_one_project_do_not_mix_their_times() {
 
 #[test]
 fn a_copy_that_runs_again_keeps_the_order_of_its_sources() {
-    if !ready() {
-        return;
-    }
+    needs!("docker-registry", "busybox");
     let space = Space::new();
     let test = "RUN if [ /d/rules -nt /d/made ]; then echo stale > /answer; else echo fresh > /answer; fi";
     dockerfile(&space, &format!("FROM BASE\nCOPY d /d\n{test}\n"));
@@ -289,7 +269,8 @@ fn a_copy_that_runs_again_keeps_the_order_of_its_sources() {
 
 #[test]
 fn a_mount_counts_by_what_it_shows() {
-    if !ready() || !by_root("make files of others") {
+    needs!("docker-registry", "busybox");
+    if !by_root("make files of others") {
         return;
     }
     let mounts = ["source=/s/v", "source=/link", "source=/s/d", "source=s/d/../d"];

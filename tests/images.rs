@@ -6,7 +6,7 @@ mod archives;
 mod common;
 
 use archives::Tar;
-use common::{Space, have, registry};
+use common::{Space, needs, registry};
 use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256, Sha512};
 use std::collections::BTreeMap;
@@ -267,9 +267,7 @@ fn an_id_stands_for_all_names_of_an_image() {
 
 #[test]
 fn what_was_pulled_is_pushed_as_it_came() {
-    if !have("docker-registry") || !have("skopeo") {
-        return;
-    }
+    needs!("docker-registry", "skopeo");
     let (host, _) = registry();
     let space = Space::new();
     let layout = Layout::new(&space, "layout");

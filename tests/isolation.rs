@@ -3,7 +3,7 @@
 
 mod common;
 
-use common::{Built, Space, have, registry};
+use common::{Built, Space, have, needs, registry};
 
 /// Runs commands in a fresh image and gives their output.
 fn output(space: &Space, lines: &str, flags: &[&str]) -> Option<Built> {
@@ -72,9 +72,7 @@ fn a_working_directory_can_not_lead_out() {
 
 #[test]
 fn links_in_an_image_do_not_lead_mounts_to_the_host() {
-    if !have("busybox") {
-        return;
-    }
+    needs!("busybox");
     let space = Space::new();
     let sentinel = space.write("sentinel", "untouched\n");
     let host = space.path("host");

@@ -4,7 +4,7 @@
 
 mod common;
 
-use common::{KILN, Space, have, repository, skipped};
+use common::{KILN, Space, have, needs, repository, skipped};
 use std::path::Path;
 use std::process::Command;
 
@@ -116,9 +116,7 @@ sed -i '/^USER/,$d' /context/Dockerfile
 #[test]
 fn a_build_on_debians_kernel_is_the_same() {
     let kernel = Path::new(env!("CARGO_TARGET_TMPDIR")).join("kernel");
-    if !have("qemu-system-x86_64") {
-        return;
-    }
+    needs!("qemu-system-x86_64");
     if !kernel.join("vmlinuz").exists() {
         return skipped("a kernel in target/tmp/kernel: testdata/kernel/fetch.sh target/tmp/kernel");
     }

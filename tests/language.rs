@@ -3,7 +3,7 @@
 
 mod common;
 
-use common::{Space, have, registry};
+use common::{Space, have, needs, registry};
 use std::os::unix::net::UnixListener;
 use std::process::{Command, Stdio};
 
@@ -49,9 +49,7 @@ fn a_frontend_that_knows_more_is_named_once() {
 
 #[test]
 fn an_ssh_agent_reaches_the_step_that_asks_and_no_other() {
-    if !have("docker-registry") || !have("busybox") {
-        return;
-    }
+    needs!("docker-registry", "busybox");
     let space = Space::new();
     let base = format!("FROM {}/busybox\n", registry().0);
     let listener = UnixListener::bind(space.path("agent")).unwrap();
@@ -82,9 +80,7 @@ fn an_ssh_agent_reaches_the_step_that_asks_and_no_other() {
 
 #[test]
 fn an_agent_that_does_not_answer_holds_up_nobody_else() {
-    if !have("docker-registry") || !have("busybox") {
-        return;
-    }
+    needs!("docker-registry", "busybox");
     let space = Space::new();
     // It listens, and never accepts.
     let _silent = UnixListener::bind(space.path("agent")).unwrap();
@@ -102,9 +98,7 @@ fn an_agent_that_does_not_answer_holds_up_nobody_else() {
 #[test]
 fn the_directory_of_an_agents_socket_is_the_users_alone() {
     use std::os::unix::fs::{FileTypeExt as _, PermissionsExt as _};
-    if !have("docker-registry") || !have("busybox") {
-        return;
-    }
+    needs!("docker-registry", "busybox");
     let space = Space::new();
     let _listener = UnixListener::bind(space.path("agent")).unwrap();
     let mount = "RUN --mount=type=ssh,mode=0777,uid=65534 touch /begun; for i in $(seq 200); do sleep 0.1; done";
@@ -140,9 +134,7 @@ fn the_directory_of_an_agents_socket_is_the_users_alone() {
 
 #[test]
 fn key_files_are_held_by_an_agent_for_the_build() {
-    if !have("ssh-agent") || !have("ssh-keygen") || !have("ssh-add") || !have("docker-registry") {
-        return;
-    }
+    needs!("ssh-agent", "ssh-keygen", "ssh-add", "docker-registry");
     let space = Space::new();
     let key = space.path("key");
     let made = Command::new("ssh-keygen").args(["-q", "-t", "ed25519", "-N", "", "-f"]).arg(&key).status().unwrap();

@@ -5,7 +5,7 @@
 
 mod common;
 
-use common::{KILN, Space, have, is_root, skipped};
+use common::{KILN, Space, have, is_root, needs, skipped};
 use std::path::Path;
 use std::process::{Command, Output};
 use std::time::{Duration, Instant};
@@ -152,9 +152,7 @@ fn a_step_reaches_others_but_neither_the_host_s_loopback_nor_its_abstract_socket
 
 #[test]
 fn slirp4netns_serves_where_pasta_is_not() {
-    if !have("slirp4netns") {
-        return;
-    }
+    needs!("slirp4netns");
     for who in Who::all() {
         let space = Space::new();
         let path = only(&space, &["slirp4netns", "newuidmap", "newgidmap"]);
@@ -226,9 +224,7 @@ fn without_a_carrier_the_host_s_network_is_used_and_that_is_said_once() {
 #[test]
 fn a_carrier_that_fails_says_why_and_the_next_one_is_tried() {
     let space = Space::new();
-    if !have("slirp4netns") {
-        return;
-    }
+    needs!("slirp4netns");
     let path = only(&space, &["slirp4netns"]);
     sham(&space, "pasta", "echo the moon is full >&2; exit 1");
     let Some(output) = build(&space, &[TRIES, TRIES].join("\n"), "", Some(&path)) else { return };
@@ -459,9 +455,7 @@ fn steps_at_once_have_networks_that_work_each() {
 #[test]
 fn a_build_can_be_ended_while_its_carrier_begins() {
     let space = Space::new();
-    if !have("busybox") {
-        return;
-    }
+    needs!("busybox");
     std::fs::create_dir_all(space.path("app")).unwrap();
     std::fs::copy("/bin/busybox", space.path("app/busybox")).unwrap();
     space.write("app/Dockerfile", "FROM scratch\nCOPY busybox /bin/sh\nRUN echo begun\n");

@@ -4,7 +4,7 @@
 mod common;
 
 use common::dockerd::Dockerd;
-use common::{KILN, Space, by_root, have, run};
+use common::{KILN, Space, by_root, needs, run};
 use std::path::Path;
 
 /// An image with kiln, its libraries, busybox and a project, as `pod`.
@@ -50,9 +50,7 @@ fn a_pod_without_privileges_builds_and_what_is_missing_is_said() {
     if !by_root("run dockerd") {
         return;
     }
-    if !have("dockerd") || !have("busybox") {
-        return;
-    }
+    needs!("dockerd", "busybox");
     let dockerd = Dockerd::start(&space);
     image(&space, &dockerd);
     let unconfined = "--security-opt=seccomp=unconfined";

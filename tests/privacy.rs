@@ -4,7 +4,7 @@
 
 mod common;
 
-use common::{KILN, Space, by_root, have, run};
+use common::{KILN, Space, by_root, have, needs, run};
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::{Command, Output};
@@ -75,9 +75,7 @@ fn another_user_gets_at_nothing_in_a_store() {
 /// Below the root too nothing is for others but what belongs to images and cache mounts, which need their modes.
 #[test]
 fn files_of_a_store_are_their_owners_alone_whatever_the_umask() {
-    if !have("busybox") {
-        return;
-    }
+    needs!("busybox");
     for umask in ["000", "022", "777"] {
         let space = Space::new();
         image(&space);
@@ -95,9 +93,7 @@ fn files_of_a_store_are_their_owners_alone_whatever_the_umask() {
 
 #[test]
 fn an_image_is_the_same_whatever_the_umask() {
-    if !have("busybox") {
-        return;
-    }
+    needs!("busybox");
     let ids: Vec<Vec<u8>> = ["000", "022", "077"]
         .map(|umask| {
             let space = Space::new();
@@ -113,9 +109,7 @@ fn an_image_is_the_same_whatever_the_umask() {
 /// Files that kiln makes for its user are as if the user had made them.
 #[test]
 fn what_is_made_for_the_user_follows_the_users_umask() {
-    if !have("busybox") {
-        return;
-    }
+    needs!("busybox");
     for (umask, file, folder) in
         [("022", 0o644, 0o755), ("002", 0o664, 0o775), ("077", 0o600, 0o700), ("000", 0o666, 0o777)]
     {

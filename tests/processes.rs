@@ -4,7 +4,7 @@
 
 mod common;
 
-use common::{Built, Space, have, registry};
+use common::{Built, Space, have, needs, registry};
 use std::process::Command;
 
 fn build(space: &Space, lines: &str) -> Option<Built> {
@@ -68,9 +68,7 @@ fn a_step_is_not_ended_by_silence_and_closed_streams() {
 #[test]
 fn a_terminal_may_change_its_size_during_a_build() {
     let space = Space::new();
-    if !have("python3") || !have("docker-registry") || !have("busybox") {
-        return;
-    }
+    needs!("python3", "docker-registry", "busybox");
     let lines = "RUN for i in 1 2 3 4 5 6; do echo line $i of a step that says much more than fits into a narrow terminal; sleep 0.1; done";
     space.write("app/Dockerfile", &format!("FROM {}/busybox\n{lines}\n", registry().0));
     // A terminal of all sizes, from wide to nothing.

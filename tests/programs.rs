@@ -4,14 +4,12 @@
 
 mod common;
 
-use common::{KILN, Space, by_root, have, registry, repository};
+use common::{KILN, Space, by_root, needs, registry, repository};
 use std::process::Command;
 
 #[test]
 fn all_programs_come_out_as_in_buildkit() {
-    if !have("docker-registry") || !have("busybox") {
-        return;
-    }
+    needs!("docker-registry", "busybox");
     if !by_root("unpack archives of other owners") {
         return;
     }

@@ -6,7 +6,7 @@ mod common;
 #[path = "push/rig.rs"]
 mod rig;
 
-use common::{Space, have};
+use common::{Space, needs};
 use rig::{Fault, Proxy, Registry};
 use serde_json::Value;
 use std::process::{Command, Output};
@@ -48,10 +48,6 @@ fn text(output: &Output) -> String {
     format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr))
 }
 
-fn tools() -> bool {
-    have("docker-registry") && have("skopeo")
-}
-
 /// kiln with a folder of credentials of this space's own.
 fn kiln(space: &Space, args: &[&str]) -> Command {
     let mut command = space.kiln(args);
@@ -68,9 +64,7 @@ fn login(space: &Space, at: &str, password: &str) -> Output {
 
 #[test]
 fn what_is_pushed_is_the_image_under_all_its_names_with_its_digest() {
-    if !tools() {
-        return;
-    }
+    needs!("docker-registry", "skopeo");
     let (space, registry) = (Space::new(), Registry::start(false));
     project(&space, "scratch");
     let (one, two) = (registry.name("team/app:1"), registry.name("other/app:2"));
@@ -91,9 +85,7 @@ fn what_is_pushed_is_the_image_under_all_its_names_with_its_digest() {
 
 #[test]
 fn a_base_stays_byte_for_byte_and_is_mounted_from_its_repository() {
-    if !tools() {
-        return;
-    }
+    needs!("docker-registry", "skopeo");
     let (space, registry) = (Space::new(), Registry::start(false));
     space.write("base/Dockerfile", "FROM scratch\nCOPY f /\n");
     space.write("base/f", &"of the base\n".repeat(1000));
@@ -117,9 +109,7 @@ fn a_base_stays_byte_for_byte_and_is_mounted_from_its_repository() {
 
 #[test]
 fn a_second_push_sends_nothing() {
-    if !tools() {
-        return;
-    }
+    needs!("docker-registry", "skopeo");
     let (space, registry) = (Space::new(), Registry::start(false));
     project(&space, "scratch");
     let name = registry.name("app:1");
@@ -131,9 +121,7 @@ fn a_second_push_sends_nothing() {
 
 #[test]
 fn several_platforms_are_an_index() {
-    if !tools() {
-        return;
-    }
+    needs!("docker-registry", "skopeo");
     let (space, registry) = (Space::new(), Registry::start(false));
     project(&space, "scratch");
     let name = registry.name("app:many");
@@ -148,9 +136,7 @@ fn several_platforms_are_an_index() {
 
 #[test]
 fn by_digest_nothing_gets_a_tag() {
-    if !tools() {
-        return;
-    }
+    needs!("docker-registry", "skopeo");
     let (space, registry) = (Space::new(), Registry::start(false));
     project(&space, "scratch");
     let output = format!("type=image,name={},push=true,push-by-digest=true", registry.name("app"));
@@ -166,9 +152,7 @@ fn by_digest_nothing_gets_a_tag() {
 
 #[test]
 fn an_image_of_the_store_is_pushed_and_comes_back() {
-    if !tools() {
-        return;
-    }
+    needs!("docker-registry", "skopeo");
     let (space, registry) = (Space::new(), Registry::start(false));
     project(&space, "scratch");
     let name = registry.name("team/app:1");
@@ -203,27 +187,21 @@ fn broken(fault: Fault) -> String {
 
 #[test]
 fn a_broken_upload_goes_on_where_it_ended() {
-    if !tools() {
-        return;
-    }
+    needs!("docker-registry", "skopeo");
     let log = broken(Fault::keep("PUT", "/blobs/uploads/", 1 << 20));
     assert!(log.lines().any(|line| line.starts_with("PATCH") && line.contains("content-range=1048576-")), "{log}");
 }
 
 #[test]
 fn an_upload_that_the_registry_has_forgotten_begins_anew() {
-    if !tools() {
-        return;
-    }
+    needs!("docker-registry", "skopeo");
     let log = broken(Fault::cut("PUT", "/blobs/uploads/", 1 << 20));
     assert_eq!(log.lines().filter(|line| line.starts_with("POST")).count(), 3, "{log}");
 }
 
 #[test]
 fn busy_failing_and_resetting_registries_are_asked_again() {
-    if !tools() {
-        return;
-    }
+    needs!("docker-registry", "skopeo");
     let (space, registry) = (Space::new(), Registry::start(false));
     let faults = vec![
         Fault::status("HEAD", "/blobs/", 503),
@@ -243,9 +221,7 @@ fn busy_failing_and_resetting_registries_are_asked_again() {
 
 #[test]
 fn a_registry_that_never_recovers_is_given_up_and_nothing_has_the_name() {
-    if !tools() {
-        return;
-    }
+    needs!("docker-registry", "skopeo");
     let (space, registry) = (Space::new(), Registry::start(false));
     let proxy = Proxy::start(&registry, (0..50).map(|_| Fault::status("PUT", "/blobs/uploads/", 503)).collect());
     project(&space, "scratch");
@@ -257,9 +233,7 @@ fn a_registry_that_never_recovers_is_given_up_and_nothing_has_the_name() {
 
 #[test]
 fn a_mount_that_is_declined_is_an_upload() {
-    if !tools() {
-        return;
-    }
+    needs!("docker-registry", "skopeo");
     let (space, registry) = (Space::new(), Registry::start(false));
     project(&space, "scratch");
     // Without `from` the registry begins an upload, as one does that may not mount.
@@ -272,9 +246,7 @@ fn a_mount_that_is_declined_is_an_upload() {
 
 #[test]
 fn a_registry_with_another_manifest_than_ours_is_an_error() {
-    if !tools() {
-        return;
-    }
+    needs!("docker-registry", "skopeo");
     let (space, registry) = (Space::new(), Registry::start(false));
     let proxy = Proxy::start(&registry, vec![Fault::lie("PUT", "/manifests/")]);
     project(&space, "scratch");
@@ -284,9 +256,7 @@ fn a_registry_with_another_manifest_than_ours_is_an_error() {
 
 #[test]
 fn a_login_opens_the_registry_and_a_logout_closes_it() {
-    if !tools() {
-        return;
-    }
+    needs!("docker-registry", "skopeo");
     let (space, registry) = (Space::new(), Registry::start(true));
     project(&space, "scratch");
     let (at, name) = (registry.name(""), registry.name("app:1"));
@@ -315,9 +285,7 @@ fn a_login_opens_the_registry_and_a_logout_closes_it() {
 
 #[test]
 fn a_helper_keeps_the_password_in_place_of_the_file() {
-    if !tools() {
-        return;
-    }
+    needs!("docker-registry", "skopeo");
     let (space, registry) = (Space::new(), Registry::start(true));
     project(&space, "scratch");
     let kept = space.path("kept");
@@ -342,9 +310,7 @@ fn a_helper_keeps_the_password_in_place_of_the_file() {
 
 #[test]
 fn tokens_come_for_a_password_by_get_and_for_an_identity_by_post() {
-    if !tools() {
-        return;
-    }
+    needs!("docker-registry", "skopeo");
     let (space, registry) = (Space::new(), Registry::start(false));
     project(&space, "scratch");
     let proxy = Proxy::guarded(&registry);
@@ -373,9 +339,7 @@ fn tokens_come_for_a_password_by_get_and_for_an_identity_by_post() {
 
 #[test]
 fn credentials_go_to_no_other_host() {
-    if !tools() {
-        return;
-    }
+    needs!("docker-registry", "skopeo");
     let (space, registry) = (Space::new(), Registry::start(true));
     project(&space, "scratch");
     let at = registry.name("");

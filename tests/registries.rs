@@ -5,7 +5,7 @@ mod common;
 #[path = "push/rig.rs"]
 mod rig;
 
-use common::{Space, have, run};
+use common::{Space, needs, run};
 use rig::{Proxy, Registry};
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::net::{TcpListener, TcpStream};
@@ -115,9 +115,7 @@ fn login(space: &Space, registry: &Registry) -> Command {
 
 #[test]
 fn an_authority_and_a_client_certificate_of_ones_own() {
-    if !have("docker-registry") || !have("openssl") {
-        return;
-    }
+    needs!("docker-registry", "openssl");
     let space = Space::new();
     project(&space);
     certificates(&space);
@@ -152,9 +150,7 @@ fn an_authority_and_a_client_certificate_of_ones_own() {
 
 #[test]
 fn an_authority_by_the_environment_and_none_at_all_where_the_file_says_so() {
-    if !have("docker-registry") || !have("openssl") {
-        return;
-    }
+    needs!("docker-registry", "openssl");
     let space = Space::new();
     project(&space);
     certificates(&space);
@@ -182,9 +178,7 @@ fn an_authority_by_the_environment_and_none_at_all_where_the_file_says_so() {
 
 #[test]
 fn mirrors_come_first_and_prefixes_are_rewritten() {
-    if !have("docker-registry") {
-        return;
-    }
+    needs!("docker-registry");
     let (space, one, two) = (Space::new(), Registry::start(false), Registry::start(false));
     project(&space);
     let (one_at, two_at) = (format!("localhost:{}", one.port), format!("localhost:{}", two.port));
@@ -229,9 +223,7 @@ fn mirrors_come_first_and_prefixes_are_rewritten() {
 
 #[test]
 fn a_cache_is_found_where_its_name_leads() {
-    if !have("docker-registry") {
-        return;
-    }
+    needs!("docker-registry");
     let (first, second, registry) = (Space::new(), Space::new(), Registry::start(false));
     let rule = format!("[[registry]]\nprefix = \"r.example/team\"\nlocation = \"localhost:{}/deep\"\n", registry.port);
     for space in [&first, &second] {
@@ -245,9 +237,7 @@ fn a_cache_is_found_where_its_name_leads() {
 
 #[test]
 fn a_blob_that_a_mirror_has_lost_comes_from_behind_it() {
-    if !have("docker-registry") {
-        return;
-    }
+    needs!("docker-registry");
     let (space, fresh) = (Space::new(), Space::new());
     let (origin, mirror) = (Registry::start(false), Registry::start(false));
     let (origin_at, mirror_at) = (format!("localhost:{}/a", origin.port), format!("localhost:{}/b", mirror.port));
@@ -266,9 +256,7 @@ fn a_blob_that_a_mirror_has_lost_comes_from_behind_it() {
 
 #[test]
 fn stages_side_by_side_fetch_what_they_share_once() {
-    if !have("docker-registry") {
-        return;
-    }
+    needs!("docker-registry");
     let (space, fresh, registry) = (Space::new(), Space::new(), Registry::start(false));
     let base = registry.name("base");
     space.write(
@@ -323,9 +311,7 @@ fn proxy(to: u16) -> (u16, Arc<Mutex<String>>) {
 
 #[test]
 fn proxies_are_asked_for_all_but_what_no_proxy_names() {
-    if !have("docker-registry") {
-        return;
-    }
+    needs!("docker-registry");
     let (space, registry) = (Space::new(), Registry::start(false));
     project(&space);
     conf(&space, "[[registry]]\nlocation = \"r.invalid\"\ninsecure = true\n");
@@ -354,9 +340,7 @@ fn proxies_are_asked_for_all_but_what_no_proxy_names() {
 
 #[test]
 fn tokens_that_end_in_the_middle_are_had_anew() {
-    if !have("docker-registry") {
-        return;
-    }
+    needs!("docker-registry");
     for identity in [false, true] {
         let (space, registry) = (Space::new(), Registry::start(false));
         project(&space);
@@ -380,9 +364,7 @@ fn tokens_that_end_in_the_middle_are_had_anew() {
 
 #[test]
 fn names_with_their_digest() {
-    if !have("docker-registry") {
-        return;
-    }
+    needs!("docker-registry");
     let (space, registry) = (Space::new(), Registry::start(false));
     project(&space);
     let output =
@@ -399,9 +381,7 @@ fn names_with_their_digest() {
 /// There is somebody else to ask: a mirror that is in trouble costs one try of each request, one that is not there one in all.
 #[test]
 fn a_mirror_in_trouble_is_tried_once() {
-    if !have("docker-registry") {
-        return;
-    }
+    needs!("docker-registry");
     let (space, registry) = (Space::new(), Registry::start(false));
     project(&space);
     let at = format!("localhost:{}", registry.port);

@@ -7,8 +7,8 @@ mod machine;
 #[path = "push/rig.rs"]
 mod rig;
 
-use common::{Space, have};
-use machine::{Machine, base, two_stages};
+use common::{Space, needs};
+use machine::{Desk, Machine, base, two_stages};
 use rig::{Fault, Proxy, Registry};
 use std::collections::BTreeSet;
 
@@ -32,9 +32,7 @@ fn layers_of(space: &Space, layout: &str) -> Vec<String> {
 
 #[test]
 fn a_cold_machine_runs_nothing_and_fetches_only_what_the_export_needs() {
-    if !have("docker-registry") {
-        return;
-    }
+    needs!("docker-registry");
     let (project, registry) = (two_stages(), Registry::start(false));
     let name = registry.name("team/cache");
     let cache = format!("type=registry,ref={name}");
@@ -66,9 +64,7 @@ fn a_cold_machine_runs_nothing_and_fetches_only_what_the_export_needs() {
 
 #[test]
 fn a_change_runs_what_it_changes_on_layers_of_the_cache() {
-    if !have("docker-registry") {
-        return;
-    }
+    needs!("docker-registry");
     let (project, registry) = (two_stages(), Registry::start(false));
     let cache = format!("type=registry,ref={}", registry.name("cache"));
     Machine::new(&project).built(&["--cache-to", &cache]);
@@ -120,9 +116,7 @@ const READS: &[Read] = &[
 
 #[test]
 fn whatever_the_registry_answers_the_build_works_and_says_one_clear_line() {
-    if !have("docker-registry") {
-        return;
-    }
+    needs!("docker-registry");
     let (project, registry) = (two_stages(), Registry::start(false));
     Machine::new(&project).built(&["--cache-to", &format!("type=registry,ref={}", registry.name("cache"))]);
     for (what, fault, times, still) in READS {
@@ -140,9 +134,7 @@ fn whatever_the_registry_answers_the_build_works_and_says_one_clear_line() {
 
 #[test]
 fn a_write_that_fails_is_a_warning_or_the_build_s_failure_as_was_said() {
-    if !have("docker-registry") {
-        return;
-    }
+    needs!("docker-registry");
     let project = two_stages();
     for (what, fault, times, works) in [
         ("429", Fault::status("PUT", "/manifests/", 429), 2, true),
@@ -170,9 +162,7 @@ fn a_write_that_fails_is_a_warning_or_the_build_s_failure_as_was_said() {
 
 #[test]
 fn a_cache_that_is_not_there_costs_at_most_its_timeout() {
-    if !have("docker-registry") {
-        return;
-    }
+    needs!("docker-registry");
     let (project, registry) = (two_stages(), Registry::start(false));
     let silent = Proxy::start(&registry, (0..999).map(|_| Fault::hang("GET", "/v2/", 60)).collect());
     let began = std::time::Instant::now();
@@ -188,9 +178,7 @@ fn a_cache_that_is_not_there_costs_at_most_its_timeout() {
 
 #[test]
 fn sixteen_jobs_share_a_cache_and_lose_nothing() {
-    if !have("docker-registry") {
-        return;
-    }
+    needs!("docker-registry");
     let registry = Registry::start(false);
     let cache = format!("type=registry,ref={}", registry.name("shared"));
     let project = |number: usize, fails: bool| {
@@ -258,15 +246,9 @@ fn spoil(dir: &std::path::Path) -> usize {
 /// another place to write to, and not the key to sign with.
 #[test]
 fn signed_records_count_and_others_do_not() {
-    if !have("openssl") {
-        return;
-    }
-    let (project, shared) = (two_stages(), Space::new());
-    let path = |name: &str| shared.path(name).display().to_string();
-    common::run("openssl", &["genpkey", "-algorithm", "ed25519", "-out", &path("private")]);
-    common::run("openssl", &["pkey", "-in", &path("private"), "-pubout", "-out", &path("public")]);
-    let to = format!("type=local,dest={}", path("cache"));
-    let from = format!("type=local,src={},verify-key={}", path("cache"), path("public"));
+    needs!("openssl");
+    let (project, desk) = (two_stages(), Desk::new());
+    let (to, from) = (desk.to("cache"), desk.verified("cache"));
 
     // Somebody without the key.
     Machine::new(&project).built(&["--cache-to", &to]);
@@ -275,9 +257,9 @@ fn signed_records_count_and_others_do_not() {
     assert_eq!(built.stderr.matches("a record is not used: it is not signed").count(), 1, "{}", built.stderr);
 
     // The owner of the key; then what was signed, under another name.
-    Machine::new(&project).built(&["--cache-to", &format!("{to},sign-key={}", path("private"))]);
+    Machine::new(&project).built(&["--cache-to", &desk.signed("cache")]);
     assert_eq!(Machine::new(&project).built(&["--cache-from", &from]).ran, [""; 0]);
-    for entry in std::fs::read_dir(shared.path("cache/objects")).unwrap().flatten() {
+    for entry in std::fs::read_dir(desk.path("cache/objects")).unwrap().flatten() {
         let name = entry.file_name().to_string_lossy().replacen("batch-0", "batch-1", 1);
         std::fs::rename(entry.path(), entry.path().with_file_name(name)).unwrap();
     }
@@ -288,9 +270,7 @@ fn signed_records_count_and_others_do_not() {
 
 #[test]
 fn an_image_carries_its_own_cache() {
-    if !have("docker-registry") {
-        return;
-    }
+    needs!("docker-registry");
     let (project, registry) = (two_stages(), Registry::start(false));
     let name = registry.name("team/app:1");
     let first = Machine::new(&project);
@@ -331,9 +311,7 @@ fn min_keeps_what_the_image_contains() {
 /// The image's own layers and the cache's are the same blobs: one is mounted from the other, or was there first.
 #[test]
 fn what_the_cache_has_is_not_sent_again_with_the_image() {
-    if !have("docker-registry") {
-        return;
-    }
+    needs!("docker-registry");
     let (project, registry) = (two_stages(), Registry::start(false));
     let cache = format!("type=registry,ref={}", registry.name("cache"));
     Machine::new(&project).built(&["--cache-to", &cache]);

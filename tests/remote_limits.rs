@@ -9,7 +9,7 @@ mod machine;
 #[path = "push/rig.rs"]
 mod rig;
 
-use common::{Space, have};
+use common::{Space, needs};
 use machine::{Machine, base, steps, two_stages};
 use rig::{Fault, Proxy, Registry};
 use std::time::{Duration, Instant};
@@ -20,9 +20,7 @@ fn requests(proxy: &Proxy) -> usize {
 
 #[test]
 fn many_small_steps_take_few_requests_in_sequence() {
-    if !have("docker-registry") {
-        return;
-    }
+    needs!("docker-registry");
     let (project, registry) = (steps(24), Registry::start(false));
     let machine = Machine::new(&project);
     // The steps are there already: only the export is measured.
@@ -51,9 +49,7 @@ fn slow(milliseconds: u64) -> [Fault; 5] {
 /// Builds add to a cache; an index keeps the requests of a reader few, and what it has is not read one by one.
 #[test]
 fn a_cache_of_many_builds_is_read_in_few_requests() {
-    if !have("docker-registry") {
-        return;
-    }
+    needs!("docker-registry");
     let (project, registry) = (steps(2), Registry::start(false));
     let text = std::fs::read_to_string(project.path("app/Dockerfile")).unwrap();
     let name = registry.name("cache");
@@ -80,9 +76,7 @@ fn a_cache_of_many_builds_is_read_in_few_requests() {
 
 #[test]
 fn a_cache_that_is_silent_costs_one_timeout_whoever_asks() {
-    if !have("docker-registry") {
-        return;
-    }
+    needs!("docker-registry");
     let registry = Registry::start(false);
     let project = Space::new();
     let text = format!("FROM {}\nRUN --mount=type=cache,target=/c echo 1 >/c/f\n", base());
@@ -109,9 +103,7 @@ fn a_cache_that_is_silent_costs_one_timeout_whoever_asks() {
 
 #[test]
 fn a_signal_ends_the_wait_for_a_cache() {
-    if !have("docker-registry") {
-        return;
-    }
+    needs!("docker-registry");
     let (project, registry) = (two_stages(), Registry::start(false));
     for (method, flag) in [("GET", "--cache-from"), ("POST", "--cache-to")] {
         let hang = (0..99).map(|_| Fault::hang(method, "/v2/", 90)).collect();
@@ -138,9 +130,7 @@ fn a_signal_ends_the_wait_for_a_cache() {
 /// The warning names the first cause, not the end of the retries.
 #[test]
 fn a_warning_says_the_true_cause() {
-    if !have("docker-registry") {
-        return;
-    }
+    needs!("docker-registry");
     let (project, registry) = (steps(2), Registry::start(false));
     let all = |fault: &dyn Fn(&'static str) -> Fault| -> Vec<Fault> {
         (0..400).flat_map(|_| ["GET", "HEAD", "POST", "PUT"].map(fault)).collect()

@@ -7,8 +7,8 @@ mod machine;
 #[path = "push/rig.rs"]
 mod rig;
 
-use common::{Space, have};
-use machine::{Machine, base, steps};
+use common::{Space, needs};
+use machine::{Desk, Machine, base, steps};
 use rig::{Proxy, Registry};
 
 /// A step whose result is another each time.
@@ -19,15 +19,9 @@ fn random() -> Space {
     space
 }
 
-fn made(machine: &Machine) -> String {
-    std::fs::read_to_string(machine.space.path("files/made")).unwrap()
-}
-
 #[test]
 fn a_cache_of_one_tag_is_pruned_and_that_of_another_stays() {
-    if !have("docker-registry") {
-        return;
-    }
+    needs!("docker-registry");
     let (project, registry) = (steps(3), Registry::start(false));
     let (main, pr) = (registry.name("cache:main"), registry.name("cache:pr"));
     // The same machine pushes the very same records to both.
@@ -47,9 +41,7 @@ fn a_cache_of_one_tag_is_pruned_and_that_of_another_stays() {
 /// change of the last step is one step there.
 #[test]
 fn what_one_cache_has_is_copied_to_another() {
-    if !have("docker-registry") {
-        return;
-    }
+    needs!("docker-registry");
     let registry = Registry::start(false);
     let shared = Space::new();
     let directory = shared.path("cache").display().to_string();
@@ -75,9 +67,7 @@ fn what_one_cache_has_is_copied_to_another() {
 /// Within a registry layers are mounted from the one repository into the other, and no byte of them comes here.
 #[test]
 fn a_copy_and_a_push_within_a_registry_move_no_bytes() {
-    if !have("docker-registry") {
-        return;
-    }
+    needs!("docker-registry");
     let (project, registry) = (Space::new(), Registry::start(false));
     project.write("app/Dockerfile", &format!("FROM {}\nRUN head -c 2000000 /dev/urandom >/big\n", base()));
     let cache = registry.name("cache");
@@ -99,26 +89,21 @@ fn a_copy_and_a_push_within_a_registry_move_no_bytes() {
 
 #[test]
 fn the_first_cache_that_is_named_wins_and_a_verified_one_before_all() {
-    if !have("docker-registry") || !have("openssl") {
-        return;
-    }
-    let (project, shared, registry) = (random(), Space::new(), Registry::start(false));
-    let path = |name: &str| shared.path(name).display().to_string();
-    common::run("openssl", &["genpkey", "-algorithm", "ed25519", "-out", &path("private")]);
-    common::run("openssl", &["pkey", "-in", &path("private"), "-pubout", "-out", &path("public")]);
+    needs!("docker-registry", "openssl");
+    let (project, desk, registry) = (random(), Desk::new(), Registry::start(false));
     let slow = Proxy::start(&registry, (0..99).map(|_| rig::Fault::slow("GET", "/v2/", 300)).collect());
     let build = |args: &[&str]| {
         let machine = Machine::new(&project);
         machine.built(&[args, &["-o", "files"]].concat());
-        made(&machine)
+        machine.made()
     };
     let signed =
-        build(&["--cache-to", &format!("type=registry,ref={},sign-key={}", registry.name("c"), path("private"))]);
-    let one = build(&["--cache-to", &format!("type=local,dest={}", path("one"))]);
-    let two = build(&["--cache-to", &format!("type=local,dest={}", path("two"))]);
-    let (from_one, from_two) = (format!("type=local,src={}", path("one")), format!("type=local,src={}", path("two")));
+        build(&["--cache-to", &format!("type=registry,ref={},sign-key={}", registry.name("c"), desk.path("private"))]);
+    let one = build(&["--cache-to", &desk.to("one")]);
+    let two = build(&["--cache-to", &desk.to("two")]);
+    let (from_one, from_two) = (desk.from("one"), desk.from("two"));
     let slow_and_plain = slow.name("c");
-    let verified = format!("type=registry,ref={},verify-key={}", slow.name("c"), path("public"));
+    let verified = format!("type=registry,ref={},verify-key={}", slow.name("c"), desk.path("public"));
     for (first, second, expected) in [
         (&from_one, &from_two, &one),
         (&from_two, &from_one, &two),
@@ -136,26 +121,24 @@ fn a_result_of_no_cache_is_the_newest() {
     let (to, from) = (format!("type=local,dest={place}"), format!("type=local,src={place}"));
     let machine = Machine::new(&project);
     machine.built(&["--cache-to", &to, "-o", "files"]);
-    let old = made(&machine);
+    let old = machine.made();
     machine.built(&["--cache-to", &to, "--no-cache", "-o", "files"]);
-    let new = made(&machine);
+    let new = machine.made();
     let cold = Machine::new(&project);
     assert_eq!(cold.built(&["--cache-from", &from, "-o", "files"]).ran, [""; 0]);
-    assert_eq!((made(&cold) == new, made(&cold) == old), (true, false));
+    assert_eq!((cold.made() == new, cold.made() == old), (true, false));
     // With mode=min too, where a result that was made anew is pushed at the end.
     let place = shared.path("min").display().to_string();
     let to = format!("type=local,dest={place},mode=min");
     machine.built(&["--cache-to", &to, "--no-cache", "-o", "files"]);
     let cold = Machine::new(&project);
     assert_eq!(cold.built(&["--cache-from", &format!("type=local,src={place}"), "-o", "files"]).ran, [""; 0]);
-    assert_eq!(made(&cold), made(&machine));
+    assert_eq!(cold.made(), machine.made());
 }
 
 #[test]
 fn an_older_client_s_wish_for_an_inline_cache_is_one() {
-    if !have("docker-registry") {
-        return;
-    }
+    needs!("docker-registry");
     let (project, registry) = (steps(2), Registry::start(false));
     let name = registry.name("app:1");
     Machine::new(&project).built(&["--build-arg", "BUILDKIT_INLINE_CACHE=1", "-t", &name, "--push"]);

@@ -7,43 +7,11 @@ mod machine;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use common::{Space, have};
-use machine::{Machine, base, two_stages};
+use common::{Space, needs};
+use machine::{Desk, Machine, base, two_stages};
 use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
 use std::path::Path;
-
-/// Keys, and places for caches.
-struct Desk {
-    space: Space,
-}
-
-impl Desk {
-    fn new() -> Desk {
-        let desk = Desk { space: Space::new() };
-        for pair in ["", "other-"] {
-            let (private, public) = (desk.path(&format!("{pair}private")), desk.path(&format!("{pair}public")));
-            common::run("openssl", &["genpkey", "-algorithm", "ed25519", "-out", &private]);
-            common::run("openssl", &["pkey", "-in", &private, "-pubout", "-out", &public]);
-        }
-        desk
-    }
-    fn path(&self, name: &str) -> String {
-        self.space.path(name).display().to_string()
-    }
-    fn to(&self, name: &str) -> String {
-        format!("type=local,dest={}", self.path(name))
-    }
-    fn signed(&self, name: &str) -> String {
-        format!("{},sign-key={}", self.to(name), self.path("private"))
-    }
-    fn from(&self, name: &str) -> String {
-        format!("type=local,src={}", self.path(name))
-    }
-    fn verified(&self, name: &str) -> String {
-        format!("{},verify-key={}", self.from(name), self.path("public"))
-    }
-}
 
 /// The second stage copies a file of the first. The layer of the copy comes from nobody's cache.
 fn project() -> Space {
@@ -56,23 +24,17 @@ fn project() -> Space {
     space
 }
 
-fn made(machine: &Machine) -> String {
-    std::fs::read_to_string(machine.space.path("files/made")).unwrap()
-}
-
 /// A stranger's result comes to a machine that signs; it neither leaves it with a signature nor is used where
 /// signatures count.
 #[test]
 fn what_nobody_vouches_for_is_not_signed_and_not_used_where_signatures_count() {
-    if !have("openssl") {
-        return;
-    }
+    needs!("openssl");
     let (project, desk) = (project(), Desk::new());
     let (stranger, ci, user) = (Machine::new(&project), Machine::new(&project), Machine::new(&project));
     stranger.built(&["--cache-to", &desk.to("theirs"), "-o", "files"]);
     // A pull request's job on the machine, which then has the stranger's results.
     ci.built(&["--cache-from", &desk.from("theirs"), "-o", "files"]);
-    assert_eq!(made(&ci), made(&stranger));
+    assert_eq!(ci.made(), stranger.made());
     // It may go on with them, and signs nothing.
     let built = ci.built(&["--cache-to", &desk.signed("ours"), "-o", "files"]);
     assert!(built.ran.is_empty() && built.stderr.contains("are not signed and not pushed"), "{}", built.stderr);
@@ -82,16 +44,16 @@ fn what_nobody_vouches_for_is_not_signed_and_not_used_where_signatures_count() {
     // The main branch's job on that machine.
     let args = ["--cache-from", &desk.verified("ours"), "--cache-to", &desk.signed("ours"), "-o", "files"];
     assert_eq!(ci.built(&args).ran.len(), 2);
-    assert_ne!(made(&ci), made(&stranger));
+    assert_ne!(ci.made(), stranger.made());
     let other = Machine::new(&project);
     assert_eq!(other.built(&["--cache-from", &desk.verified("ours"), "-o", "files"]).ran, [""; 0]);
-    assert_eq!(made(&other), made(&ci));
+    assert_eq!(other.made(), ci.made());
     // Verified results are handed on by who has them from there; and they do not count for another key.
     let args = ["--cache-from", &desk.verified("ours"), "--cache-to", &desk.signed("copy"), "-o", "files"];
     assert!(!Machine::new(&project).built(&args).stderr.contains("warning"));
     let last = Machine::new(&project);
     assert_eq!(last.built(&["--cache-from", &desk.verified("copy"), "-o", "files"]).ran, [""; 0]);
-    assert_eq!(made(&last), made(&ci));
+    assert_eq!(last.made(), ci.made());
     let wrong = format!("{},verify-key={}", desk.from("copy"), desk.path("other-public"));
     assert_eq!(last.built(&["--cache-from", &wrong, "-o", "files"]).ran.len(), 2, "its store has them by another key");
 }
@@ -99,19 +61,17 @@ fn what_nobody_vouches_for_is_not_signed_and_not_used_where_signatures_count() {
 /// A step on a stranger's layer, and a copy out of one, are as little trusted as that one.
 #[test]
 fn what_is_made_of_an_unverified_layer_is_not_verified() {
-    if !have("openssl") {
-        return;
-    }
+    needs!("openssl");
     let (project, desk) = (project(), Desk::new());
     let stranger = Machine::new(&project);
     stranger.built(&["--cache-to", &desk.to("theirs"), "--target", "one", "-o", "files"]);
     let ci = Machine::new(&project);
     let built = ci.built(&["--cache-from", &desk.from("theirs"), "--cache-to", &desk.signed("ours"), "-o", "files"]);
     assert_eq!(built.ran, ["COPY --from=one /made /made"], "{}", built.stderr);
-    assert_eq!(made(&ci), made(&stranger));
+    assert_eq!(ci.made(), stranger.made());
     let user = Machine::new(&project);
     assert_eq!(user.built(&["--cache-from", &desk.verified("ours"), "-o", "files"]).ran.len(), 2);
-    assert_ne!(made(&user), made(&stranger));
+    assert_ne!(user.made(), stranger.made());
 }
 
 /// Changes the bodies of all batches; names and checksums are right again.

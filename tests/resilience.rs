@@ -3,7 +3,7 @@
 
 mod common;
 
-use common::{Space, have, registry};
+use common::{Space, have, needs, registry};
 use std::collections::BTreeMap;
 use std::process::Stdio;
 use std::time::Duration;
@@ -181,9 +181,7 @@ fn an_interrupted_build_ends_at_once_and_keeps_what_was_done() {
 #[test]
 fn steps_that_only_wait_run_all_at_once_unless_told_otherwise() {
     let space = Space::new();
-    if !have("docker-registry") {
-        return;
-    }
+    needs!("docker-registry");
     let base = format!("FROM {}/busybox", registry().0);
     let stages: String = (0..6).map(|at| format!("{base} AS s{at}\nRUN sleep 2; echo {at} > /out{at}\n")).collect();
     let copies: String = (0..6).map(|at| format!("COPY --from=s{at} /out{at} /\n")).collect();
@@ -272,9 +270,7 @@ fn eight_builds_at_once_come_out_as_alone_and_run_each_equal_step_once() {
 #[test]
 fn memory_does_not_grow_with_a_layer() {
     let space = Space::new();
-    if !have("docker-registry") || !have("busybox") {
-        return;
-    }
+    needs!("docker-registry", "busybox");
     let bytes: u64 = std::env::var("KILN_TEST_LAYER").ok().and_then(|size| size.parse().ok()).unwrap_or(512 << 20);
     let run = format!("RUN dd if=/dev/zero bs=1048576 count={} 2>/dev/null | tr '\\\\0' x > /big", bytes >> 20);
     space.write("app/Dockerfile", &format!("FROM {}/busybox\n{run}\n", registry().0));

@@ -4,7 +4,7 @@
 
 mod common;
 
-use common::{Space, have, registry};
+use common::{Space, needs, registry};
 use std::io::Write as _;
 use std::path::Path;
 use std::process::{Command, Stdio};
@@ -37,9 +37,7 @@ fn in_a_step(number: u32) -> bool {
 /// Secrets, by every way there is, are nowhere but in their step: looked for while the step holds them, and after.
 #[test]
 fn s25_s26_secrets_are_found_nowhere() {
-    if !have("docker-registry") || !have("busybox") {
-        return;
-    }
+    needs!("docker-registry", "busybox");
     let space = Space::new();
     // One comes as a file and must be in no process's arguments or environment; the other is in kiln's own environment.
     let own = std::process::id();

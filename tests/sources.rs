@@ -4,7 +4,7 @@
 
 mod common;
 
-use common::{Space, have, run};
+use common::{Space, have, needs, run};
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::net::{TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
@@ -212,9 +212,7 @@ fn a_token_goes_to_its_host_alone_and_broken_answers_are_asked_again() {
 
 #[test]
 fn repositories_are_added_at_a_commit() {
-    if !have("git") {
-        return;
-    }
+    needs!("git");
     let space = Space::new();
     let (first, second) = repository(&space);
     let server = Server::start(space.path("www"));
@@ -349,9 +347,7 @@ make('ignore', [('.dockerignore', 's', victim + '/kept')])
 
 #[test]
 fn hostile_contexts_touch_nothing_outside() {
-    if !have("python3") {
-        return;
-    }
+    needs!("python3");
     let space = Space::new();
     let (evil, victim) = (space.path("evil"), space.path("victim"));
     std::fs::create_dir_all(&evil).unwrap();
@@ -399,9 +395,7 @@ fn the_first_interrupt_ends_a_context_that_does_not_come() {
 
 #[test]
 fn a_password_in_an_address_is_used_and_shown_nowhere() {
-    if !have("git") {
-        return;
-    }
+    needs!("git");
     let space = Space::new();
     repository(&space);
     space.write("www/f", "hello");
@@ -445,9 +439,7 @@ fn a_password_in_an_address_is_used_and_shown_nowhere() {
 
 #[test]
 fn a_token_for_git_does_not_follow_a_redirection_to_another_server() {
-    if !have("git") {
-        return;
-    }
+    needs!("git");
     let space = Space::new();
     repository(&space);
     space.write("token", "geheim");
@@ -470,9 +462,7 @@ fn a_token_for_git_does_not_follow_a_redirection_to_another_server() {
 
 #[test]
 fn the_repository_of_the_context_keeps_its_git_dir_where_the_build_argument_says_so() {
-    if !have("git") {
-        return;
-    }
+    needs!("git");
     let space = Space::new();
     repository(&space);
     space.write("work/Dockerfile", "FROM scratch\nCOPY . /\n");

@@ -3,7 +3,7 @@
 
 mod common;
 
-use common::{Space, have, registry};
+use common::{Space, needs, registry};
 use serde_json::Value;
 
 fn json(space: &Space, name: &str) -> Value {
@@ -24,9 +24,7 @@ fn phases(step: &Value) -> Vec<&str> {
 
 #[test]
 fn a_build_says_where_its_time_went_and_only_when_it_is_asked() {
-    if !have("docker-registry") || !have("busybox") {
-        return;
-    }
+    needs!("docker-registry", "busybox");
     let space = Space::new();
     let base = &registry().0;
     space.write("app/f", "one\n");
@@ -67,9 +65,7 @@ fn a_build_says_where_its_time_went_and_only_when_it_is_asked() {
 
 #[test]
 fn a_build_that_fails_says_it_too() {
-    if !have("docker-registry") || !have("busybox") {
-        return;
-    }
+    needs!("docker-registry", "busybox");
     let space = Space::new();
     space.write("app/Dockerfile", &format!("FROM {}/busybox\nRUN false\n", registry().0));
     let built = space.build(&["--timings", "--trace", "t.json", "app"]);

@@ -1,6 +1,6 @@
 //! What the integration tests share: the binary with a store of its own, base images in a real registry, and ways to
 //! say what is missing instead of passing without a look.
-#![allow(dead_code, unused_imports, clippy::unwrap_used, clippy::zombie_processes, missing_docs)]
+#![allow(dead_code, unused_imports, unused_macros, clippy::unwrap_used, clippy::zombie_processes, missing_docs)]
 
 pub mod dockerd;
 mod lacks;
@@ -11,6 +11,16 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU32, Ordering};
+
+/// Ends a test on a machine that lacks one of these programs, which `have` tells.
+macro_rules! needs {
+    ($($program:expr),+ $(,)?) => {
+        if !($(common::have($program))&&+) {
+            return;
+        }
+    };
+}
+pub(crate) use needs;
 
 pub const KILN: &str = env!("CARGO_BIN_EXE_kiln");
 

@@ -1,4 +1,4 @@
-//! Machines that know nothing of each other, and a project that they build.
+//! Machines that know nothing of each other, projects that they build, and keys and directories that they share.
 #![allow(dead_code)]
 
 use super::common::{self, Built, Space};
@@ -20,6 +20,47 @@ impl Machine {
         let built = self.build(args);
         assert!(built.ok, "kiln build {args:?} failed:\n{}", built.stderr);
         built
+    }
+    /// The text of /made after a build with `-o files`.
+    pub fn made(&self) -> String {
+        std::fs::read_to_string(self.space.path("files/made")).unwrap()
+    }
+}
+
+/// A pair of keys to sign with, another pair, and directories for caches.
+pub struct Desk {
+    space: Space,
+}
+
+impl Desk {
+    pub fn new() -> Desk {
+        let desk = Desk { space: Space::new() };
+        for pair in ["", "other-"] {
+            let (private, public) = (desk.path(&format!("{pair}private")), desk.path(&format!("{pair}public")));
+            common::run("openssl", &["genpkey", "-algorithm", "ed25519", "-out", &private]);
+            common::run("openssl", &["pkey", "-in", &private, "-pubout", "-out", &public]);
+        }
+        desk
+    }
+
+    pub fn path(&self, name: &str) -> String {
+        self.space.path(name).display().to_string()
+    }
+
+    pub fn to(&self, name: &str) -> String {
+        format!("type=local,dest={}", self.path(name))
+    }
+
+    pub fn signed(&self, name: &str) -> String {
+        format!("{},sign-key={}", self.to(name), self.path("private"))
+    }
+
+    pub fn from(&self, name: &str) -> String {
+        format!("type=local,src={}", self.path(name))
+    }
+
+    pub fn verified(&self, name: &str) -> String {
+        format!("{},verify-key={}", self.from(name), self.path("public"))
     }
 }
 
