@@ -86,7 +86,7 @@ fn a_file_that_changes_before_it_is_copied_is_copied_as_it_is_then() {
         let old = || {
             let _ = fs::remove_dir_all(space.path("app/d"));
             space.write("app/d/f", "old\n");
-            // Of its own: nothing is known yet of a copy with it.
+            // The space has a store of its own: nothing is known yet of a copy with it.
             space.write("app/d/other", way);
             std::thread::sleep(Duration::from_millis(150));
         };
@@ -95,7 +95,7 @@ fn a_file_that_changes_before_it_is_copied_is_copied_as_it_is_then() {
         let output = during_run(&space, &["-o", &format!("type=tar,dest={}", out.display())], || change(&subject));
         let said = String::from_utf8_lossy(&output.stderr).into_owned();
         assert!(output.status.success(), "{way}: {said}");
-        // What an earlier layer has of the old file is taken from there, and nobody looks at the new one.
+        // Bytes of the old file are taken from an earlier layer, and nobody looks at the new one.
         let kept = member(&out, "d/f").as_deref() == Some(b"old\n");
         assert!(kept || said.contains("`d/f` changed while it was copied"), "{way}: {said}");
         assert_eq!(member(&out, "d/f"), member(&out, "e/f"), "{way}: two steps of one build");
@@ -184,7 +184,7 @@ fn a_time_or_a_name_more_is_no_change() {
     assert!(output.status.success() && !said.contains("changed while"), "{said}");
 }
 
-/// What a file of the storm may hold.
+/// The contents that a file of the storm may have.
 fn contents() -> [Vec<u8>; 4] {
     [vec![b'a'; 400_000], vec![b'b'; 400_000], vec![b'a'; 700_000], vec![b'b'; 10]]
 }

@@ -92,7 +92,7 @@ fn the_devices_that_every_container_has_work() {
     {
         assert!(built.stderr.contains(said), "{said}: {}", built.stderr);
     }
-    // What a step does to one is gone with it.
+    // A step's change to one is gone with the step.
     let before = run("stat", &["-c", "%a %u %Z", "/dev/null"]).stdout;
     project(&space, "RUN chmod 600 /dev/null; chown 1:1 /dev/null; rm -f /dev/null; echo");
     space.built(&["--network=none", "app"]);

@@ -17,7 +17,7 @@ USER 1000:1000
 RUN id -u > /tmp/who
 "#;
 
-/// What `tar -tv` shows of it, without times.
+/// The output of `tar -tv` for it, without times.
 const TREE: &str = "\
 drwxr-xr-x 0/0 t/
 drwxr-xr-x 0/0 t/deep/

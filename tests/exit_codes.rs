@@ -1,4 +1,4 @@
-//! What `kiln --help` says of exit codes, row by row.
+//! The table of exit codes in `kiln --help`, row by row.
 #![allow(clippy::unwrap_used, missing_docs)]
 
 mod common;
@@ -36,7 +36,7 @@ fn zero_is_done_and_one_is_a_build_that_failed() {
     for name in ["syntax", "missing", "base", "step"] {
         check(&space, &["build", "-f", name, "app"], 1);
     }
-    // What can't be written is the result, whatever the reason.
+    // A result that can't be written is an error of the result, whatever the reason.
     for args in [
         ["-o", "type=local,dest=app/file/out"],
         ["-o", "type=oci,dest=nowhere/out.tar"],

@@ -110,14 +110,14 @@ fn a_base_a_failure_and_what_was_pruned_are_told() {
     let moved = why(&space.build(&["--build-context", &named, "app"]), "WORKDIR");
     assert!(moved.starts_with("base image: "), "{moved}");
 
-    // What failed before.
+    // A step that failed before.
     dockerfile(&space, "", "RUN exit 3", "build");
     assert!(!space.build(&["app"]).ok);
     let built = space.build(&["app"]);
     assert!(why(&built, "RUN exit").starts_with("it did not end well"), "{}", built.stderr);
     assert_eq!(explained(&space, &["RUN exit"])["steps"][0]["state"], "failed");
 
-    // What was pruned; and the layers that were lost.
+    // A pruned record; and lost layers.
     space.write("app/Dockerfile", &text);
     assert!(space.built(&["app"]).ran.is_empty());
     assert!(space.kiln(&["prune", "--all"]).output().unwrap().status.success());
@@ -211,7 +211,7 @@ fn what_only_another_cache_has_is_told_with_the_way_out() {
     prune();
     assert_eq!(space.built(&["--cache-from", &from, "app"]).ran, [""; 0], "the advice helps");
 
-    // What nobody else has is told as ever.
+    // A step that nobody else has is told as ever.
     space.write("app/src/a", "two\n");
     assert!(why(&space.built(&["app"]), "COPY src").starts_with("file src/a: "));
     assert_eq!(why(&space.built(&["--no-cache", "app"]), "RUN"), "--no-cache");

@@ -291,7 +291,7 @@ fn a_mount_counts_by_what_it_shows() {
         space.write("app/other", "2\n");
         let ran = space.built(&["app"]).ran;
         assert!(!ran.iter().any(|name| name.contains("cat")), "{mount}: {ran:?}");
-        // What it shows is another.
+        // The mount shows something else.
         for name in ["v", "d/in"] {
             space.write(&format!("app/{name}"), "3\n");
         }

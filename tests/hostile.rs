@@ -15,7 +15,7 @@ use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
-/// What must come of an archive.
+/// The outcome that an archive must have.
 #[derive(Clone, Debug)]
 enum Outcome {
     /// An image in which this script of busybox's shell succeeds. `$R` is where the archive was unpacked.
@@ -42,7 +42,7 @@ struct Attack {
     before: BTreeMap<PathBuf, String>,
 }
 
-/// Who runs kiln: whoever runs the tests, and for root also a user with a range.
+/// The users who run kiln: whoever runs the tests, and for root also a user with a range.
 fn identities() -> Vec<Option<&'static str>> {
     let passwd = fs::read_to_string("/etc/passwd").unwrap_or_default();
     let user = passwd.lines().any(|line| line.starts_with("kilntest:"));
@@ -98,7 +98,7 @@ impl Attack {
         self.kiln(&["build", "--progress=plain", "--build-context", &base, context.to_str().unwrap()])
     }
 
-    /// What must hold whatever an archive tried.
+    /// This holds whatever an archive tried.
     fn check(&self, name: &str, output: &Output, expected: &Outcome) {
         let stderr = String::from_utf8_lossy(&output.stderr);
         let who = self.user.unwrap_or("whoever runs this");
@@ -119,7 +119,7 @@ impl Attack {
 
 impl Drop for Attack {
     fn drop(&mut self) {
-        // What a rootless build made belongs to ids that only kiln can remove.
+        // Files of a rootless build belong to ids that only kiln can remove.
         let _ = self.kiln(&["prune", "--all"]);
     }
 }

@@ -70,7 +70,7 @@ impl Layout {
     }
 }
 
-/// What an OCI layout in a directory says of its only image: index.json, what that names, manifest and config.
+/// The only image of an OCI layout in a directory: index.json, the thing that it names, manifest and config.
 fn read(dir: &std::path::Path) -> [Value; 3] {
     let file = |path: &std::path::Path| serde_json::from_slice::<Value>(&std::fs::read(path).unwrap()).unwrap();
     let blob = |value: &Value| file(&dir.join("blobs").join(value["digest"].as_str().unwrap().replace(':', "/")));
@@ -234,7 +234,7 @@ fn files_of_an_earlier_build_do_not_outlive_a_failure() {
     assert!(space.path("id").exists() && space.path("meta").exists());
     assert!(!space.build(&[&flags[..], &["-f", "app/Bad", "app"]].concat()).ok);
     assert!(!space.path("id").exists() && !space.path("meta").exists());
-    // What is no file stays, and an empty name is none.
+    // An entry that is no file stays, and an empty name is none.
     std::os::unix::fs::symlink("/dev/null", space.path("link")).unwrap();
     space.built(&["--iidfile", "link", "--metadata-file", "", "--target", "", "app"]);
     assert!(space.path("link").is_symlink());

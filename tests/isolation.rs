@@ -1,4 +1,4 @@
-//! What a RUN can see and do: capabilities, descriptors, network, processes, secrets, hostile root file systems.
+//! The sight and the rights of a RUN: capabilities, descriptors, network, processes, secrets, hostile root file systems.
 #![allow(clippy::unwrap_used, missing_docs)]
 
 mod common;
@@ -89,7 +89,7 @@ fn links_in_an_image_do_not_lead_mounts_to_the_host() {
         link(host.to_str().unwrap(), name);
     }
     space.write("app/Dockerfile", "FROM scratch\nCOPY root /\nRUN echo changed > /etc/hosts; echo changed > /dev/null; /bin/busybox ls /proc/self >/dev/null; echo ran\n");
-    // Whether it runs or is refused: the host is not touched.
+    // True if it runs or is refused: the host is not touched.
     let built = space.build(&["app"]);
     assert!(built.stderr.contains("ran") || !built.ok, "{}", built.stderr);
     assert_eq!(std::fs::read_to_string(sentinel).unwrap(), "untouched\n");

@@ -32,7 +32,7 @@ fn project(space: &Space) -> bool {
     true
 }
 
-/// What stands on the command line of each build that is compared.
+/// The flags of each build that is compared.
 const FLAGS: &str = "--network=none -o type=oci,dest=image.tar,rewrite-timestamp=true --iidfile id";
 
 fn id(space: &Space, version: Option<&str>) -> String {
@@ -92,7 +92,7 @@ fn roots_with_odd_names_serve() {
     }
 }
 
-/// What the guest does; its lines are judged below.
+/// The guest's script; its lines are judged below.
 const SCRIPT: &str = r#"
 uname -r
 build() { /bin/kiln build -q --no-cache FLAGS /context >/dev/null && echo "$1 $(cat id)"; }

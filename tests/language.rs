@@ -1,4 +1,4 @@
-//! What the language asks of the machine, and answers instead of images: ssh agents, checks, outlines, frontends.
+//! Needs of the language, and answers other than images: ssh agents, checks, outlines, frontends.
 #![allow(clippy::unwrap_used, missing_docs)]
 
 mod common;
@@ -139,7 +139,7 @@ fn key_files_are_held_by_an_agent_for_the_build() {
     let key = space.path("key");
     let made = Command::new("ssh-keygen").args(["-q", "-t", "ed25519", "-N", "", "-f"]).arg(&key).status().unwrap();
     assert!(made.success());
-    // What a client sends to ask for the keys, and how many it is told of.
+    // A client's request for the keys, and the number of keys in the answer.
     let ask = "printf '\\\\000\\\\000\\\\000\\\\001\\\\013' | nc local:$SSH_AUTH_SOCK -w 1 | od -An -tu1 | head -n 1";
     space.write("app/Dockerfile", &format!("FROM {}/busybox\nRUN --mount=type=ssh {ask}\n", registry().0));
     let built = space.build(&["--ssh", &format!("default={}", key.display()), "app"]);

@@ -1,4 +1,4 @@
-//! What bounds a step: memory, processes, processors, time; and how its error tells it.
+//! The bounds of a step: memory, processes, processors, time; and how its error tells it.
 #![allow(clippy::unwrap_used, missing_docs)]
 
 mod common;
@@ -82,7 +82,7 @@ fn a_step_that_hangs_ends_after_its_timeout_and_says_what_it_was_doing() {
     // A step that closes its streams has its time, too.
     let built = build(&space, "RUN --timeout=1s exec sleep 4713 >&- 2>&-", &[]).unwrap();
     assert!(built.stderr.contains("did not end within 1s"), "{}", built.stderr);
-    // What ends in time is the same step without.
+    // A step that ends in time is the same step without a limit.
     let first = build(&space, "RUN --timeout=1h echo > /quick", &[]).unwrap();
     let again = build(&space, "RUN echo > /quick", &[]).unwrap();
     assert!(first.ok && again.ok);

@@ -36,7 +36,7 @@ fn image(space: &Space, dockerd: &Dockerd) {
     assert!(imported.status.success(), "{}", String::from_utf8_lossy(&imported.stderr));
 }
 
-/// What a build in a container with these flags says, and whether it went well.
+/// The output of a build in a container with these flags, and true if it went well.
 fn build(dockerd: &Dockerd, flags: &[&str], verb: &[&str]) -> (bool, String) {
     let output = dockerd.docker(&[&["run", "--rm", "--net=none"], flags, &["pod", "/bin/kiln"], verb].concat());
     (output.status.success(), String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned())
@@ -55,7 +55,7 @@ fn a_pod_without_privileges_builds_and_what_is_missing_is_said() {
     image(&space, &dockerd);
     let unconfined = "--security-opt=seccomp=unconfined";
 
-    // What a pod without a seccomp profile has, with a volume: root and an ordinary user.
+    // A pod without a seccomp profile has this, with a volume: root and an ordinary user.
     let (well, text) = build(&dockerd, &[unconfined, "-v", "store:/var/lib/kiln"], BUILD);
     assert!(well, "{text}");
     for line in ["owner 1:2", "removed", "/bin/busybox", "confined"] {

@@ -59,7 +59,7 @@ fn another_user_gets_at_nothing_in_a_store() {
         with_umask(&space, umask, BUILD);
         let store = space.path("store");
         assert_eq!(mode(&store), 0o700, "umask {umask}");
-        // What is in it is there, but not for others.
+        // Its content is there, but not for others.
         let found = run("find", &[store.to_str().unwrap(), "-perm", "-4000", "-type", "f"]).stdout;
         let found = String::from_utf8(found).unwrap();
         assert!(found.lines().count() >= 2, "{found}");

@@ -1,4 +1,4 @@
-//! What a step's processes may do to its end: talk without end or sense, leave others behind, read, never reap; and a
+//! A step's processes and its end: they talk without end or sense, leave others behind, read, never reap; and a
 //! terminal that changes its size under a build.
 #![allow(clippy::unwrap_used, missing_docs)]
 

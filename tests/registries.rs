@@ -216,7 +216,7 @@ fn mirrors_come_first_and_prefixes_are_rewritten() {
     assert!(badly(kiln(&other, &["pull", "r.example/team/app:1"])).contains("is blocked"));
     conf(&other, "[[registry]\n");
     assert_eq!(kiln(&other, &["pull", "r.example/team/app:1"]).output().unwrap().status.code(), Some(2));
-    // Who needs no registry is not held up by it.
+    // A build that needs no registry is not held up by it.
     project(&other);
     well(kiln(&other, &["build", "app"]));
 }

@@ -11,7 +11,7 @@ use std::net::{TcpListener, TcpStream};
 use std::sync::{Arc, Condvar, Mutex};
 use std::time::Duration;
 
-/// What the server answers with.
+/// An answer of the server.
 #[derive(Default)]
 struct Site {
     /// Manifests by tag or digest, with their type.
@@ -32,7 +32,7 @@ struct Site {
 }
 
 impl Site {
-    /// Whether as many as are wanted ask at the same time.
+    /// True if as many as are wanted ask at the same time.
     fn meet(&self) -> bool {
         let (count, changed) = &self.waiting;
         let mut waiting = count.lock().unwrap();

@@ -92,8 +92,8 @@ fn a_failed_build_leaves_its_good_steps_behind() {
     assert_eq!(built.ran, [""; 0]);
 }
 
-/// What the registry does wrong, how often, and whether the cache still answers. It answers each request in the end or
-/// not at all; the build works either way, and says what went wrong in one line.
+/// A fault of the registry, how often it happens, and true if the cache still answers. It answers each request in the
+/// end or not at all; the build works either way, and says what went wrong in one line.
 type Read = (&'static str, fn() -> Fault, usize, bool);
 
 const READS: &[Read] = &[
@@ -285,7 +285,7 @@ fn an_image_carries_its_own_cache() {
     let built = second.built(&["--cache-from", &name, "--cache-to", "type=inline", "--iidfile", "id", "-o", "files"]);
     assert_eq!(built.ran, [""; 0], "{}", built.stderr);
     assert_eq!(id(&second), made);
-    // What is not in the image is not in its cache: the first stage runs again.
+    // A cache in an image holds only steps of the image: the first stage runs again.
     let text = std::fs::read_to_string(project.path("app/Dockerfile")).unwrap();
     project.write("app/Dockerfile", &text.replace("/copy", "/other"));
     let built = Machine::new(&project).built(&["--cache-from", &name, "-t", "x"]);

@@ -1,4 +1,4 @@
-//! What must hold when things go wrong or many happen at once: kills, interrupts, concurrent builds, large layers.
+//! Things go wrong, or many happen at once: kills, interrupts, concurrent builds, large layers.
 #![allow(clippy::unwrap_used, missing_docs)]
 
 mod common;

@@ -32,7 +32,7 @@ fn size(items: &[Value]) -> u64 {
     items.iter().map(|item| item["Size"].as_u64().unwrap()).sum()
 }
 
-/// What the disk says.
+/// The size that the disk reports.
 fn du(space: &Space) -> u64 {
     // An ordinary user can't look into the work directories of overlayfs: du(1) complains, and counts the rest.
     let output =
@@ -117,7 +117,7 @@ fn a_limit_holds_and_the_least_recently_used_goes_first() {
     prune(&space, &["--max-used-space=0"]);
     assert!(du(&space) < 1_000_000, "{}", du(&space));
 
-    // What is too young stays, and that is said.
+    // A record that is too young stays, and that is said.
     space.built(&["new"]);
     let text = prune(&space, &["--max-used-space=0", "--keep-duration=1h"]);
     assert!(text.contains("more should go"), "{text}");
@@ -374,7 +374,7 @@ fn an_image_that_is_taken_away_is_freed_however_young_it_is() {
     prune(&space, &[]);
     assert!(du(&space) > 8_000_000, "nobody took it away");
     let rmi = |name: &str| assert!(space.kiln(&["rmi", name]).output().unwrap().status.success());
-    // What has another name stays, and what is wanted again.
+    // An image with another name stays, and one that is wanted again.
     build("other", "app");
     rmi("app");
     prune(&space, &[]);

@@ -27,7 +27,7 @@ fn files_with(text: &str, place: &Path) -> String {
     String::from_utf8(found.stdout).unwrap()
 }
 
-/// Whether a process is in a pid namespace below ours: of a step.
+/// True if a process is in a pid namespace below ours: of a step.
 fn in_a_step(number: u32) -> bool {
     let status = std::fs::read_to_string(format!("/proc/{number}/status")).unwrap_or_default();
     let line = status.lines().find(|line| line.starts_with("NSpid:")).unwrap_or_default();

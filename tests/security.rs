@@ -286,7 +286,7 @@ fn s14_exports_stay_in_their_folder() {
         let names: Vec<_> = std::fs::read_dir(&victim).unwrap().map(|entry| entry.unwrap().file_name()).collect();
         names == ["kept"] && std::fs::read_to_string(victim.join("kept")).unwrap() == "kept"
     };
-    // What stands in the folder leads out: a file takes the link's place, a directory does not.
+    // An entry of the folder leads out: a file takes the link's place, a directory does not.
     for (link, target, lines, ok) in [
         ("f", format!("{v}/kept"), "COPY f /f", true),
         ("f", format!("{v}/new"), "COPY f /f", true),
@@ -300,7 +300,7 @@ fn s14_exports_stay_in_their_folder() {
         assert_eq!((built.ok, untouched()), (ok, true), "{lines}, {link} -> {target}: {}", built.stderr);
         std::fs::remove_file(out.join(link)).unwrap();
     }
-    // What the image holds leads out, and something is put behind it.
+    // An entry of the image leads out, and something is put behind it.
     let _ = std::fs::remove_dir_all(&out);
     std::os::unix::fs::symlink(&victim, space.path("app/l")).unwrap();
     for lines in ["COPY l /l\nCOPY f /l/f", "COPY l /l\nCOPY d /l/", "COPY d /l/d\nCOPY l /l2\nCOPY f /../../l2/f"] {

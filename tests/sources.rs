@@ -1,5 +1,5 @@
-//! What lies elsewhere: ADD of URLs and repositories, contexts from standard input, git and HTTP, and what hostile ones
-//! must not do. The server is the tests' own, on loopback; repositories are real ones, read by git over it.
+//! Sources that lie elsewhere: ADD of URLs and repositories, contexts from standard input, git and HTTP, and what
+//! hostile ones must not do. The server is the tests' own, on loopback; repositories are real ones, read by git over it.
 #![allow(clippy::unwrap_used, missing_docs)]
 
 mod common;
@@ -417,7 +417,7 @@ fn a_password_in_an_address_is_used_and_shown_nowhere() {
     }
     assert_eq!([found("store"), found("trace"), found("meta")], ["", "", ""]);
 
-    // What a build argument gave stands in the history of its ARG, but not in that of the ADD, nor in a layer.
+    // The value of a build argument stands in the history of its ARG, but not in that of the ADD, nor in a layer.
     let add = format!("ADD --keep-git-dir=true http://$WHO@{host}/r.git /src\nADD http://$WHO@{host}/f /f\n");
     space.write("app/Dockerfile", &format!("FROM scratch\nARG WHO\n{add}"));
     let out = space.path("out");

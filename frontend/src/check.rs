@@ -48,7 +48,7 @@ pub use secrets_used_in_arg_or_env::looks_secret;
 pub struct Rule {
     /// As it is written in `# check=skip=`.
     pub name: &'static str,
-    /// What it asks for, in one sentence.
+    /// The demand of the rule, in one sentence.
     pub summary: &'static str,
     /// Off unless it is named by `experimental=`.
     pub experimental: bool,
@@ -117,13 +117,13 @@ impl Rule {
     }
 }
 
-/// What the planner meets.
+/// A fact that the planner meets.
 pub(crate) enum Fact<'a> {
     /// The whole file before anything is expanded.
     File(&'a Document),
     /// A FROM uses names that have no value; with the names that have one.
     FromNames { undefined: &'a [String], known: &'a [String] },
-    /// What a FROM's base is without any `--build-arg`.
+    /// The base of a FROM without any `--build-arg`.
     DefaultBase { written: &'a str, expanded: &'a str },
     /// A FROM's platform.
     FromPlatform { stage: &'a str, written: &'a str, expanded: &'a str, names: &'a [String], target: &'a str },
@@ -173,7 +173,7 @@ impl Report<'_> {
         }
     }
 
-    /// What belongs to no instruction.
+    /// A finding that belongs to no instruction.
     fn add(&mut self, found: Diagnostic) {
         if self.options.allows(self.rule) {
             self.keep(found);
@@ -187,7 +187,7 @@ impl Report<'_> {
     }
 }
 
-/// What was found so far, and by which options.
+/// The findings so far, and the options that chose them.
 #[derive(Debug, Default)]
 pub(crate) struct Checker {
     pub(crate) options: Options,

@@ -124,7 +124,7 @@ pub struct Healthcheck {
     /// Between two checks.
     #[serde(skip_serializing_if = "is_zero")]
     pub interval: i64,
-    /// Of one check.
+    /// The time limit of one check.
     #[serde(skip_serializing_if = "is_zero")]
     pub timeout: i64,
     /// In which failures do not count.
@@ -168,10 +168,10 @@ pub struct History {
     /// MAINTAINER.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub author: String,
-    /// Who wrote the entry.
+    /// The program that wrote the entry.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub comment: String,
-    /// Whether the instruction made no layer.
+    /// True if the instruction made no layer.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub empty_layer: bool,
 }

@@ -1,4 +1,4 @@
-//! What is wrong with a Dockerfile, where, and what to write instead; and its picture in the look of rustc.
+//! A fault of a Dockerfile, its place, and the text to write instead; and its picture in the look of rustc.
 
 use crate::line::Span;
 use annotate_snippets::{AnnotationKind, Group, Level, Patch, Renderer, Snippet};
@@ -20,26 +20,26 @@ pub struct Diagnostic {
     pub severity: Severity,
     /// A stable name: for warnings that of BuildKit's rule.
     pub code: &'static str,
-    /// What is wrong, lower case, no full stop.
+    /// The fault, lower case, no full stop.
     pub message: String,
     /// Where.
     pub span: Option<Span>,
-    /// What stands at the caret.
+    /// The text at the caret.
     pub label: Option<String>,
     /// Background.
     pub notes: Vec<String>,
     /// The way out.
     pub help: Option<String>,
-    /// What to write instead.
+    /// The text to write instead.
     pub fix: Option<Fix>,
 }
 
 /// A rewrite of a part of the Dockerfile.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Fix {
-    /// What is replaced.
+    /// The place that is replaced.
     pub span: Span,
-    /// What is written in its place.
+    /// The text that replaces it.
     pub text: String,
 }
 
@@ -120,8 +120,8 @@ impl Diagnostic {
     }
 }
 
-/// What a terminal may be given: control characters, also those of the second block, which some obey, are shown as
-/// U+FFFD.
+/// A text that a terminal may be given: control characters, also those of the second block, which some obey,
+/// are shown as U+FFFD.
 fn printable(text: &str) -> String {
     let safe = |c: char| if c.is_control() && !matches!(c, '\n' | '\t') { char::REPLACEMENT_CHARACTER } else { c };
     text.chars().map(safe).collect()

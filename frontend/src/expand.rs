@@ -10,10 +10,10 @@ use std::ops::Range;
 /// Substitutions inside substitutions; more are an error.
 const DEEPEST: usize = 100;
 
-/// What expansion may add to a text, in bytes: `ENV A=$A$A`, some dozens of times, would fill any memory.
+/// The most that expansion may add to a text, in bytes: `ENV A=$A$A`, some dozens of times, would fill any memory.
 const MOST_ADDED: usize = 1 << 20;
 
-/// What is made at all levels together, and may be thrown away again.
+/// The most that is made at all levels together, thrown away again or not.
 const MOST_WORK: usize = 8 << 20;
 
 /// Expands words against the values of names.
@@ -25,7 +25,7 @@ pub struct Expander<'a> {
     plain_quotes: bool,
 }
 
-/// What is kept instead of being resolved.
+/// The parts that are kept instead of being resolved.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Mode {
     /// Quotes stay in the result.
@@ -52,7 +52,7 @@ pub struct Expanded {
 pub struct ExpandError {
     /// The word.
     pub word: String,
-    /// What is wrong with it.
+    /// The fault.
     pub message: String,
     /// The part of it that is wrong, in bytes.
     pub part: Range<usize>,

@@ -75,7 +75,7 @@ impl Glob {
         Ok(Glob(tokens))
     }
 
-    /// Whether the whole text matches.
+    /// True if the whole text matches.
     pub fn matches(&self, text: &str) -> bool {
         let first = self.0.first();
         if matches!(first, Some(Token::Text(begin)) if !text.starts_with(begin.as_str()))
@@ -104,7 +104,7 @@ impl Glob {
         }
     }
 
-    /// Whether it stands for one text only.
+    /// True if it stands for one text only.
     pub fn is_literal(&self) -> bool {
         self.0.iter().all(|token| matches!(token, Token::Text(_)))
     }
@@ -123,7 +123,7 @@ impl Glob {
     }
 }
 
-/// What may stand behind a leading `**` for it to mean "ends with": characters that mean themselves.
+/// True for a text that may stand behind a leading `**` for it to mean "ends with": characters that mean themselves.
 fn is_plain_end(text: &str) -> bool {
     !text.is_empty() && !text.starts_with('/') && !text.contains(['*', '?', '[', ']', '\\'])
 }
@@ -170,7 +170,7 @@ fn step(token: &Token, text: &str, places: &[usize], next: &mut Vec<usize>) {
 }
 
 impl Token {
-    /// Whether it stands for a character.
+    /// True if it stands for a character.
     fn takes(&self, c: char) -> bool {
         c != '/'
             && match self {
@@ -210,7 +210,7 @@ pub(crate) fn escaped(name: &str) -> String {
     name.chars().flat_map(|c| special(c).then_some('\\').into_iter().chain([c])).collect()
 }
 
-/// Whether a path has wildcards at all.
+/// True if a path has wildcards at all.
 pub fn has_wildcards(path: &str) -> bool {
     let mut chars = path.chars();
     while let Some(c) = chars.next() {

@@ -1,4 +1,4 @@
-//! What BuildKit leaves to Go's standard library.
+//! The parts that BuildKit leaves to Go's standard library.
 
 /// Go's `time.ParseDuration`, in nanoseconds.
 pub fn duration(text: &str) -> Result<i64, String> {

@@ -29,11 +29,11 @@ struct Rule {
 pub struct IgnoreError {
     /// Counted from 1.
     pub line: usize,
-    /// What is wrong.
+    /// The fault.
     pub message: String,
 }
 
-/// Which rules matched a directory or one of its parents, in order: what a walker hands down.
+/// The rules that matched a directory or one of its parents, in order: a walker hands them down.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Matched(Vec<u32>);
 
@@ -90,7 +90,7 @@ impl Ignore {
         Ok(())
     }
 
-    /// Whether there is no pattern.
+    /// True if there is no pattern.
     pub fn is_empty(&self) -> bool {
         self.rules.is_empty()
     }
@@ -134,7 +134,7 @@ impl Ignore {
         (ignored, Matched(matched))
     }
 
-    /// Whether something below an ignored directory may be brought back, so that it must be entered all the same.
+    /// True if something below an ignored directory may be brought back, so that it must be entered all the same.
     pub fn may_hold_exception(&self, dir: &str) -> bool {
         self.exceptions.may_be_below(dir)
     }

@@ -85,7 +85,7 @@ impl Instruction {
         }
     }
 
-    /// Whether it makes a vertex of its own: such are counted for people.
+    /// True if it makes a vertex of its own: such are counted for people.
     pub(crate) fn counts(&self) -> bool {
         matches!(self, Instruction::Add(_) | Instruction::Copy(_) | Instruction::Run(_) | Instruction::Workdir(_))
     }

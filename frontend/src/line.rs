@@ -20,11 +20,11 @@ pub struct Line {
     pub written: String,
     /// From the name to the end of the line, here-documents included.
     pub span: Span,
-    /// Of the name alone.
+    /// The place of the name alone.
     pub name_span: Span,
     /// `--name` and `--name=value`, in order, before the arguments.
     pub flags: Vec<Flag>,
-    /// Whether the arguments are a JSON list of strings.
+    /// True if the arguments are a JSON list of strings.
     pub json: bool,
     /// Words; or the one text of a shell form; or for ENV and LABEL key, value, separator in turn (quotes kept).
     pub args: Vec<Word>,
@@ -43,9 +43,9 @@ pub struct Line {
 pub struct Flag {
     /// Without the dashes.
     pub name: String,
-    /// What stands behind the first `=`.
+    /// The text behind the first `=`.
     pub value: Option<String>,
-    /// Of the whole flag.
+    /// The place of the whole flag.
     pub span: Span,
 }
 
@@ -65,7 +65,7 @@ pub struct Heredoc {
     pub name: String,
     /// The body.
     pub content: String,
-    /// Whether variables are expanded in it (the delimiter was not quoted).
+    /// True if variables are expanded in it (the delimiter was not quoted).
     pub expand: bool,
     /// `<<-`: leading tabs are stripped.
     pub chomp: bool,

@@ -1,4 +1,4 @@
-//! What a Dockerfile offers its users: targets, and of one target the arguments, secrets, ssh agents and cache mounts that
+//! A Dockerfile's offer to its users: targets, and of one target the arguments, secrets, ssh agents and cache mounts that
 //! reach it (`--call=targets`, `--call=outline`).
 
 use crate::line::{Document, Line};
@@ -11,13 +11,13 @@ pub struct Target {
     pub name: Option<String>,
     /// From the comment above it.
     pub description: String,
-    /// What is built when nothing is asked for: the last.
+    /// The target that is built when nothing is asked for: the last.
     pub default: bool,
     /// As written.
     pub base: String,
     /// As written.
     pub platform: String,
-    /// Of its FROM.
+    /// The lines of its FROM.
     pub lines: (u32, u32),
 }
 
@@ -40,18 +40,18 @@ pub fn targets(document: &Document) -> Vec<Target> {
     froms.iter().enumerate().map(target).collect()
 }
 
-/// What the comment right above a definition says of a name: `# name what it is`.
+/// The description of a name in the comment right above its definition: `# name what it is`.
 pub(crate) fn description(comments: &[String], name: &str) -> String {
     let found = comments.iter().find_map(|comment| comment.strip_prefix(name)?.strip_prefix(' '));
     found.unwrap_or("").to_owned()
 }
 
-/// What a target takes.
+/// The inputs of a target.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Outline {
     /// The target's name.
     pub name: String,
-    /// Of the target.
+    /// The target's description.
     pub description: String,
     /// In the order of the file.
     pub args: Vec<Arg>,
@@ -68,7 +68,7 @@ pub struct Outline {
 pub struct Arg {
     /// Its name.
     pub name: String,
-    /// What it stands for in this build.
+    /// Its value in this build.
     pub value: Option<String>,
     /// From the comment above it.
     pub description: String,
@@ -81,13 +81,13 @@ pub struct Arg {
 pub struct Need {
     /// Its id.
     pub name: String,
-    /// Whether the build fails without it.
+    /// True if the build fails without it.
     pub required: bool,
     /// Where it is asked for first.
     pub lines: (u32, u32),
 }
 
-/// What the planner saw of one stage.
+/// The planner's notes on one stage.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Seen {
     /// Global names that its FROM uses, or that it takes over.
@@ -103,7 +103,7 @@ pub(crate) struct Seen {
 /// An ARG before the first FROM and the names its default uses.
 pub(crate) type Global = (Arg, Vec<String>);
 
-/// What reaches a target from all stages below it.
+/// The inputs that reach a target from all stages below it.
 pub(crate) fn collect(seen: &[Seen], globals: &BTreeMap<String, Global>, target: usize) -> Outline {
     let (mut outline, mut names) = (Outline::default(), BTreeSet::new());
     let (mut todo, mut done) = (vec![target], BTreeSet::from([target]));

@@ -9,12 +9,12 @@ use crate::platform::Platform;
 use solver::{Graph, VertexId};
 use std::collections::BTreeMap;
 
-/// What the user asks for, as far as the Dockerfile is concerned.
+/// The user's request, as far as the Dockerfile is concerned.
 #[derive(Clone, Debug)]
 pub struct Request {
     /// `--target`: a stage's name; none for the last stage.
     pub target: Option<String>,
-    /// What is built.
+    /// The platform that is built.
     pub platform: Platform,
     /// The user named the platform. The image is then for it, whatever the base is for.
     pub platform_given: bool,
@@ -28,7 +28,7 @@ pub struct Request {
     pub network: Network,
     /// `--add-host`.
     pub hosts: Vec<(String, String)>,
-    /// What checks need to know.
+    /// The facts that checks need.
     pub checks: Checks,
     /// More than one platform is being built (names of vertices then carry the platform).
     pub several_platforms: bool,
@@ -52,7 +52,7 @@ impl Request {
     }
 }
 
-/// What checks need to know beside the Dockerfile.
+/// The facts that checks need beside the Dockerfile.
 #[derive(Clone, Debug, Default)]
 pub struct Checks {
     /// kiln's own rules speak too, and all stages are looked at.
@@ -79,9 +79,9 @@ pub struct Plan {
     pub base_layers: Vec<String>,
     /// The platform of the target.
     pub platform: Platform,
-    /// What the target takes.
+    /// The inputs of the target.
     pub outline: Outline,
-    /// What is suspicious but no error.
+    /// Things that are suspicious but no error.
     pub warnings: Vec<Diagnostic>,
 }
 

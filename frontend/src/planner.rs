@@ -53,7 +53,7 @@ pub fn plan(document: &Document, request: &Request, resolve: &dyn Resolve) -> Re
     plan.map(|plan| Plan { warnings, ..plan })
 }
 
-/// What is suspicious about a Dockerfile, and what is wrong with it.
+/// The suspicious things of a Dockerfile, and its faults.
 pub fn check(
     document: &Document,
     request: &Request,
@@ -102,11 +102,11 @@ fn planned(
     (plan, planner.checker.found)
 }
 
-/// What `--build-arg BUILDKIT_DOCKERFILE_CHECK` says of checks, else the directive.
+/// The options of checks, from `--build-arg BUILDKIT_DOCKERFILE_CHECK`, else from the directive.
 fn options(document: &Document, request: &Request) -> Result<Options, Diagnostic> {
     let given = request.build_args.get("BUILDKIT_DOCKERFILE_CHECK");
     let directive = document.directives.check.as_ref();
-    // What stands behind a blank is a remark.
+    // Text behind a blank is a remark.
     let written = directive.map(|word| word.text.split(' ').next().unwrap_or(""));
     let text = given.map(String::as_str).or(written).unwrap_or("");
     let span = directive.filter(|_| given.is_none()).map(|word| word.span.clone());
@@ -139,7 +139,7 @@ pub(crate) struct Planner<'a> {
     pub(crate) checker: Checker,
     stages: Vec<Definition>,
     by_name: BTreeMap<String, usize>,
-    /// What a stage amounts to, until the last that stands on it has taken it.
+    /// The final state of each stage, until the last that stands on it has taken it.
     states: Vec<Option<State>>,
     /// The rootfs of a stage that is lowered; within, none for scratch without a layer.
     tops: Vec<Option<Option<VertexId>>>,
@@ -148,7 +148,7 @@ pub(crate) struct Planner<'a> {
     globals: Vec<(String, String)>,
     /// ARGs before the first FROM without a value.
     declared: Vec<String>,
-    /// What every stage takes, for people.
+    /// The inputs of every stage, for people.
     pub(crate) seen: Vec<Seen>,
     /// ARGs before the first FROM, for people.
     global_args: BTreeMap<String, outline::Global>,

@@ -1,7 +1,7 @@
 //! The grammar of names of images (distribution/reference): `[host[:port]/]path[:tag][@digest]`. Knows no defaults and no
 //! registries.
 
-/// Whether a text is the name of an image.
+/// True if a text is the name of an image.
 pub(crate) fn is_reference(text: &str) -> bool {
     let (text, digest) = text.split_once('@').map_or((text, None), |(text, digest)| (text, Some(digest)));
     let (host, rest) = match text.split_once('/') {

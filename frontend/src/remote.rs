@@ -34,9 +34,9 @@ pub struct Git {
     pub subdir: String,
     /// The commit, or how it begins.
     pub checksum: Option<String>,
-    /// Whether `.git` stays.
+    /// True if `.git` stays.
     pub keep_git_dir: Option<bool>,
-    /// Whether submodules are left out.
+    /// True if submodules are left out.
     pub skip_submodules: bool,
     /// Files get the commit's time.
     pub commit_time: bool,
@@ -45,7 +45,7 @@ pub struct Git {
 }
 
 impl Http {
-    /// What the file is called: the last part of the path, as ADD has it.
+    /// The name of the file: the last part of the path, as ADD has it.
     pub fn file_name(&self) -> String {
         let path = self.url.secret().split(['?', '#']).next().unwrap_or("");
         let path = path.split_once("://").map_or("", |(_, rest)| rest).split_once('/').map_or("", |(_, path)| path);
@@ -55,7 +55,7 @@ impl Http {
     }
 }
 
-/// Whether a text is a URL of a file.
+/// True if a text is a URL of a file.
 pub fn http(text: &str) -> Option<Http> {
     let is = text.starts_with("http://") || text.starts_with("https://");
     is.then(|| Http { url: Url::new(text), checksum: None })

@@ -4,7 +4,7 @@ use crate::config::ImageConfig;
 use crate::platform::Platform;
 use crate::remote::Remote;
 
-/// What stands behind a name.
+/// The thing behind a name.
 #[derive(Clone, Debug)]
 pub enum Resolved {
     /// An image, pinned to the manifest of the platform that was asked for.
@@ -26,9 +26,9 @@ pub enum Resolved {
 /// Why a name could not be resolved.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ResolveError {
-    /// What went wrong, lower case, no full stop.
+    /// The fault, lower case, no full stop.
     pub message: String,
-    /// What to do about it.
+    /// The way out.
     pub hint: Option<String>,
 }
 

@@ -28,7 +28,7 @@ pub(crate) enum Origin {
     Named(String),
 }
 
-/// What a stage amounts to after some of its instructions.
+/// A stage after some of its instructions.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct State {
     pub(crate) image: ImageConfig,
@@ -80,7 +80,7 @@ impl State {
         self
     }
 
-    /// What a stage that stands on this one begins with, and the triggers it has to run.
+    /// The first state of a stage on this one, and the triggers that it has to run.
     pub(crate) fn inherited(mut self) -> (State, Vec<String>) {
         let triggers = self.image.config.on_build.take().unwrap_or_default();
         (self, triggers)
@@ -141,7 +141,7 @@ impl Stage<'_, '_> {
         self.planner.checker.tell(&Fact::Pair { instruction: &line.written, name, legacy }, Some(line));
     }
 
-    /// What a RUN asks the user or the machine for.
+    /// Notes a need of a RUN that the user or the machine meets.
     pub(crate) fn keep_need(&mut self, mount: &op::Mount) {
         let seen = &mut self.planner.seen[self.index];
         let (list, name, required) = match &mount.kind {
@@ -153,7 +153,7 @@ impl Stage<'_, '_> {
         list.push(outline::Need { name: name.clone(), required, lines: self.line.span.lines });
     }
 
-    /// Whether the stage has had such an instruction.
+    /// True if the stage has had such an instruction.
     pub(crate) fn has_had(&self, name: &str) -> bool {
         self.had.contains_key(name)
     }
@@ -295,7 +295,7 @@ impl Stage<'_, '_> {
         self.state.top
     }
 
-    /// What a RUN sees.
+    /// The environment of a RUN.
     pub(crate) fn run_env(&self) -> Vec<(String, String)> {
         self.state.env.clone()
     }
@@ -333,7 +333,7 @@ impl Stage<'_, '_> {
     pub(crate) fn hosts(&self) -> Vec<(String, String)> {
         self.planner.request.hosts.clone()
     }
-    /// What the rootfs's programs are for.
+    /// The platform of the rootfs's programs.
     pub(crate) fn platform(&self) -> Platform {
         let image = &self.state.image;
         Platform { os: image.os.clone(), architecture: image.architecture.clone(), variant: image.variant.clone() }
@@ -373,7 +373,7 @@ impl Stage<'_, '_> {
         self.state.history.push(Past::New { created_by, vertex });
     }
 
-    /// What files are copied from.
+    /// The vertex that files are copied from.
     pub(crate) fn origin(&mut self, origin: &Origin) -> Result<VertexId, Diagnostic> {
         match origin {
             Origin::Context => Ok(self.planner.context("context")),
@@ -384,12 +384,12 @@ impl Stage<'_, '_> {
         }
     }
 
-    /// What lies elsewhere, as a directory.
+    /// A source that lies elsewhere, as a directory.
     pub(crate) fn remote(&mut self, remote: &Remote, word: &Word) -> Result<VertexId, Diagnostic> {
         self.planner.remote(remote, &word.span)
     }
 
-    /// What can be mounted: of a directory of the user, a layer with the part that is asked for.
+    /// The vertex that can be mounted: of a directory of the user, a layer with the part that is asked for.
     pub(crate) fn mountable(&mut self, origin: &Origin, source: &str) -> Result<VertexId, Diagnostic> {
         let from = self.origin(origin)?;
         if !matches!(self.planner.graph.get(from).op, Op::Source(op::Source::Context { .. })) {

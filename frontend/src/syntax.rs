@@ -3,7 +3,7 @@
 /// The version of Dockerfile frontend whose language this is.
 pub const VERSION: &str = "1.26";
 
-/// Whether a frontend by this name knows nothing that is not known here: Docker's own, up to that version, and not the
+/// True if a frontend by this name knows nothing that is not known here: Docker's own, up to that version, and not the
 /// one with experiments.
 pub fn is_known(name: &str) -> bool {
     let name = name.split_whitespace().next().unwrap_or("");

@@ -20,7 +20,7 @@ pub fn instruction_names() -> impl Iterator<Item = &'static str> {
     split::SYNTAX.iter().map(|(name, _)| *name)
 }
 
-/// Of more comments above an instruction the later ones are dropped.
+/// Further comments above an instruction are dropped.
 const MOST_COMMENTS: usize = 1000;
 
 /// More errors are not looked for.
@@ -79,7 +79,7 @@ pub fn parse_trigger(text: &str) -> Result<Line, Vec<Diagnostic>> {
     }
 }
 
-/// What a word of the form `<<NAME` begins.
+/// The here-document that a word of the form `<<NAME` begins.
 pub(crate) fn heredoc_word(word: &str) -> Option<crate::line::Heredoc> {
     heredoc::parse(word)
 }

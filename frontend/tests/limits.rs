@@ -1,4 +1,4 @@
-//! What a hostile Dockerfile must not do: take long, fill the memory, end the process.
+//! A hostile Dockerfile must not do this: take long, fill the memory, end the process.
 #![allow(clippy::unwrap_used, missing_docs)]
 
 mod common;
@@ -31,7 +31,7 @@ fn the_result_of_an_expansion_is_bounded() {
     for word in ["$a".repeat(20), format!("\"{}\"", "$a".repeat(20)), format!("${{a//x/{}}}", "y".repeat(50))] {
         assert!(expand(&word, &value).unwrap_err().contains("longer than the text"));
     }
-    // What is thrown away again counts too.
+    // Text that is thrown away again counts too.
     let thrown = format!("${{b:+{}}}", "$a".repeat(9)).repeat(100);
     assert!(expand(&thrown, &value).unwrap_err().contains("longer than the text"));
     assert_eq!(expand("$a$a", &value).unwrap().len(), 200_000);

@@ -254,6 +254,6 @@ fn steps_are_numbered_as_in_buildkit() {
     assert_eq!(numbers(&format!("{base}:onbuild\nRUN a\n")), "1/2, 2/5, 3/5, 4/5");
     let own = "FROM scratch AS a\nONBUILD COPY x /\nONBUILD ENV A=1\nFROM a AS b\nCOPY y /\n";
     assert_eq!(numbers(own), "b 1/3, b 2/3");
-    // What the user gave in place of an image is not shown as a FROM.
+    // A context that the user gave in place of an image is not shown as a FROM.
     assert_eq!(numbers("FROM given\nRUN a\nRUN b\n"), "context given, 1/3, 2/3");
 }

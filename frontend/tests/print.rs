@@ -1,4 +1,4 @@
-//! What is printed parses to what was printed.
+//! A printed document parses to the same document.
 #![allow(clippy::unwrap_used, missing_docs)]
 
 use frontend::line::{Document, Line, Span};

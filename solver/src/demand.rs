@@ -1,4 +1,4 @@
-//! Which vertices are wanted, what is known of each, and what is ready: the state that one thread owns.
+//! The wanted vertices, the knowledge of each, and the ready ones: the state that one thread owns.
 //!
 //! | key | made of | for |
 //! |---|---|---|
@@ -13,7 +13,7 @@ use crate::solve::{Failure, Task};
 use std::cmp::Reverse;
 use std::collections::{BTreeSet, HashMap, HashSet};
 
-/// What is known of a vertex.
+/// The knowledge of a vertex.
 pub(crate) enum State<E: Engine> {
     /// Nobody wants it.
     Unwanted,
@@ -42,12 +42,12 @@ struct Known<E: Engine> {
     state: State<E>,
     role: Role,
     base: Base,
-    /// What it is looked up by: its description and the result keys of what it reads.
+    /// The key of its look-up: its description and the result keys of what it reads.
     written: Option<Key>,
-    /// What stands for its whole result in the keys of its users. Another than `written` only where the base is not
+    /// Stands for its whole result in the keys of its users. Another than `written` only where the base is not
     /// read: then `written` says which layer, and this says which layer on which base.
     result: Option<Key>,
-    /// What it reads of its open inputs.
+    /// The parts of its open inputs that it reads.
     part: Option<Key>,
     /// It must run.
     fresh: bool,
@@ -65,11 +65,11 @@ struct Known<E: Engine> {
     found_at_once: bool,
     /// A vertex at a smaller place whose output serves for this one, and how.
     equal: Option<(VertexId, Found)>,
-    /// What must be done first, and who waits for this one.
+    /// The vertices that must be done first, and those that wait for this one.
     needs: Vec<VertexId>,
     pending: usize,
     users: Vec<VertexId>,
-    /// What it and the longest way from it to a target cost.
+    /// The cost of the vertex and of the longest way from it to a target.
     height: u64,
 }
 
@@ -160,7 +160,7 @@ impl<E: Engine> Demand<E> {
         Ok(known)
     }
 
-    /// What a written key is made of.
+    /// The parts of a written key.
     fn describe(&self, graph: &Graph<E::Op>, engine: &E, id: VertexId, part: Option<Key>, to: &mut dyn Manifest) {
         let vertex = graph.get(id);
         let base = engine.base(&vertex.op);
@@ -222,7 +222,7 @@ impl<E: Engine> Demand<E> {
         }
     }
 
-    /// What stands below a found vertex and is wanted by nobody is as good as cached.
+    /// A vertex below a found one that nobody wants is as good as cached.
     fn mark_below(&mut self, graph: &Graph<E::Op>) {
         let ids: Vec<VertexId> = graph.iter().map(|(id, _)| id).collect();
         for &id in ids.iter().rev() {
@@ -321,7 +321,7 @@ impl<E: Engine> Demand<E> {
         self.waiting.insert(id);
     }
 
-    /// Whether it is still to be told that the vertex waits.
+    /// True if it is still to be told that the vertex waits.
     pub(crate) fn tell(&mut self, id: VertexId) -> bool {
         !std::mem::replace(&mut self.vertices[id.index()].told, true)
     }
@@ -342,7 +342,7 @@ impl<E: Engine> Demand<E> {
     pub(crate) fn state(&self, id: VertexId) -> &State<E> {
         &self.vertices[id.index()].state
     }
-    /// Whether another vertex does its work.
+    /// True if another vertex does its work.
     pub(crate) fn has_equal(&self, id: VertexId) -> bool {
         self.vertices[id.index()].equal.is_some()
     }
@@ -421,7 +421,7 @@ fn on(layer: &Key, base: &Key) -> Key {
     })
 }
 
-/// Which vertices a target can reach at all.
+/// The vertices that a target can reach at all.
 fn ancestors<Op>(task: &Task<'_, Op>) -> Vec<bool> {
     let mut reached = vec![false; task.graph.len()];
     task.targets.iter().for_each(|target| reached[target.index()] = true);

@@ -1,4 +1,4 @@
-//! What the solver asks of the outside: an engine that runs ops, and a cache that remembers results.
+//! The solver's view of the outside: an engine that runs ops, and a cache that remembers results.
 //!
 //! An output is a stack of layers. A vertex of [`Role::Work`] adds exactly one layer and puts it on
 //! the output of one input, its base. [`Base`] says how much of the base the op reads, and with that
@@ -11,16 +11,16 @@ use std::fmt;
 
 /// Runs ops. The solver calls it from several threads.
 pub trait Engine: Sync {
-    /// What a vertex does.
+    /// The operation of a vertex.
     type Op: Describe + Clone + Send + Sync;
-    /// What a vertex results in: a small value that names a stack of layers kept elsewhere.
+    /// The result of a vertex: a small value that names a stack of layers kept elsewhere.
     type Output: Clone + PartialEq + Send + Sync;
     /// Why an op failed.
     type Error: Send + fmt::Display + From<Bug>;
 
-    /// What kind of vertex this is to the solver.
+    /// The role of a vertex for the solver.
     fn role(&self, op: &Self::Op) -> Role;
-    /// What the op's layer is put on. Asked only of [`Role::Work`].
+    /// The base of the op's layer. Asked only of [`Role::Work`].
     fn base(&self, op: &Self::Op) -> Base;
     /// The digest of what the vertex reads of its [`Role::Open`] inputs. Asked at most once a vertex.
     fn part(&self, graph: &Graph<Self::Op>, id: VertexId) -> Result<Key, Self::Error>;
@@ -28,11 +28,11 @@ pub trait Engine: Sync {
     fn settle(&self, at: &Step<'_, Self>, to: &mut dyn Manifest) -> Result<(), Self::Error>;
     /// The content of what the vertex itself added to its output. May be slow.
     fn content(&self, output: &Self::Output) -> Result<Key, Self::Error>;
-    /// Whether a remembered output can still be used: a cache may name what the store has lost.
+    /// True if a remembered output can still be used: a cache may name what the store has lost.
     fn usable(&self, output: &Self::Output) -> bool;
     /// The topmost layer of `found` on a base; on nothing where there is no base.
     fn stack(&self, base: Option<&Self::Output>, found: &Self::Output) -> Result<Self::Output, Self::Error>;
-    /// Whether the topmost layer of `found`, which was made on another base, may stand on this one: the order of times
+    /// True if the topmost layer of `found`, which was made on another base, may stand on this one: the order of times
     /// in the result must be one that running the op here could have produced. Asked where `Found::take` says
     /// `Take::Layer` of an output that was found by its content.
     fn fits(
@@ -47,7 +47,7 @@ pub trait Engine: Sync {
     /// Does the work. Of [`Role::Work`] the topmost layer of the answer counts: the solver puts it on the base. Such a
     /// vertex runs only when nothing was found for it, so this is the place to say why.
     fn run(&self, at: &Step<'_, Self>) -> Result<Self::Output, Self::Error>;
-    /// Whether the step of this written key ran already for the same wish of the user: its newest record is used even
+    /// True if the step of this written key ran already for the same wish of the user: its newest record is used even
     /// where nothing older may be. A build that begins again does not run everything again.
     fn ran(&self, _written: &Key) -> bool {
         false
@@ -57,7 +57,7 @@ pub trait Engine: Sync {
     fn cost(&self, _op: &Self::Op) -> u64 {
         1
     }
-    /// Whether one more step may begin beside those that run. One that may not waits until it may, or until none runs.
+    /// True if one more step may begin beside those that run. One that may not waits until it may, or until none runs.
     fn room(&self, _running: usize) -> Room {
         Room::Free
     }
@@ -65,7 +65,7 @@ pub trait Engine: Sync {
     fn ahead(&self, _id: VertexId, _output: &Self::Output) {}
     /// Ends everything that runs, at once. Called when another vertex failed.
     fn stop(&self);
-    /// Whether the user wishes the build to end.
+    /// True if the user wishes the build to end.
     fn stopped(&self) -> bool;
 }
 
@@ -73,15 +73,15 @@ pub trait Engine: Sync {
 pub struct Step<'a, E: Engine + ?Sized> {
     /// The graph it stands in.
     pub graph: &'a Graph<E::Op>,
-    /// Which vertex.
+    /// The vertex.
     pub id: VertexId,
     /// The outputs of its inputs, in order; none of those that are not done. [`Step::input`] is the way to ask for one.
     pub inputs: &'a [Option<E::Output>],
-    /// Whether the step must not use anything remembered (`--no-cache`).
+    /// True if the step must not use anything remembered (`--no-cache`).
     pub fresh: bool,
     /// Its written key; none where nothing is remembered.
     pub written: Option<Key>,
-    /// What a step of the same description came to before, on other inputs: no result, but perhaps most of one. Only
+    /// The earlier result of a step of the same description, on other inputs: no result, but perhaps most of one. Only
     /// [`Engine::run`] gets it.
     pub earlier: Option<&'a E::Output>,
 }
@@ -121,7 +121,7 @@ impl From<Bug> for String {
     }
 }
 
-/// What the layer of an op is put on, by the place of the input, and how much of it the op reads.
+/// The base of an op's layer, by the place of the input, and how much of it the op reads.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Base {
     /// Nothing: the layer is the whole output.
@@ -143,13 +143,13 @@ impl Base {
         }
     }
 
-    /// Whether the op reads an input. The base is the only one that it may not read.
+    /// True if the op reads an input. The base is the only one that it may not read.
     pub fn reads(self, input: usize) -> bool {
         self != Base::Under(input)
     }
 }
 
-/// What a vertex is to the solver.
+/// The role of a vertex for the solver.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Role {
     /// Cheap to have, never cached; its description says all about it (a pinned image).
@@ -160,7 +160,7 @@ pub enum Role {
     Work,
 }
 
-/// Whether one more step may begin.
+/// True if one more step may begin.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Room {
     /// It begins.
@@ -235,7 +235,7 @@ pub enum Shelf {
 
 /// Remembers outputs by key. Losing a record costs time, nothing else; errors count as a miss.
 pub trait Cache<Output>: Sync {
-    /// What is kept so that nobody else runs the same step.
+    /// A lock that keeps everybody else from running the same step.
     type Lock: Send;
 
     /// These written keys may be asked for soon, in about this order: a cache that answers slowly can begin to look.

@@ -7,44 +7,44 @@ use std::time::{Duration, Instant, SystemTime};
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct StepId(pub u32);
 
-/// What happened.
+/// An event of a build.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Event {
     /// Work on a step begins. Comes once a step, before everything else about it but `Waiting`, unless the step is
     /// `Cached`.
     Begin {
-        /// Which.
+        /// The step.
         step: StepId,
         /// For people: `[build 2/4] RUN make`.
         name: String,
     },
     /// A step's result was in the cache. Nothing else comes for it.
     Cached {
-        /// Which.
+        /// The step.
         step: StepId,
         /// For people.
         name: String,
     },
     /// The step was not in the cache, and why. Comes at most once a step, right after its `Begin`.
     Missed {
-        /// Which.
+        /// The step.
         step: StepId,
         /// Why.
         miss: Miss,
     },
     /// The step could begin, but waits. Its `Begin` follows.
     Waiting {
-        /// Which.
+        /// The step.
         step: StepId,
         /// For people.
         name: String,
         /// For what: `the same step of pid 4711`.
         what: String,
     },
-    /// Which steps the step stands on. Comes for every step of a graph, before anything else about it, but only to an
+    /// The steps that the step stands on. Comes for every step of a graph, before anything else about it, but only to an
     /// observer that [wants phases](Observer::wants_phases).
     Needs {
-        /// Which.
+        /// The step.
         step: StepId,
         /// Its inputs.
         inputs: Vec<StepId>,
@@ -52,7 +52,7 @@ pub enum Event {
     /// A part of the work ended: it began `took` ago. Phases of one step may lie in each other, and some lie before
     /// its `Begin` or behind its `End`. Comes only to an observer that [wants phases](Observer::wants_phases).
     Phase {
-        /// Which step it belongs to; none for the build as a whole.
+        /// The step that it belongs to; none for the build as a whole.
         step: Option<StepId>,
         /// One word: `pull`, `key`, `run`.
         name: &'static str,
@@ -61,16 +61,16 @@ pub enum Event {
     },
     /// The step wrote something. Any bytes, cut anywhere.
     Output {
-        /// Which.
+        /// The step.
         step: StepId,
         /// Where to.
         stream: Stream,
-        /// What.
+        /// The text.
         bytes: Vec<u8>,
     },
     /// A long transfer goes on. Comes many times for the same `what`; ended when `done` equals `total`.
     Transfer {
-        /// Which step it belongs to.
+        /// The step that it belongs to.
         step: StepId,
         /// `sha256:ab12cd34ef56 pulling`.
         what: String,
@@ -81,7 +81,7 @@ pub enum Event {
     },
     /// The step ended.
     End {
-        /// Which.
+        /// The step.
         step: StepId,
         /// How.
         outcome: Outcome,
@@ -109,13 +109,13 @@ pub struct Miss {
 /// One thing that differs.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Difference {
-    /// What sort of thing it is: one of the words of [`Miss::cause`].
+    /// The sort of thing: one of the words of [`Miss::cause`].
     pub cause: &'static str,
-    /// Which one.
+    /// The name of the thing.
     pub name: String,
-    /// What it was; none if it was not there.
+    /// The old value; none if it was not there.
     pub old: Option<String>,
-    /// What it is; none if it is gone.
+    /// The new value; none if it is gone.
     pub new: Option<String>,
 }
 
@@ -159,7 +159,7 @@ pub trait Observer: Send + Sync {
     /// Takes an event. Must not block for long: the build waits.
     fn event(&self, at: SystemTime, event: &Event);
 
-    /// Whether it wants to know of phases: nobody looks at the clock for one that does not.
+    /// True if it wants to know of phases: nobody looks at the clock for one that does not.
     fn wants_phases(&self) -> bool {
         false
     }

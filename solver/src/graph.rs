@@ -18,11 +18,11 @@ impl VertexId {
 /// An op with its inputs.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Vertex<Op> {
-    /// What is done, as plain data.
+    /// The operation, as plain data.
     pub op: Op,
-    /// What it is done with; the op names its inputs by their place here.
+    /// The inputs; the op names its inputs by their place here.
     pub inputs: Vec<VertexId>,
-    /// What the user sees (`[build 2/4] RUN make`). Never part of a key.
+    /// The name that the user sees (`[build 2/4] RUN make`). Never part of a key.
     pub name: String,
     /// The stage it stands in, for `--no-cache-filter`. Never part of a key.
     pub stage: String,
@@ -61,7 +61,7 @@ impl<Op> Graph<Op> {
         self.vertices.len()
     }
 
-    /// Whether nothing was pushed yet.
+    /// True if nothing was pushed yet.
     pub fn is_empty(&self) -> bool {
         self.vertices.is_empty()
     }

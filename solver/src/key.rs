@@ -4,7 +4,7 @@
 //! Every field is framed by its kind, the length of its name and the length of its value, so two descriptions
 //! can only be equal if they hold the same fields in the same order. `KEY_VERSION` stands first in every key.
 //!
-//! What was printed can be read again ([`key_of_text`]): a record that keeps its description proves which key it has.
+//! Printed text can be read again ([`key_of_text`]): a record that keeps its description proves which key it has.
 
 use sha2::{Digest as _, Sha256};
 use std::fmt;

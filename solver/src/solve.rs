@@ -26,13 +26,13 @@ const LOCK_POLL: Duration = Duration::from_millis(15);
 /// How often the user's wish to stop is looked at while steps run.
 const STOP_POLL: Duration = Duration::from_millis(50);
 
-/// What to solve, and how.
+/// The targets, and how to solve them.
 pub struct Task<'a, Op> {
     /// The graph.
     pub graph: &'a Graph<Op>,
     /// The vertices whose outputs are wanted.
     pub targets: &'a [VertexId],
-    /// Whether a vertex must run even if its result is remembered.
+    /// True if a vertex must run even if its result is remembered.
     pub fresh: &'a (dyn Fn(VertexId) -> bool + Sync),
     /// How many steps may run at once. Asked when the first is about to.
     pub jobs: &'a (dyn Fn() -> usize + Sync),
@@ -45,7 +45,7 @@ pub struct Task<'a, Op> {
 pub enum Failure<E> {
     /// A vertex failed; everything else was stopped.
     Failed {
-        /// Which.
+        /// The vertex.
         vertex: VertexId,
         /// Why.
         error: E,
@@ -98,7 +98,7 @@ pub(crate) struct Solver<'a, E: Engine, C> {
     observer: &'a dyn Observer,
 }
 
-/// What a worker sends back.
+/// A worker's answer.
 enum Message<E: Engine> {
     /// A step ended.
     Done { id: VertexId, result: Result<Solved<E>, E::Error>, began: Option<Instant> },
@@ -108,7 +108,7 @@ enum Message<E: Engine> {
 
 struct Solved<E: Engine> {
     output: E::Output,
-    /// Whether the settled record still has to be written, and its key and text if they are known already.
+    /// True if the settled record still has to be written, and its key and text if they are known already.
     unsettled: Option<Option<(Key, String)>>,
 }
 

@@ -61,7 +61,7 @@ impl<'job> Pool<'job> {
         self.changed.notify_all();
     }
 
-    /// Whether a job died of a bug: its message never comes.
+    /// True if a job died of a bug: its message never comes.
     pub(crate) fn panicked(&self) -> bool {
         self.lock().panicked
     }

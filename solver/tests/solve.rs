@@ -48,7 +48,7 @@ impl Describe for Toy {
     }
 }
 
-/// What stands in each layer, and which run made it.
+/// The text of each layer, and the run that made it.
 type Output = Vec<(String, usize)>;
 
 #[derive(Default)]

@@ -1,4 +1,4 @@
-//! What must be equal: every way to build a state against a build of it that uses nothing from before.
+//! The comparisons: every way to build a state against a build of it that uses nothing from before.
 
 use crate::edit::edited;
 use crate::generate;
@@ -8,7 +8,7 @@ use crate::random::Random;
 use crate::world::{Outcome, World};
 use std::time::{Duration, Instant};
 
-/// What was not as it must be: in which check, and how.
+/// A difference: in which check, and how.
 #[derive(Debug)]
 pub struct Failure {
     pub check: &'static str,
@@ -17,7 +17,7 @@ pub struct Failure {
 
 type Check = fn(&mut Trial<'_>) -> Result<(), Failure>;
 
-/// What is tried beside edits; each seed tries one, after all states were built.
+/// The tries beside edits; each seed tries one, after all states were built.
 const BESIDES: [(&str, Check); 4] = [
     ("two at once", two_at_once),
     ("after prune", after_prune),
@@ -47,7 +47,7 @@ struct Trial<'a> {
     random: Random,
     stores: usize,
     cold: Duration,
-    /// What each state gave; each was compared with a build without a past.
+    /// The outcome of each state; each was compared with a build without a past.
     built: Vec<Outcome>,
 }
 
@@ -114,7 +114,7 @@ impl Trial<'_> {
         outcome
     }
 
-    /// What was built must be what a build without a past gives.
+    /// An outcome must be that of a build without a past.
     fn equal(&mut self, check: &'static str, found: &Outcome, times: bool) -> Result<(), Failure> {
         let fresh = self.fresh()?;
         same(check, &fresh, found, times)
@@ -143,7 +143,7 @@ impl Trial<'_> {
     }
 }
 
-/// What is said last, after all progress.
+/// The last words, after all progress.
 fn last_error(text: &str) -> &str {
     text.rfind("\nerror").map_or(text, |at| &text[at + 1..])
 }

@@ -1,4 +1,4 @@
-//! What a user changes between two builds: files, modes, kinds, steps, flags; or takes back.
+//! The changes of a user between two builds: files, modes, kinds, steps, flags; or takes back.
 
 use crate::program::{Node, Program, Step, complete};
 use crate::random::Random;

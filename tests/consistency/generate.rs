@@ -35,9 +35,9 @@ const CONTEXT_GLOBS: &[&str] = &[".", "*", "s*", "*.txt", "?*", "l*"];
 /// A program in the making.
 pub struct Generator<'a> {
     random: &'a mut Random,
-    /// Of caches: no two programs share one.
+    /// The prefix of cache ids: no two programs share a cache.
     seed: u64,
-    /// What is frequent in this program: linked copies, and steps that are in it already.
+    /// The things that are frequent in this program: linked copies, and steps that are in it already.
     links: usize,
     repeats: usize,
     reports: usize,
@@ -170,7 +170,7 @@ impl Generator<'_> {
         Program { steps, context: self.context, other: self.other, flags }
     }
 
-    /// What a stage begins with.
+    /// The base of a stage.
     fn from(&mut self, index: usize, lines: &mut Vec<String>) -> String {
         let earlier = if self.stages.is_empty() { None } else { Some(self.random.pick(&self.stages).clone()) };
         match (self.random.below(100), earlier) {

@@ -53,7 +53,7 @@ pub fn read(layout: &Path) -> Result<Image, String> {
     }
     let steps = history.iter().filter(|step| !step.1).map(|step| &step.0);
     for (step, layer) in steps.zip(&layers) {
-        // What only adds files takes none away.
+        // A step that only adds files takes none away.
         let adds = step.starts_with("COPY ") || step.starts_with("WORKDIR ");
         let away = |path: &str| path.rsplit('/').next().unwrap_or_default().starts_with(".wh.");
         if let Some((path, _)) = layer.1.iter().find(|(path, _)| adds && away(path)) {
@@ -65,7 +65,7 @@ pub fn read(layout: &Path) -> Result<Image, String> {
     Ok(Image { config, history, layers })
 }
 
-/// Whether an image begins with the layers of its base.
+/// True if an image begins with the layers of its base.
 pub fn based(image: &Image, base: Option<&str>) -> Result<(), String> {
     let wanted = base.map(base_layers).unwrap_or_default();
     let found = image.diff_ids();
@@ -138,7 +138,7 @@ fn blob(layout: &Path, descriptor: &Value) -> Result<Vec<u8>, String> {
     Ok(bytes)
 }
 
-/// What a blob holds; each is read once.
+/// The content of a blob; each is read once.
 fn layer(blob: &[u8]) -> Result<Arc<Layer>, String> {
     static READ: OnceLock<Mutex<HashMap<String, Arc<Layer>>>> = OnceLock::new();
     let (read, name) = (READ.get_or_init(Mutex::default), sha256(blob));

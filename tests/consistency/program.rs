@@ -9,7 +9,7 @@ use std::io::Write as _;
 /// Where the base images are, as programs name it; the registry of the test takes its place.
 pub const REGISTRY: &str = "localhost:5000";
 
-/// What is at a name of a context.
+/// A file, link or directory of a context.
 #[derive(Clone, PartialEq, Debug)]
 pub enum Node {
     /// `time` is the modification time in seconds; 0 is when it was written.
@@ -27,7 +27,7 @@ pub enum Node {
     Archive(Vec<Member>),
 }
 
-/// Of an archive: what it is (`f`, `d` or `l`), its name, its text or target, mode and owner.
+/// An entry of an archive: its kind (`f`, `d` or `l`), its name, its text or target, mode and owner.
 #[derive(Clone, PartialEq, Debug)]
 pub struct Member {
     pub kind: char,
@@ -118,7 +118,7 @@ fn node_as_json(name: &str, node: &Node) -> Value {
     }
 }
 
-/// What a FROM names, and the name that it gives.
+/// The name in a FROM, and the name that it gives.
 pub fn stage(text: &str) -> Option<(&str, &str)> {
     text.strip_prefix("FROM ")?.split_once(" AS ")
 }

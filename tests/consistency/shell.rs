@@ -1,5 +1,5 @@
-//! What RUN steps do: short commands over a few names, so that they meet, and reports of what a step sees. The outcome
-//! of each depends on nothing but what the step is given.
+//! The commands of RUN steps: short commands over a few names, so that they meet, and reports of what a step sees. The
+//! outcome of each depends on nothing but what the step is given.
 
 use crate::random::Random;
 
@@ -74,7 +74,7 @@ pub fn report(below: &str, file: usize) -> String {
     )
 }
 
-/// Which of two files is newer, to the nanosecond.
+/// A report of the newer one of two files, to the nanosecond.
 pub fn newer(first: &str, second: &str, file: usize) -> String {
     format!("stat -c '%y %n' {first} {second} | sort | tail -n 1 | cut -d ' ' -f 4 > /tmp/r{file}")
 }

@@ -39,7 +39,7 @@ fn alike(one: &Failure, other: &Failure) -> bool {
     one.check == other.check && kind(one) == kind(other)
 }
 
-/// What may be left out.
+/// The parts that may be left out.
 enum Cut {
     State(usize),
     Stage(String),

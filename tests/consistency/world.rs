@@ -17,7 +17,7 @@ pub struct World {
     outputs: usize,
 }
 
-/// What a build gave: an image, or the words of its failure. And what it said that it ran.
+/// The outcome of a build: an image, or the words of its failure; and the steps that it reports to have run.
 pub struct Outcome {
     pub image: Result<Image, String>,
     pub ran: Vec<String>,
@@ -112,12 +112,12 @@ impl World {
         let _ = fs::remove_dir_all(self.space.path(&begun.name));
     }
 
-    /// What the built stage of the state at hand begins with.
+    /// The base of the built stage of the state at hand.
     pub fn base(&self) -> Option<&str> {
         self.program.as_ref().and_then(Program::base)
     }
 
-    /// Whether steps of the state at hand run again whatever is known.
+    /// True if steps of the state at hand run again whatever is known.
     pub fn runs_again(&self) -> bool {
         self.program.as_ref().is_some_and(|program| program.flags.iter().any(|flag| flag.0 == "no-cache-filter"))
     }

@@ -12,7 +12,7 @@ pub(super) const RULE: Rule = Rule {
 
 fn find(fact: &Fact<'_>, report: &mut Report<'_>) {
     let Fact::File(file) = fact else { return };
-    // What stands before the first FROM is not counted, as in BuildKit.
+    // An instruction before the first FROM is not counted, as in BuildKit.
     let lines = || file.lines.iter().skip_while(|line| line.name != "FROM");
     let lower = lines().filter(|line| line.written == line.written.to_lowercase()).count();
     let upper = lines().filter(|line| line.written == line.name).count();

@@ -12,7 +12,7 @@ pub(super) const RULE: Rule = Rule {
     find,
 };
 
-/// What installs, by its first words, and what it reads.
+/// Installers by their first words, and the files that they read.
 const INSTALLS: &[(&[&str], &str)] = &[
     (&["npm", "ci"], "package.json package-lock.json ./"),
     (&["npm", "install"], "package.json package-lock.json ./"),

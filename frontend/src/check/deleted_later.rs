@@ -52,7 +52,7 @@ fn targets(line: &Line) -> Vec<String> {
     }
 }
 
-/// What `rm` of a command deletes.
+/// The paths that `rm` of a command deletes.
 fn deleted(command: &Command) -> Vec<String> {
     let mut words = command.words.iter().skip_while(|word| *word == "sudo");
     if words.next().is_none_or(|word| word != "rm") {

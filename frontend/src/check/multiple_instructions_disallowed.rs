@@ -1,4 +1,4 @@
-//! Of several CMD, ENTRYPOINT or HEALTHCHECK of a stage only the last counts.
+//! A stage has several CMD, ENTRYPOINT or HEALTHCHECK: only the last counts.
 
 use super::{Fact, Report, Rule};
 

@@ -3,7 +3,7 @@
 
 use super::Rule;
 
-/// Which rules speak.
+/// The rules that speak.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Options {
     skip: Vec<String>,
@@ -66,7 +66,7 @@ impl Options {
         if rule.experimental { named(&self.experimental) } else { (self.own || !rule.own) && !named(&self.skip) }
     }
 
-    /// Whether it may speak, by these options or by a comment.
+    /// True if it may speak, by these options or by a comment.
     pub(super) fn may_allow(&self, rule: &Rule) -> bool {
         rule.experimental || self.allows(rule)
     }

@@ -12,7 +12,7 @@ pub(super) const RULE: Rule = Rule {
     find,
 };
 
-/// What fetches or makes what the next command reads.
+/// Programs that fetch or make the input of the next command.
 const SOURCES: &[&str] =
     &["curl", "wget", "git", "tar", "gunzip", "zcat", "xzcat", "bzcat", "dpkg", "apt-get", "pip", "npm"];
 

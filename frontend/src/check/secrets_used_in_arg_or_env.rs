@@ -1,4 +1,4 @@
-//! What looks like a secret by its name stays in the image for everyone to read.
+//! A value that is a secret by its name stays in the image for everyone to read.
 
 use super::{Fact, Report, Rule};
 
@@ -13,7 +13,7 @@ pub(super) const RULE: Rule = Rule {
 const SECRET: &[&str] =
     &["apikey", "auth", "credential", "credentials", "key", "password", "pword", "passwd", "secret", "token"];
 
-/// What makes it harmless: `PUBLIC_KEY`, `TOKEN_FILE`, `KEY_VERSION`.
+/// Words that make it harmless: `PUBLIC_KEY`, `TOKEN_FILE`, `KEY_VERSION`.
 const HARMLESS: &[&str] = &["public", "file", "version"];
 
 fn find(fact: &Fact<'_>, report: &mut Report<'_>) {
@@ -27,7 +27,7 @@ fn find(fact: &Fact<'_>, report: &mut Report<'_>) {
     }
 }
 
-/// Whether a variable of this name most likely holds what nobody should read.
+/// True if a variable of this name most likely holds what nobody should read.
 pub fn looks_secret(name: &str) -> bool {
     let lower = name.to_lowercase();
     let holds = |words: &[&str]| lower.split('_').any(|part| words.contains(&part));

@@ -64,7 +64,7 @@ impl Glob {
         Ok(Glob(tokens))
     }
 
-    /// Whether the whole text matches.
+    /// True if the whole text matches.
     pub(crate) fn matches(&self, text: &str) -> bool {
         if let Some(Token::Char(first)) = self.0.first()
             && !text.starts_with(*first)
@@ -82,7 +82,7 @@ impl Glob {
     }
 }
 
-/// What may stand behind a leading `**` for it to mean "ends with": characters that mean themselves.
+/// True for a text that may stand behind a leading `**` for it to mean "ends with": characters that mean themselves.
 fn is_plain_end(text: &str) -> bool {
     !text.is_empty() && !text.starts_with('/') && !text.contains(['*', '?', '[', ']', '\\'])
 }

@@ -1,4 +1,5 @@
-//! Which of many patterns can match a path: found by what every match of a pattern contains. Knows no order and no `!`.
+//! Finds those of many patterns that can match a path, by a text that every match of a pattern contains. Knows no order
+//! and no `!`.
 //!
 //! - A pattern without wildcards is looked up by the whole path, `**/name` by the last name.
 //! - Of any other, one text between its wildcards is searched for, all of them in one pass (Aho-Corasick): the text
@@ -30,7 +31,7 @@ impl Index {
         let mut texts: Vec<&str> = Vec::new();
         let mut numbers: HashMap<&str, usize> = HashMap::new();
         for (at, glob) in (0..).zip(globs) {
-            // What is shared least; of those, the longest.
+            // The text that is shared least; of those, the longest.
             let rank = |text: &&str| (shared.get(text).copied().unwrap_or(0), usize::MAX - text.len());
             if glob.is_literal() {
                 index.whole.entry(glob.literal_prefix().to_owned()).or_default().push(at);
@@ -81,9 +82,9 @@ impl Index {
 /// Where exceptions may lie.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Exceptions {
-    /// What their paths begin with, in order.
+    /// The beginnings of their paths, in order.
     begins: Vec<String>,
-    /// Of those with wildcards, in order; none begins with another.
+    /// The beginnings of those with wildcards, in order; none begins with another.
     open: Vec<String>,
 }
 
@@ -103,7 +104,7 @@ impl Exceptions {
         exceptions
     }
 
-    /// Whether a path below a directory may be an exception.
+    /// True if a path below a directory may be an exception.
     pub(super) fn may_be_below(&self, dir: &str) -> bool {
         if self.begins.is_empty() {
             return false;

@@ -17,7 +17,7 @@ pub(crate) struct Copy {
     pub(super) common: Common,
 }
 
-/// What COPY and ADD have in common.
+/// The common part of COPY and ADD.
 #[derive(Clone, Debug)]
 pub(super) struct Common {
     /// `COPY` or `ADD`.
@@ -253,7 +253,7 @@ impl Common {
                 (Remote::Git(git), "/".to_owned())
             }
         };
-        // Of a repository all is copied; a file is unpacked only when that is asked for.
+        // All of a repository is copied; a file is unpacked only when that is asked for.
         let archive = matches!(remote, Remote::Http(_)) && unpack == Some(true);
         inputs.push(stage.remote(&remote, word)?);
         let input = usize::from(stage.top().is_some()) + inputs.len() - 1;

@@ -4,7 +4,7 @@ use crate::diagnostic::Diagnostic;
 use crate::line::{Flag, Line, Span};
 use base::words::closest;
 
-/// What a flag takes.
+/// The value that a flag takes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Kind {
     /// `--x=text`.

@@ -135,7 +135,7 @@ impl Run {
         Ok(())
     }
 
-    /// What is run, and an inline script that must be mounted for it.
+    /// The arguments, and an inline script that must be mounted for them.
     fn args(&self, stage: &Stage<'_, '_>) -> (Vec<String>, Option<(String, String)>) {
         let Some(first) = self.files.first().filter(|_| self.command.shell) else {
             return (self.command.resolve(stage), None);

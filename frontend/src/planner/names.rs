@@ -24,7 +24,7 @@ impl Planner<'_> {
             let Instruction::Arg(arg) = parsed else { continue };
             for (name, default) in &arg.args {
                 if let Some(default) = default {
-                    // What can't be expanded is told as an error soon.
+                    // A text that can't be expanded is told as an error soon.
                     let Ok(value) = expand(&values, default) else { return };
                     set(&mut values, name, value);
                 }

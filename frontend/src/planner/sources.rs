@@ -1,4 +1,4 @@
-//! What stands behind names: the base of a stage, `--from`, contexts. Asks the resolver; equal sources are one vertex.
+//! The things behind names: the base of a stage, `--from`, contexts. Asks the resolver; equal sources are one vertex.
 
 use super::Planner;
 use crate::check::Fact;
@@ -15,18 +15,18 @@ use crate::stage::State;
 use base::words::closest;
 use solver::{Vertex, VertexId};
 
-/// What the FROM of a stage is among its steps, as BuildKit counts them: a FROM of another stage, or of scratch, is none.
+/// The place of a stage's FROM among its steps, as BuildKit counts them: a FROM of another stage, or of scratch, is none.
 /// One of a named context counts in the total and has no number, for it is not shown as a FROM.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct FromSteps {
     /// Numbers that it takes.
     pub(super) numbers: usize,
-    /// What it adds to the total.
+    /// Its part of the total.
     pub(super) total: usize,
 }
 
 impl Planner<'_> {
-    /// What a stage begins with.
+    /// The state that a stage begins with.
     pub(super) fn base_state(&mut self, index: usize, line: &Line) -> Result<(State, FromSteps), Diagnostic> {
         let definition = &self.stages[index];
         let platform = definition.platform.clone().unwrap_or_else(|| self.request.platform.clone());
@@ -155,7 +155,7 @@ impl Planner<'_> {
         }
     }
 
-    /// What `--from=name` or `from=name` means in a stage.
+    /// The vertex that `--from=name` or `from=name` means in a stage.
     pub(crate) fn named(&mut self, name: &str, index: usize, line: &Line) -> Result<VertexId, Diagnostic> {
         if let Some(stage) = self.stage_of(name) {
             let Some(top) = self.tops[stage].filter(|_| stage < index) else {

@@ -7,7 +7,7 @@ use std::fmt;
 #[derive(Clone, Default, PartialEq, Eq, Hash)]
 pub struct Url(String);
 
-/// Who one is by an address: `user:password@`.
+/// The user of an address: `user:password@`.
 #[derive(Clone, PartialEq, Eq)]
 pub struct User {
     /// Decoded.
@@ -27,7 +27,7 @@ impl Url {
         &self.0
     }
 
-    /// Who one is by it.
+    /// The user of the address.
     pub fn user(&self) -> Option<User> {
         let range = userinfo(&self.0)?;
         let (name, password) = match self.0[range.clone()].split_once(':') {

@@ -1,4 +1,4 @@
-//! Which here-documents a line begins: `<<NAME` as a word of RUN, COPY or ADD, also behind ONBUILD.
+//! The here-documents that a line begins: `<<NAME` as a word of RUN, COPY or ADD, also behind ONBUILD.
 
 use crate::expand::{Expander, Mode};
 use crate::line::Heredoc;

@@ -132,7 +132,7 @@ fn fill(file: &File<'_>, line: &mut Line, args: &Joined, syntax: Syntax, escape:
 fn trigger(file: &File<'_>, args: &Joined, escape: char) -> Result<Line, Diagnostic> {
     let (name, ..) = name(file, args);
     let known = SYNTAX.iter().find(|(known, _)| *known == name).map(|(_, syntax)| *syntax);
-    // What a trigger of a trigger says does not matter: it is refused.
+    // The text of a trigger of a trigger does not matter: it is refused.
     let syntax = known.filter(|syntax| *syntax != Syntax::Trigger).unwrap_or(Syntax::Nothing);
     cut(file, args, syntax, escape)
 }

@@ -1,4 +1,4 @@
-//! What tests, benchmarks and fuzz targets share: a request for linux/amd64, and a resolver that knows images alone.
+//! Shared by tests, benchmarks and fuzz targets: a request for linux/amd64, and a resolver that knows images alone.
 #![allow(dead_code, missing_docs)]
 
 use frontend::config::ImageConfig;

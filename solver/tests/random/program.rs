@@ -91,7 +91,7 @@ impl Program {
         program
     }
 
-    /// What an earlier vertex does, once more: as it is, or on another base.
+    /// An earlier vertex's op once more: as it is, or on another base.
     fn repeated(random: &mut Random, graph: &Graph<Toy>) -> Vertex<Toy> {
         let ids: Vec<VertexId> = graph.iter().map(|(id, _)| id).skip(FILES + 2).collect();
         let mut again = graph.get(pick(random, &ids)).clone();

@@ -46,12 +46,12 @@ fn hash(parts: &[u64]) -> u64 {
     hash ^ (hash >> 29)
 }
 
-/// What a copy takes of its source.
+/// The part of its source that a copy takes.
 fn selected(source: &[u64]) -> u64 {
     hash(source) % 4
 }
 
-/// What a copy looks up in its base.
+/// The part of its base that a copy looks up.
 fn looked_up(base: &[u64]) -> u64 {
     hash(&[hash(base), 7]) % 3
 }
@@ -91,7 +91,7 @@ impl Toys {
 
 #[derive(Default)]
 pub struct Toys {
-    /// What a file holds, and since when.
+    /// The content of a file, and its time.
     files: Mutex<[(u64, u64); FILES]>,
     clock: AtomicU64,
     ran: Mutex<Vec<Toy>>,
@@ -113,7 +113,7 @@ impl Toys {
         self.files.lock().unwrap()[file] = (content, now);
     }
 
-    /// What ran since it was asked last.
+    /// The steps that ran since the last call.
     pub fn take_ran(&self) -> Vec<Toy> {
         std::mem::take(&mut *self.ran.lock().unwrap())
     }

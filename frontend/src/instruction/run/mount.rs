@@ -74,7 +74,7 @@ impl Mount {
             }
             mount.fields.push((key, value));
         }
-        // What holds no variable can be checked now, in stages that nobody needs too.
+        // A mount without variables can be checked now, in stages that nobody needs too.
         if mount.fields.iter().all(|(_, value)| value.as_deref().is_none_or(|value| !value.contains('$'))) {
             mount.options(&mut |value| Ok(value.to_owned()))?;
         }
@@ -156,7 +156,7 @@ impl Mount {
         Err(self.suggest(self.error(format!("{what} {value:?}")), value, known))
     }
 
-    /// What does not go together.
+    /// Refuses options that do not go together.
     fn check(&self, options: &Options) -> Result<(), Diagnostic> {
         let kind = options.kind.as_str();
         let refuse = |message: String| Err(self.error(message));
