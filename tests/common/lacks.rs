@@ -16,7 +16,7 @@ struct Excuse {
     _why: &'static str,
 }
 
-const EXCUSES: [Excuse; 9] = [
+const EXCUSES: [Excuse; 11] = [
     Excuse {
         what: "root",
         lacking: || !rustix::process::geteuid().is_root(),
@@ -38,6 +38,11 @@ const EXCUSES: [Excuse; 9] = [
         _why: "the test runs a program of this machine's 32-bit mode",
     },
     Excuse {
+        what: "a processor that counts how often it was throttled",
+        lacking: || true,
+        _why: "virtual machines have none; the test looked in /sys itself",
+    },
+    Excuse {
         what: "a control group that we may write to",
         lacking: || !["", "pids", "unified"].iter().any(|name| group(Path::new("/sys/fs/cgroup").join(name))),
         _why: "the machine decides which control groups there are, and who may write to them",
@@ -51,6 +56,11 @@ const EXCUSES: [Excuse; 9] = [
         what: "control groups of version 2 that we may write to",
         lacking: || !["", "unified"].iter().any(|name| group(Path::new("/sys/fs/cgroup").join(name))),
         _why: "the machine decides which version is mounted, and who may write to it",
+    },
+    Excuse {
+        what: "the right to load programs into the kernel",
+        lacking: || true,
+        _why: "kernels and containers may forbid BPF; the test asked the kernel itself",
     },
     Excuse {
         what: "the right to mount",

@@ -29,6 +29,9 @@ mod gha;
 mod guard;
 mod http;
 pub mod inline;
+#[cfg(test)]
+#[path = "../../../tests/common/lacks.rs"]
+mod lacks;
 mod local;
 mod lookup;
 pub mod mounts;

@@ -136,7 +136,6 @@ impl Drop for Server {
     }
 }
 
-#[expect(clippy::print_stderr, reason = "says what was not looked at")]
 fn installed(program: &str) -> Option<String> {
     let own = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../target/tmp/moto/bin");
     let path = std::env::var_os("PATH").unwrap_or_default();
@@ -145,7 +144,7 @@ fn installed(program: &str) -> Option<String> {
         .map(|dir| dir.join(program))
         .find(|path| path.is_file());
     if found.is_none() {
-        eprintln!("SKIPPED: {program} is not installed");
+        crate::lacks::skipped(&format!("the program {program}"));
     }
     found.map(|path| path.display().to_string())
 }

@@ -38,6 +38,9 @@ pub mod folder;
 mod harvest;
 mod index;
 mod known;
+#[cfg(test)]
+#[path = "../../../tests/common/lacks.rs"]
+mod lacks;
 mod pack;
 mod publish;
 pub mod rootfs;

@@ -1,6 +1,6 @@
 //! Layers in all their forms: on each other, mounted, packed, and by another process.
 
-#![allow(clippy::unwrap_used, clippy::print_stderr)]
+#![allow(clippy::unwrap_used)]
 use super::index::tests::{Raw, dir, file, record, tar};
 use super::tree::Time;
 use super::*;
@@ -21,7 +21,7 @@ fn open() -> (tempfile::TempDir, Layers) {
 fn root() -> bool {
     let root = rustix::process::geteuid().is_root();
     if !root {
-        eprintln!("SKIPPED: needs root, for owners and mounts");
+        crate::lacks::skipped("root, for owners and mounts");
     }
     root
 }
@@ -75,7 +75,7 @@ impl Mounted {
         if mount.status().is_ok_and(|status| status.success()) {
             return Some(Mounted(at));
         }
-        eprintln!("SKIPPED in part: no overlayfs can be mounted here");
+        crate::lacks::skipped("the right to mount overlayfs");
         None
     }
 
@@ -369,7 +369,7 @@ fn gzip_is_one_member_that_other_programs_read() {
     for (program, args) in [("gzip", vec!["-dc"]), ("python3", vec!["-c", script])] {
         match Command::new(program).args(args).stdin(File::open(&path).unwrap()).output() {
             Ok(output) => assert!(output.status.success() && output.stdout == plain, "{program}"),
-            Err(_) => eprintln!("SKIPPED in part: {program} is not installed"),
+            Err(_) => crate::lacks::skipped(&format!("the program {program}")),
         }
     }
 }
@@ -423,8 +423,7 @@ fn a_view_shows_no_marks_and_a_step_of_root_sets_none_of_them() {
     fs::create_dir(&dir).unwrap();
     let flags = rustix::fs::XattrFlags::empty();
     if rustix::fs::setxattr(&dir, "user.overlay.opaque", b"y", flags).is_err() {
-        eprintln!("SKIPPED in part: needs a temporary folder with attributes of users");
-        return;
+        return crate::lacks::skipped("a temporary folder with attributes of users");
     }
     let seen = |opaque| harvest::harvest(upper.path(), opaque).unwrap().entries[0].clone();
     assert_eq!(seen("trusted.overlay.opaque").node, Node::Dir { opaque: false });

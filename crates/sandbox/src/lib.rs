@@ -12,6 +12,9 @@ pub mod cgroup;
 mod child;
 pub mod descriptors;
 pub mod emulate;
+#[cfg(test)]
+#[path = "../../../tests/common/lacks.rs"]
+mod lacks;
 mod mounts;
 pub mod network;
 mod pidfd;

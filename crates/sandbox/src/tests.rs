@@ -1,6 +1,5 @@
 //! Containers on a folder of the test's own: what the engine's tests can't reach.
 
-#![allow(clippy::print_stderr)]
 use super::*;
 
 /// A spec on an empty rootfs.
@@ -49,8 +48,7 @@ fn fails(change: impl FnOnce(&mut Spec), message: &str) {
 #[test]
 fn what_can_not_run_says_why() {
     if !rustix::process::geteuid().is_root() {
-        eprintln!("SKIPPED: needs root, for namespaces and mounts");
-        return;
+        return crate::lacks::skipped("root, for namespaces and mounts");
     }
     fails(|_| {}, "exec: \"/nothing\"");
     fails(|spec| spec.args = vec![b"nothing".to_vec()], "executable file not found in $PATH");

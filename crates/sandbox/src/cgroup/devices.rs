@@ -151,7 +151,7 @@ fn program(more: &[Device]) -> Vec<Instruction> {
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used, clippy::print_stderr)]
+    #![allow(clippy::unwrap_used)]
     use super::*;
     use crate::sys::spawn::{Failure, Surroundings, spawn};
     use rustix::fs::{CWD, Mode, OFlags};
@@ -189,7 +189,7 @@ mod tests {
         let free = opens(Path::new("/dev/null"));
         assert!(free.starts_with("yy"), "{free}");
         if !free.ends_with('y') && !free.contains("yyy") {
-            eprintln!("SKIPPED in part: there is neither /dev/net/tun nor /dev/loop-control");
+            crate::lacks::skipped("/dev/net/tun or /dev/loop-control");
         }
         assert_eq!(group, free.replace("yyyy", "yynn").replace("yyy-", "yyn-").replace("yy-y", "yy-n"));
     }
@@ -197,8 +197,7 @@ mod tests {
     #[test]
     fn a_group_of_version_1_opens_the_usual_devices_alone() {
         let Ok(place) = super::super::place::of_devices(None) else {
-            eprintln!("SKIPPED: needs control groups of version 1 that we may write to");
-            return;
+            return crate::lacks::skipped("control groups of version 1 that we may write to");
         };
         let folder = Folder(place.join(super::super::place::name("devices-test-1")));
         fs::create_dir(&folder.0).unwrap();
@@ -217,15 +216,13 @@ mod tests {
         let root = roots.into_iter().find(|root| root.join("cgroup.procs").exists());
         let folder = root.map(|root| Folder(root.join(super::super::place::name("devices-test-2"))));
         let Some(folder) = folder.filter(|folder| fs::create_dir(&folder.0).is_ok()) else {
-            eprintln!("SKIPPED: needs control groups of version 2 that we may write to");
-            return;
+            return crate::lacks::skipped("control groups of version 2 that we may write to");
         };
         let open: OwnedFd = File::open(&folder.0).unwrap().into();
         let program = match load(&[]) {
             Ok(program) => program,
             Err(why) => {
-                eprintln!("SKIPPED: needs to load programs into the kernel: {why}");
-                return;
+                return crate::lacks::skipped(&format!("the right to load programs into the kernel: {why}"));
             }
         };
         attach(&open, &program).unwrap();

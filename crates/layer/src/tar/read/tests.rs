@@ -1,6 +1,6 @@
 //! Numbers, names and maps at their limits, and the archives of other programs.
 
-#![allow(clippy::unwrap_used, clippy::print_stderr)]
+#![allow(clippy::unwrap_used)]
 use super::*;
 use crate::index::tests::{Raw, dir, file, record, tar};
 use std::os::unix::fs::FileExt as _;
@@ -152,7 +152,7 @@ fn run(dir: &std::path::Path, program: &str, args: &[&str]) -> Option<Vec<u8>> {
             Some(output.stdout)
         }
         Err(_) => {
-            eprintln!("SKIPPED in part: {program} is not installed");
+            crate::lacks::skipped(&format!("the program {program}"));
             None
         }
     }
