@@ -1,7 +1,7 @@
 //! A test that lacks something says so past the test harness, which hides what a passing test prints. With
 //! KILN_TEST_REQUIRE=1, which test.sh sets after it has prepared the machine, such a test fails: only the lacks in
 //! `EXCUSES` pass, and each only where it is real.
-#![allow(dead_code)]
+#![allow(dead_code, unreachable_pub, unused_qualifications)]
 
 use std::io::Write as _;
 use std::path::{Path, PathBuf};

@@ -144,7 +144,7 @@ fn installed(program: &str) -> Option<String> {
         .map(|dir| dir.join(program))
         .find(|path| path.is_file());
     if found.is_none() {
-        crate::lacks::skipped(&format!("the program {program}"));
+        lacks::skipped(&format!("the program {program}"));
     }
     found.map(|path| path.display().to_string())
 }

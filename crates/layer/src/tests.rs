@@ -21,7 +21,7 @@ fn open() -> (tempfile::TempDir, Layers) {
 fn root() -> bool {
     let root = rustix::process::geteuid().is_root();
     if !root {
-        crate::lacks::skipped("root, for owners and mounts");
+        lacks::skipped("root, for owners and mounts");
     }
     root
 }
@@ -75,7 +75,7 @@ impl Mounted {
         if mount.status().is_ok_and(|status| status.success()) {
             return Some(Mounted(at));
         }
-        crate::lacks::skipped("the right to mount overlayfs");
+        lacks::skipped("the right to mount overlayfs");
         None
     }
 
@@ -369,7 +369,7 @@ fn gzip_is_one_member_that_other_programs_read() {
     for (program, args) in [("gzip", vec!["-dc"]), ("python3", vec!["-c", script])] {
         match Command::new(program).args(args).stdin(File::open(&path).unwrap()).output() {
             Ok(output) => assert!(output.status.success() && output.stdout == plain, "{program}"),
-            Err(_) => crate::lacks::skipped(&format!("the program {program}")),
+            Err(_) => lacks::skipped(&format!("the program {program}")),
         }
     }
 }
@@ -423,7 +423,7 @@ fn a_view_shows_no_marks_and_a_step_of_root_sets_none_of_them() {
     fs::create_dir(&dir).unwrap();
     let flags = rustix::fs::XattrFlags::empty();
     if rustix::fs::setxattr(&dir, "user.overlay.opaque", b"y", flags).is_err() {
-        return crate::lacks::skipped("a temporary folder with attributes of users");
+        return lacks::skipped("a temporary folder with attributes of users");
     }
     let seen = |opaque| harvest::harvest(upper.path(), opaque).unwrap().entries[0].clone();
     assert_eq!(seen("trusted.overlay.opaque").node, Node::Dir { opaque: false });

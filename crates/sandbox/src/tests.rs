@@ -48,7 +48,7 @@ fn fails(change: impl FnOnce(&mut Spec), message: &str) {
 #[test]
 fn what_can_not_run_says_why() {
     if !rustix::process::geteuid().is_root() {
-        return crate::lacks::skipped("root, for namespaces and mounts");
+        return lacks::skipped("root, for namespaces and mounts");
     }
     fails(|_| {}, "exec: \"/nothing\"");
     fails(|spec| spec.args = vec![b"nothing".to_vec()], "executable file not found in $PATH");
