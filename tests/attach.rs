@@ -20,7 +20,7 @@ impl Drop for Build {
     }
 }
 
-/// What follows the programs in each of the Dockerfiles.
+/// The rest of each Dockerfile, after the programs.
 fn dockerfile(space: &Space, lines: &str) -> bool {
     if !have("busybox") {
         return false;
@@ -216,7 +216,7 @@ fn a_killed_build_leaves_nothing_and_the_next_begins_when_its_container_is_gone(
     if !dockerfile(&space, "USER 1000\nRUN --mount=type=cache,target=/c echo begun; sleep 4808; :") {
         return;
     }
-    if !is_root() && said(&space.kiln(&["doctor"]).output().unwrap()).contains("one id") {
+    if !is_root() && common::doctor(&space).contains("one id") {
         return skipped("a range of ids");
     }
     for _ in 0..3 {

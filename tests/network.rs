@@ -16,10 +16,10 @@ use std::time::{Duration, Instant};
 /// (4242) and one with (4243); /dev/net/tun for everybody.
 const LAB: &str = include_str!("network/lab.sh");
 
-/// Who runs kiln in the lab.
+/// The user who runs kiln in the lab.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Who {
-    /// Who runs the tests.
+    /// The user who runs the tests.
     We,
     /// An ordinary user of the machine, without a range of ids.
     Single,
@@ -110,7 +110,7 @@ fn assert_lines(text: &str, ends: &[&str], count: usize) {
     }
 }
 
-/// What a step tries, each with a line of its own. The pipe to `nc` stays open: its end would close the connection.
+/// The tries of a step, each with a line of its own. The pipe to `nc` stays open: its end would close the connection.
 const TRIES: &str = "RUN mkfifo /asked; ask() { { printf 'GET /page\\r\\n\\r\\n'; sleep 60; } > /asked & nc -w 5 $1 $2 < /asked; }; \
      ask 10.9.9.9 8000 || echo no way out; \
      ask 127.0.0.1 8001 || echo no host; \
@@ -195,6 +195,21 @@ fn names_resolve_whatever_nameserver_the_host_has() {
             assert!(wanted.iter().all(|line| text.contains(line)), "{servers}: {text}");
         }
     }
+}
+
+/// kiln answers at port 53 of 127.0.0.11 alone.
+#[test]
+fn a_step_may_serve_names_at_any_address_but_not_at_all_of_them() {
+    let space = Space::new();
+    let one = "httpd -f -p 127.0.0.1:53 & server=$!; sleep 1; kill $server && echo one address";
+    let Some(output) =
+        build(&space, &format!("RUN {one}; timeout 5 nc -l -p 53 < /dev/null || echo not all; true"), "", None)
+    else {
+        return;
+    };
+    let text = text(&output);
+    assert!(output.status.success(), "{text}");
+    assert_lines(&text, &[" one address", " not all", "Address already in use"], 1);
 }
 
 #[test]

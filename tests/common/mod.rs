@@ -1,4 +1,4 @@
-//! What the integration tests share: the binary with a store of its own, base images in a real registry, and ways to
+//! Shared by the integration tests: the binary with a store of its own, base images in a real registry, and ways to
 //! say what is missing instead of passing without a look.
 #![allow(dead_code, unused_imports, unused_macros, clippy::unwrap_used, clippy::zombie_processes, missing_docs)]
 
@@ -29,7 +29,7 @@ pub struct Space {
     pub dir: tempfile::TempDir,
 }
 
-/// What a build did.
+/// The outcome of a build.
 #[derive(Debug)]
 pub struct Built {
     pub ok: bool,
@@ -99,7 +99,7 @@ impl Space {
 
 impl Drop for Space {
     fn drop(&mut self) {
-        // What a rootless build made belongs to ids that only kiln can remove.
+        // Files of a rootless build belong to ids that only kiln can remove.
         let _ = self.kiln(&["prune", "--all"]).output();
     }
 }
@@ -130,6 +130,11 @@ pub fn by_root(deed: &str) -> bool {
         skipped(&format!("root, to {deed}"));
     }
     is_root()
+}
+
+/// The report of `kiln doctor`.
+pub fn doctor(space: &Space) -> String {
+    String::from_utf8_lossy(&space.kiln(&["doctor"]).output().unwrap().stdout).into_owned()
 }
 
 pub fn run(program: &str, args: &[&str]) -> Output {
