@@ -3,7 +3,7 @@
 # format, lints and docs and runs every test, as root and again as an ordinary user.
 set -euo pipefail
 cd "$(dirname "$0")"
-packages=(busybox-static docker-registry docker.io skopeo umoci podman runc debootstrap uidmap zstd xz-utils bzip2 libcap2-bin attr procps python3 util-linux g++ git openssh-client openssl passt slirp4netns iproute2 qemu-user-static python3-venv qemu-system-x86)
+packages=(busybox-static docker-registry docker.io skopeo umoci podman runc debootstrap uidmap zstd xz-utils bzip2 libcap2-bin attr procps python3 util-linux g++ git openssh-client openssl passt slirp4netns iproute2 qemu-user-static python3-venv qemu-system-x86 libarchive-tools)
 if [ "$(id -u)" = 0 ]; then
   missing=(); for package in "${packages[@]}"; do dpkg -s "$package" >/dev/null 2>&1 || missing+=("$package"); done
   if [ ${#missing[@]} -gt 0 ]; then
@@ -46,8 +46,8 @@ mkdir -p "$work/target/debug" "$work/target/tmp"
 cp -r Cargo.toml src crates frontend solver tests testdata examples "$work/"
 cp target/debug/kiln "$work/target/debug/kiln"
 cp -r target/tmp/kernel "$work/target/tmp/kernel"
-user_tests=(conformance consistency graphs contexts copies readers resilience sources language security privacy kernel devices
-  secrets isolation network limits emulation processes explain room registries remote remote_limits remote_places remote_trust
+user_tests=(conformance consistency graphs contexts copies readers resilience sources language security privacy kernel devices promises
+  secrets isolation network limits emulation processes explain room registries remote remote_limits remote_places remote_trust remote_faults
   mounts attach)
 for name in "${user_tests[@]}"; do
   cp "$(ls -t target/debug/deps/$name-* | grep -v '\.d$' | head -n 1)" "$work/$name"

@@ -88,8 +88,12 @@ impl Beneath {
         kind == Some(FileType::RegularFile)
     }
 
-    /// Writes a file whole or not at all.
+    /// Writes a file whole or not at all. A full or closed disk is an error of the cache, not of the system.
     pub(super) fn write(&self, path: &str, bytes: &[u8]) -> Result<()> {
+        self.put(path, bytes).map_err(|error| error.within(Kind::Export))
+    }
+
+    fn put(&self, path: &str, bytes: &[u8]) -> Result<()> {
         let shown = self.show(path);
         let base = self.base(true)?;
         let modes = fstat(&base).at("look at", &self.root)?.st_mode & 0o7777;
