@@ -63,7 +63,7 @@ fn a_c_program_in_two_stages() {
     let Some(base) = base() else { return };
     let space = Space::new();
     let dir = example(&space, "c");
-    let args = ["--network=host", "--build-context", &base, &dir];
+    let args = ["--build-context", &base, &dir];
     let first = space.built(&args).ran;
     assert_eq!(first.len(), 6, "{first:?}");
     assert_eq!(space.built(&args).ran, Vec::<String>::new());
@@ -71,7 +71,7 @@ fn a_c_program_in_two_stages() {
     let edited = space.built(&args).ran;
     // The program comes out the same, so the copy of it does not run.
     assert_eq!(edited, ["COPY src src", "RUN make"]);
-    let root = files(&space, &dir, &args[..3]);
+    let root = files(&space, &dir, &args[..2]);
     let hello = run(&format!("{root}/hello"), &["kiln"]);
     assert_eq!(String::from_utf8_lossy(&hello.stdout), "hello, kiln\n");
     space.assert_whole();
@@ -82,7 +82,7 @@ fn a_python_service_with_cache_mounts() {
     let Some(base) = base() else { return };
     let space = Space::new();
     let dir = example(&space, "python");
-    let args = ["--network=host", "--build-context", &base, &dir];
+    let args = ["--build-context", &base, &dir];
     let built = space.built(&args);
     assert!(built.stderr.contains("hello, test"), "the service answers:\n{}", built.stderr);
     assert_eq!(built.ran.len(), 4, "{:?}", built.ran);
@@ -92,7 +92,7 @@ fn a_python_service_with_cache_mounts() {
     let edited = space.built(&args);
     assert_eq!(edited.ran.len(), 2, "only the copy of the service and its check: {:?}", edited.ran);
     assert!(edited.stderr.contains("good day, test"), "{}", edited.stderr);
-    let root = files(&space, &dir, &args[..3]);
+    let root = files(&space, &dir, &args[..2]);
     let left =
         run("find", &[&format!("{root}/var/cache/apt"), &format!("{root}/var/lib/apt/lists"), "-type", "f"]).stdout;
     assert_eq!(String::from_utf8_lossy(&left), "", "the cache mounts are in no layer");
@@ -104,7 +104,7 @@ fn many_small_files_and_an_ignore_file() {
     let Some(base) = base() else { return };
     let space = Space::new();
     let dir = example(&space, "assets");
-    // What git would not carry.
+    // Files that git would not carry.
     space.write("assets/node_modules/x/index.js", "big\n");
     space.write("assets/src/x.tmp", "scratch\n");
     let args = ["--build-context", &base, &dir];
