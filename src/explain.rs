@@ -36,7 +36,7 @@ use solver::{Difference, Graph, Key, Miss, VertexId};
 use std::collections::{BTreeSet, HashMap, HashSet, VecDeque};
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, OnceLock};
 use store::Store;
 
 /// Part of the folder's name.
@@ -123,21 +123,27 @@ pub struct Step<'a> {
     pub elsewhere: Option<Elsewhere>,
 }
 
-/// Explains the misses of one build.
+/// The earlier builds of one Dockerfile and context, to which a build is compared.
 pub struct Explainer {
     store: Store,
     path: PathBuf,
+    earlier: OnceLock<Earlier>,
+}
+
+/// Explains the misses of one graph.
+pub struct Misses<'a> {
+    explainer: &'a Explainer,
+    /// The names of the build arguments.
+    arguments: BTreeSet<String>,
     state: Mutex<State>,
 }
 
 #[derive(Default)]
 struct State {
-    arguments: BTreeSet<String>,
-    earlier: Option<Earlier>,
     now: Vec<Account>,
-    /// What missed in this graph: the account's place in `now`, and the root of it in words.
+    /// The misses: the place of the account in `now`, and the first cause in words.
     missed: HashMap<VertexId, (usize, String)>,
-    /// What ran and came out the same.
+    /// The steps that ran again with the same result.
     same: HashSet<VertexId>,
 }
 
@@ -154,39 +160,47 @@ impl Explainer {
     /// For the build of one Dockerfile and context, which `place` names.
     pub fn new(store: &Store, place: &str) -> Explainer {
         let path = folder(store.root()).join("steps").join(Digest::of(place.as_bytes()).hex());
-        Explainer { store: store.clone(), path, state: Mutex::default() }
+        Explainer { store: store.clone(), path, earlier: OnceLock::new() }
     }
 
-    /// Begins with another graph. `arguments` are the names of its build arguments.
-    pub fn begin(&self, arguments: BTreeSet<String>) {
-        let mut state = lock(&self.state);
-        state.arguments = arguments;
-        state.missed.clear();
-        state.same.clear();
+    /// Begins with a graph. `arguments` are the names of its build arguments.
+    pub fn misses(&self, arguments: BTreeSet<String>) -> Misses<'_> {
+        Misses { explainer: self, arguments, state: Mutex::default() }
     }
 
-    /// Why this step runs.
+    fn load(&self) -> Earlier {
+        if let Some(earlier) = read::<Earlier>(&self.path) {
+            return earlier;
+        }
+        let paths = newest(&self.path.with_file_name("")).into_iter().take(MOST_STRANGERS);
+        let accounts = paths.filter_map(|(path, _)| read::<Earlier>(&path)).flat_map(|earlier| earlier.accounts);
+        Earlier { accounts: accounts.take(MOST_ACCOUNTS).collect(), strangers: true }
+    }
+}
+
+impl Misses<'_> {
+    /// The reason why a step runs.
     pub fn missed(&self, step: &Step<'_>) -> Miss {
         let mut state = lock(&self.state);
-        let account = account_of(step, &state.arguments);
-        let earlier = state.earlier.get_or_insert_with(|| self.load());
+        let account = account_of(step, &self.arguments);
+        let earlier = self.explainer.earlier.get_or_init(|| self.explainer.load());
         let like = |old: &&Account| account.likeness(old, earlier.strangers);
         // The first of the nearest is the newest of them.
-        let nearest = earlier.accounts.iter().rev().max_by_key(like).filter(|old| like(old) > 0).cloned();
+        let nearest = earlier.accounts.iter().rev().max_by_key(like).filter(|old| like(old) > 0);
         let follows = state.follows(step);
-        let here = self.explain(step, &account, nearest.as_ref(), follows.as_ref());
+        let here = self.explain(step, &account, nearest, follows.as_ref());
         let miss = step.elsewhere.as_ref().map_or(here.clone(), |place| words::only_in(place, here));
         let root = follows.filter(|_| miss.cause == INPUT).map_or(miss.text.clone(), |(_, root)| root);
         let place = state.now.len();
-        state.missed.insert(step.id, (place, root));
         state.now.push(account);
+        state.missed.insert(step.id, (place, root));
         miss
     }
 
     /// The step has a result: the next miss is compared with this.
     pub fn done(&self, id: VertexId, selection: Option<&Selection>) {
         if let Some(selection) = selection {
-            files::save(&self.store, selection);
+            files::save(&self.explainer.store, selection);
         }
         let mut state = lock(&self.state);
         let Some(&(place, _)) = state.missed.get(&id) else { return };
@@ -210,7 +224,7 @@ impl Explainer {
         }
         accounts.reverse();
         // Another build may have come in between.
-        accounts.extend(read::<Earlier>(&self.path).unwrap_or_default().accounts);
+        accounts.extend(read::<Earlier>(&self.explainer.path).unwrap_or_default().accounts);
         let (mut seen, mut places) = (HashSet::new(), HashMap::<_, usize>::new());
         accounts.retain(|account| {
             let place = places.entry((account.stage.clone(), account.number)).or_default();
@@ -219,20 +233,11 @@ impl Explainer {
         });
         accounts.truncate(MOST_ACCOUNTS);
         if let Ok(bytes) = serde_json::to_vec(&Earlier { accounts, strangers: false }) {
-            write(&self.store, &self.path, &bytes);
+            write(&self.explainer.store, &self.explainer.path, &bytes);
         }
-        let folder = folder(self.store.root());
+        let folder = folder(self.explainer.store.root());
         trim(&folder.join("steps"), MOST_PLACES, LARGEST);
         trim(&folder.join("files"), MOST_LISTS, LISTS_BYTES);
-    }
-
-    fn load(&self) -> Earlier {
-        if let Some(earlier) = read::<Earlier>(&self.path) {
-            return earlier;
-        }
-        let paths = newest(&self.path.with_file_name("")).into_iter().take(MOST_STRANGERS);
-        let accounts = paths.filter_map(|(path, _)| read::<Earlier>(&path)).flat_map(|earlier| earlier.accounts);
-        Earlier { accounts: accounts.take(MOST_ACCOUNTS).collect(), strangers: true }
     }
 
     /// The questions in order, as far as this machine can answer them.
@@ -252,7 +257,7 @@ impl Explainer {
             return plain("times", text.to_owned());
         }
         let Some(old) = old else {
-            return match removed::of(self.store.root(), &now.written) {
+            return match removed::of(self.explainer.store.root(), &now.written) {
                 Some(removal) => plain("evicted", removal.words()),
                 None => plain(NEW, "never built here".to_owned()),
             };
@@ -262,7 +267,7 @@ impl Explainer {
         if let (Some(before), Some(selection)) = (&old.selection, &step.selection)
             && *before != selection.digest().to_string()
         {
-            let (files, more) = match files::load(&self.store, before) {
+            let (files, more) = match files::load(&self.explainer.store, before) {
                 Some(rows) => files::compare(&rows, &files::rows(selection), MOST_DIFFERENCES),
                 None => (Vec::new(), 0),
             };
@@ -307,7 +312,7 @@ impl Explainer {
 
     /// What took the record away, unless the step ran again since.
     fn removal(&self, now: &Account, old: &Account) -> Option<removed::Removal> {
-        let of = |key: &str| removed::of(self.store.root(), key).filter(|removal| removal.at >= old.at);
+        let of = |key: &str| removed::of(self.explainer.store.root(), key).filter(|removal| removal.at >= old.at);
         of(&now.written).or_else(|| of(&old.written))
     }
 }

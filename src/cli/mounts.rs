@@ -3,7 +3,7 @@
 use super::args::CacheCommand;
 use super::caches;
 use super::request::Environment;
-use crate::engine::caches::{folder, shown};
+use crate::engine::cache_mounts::{folder, shown};
 use crate::gc::policy;
 use base::clock::{rfc3339, since_1970};
 use base::error::{At, Error, Kind, Result};

@@ -5,7 +5,7 @@
 //! layers side by side. What can't be made so early (the try broke off, the disk was full) is made when the step asks, and
 //! then it is told why.
 
-use super::Machine;
+use super::Host;
 use base::digest::Digest;
 use base::error::{Error, Kind, Result};
 use cache::side_by_side;
@@ -33,22 +33,22 @@ pub(super) enum Form {
 /// A layer whose blob is missing.
 type Missing = (LayerId, BaseBlob);
 
-impl Machine {
+impl Host {
     /// Brings the blobs that are missing to have layers in a form. Ask before `tree`, `dir` or `open` of a base.
-    pub(super) fn fetch(&self, layers: &[LayerId], form: Form, step: u32) -> Result<()> {
+    pub(super) fn fetch(&self, layers: &[LayerId], form: Form, step: StepId) -> Result<()> {
         let needs = |id: &LayerId| self.layers.needs_blob(id);
         self.fetch_blobs(layers, &needs, Some(form), step)
     }
 
     /// Brings the blobs that an export of these images must contain, but for those that are where it goes.
-    pub fn fetch_all(&self, images: &[crate::image::Image], but: &HashSet<Digest>, step: u32) -> Result<()> {
+    pub fn fetch_all(&self, images: &[crate::image::Image], but: &HashSet<Digest>, step: StepId) -> Result<()> {
         let layers: Vec<LayerId> = images.iter().flat_map(|image| image.layers.iter().cloned()).collect();
         let missing = |id: &LayerId| self.layers.missing_blob(id).filter(|blob| !but.contains(&blob.digest));
         self.fetch_blobs(&layers, &missing, None, step)
     }
 
     /// Brings what is missing of layers that travelled, so that they can be packed anew.
-    pub fn fetch_travelled(&self, layers: &[LayerId], step: u32) -> Result<()> {
+    pub fn fetch_travelled(&self, layers: &[LayerId], step: StepId) -> Result<()> {
         let travelled: Vec<LayerId> = layers.iter().filter(|id| self.layers.travelled(id)).cloned().collect();
         self.fetch(&travelled, Form::Dir, step)
     }
@@ -79,7 +79,7 @@ impl Machine {
         layers: &[LayerId],
         needs: &dyn Fn(&LayerId) -> Option<BaseBlob>,
         form: Option<Form>,
-        step: u32,
+        step: StepId,
     ) -> Result<()> {
         loop {
             let mut seen = HashSet::new();
@@ -112,7 +112,7 @@ impl Machine {
         missing: &[Missing],
         layers: &[LayerId],
         form: Option<Form>,
-        step: u32,
+        step: StepId,
     ) -> Result<()> {
         let (next, ahead) = (AtomicUsize::new(0), in_order(layers, missing));
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
@@ -149,9 +149,9 @@ impl Machine {
         }
     }
 
-    fn fetch_missing(&self, missing: &[Missing], form: Option<Form>, step: u32) -> Result<()> {
+    fn fetch_missing(&self, missing: &[Missing], form: Option<Form>, step: StepId) -> Result<()> {
         let progress = |what: &str, done: u64, total: u64| {
-            let (step, what, total) = (StepId(step), what.to_owned(), Some(total));
+            let (step, what, total) = (step, what.to_owned(), Some(total));
             self.observer.event(SystemTime::now(), &Event::Transfer { step, what, done, total });
         };
         let (travelled, bases): (Vec<_>, Vec<_>) = missing.iter().partition(|(id, _)| self.layers.travelled(id));
@@ -169,7 +169,7 @@ impl Machine {
     ) -> Result<()> {
         let what = format!("{:.19}", blob.digest);
         let watch = Watch { progress: &|done| progress(&what, done, blob.size), stop: &|| self.stop.is_stopped() };
-        let brought = self.remote.bring(blob, &watch).or_else(|error| match self.images.origin(&blob.digest) {
+        let brought = self.remote_caches.bring(blob, &watch).or_else(|error| match self.images.origin(&blob.digest) {
             // The repository that promised it in an earlier build, which this one need not name.
             Some(_) if error.kind() == Kind::Lost => {
                 self.images.fetch(std::slice::from_ref(blob), progress, &|| self.stop.is_stopped())
@@ -185,9 +185,9 @@ impl Machine {
             if self.stop.is_stopped() || error.kind() == Kind::Interrupted {
                 return Error::new(Kind::Interrupted, "stopped");
             }
-            self.remote.complain(blob, &error);
+            self.remote_caches.complain(blob, &error);
             self.layers.forget(id);
-            self.remote.distrust(blob);
+            self.remote_caches.distrust(blob);
             Error::new(Kind::Lost, "a layer of a cache can't be had").because(error)
         })
     }
@@ -223,7 +223,7 @@ mod tests {
         for (id, form) in
             [(first, Form::Dir), (second, Form::Dir), (ran, Form::Tree), (last, Form::Tree), (top, Form::Tree)]
         {
-            assert_eq!(Machine::form_of(&graph, id), form, "{id:?}");
+            assert_eq!(Host::form_of(&graph, id), form, "{id:?}");
         }
     }
 }

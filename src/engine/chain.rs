@@ -1,13 +1,13 @@
 //! Whether a result has the layers that it must have: those of its base, and one for each step that stands on it. A record of
 //! a cache says which layers a result has; one that says something else is not believed.
 
-use super::Machine;
+use super::Host;
 use base::error::{Error, Kind, Result};
 use frontend::op::{Op, Source};
 use layer::rootfs::Rootfs;
 use solver::{Graph, VertexId};
 
-impl Machine {
+impl Host {
     /// Checks the result of a vertex. What came from a cache and can't be right is forgotten, and the build begins again.
     pub fn check_chain(&self, graph: &Graph<Op>, id: VertexId, rootfs: &Rootfs) -> Result<()> {
         let travelled = || rootfs.layers.iter().filter(|layer| self.layers.travelled(layer));
@@ -16,8 +16,8 @@ impl Machine {
         }
         for layer in travelled() {
             if let Some(blob) = self.layers.record(layer).ok().and_then(|record| record.blob) {
-                self.remote.complain(&blob, &Error::new(Kind::Lost, "a record names layers of another result"));
-                self.remote.distrust(&blob);
+                self.remote_caches.complain(&blob, &Error::new(Kind::Lost, "a record names layers of another result"));
+                self.remote_caches.distrust(&blob);
             }
             self.layers.forget(layer);
         }

@@ -4,7 +4,7 @@
 //! a rootfs that is mounted only what is below `source=` counts, so that is walked; the whole of it, and an image, are
 //! folded too: an image's files need not be here yet.
 
-use super::Machine;
+use super::Job;
 use super::bring::Form;
 use crate::copy;
 use base::error::Result;
@@ -12,7 +12,7 @@ use frontend::op::{Input, Mount, MountKind};
 use layer::rootfs::Rootfs;
 use solver::{Engine as _, Manifest, Role, Step};
 
-impl Machine {
+impl Job<'_> {
     /// The rootfs that a step stands on; nothing on scratch.
     pub(super) fn describe_base(&self, at: &Step<'_, Self>, base: Option<Input>, to: &mut dyn Manifest) -> Result<()> {
         to.open("base");
@@ -37,8 +37,8 @@ impl Machine {
             self.describe_layers(rootfs, to)?;
         } else {
             let number = self.step_of(at.id);
-            let view = self.view(rootfs, Form::Tree, number)?;
-            let below = self.phase(number, "select", || copy::below(&view, source))?;
+            let view = self.host.view(rootfs, Form::Tree, number)?;
+            let below = self.host.phase(number, "select", || copy::below(&view, source))?;
             to.text("below", &below.map(|digest| digest.to_string()).unwrap_or_default());
         }
         to.close();
@@ -47,7 +47,7 @@ impl Machine {
 
     fn describe_layers(&self, rootfs: &Rootfs, to: &mut dyn Manifest) -> Result<()> {
         for layer in &rootfs.layers {
-            to.text("layer", &self.layers.content(layer)?.to_string());
+            to.text("layer", &self.host.layers.content(layer)?.to_string());
         }
         Ok(())
     }

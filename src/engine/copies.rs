@@ -2,7 +2,7 @@
 //! once: for the key of a copy before it runs, and used again to run it.
 
 use super::bring::Form;
-use super::{Machine, bug};
+use super::{Host, Job, bug};
 use crate::copy::{self, Facts, Selection};
 use crate::source::context::Context;
 use base::digest::Digest;
@@ -25,7 +25,7 @@ fn source(views: &Views, input: usize) -> Result<&dyn Files> {
     views.get(&input).map(|files| &**files).ok_or_else(|| bug("no such source"))
 }
 
-impl Machine {
+impl Job<'_> {
     /// The sources of a copy, to look things up in.
     fn source_views(&self, graph: &Graph<Op>, id: VertexId, inputs: &[Option<Rootfs>]) -> Result<Views> {
         let Op::Copy(copy) = &graph.get(id).op else { return Err(bug("only a copy has sources")) };
@@ -51,7 +51,7 @@ impl Machine {
                         .get(*input)
                         .is_some_and(|source| matches!(graph.get(*source).op, Op::Source(Source::Image { .. })));
                     let form = if image { Form::Dir } else { Form::Tree };
-                    Box::new(self.view(rootfs, form, self.step_of(id))?)
+                    Box::new(self.host.view(rootfs, form, self.step_of(id))?)
                 }
             };
             views.insert(*input, files);
@@ -66,14 +66,14 @@ impl Machine {
         id: VertexId,
         inputs: &[Option<Rootfs>],
     ) -> Result<Arc<Selection>> {
-        if let Some(known) = lock(&self.known.selections).get(&id) {
+        if let Some(known) = lock(&self.memo.selections).get(&id) {
             return Ok(Arc::clone(known));
         }
         let Op::Copy(copy) = &graph.get(id).op else { return Err(bug("only a copy selects")) };
         let views = self.source_views(graph, id, inputs)?;
         let select = || copy::select(copy, &|input| source(&views, input));
-        let selection = Arc::new(self.phase(self.step_of(id), "select", select)?);
-        lock(&self.known.selections).insert(id, Arc::clone(&selection));
+        let selection = Arc::new(self.host.phase(self.step_of(id), "select", select)?);
+        lock(&self.memo.selections).insert(id, Arc::clone(&selection));
         Ok(selection)
     }
 
@@ -95,7 +95,7 @@ impl Machine {
     fn context_of(&self, graph: &Graph<Op>, id: VertexId, input: usize) -> Result<Option<Context>> {
         let source = graph.get(id).inputs.get(input).ok_or_else(|| bug("an op names an input that is not there"))?;
         match &graph.get(*source).op {
-            Op::Source(Source::Context { name }) => match self.context(name) {
+            Op::Source(Source::Context { name }) => match self.host.context(name) {
                 Some(context) => Ok(Some(context)),
                 None => Err(Error::new(Kind::Dockerfile, format!("there is no build context `{name}`"))),
             },
@@ -107,33 +107,33 @@ impl Machine {
         let base = self.target(step, copy)?;
         let base = base.as_ref().map(|view| view as &dyn Files);
         let views = self.source_views(step.graph, step.id, step.inputs)?;
-        let planned = lock(&self.known.facts).remove(&step.id);
+        let planned = lock(&self.memo.facts).remove(&step.id);
         let facts = planned.map_or_else(|| self.facts(step, copy, base, &views), Ok)?;
         // A step that must run takes nothing over.
         let earlier = step.earlier.filter(|_| !step.fresh).and_then(Rootfs::top);
         let entries = copy::entries(copy, facts, &|input| source(&views, input), base, Time::now())?;
-        self.phase(self.step_of(step.id), "write", || self.layers.publish_tar(entries, earlier))
+        self.host.phase(self.step_of(step.id), "write", || self.host.layers.publish_tar(entries, earlier))
     }
 
     /// Plans a copy, and remembers what its plan depends on.
     fn facts(&self, step: &Step<'_, Self>, copy: &op::Copy, base: Option<&dyn Files>, views: &Views) -> Result<Facts> {
         let selection = self.selection(step.graph, step.id, step.inputs)?;
-        let plan = || copy::facts(copy, &selection, &|input| source(views, input), base, &self.store);
-        let facts = self.phase(self.step_of(step.id), "place", plan)?;
-        lock(&self.known.targets).insert(step.id, facts.digest());
+        let plan = || copy::facts(copy, &selection, &|input| source(views, input), base, &self.host.store);
+        let facts = self.host.phase(self.step_of(step.id), "place", plan)?;
+        lock(&self.memo.targets).insert(step.id, facts.digest());
         Ok(facts)
     }
 
     /// What a copy depends on in its target. The plan that says it is kept for the run.
     pub(super) fn target_digest(&self, step: &Step<'_, Self>, copy: &op::Copy) -> Result<Digest> {
-        if let Some(known) = lock(&self.known.targets).get(&step.id) {
+        if let Some(known) = lock(&self.memo.targets).get(&step.id) {
             return Ok(*known);
         }
         let base = self.target(step, copy)?;
         let views = self.source_views(step.graph, step.id, step.inputs)?;
         let facts = self.facts(step, copy, base.as_ref().map(|view| view as &dyn Files), &views)?;
         let digest = facts.digest();
-        lock(&self.known.facts).insert(step.id, facts);
+        lock(&self.memo.facts).insert(step.id, facts);
         Ok(digest)
     }
 
@@ -144,18 +144,19 @@ impl Machine {
     }
 
     fn base_view(&self, step: &Step<'_, Self>, rootfs: &Rootfs) -> Result<View> {
-        self.view(rootfs, Machine::form_of(step.graph, step.id), self.step_of(step.id))
+        self.host.view(rootfs, Host::form_of(step.graph, step.id), self.step_of(step.id))
     }
 
     pub(super) fn run_mkdir(&self, step: &Step<'_, Self>, file: &op::File) -> Result<LayerId> {
         let base = file.base.map(|input| step.input(input)).transpose()?;
         let view = base.map(|rootfs| self.base_view(step, rootfs)).transpose()?;
-        self.layers
+        self.host
+            .layers
             .publish_tar(copy::mkdir(&file.action, view.as_ref().map(|view| view as &dyn Files), Time::now())?, None)
     }
 
     /// What a copy takes, if somebody asked already.
     pub(super) fn selected(&self, id: VertexId) -> Option<Arc<Selection>> {
-        lock(&self.known.selections).get(&id).cloned()
+        lock(&self.memo.selections).get(&id).cloned()
     }
 }

@@ -4,11 +4,11 @@ mod ending;
 
 use super::agent::Forward;
 use super::bring::Form;
-use super::caches::{Held, Wanted};
+use super::cache_mounts::{Held, Wanted};
 use super::device;
 use super::identity::{self, Identity};
 use super::stubs::{Stubs, Want};
-use super::{Machine, Secret, bug};
+use super::{Job, Secret, bug};
 use base::error::{At, Error, Kind, Result};
 use base::sync::lock;
 use ending::Tail;
@@ -32,7 +32,7 @@ use std::time::SystemTime;
 /// A secret larger than this is refused (BuildKit's limit).
 const LARGEST_SECRET: u64 = 500 * 1024;
 
-impl Machine {
+impl Job<'_> {
     pub(super) fn run_exec(&self, step: &Step<'_, Self>, exec: &op::Exec) -> Result<LayerId> {
         let number = self.step_of(step.id);
         self.tell_shortcoming();
@@ -40,7 +40,7 @@ impl Machine {
         let rootfs = exec.base.map(|input| step.input(input)).transpose()?.cloned().unwrap_or_default();
         // Unpacking indexes a base too, so it comes first: nothing is decompressed twice.
         let lowers = self.dirs(&rootfs, number)?;
-        let view = self.view(&rootfs, Form::Dir, number)?;
+        let view = self.host.view(&rootfs, Form::Dir, number)?;
         let who = identity::lookup(&view, &exec.user)?;
         let mut stubs = Stubs::default();
         for (target, want) in FIXED {
@@ -58,7 +58,7 @@ impl Machine {
             Security::Insecure => Devices::All,
             Security::Sandbox => Devices::UsualAnd(mounts.devices),
         };
-        let draft = self.layers.draft()?;
+        let draft = self.host.layers.draft()?;
         self.make_cwd(&view, exec, draft.upper())?;
 
         let spec = Spec {
@@ -68,7 +68,7 @@ impl Machine {
             work: draft.work().to_owned(),
             lost: lost.as_ref().map(|lost| lost.0.clone()),
             stage: self.stage()?,
-            userxattr: self.rootless,
+            userxattr: self.host.rootless,
             mounts: mounts.list,
             args: exec.args.iter().map(|arg| arg.clone().into_bytes()).collect(),
             env: environment(exec, &who, mounts.env),
@@ -84,9 +84,9 @@ impl Machine {
             timeout: exec.timeout,
             network,
             emulation: self.emulator(exec)?,
-            group: self.groups.make(&self.limits.resources, &devices)?,
-            limits: self.limits.clone(),
-            listed: Some((self.steps.clone(), step.graph.get(step.id).name.clone())),
+            group: self.host.groups.make(&self.host.limits.resources, &devices)?,
+            limits: self.host.limits.clone(),
+            listed: Some((self.host.steps.clone(), step.graph.get(step.id).name.clone())),
             hosts: hosts(exec)?,
             resolv,
             hostname: exec.hostname.clone(),
@@ -95,40 +95,40 @@ impl Machine {
         let mut output = |stream: sandbox::Stream, bytes: &[u8]| {
             tail.add(bytes);
             let stream = if stream == sandbox::Stream::Out { Stream::Out } else { Stream::Err };
-            let event = Event::Output { step: StepId(number), stream, bytes: bytes.to_vec() };
-            self.observer.event(SystemTime::now(), &event);
+            let event = Event::Output { step: number, stream, bytes: bytes.to_vec() };
+            self.host.observer.event(SystemTime::now(), &event);
         };
         let began = Time::now();
-        let ended = self.phase(number, "run", || sandbox::run(&spec, &mut output, &self.stop))?;
+        let ended = self.host.phase(number, "run", || sandbox::run(&spec, &mut output, &self.host.stop))?;
         if ended.exit == Exit::Code(0) {
-            self.note_caches(&mounts.held);
+            self.host.note_cache_mounts(&mounts.held);
         }
         drop((lease, mounts.held, mounts.forwards));
-        if self.stop.is_stopped() {
+        if self.host.stop.is_stopped() {
             return Err(Error::new(Kind::Interrupted, "stopped"));
         }
         match ended.exit {
             Exit::Code(0) => {
                 let below = |path: &[u8]| view.has_dir(path);
                 let window = (began, Time::now());
-                let layer = self.phase(number, "harvest", || {
-                    self.layers.publish_upper(&draft, window, step.earlier.and_then(Rootfs::top), &below)
+                let layer = self.host.phase(number, "harvest", || {
+                    self.host.layers.publish_upper(&draft, window, step.earlier.and_then(Rootfs::top), &below)
                 });
-                lock(&self.known.leftovers).push(Leftover { _draft: draft, _group: spec.group });
+                lock(&self.host.shared.leftovers).push(Leftover { _draft: draft, _group: spec.group });
                 layer
             }
             // What it wrote is still there.
-            _ => Err(self.or_full(self.failed(exec, ended, tail))),
+            _ => Err(self.host.or_full(self.failed(exec, ended, tail))),
         }
     }
 
     /// An empty directory to mount things on. Each step does so in a mount namespace of its own: one serves all.
     fn stage(&self) -> Result<PathBuf> {
-        let mut known = lock(&self.known.stage);
+        let mut known = lock(&self.host.shared.stage);
         if let Some(stage) = &*known {
             return Ok(stage.clone());
         }
-        let stage = self.store.temp("stage");
+        let stage = self.host.store.temp("stage");
         std::fs::create_dir(&stage).at("make", &stage)?;
         Ok(known.insert(stage).clone())
     }
@@ -136,45 +136,45 @@ impl Machine {
     /// Where writes to mounts go that are thrown away, if not to memory.
     fn lost(&self, mounts: &Mounts) -> Result<Option<Lost>> {
         let written = |mount: &Mount| matches!(mount.kind, MountKind::Layers { readonly: false, .. });
-        if !self.rootless || !mounts.list.iter().any(written) {
+        if !self.host.rootless || !mounts.list.iter().any(written) {
             return Ok(None);
         }
-        let dir = self.store.temp("lost");
+        let dir = self.host.store.temp("lost");
         std::fs::create_dir(&dir).at("make", &dir)?;
         Ok(Some(Lost(dir)))
     }
 
     /// Says once what of the isolation is missing.
     fn tell_shortcoming(&self) {
-        if let Some(less) = surroundings::shortcoming(self.rootless)
-            && !self.known.shortcoming.swap(true, Ordering::Relaxed)
+        if let Some(less) = surroundings::shortcoming(self.host.rootless)
+            && !self.host.shared.shortcoming.swap(true, Ordering::Relaxed)
         {
             let text = format!("RUN is less isolated: {less}");
-            self.observer.event(SystemTime::now(), &Event::Warning { text });
+            self.host.observer.event(SystemTime::now(), &Event::Warning { text });
         }
     }
 
     fn emulator(&self, exec: &op::Exec) -> Result<Option<Entrance>> {
-        let prepared = self.emulation.prepare(&exec.platform.architecture, self.rootless);
+        let prepared = self.host.emulation.prepare(&exec.platform.architecture, self.host.rootless);
         prepared.map_err(|why| Error::new(Kind::System, format!("RUN for {} does not work here: {why}", exec.platform)))
     }
 
     /// A network of its own for a step that names none. One that could change it has it to itself.
     fn order(&self, exec: &op::Exec) -> Option<Order<'_>> {
         let kept = exec.security != Security::Insecure;
-        (exec.network == Network::Default).then(|| self.networks.order(kept))
+        (exec.network == Network::Default).then(|| self.host.networks.order(kept))
     }
 
     /// Where there can be no such network the step has the host's, and that is said.
     fn lease<'a>(&self, order: Option<Order<'a>>) -> Option<Lease<'a>> {
-        let leased = order?.wait(&self.stop);
-        let warn = |text: String| self.observer.event(SystemTime::now(), &Event::Warning { text });
-        self.networks.notes().into_iter().for_each(warn);
+        let leased = order?.wait(&self.host.stop);
+        let warn = |text: String| self.host.observer.event(SystemTime::now(), &Event::Warning { text });
+        self.host.networks.notes().into_iter().for_each(warn);
         let refusal = match leased {
             Ok(lease) => return Some(lease),
             Err(refusal) => refusal,
         };
-        if !self.stop.is_stopped() && !self.known.shared_network.swap(true, Ordering::Relaxed) {
+        if !self.host.stop.is_stopped() && !self.host.shared.shared_network.swap(true, Ordering::Relaxed) {
             let remedy = refusal.remedy.map(|remedy| format!("; {remedy}")).unwrap_or_default();
             warn(format!("RUN has the host's network, because {}{remedy}; --network=none takes it away", refusal.why));
         }
@@ -182,9 +182,9 @@ impl Machine {
     }
 
     /// The mountable directories of a rootfs, the topmost first.
-    fn dirs(&self, rootfs: &Rootfs, step: u32) -> Result<Vec<PathBuf>> {
-        self.fetch(&rootfs.layers, Form::Dir, step)?;
-        self.phase(step, "unpack", || self.layers.dirs(rootfs.layers.iter().rev()))
+    fn dirs(&self, rootfs: &Rootfs, step: StepId) -> Result<Vec<PathBuf>> {
+        self.host.fetch(&rootfs.layers, Form::Dir, step)?;
+        self.host.phase(step, "unpack", || self.host.layers.dirs(rootfs.layers.iter().rev()))
     }
 
     /// A directory with the mount points that are missing; equal ones are made once.
@@ -194,11 +194,11 @@ impl Machine {
         }
         let root = view.lookup(b"")?;
         let name = (stubs.clone(), root.as_ref().map(|root| (root.mode, root.uid, root.gid, root.mtime)));
-        let mut known = lock(&self.known.stubs);
+        let mut known = lock(&self.host.shared.stubs);
         if let Some(dir) = known.get(&name) {
             return Ok(Some(dir.clone()));
         }
-        let dir = self.store.temp("stubs");
+        let dir = self.host.store.temp("stubs");
         std::fs::create_dir(&dir).at("make", &dir)?;
         stubs.make(&dir, root.as_ref())?;
         known.insert(name, dir.clone());
@@ -226,13 +226,13 @@ impl Machine {
 
     fn mounts(&self, step: &Step<'_, Self>, exec: &op::Exec, view: &View, stubs: &mut Stubs) -> Result<Mounts> {
         let mut mounts = Mounts::default();
-        let held = self.hold_caches(step, exec)?;
+        let held = self.hold_cache_mounts(step, exec)?;
         for (at, mount) in exec.mounts.iter().enumerate() {
             let (kind, want) = match &mount.kind {
                 op::MountKind::Bind { input, source, readonly } => {
                     let rootfs = input.map(|input| step.input(input)).transpose()?.cloned().unwrap_or_default();
                     let number = self.step_of(step.id);
-                    let want = kind_of(&self.view(&rootfs, Form::Dir, number)?, source)?;
+                    let want = kind_of(&self.host.view(&rootfs, Form::Dir, number)?, source)?;
                     let lowers = self.dirs(&rootfs, number)?;
                     (MountKind::Layers { lowers, source: source.clone().into_bytes(), readonly: *readonly }, want)
                 }
@@ -288,7 +288,7 @@ impl Machine {
     }
 
     /// All cache mounts of a step, taken in the order of their ids, so that two steps can't wait for each other.
-    fn hold_caches(&self, step: &Step<'_, Self>, exec: &op::Exec) -> Result<Vec<(usize, Held)>> {
+    fn hold_cache_mounts(&self, step: &Step<'_, Self>, exec: &op::Exec) -> Result<Vec<(usize, Held)>> {
         let mut wanted = Vec::new();
         for (at, mount) in exec.mounts.iter().enumerate() {
             if let op::MountKind::Cache { id, sharing, from, source, dir, .. } = &mount.kind {
@@ -297,12 +297,15 @@ impl Machine {
             }
         }
         wanted.sort_by(|(_, one), (_, two)| one.id.cmp(two.id));
-        wanted.iter().map(|(at, wanted)| Ok((*at, self.hold_cache(wanted, self.step_of(step.id))?))).collect()
+        wanted
+            .iter()
+            .map(|(at, wanted)| Ok((*at, self.host.hold_cache_mount(wanted, self.step_of(step.id))?)))
+            .collect()
     }
 
     fn forward(&self, id: &str, required: bool) -> Result<Option<Forward>> {
-        match self.agents.get(id) {
-            Some(agent) => Forward::begin(&self.store, agent).map(Some),
+        match self.host.agents.get(id) {
+            Some(agent) => Forward::begin(&self.host.store, agent).map(Some),
             None if required => Err(Error::new(Kind::Step, format!("ssh agent {id}: not found"))
                 .hint(format!("give it with `--ssh {id}` (the agent of $SSH_AUTH_SOCK) or `--ssh {id}=KEYFILE`"))),
             None => Ok(None),
@@ -310,7 +313,7 @@ impl Machine {
     }
 
     fn secret(&self, id: &str, required: bool) -> Result<Option<Vec<u8>>> {
-        let Some(secret) = self.secrets.get(id) else {
+        let Some(secret) = self.host.secrets.get(id) else {
             return if required { Err(missing_secret(id)) } else { Ok(None) };
         };
         let path = match secret {

@@ -15,7 +15,7 @@
 //! A copy with `--link` that is found by its written key is put on any base, as in BuildKit. Times of directories do not
 //! count, nor those of here-documents and directories that a copy makes.
 
-use super::Machine;
+use super::Job;
 use base::error::Result;
 use base::sync::lock;
 use frontend::op;
@@ -23,13 +23,13 @@ use layer::LayerId;
 use layer::rootfs::Rootfs;
 use solver::Step;
 
-impl Machine {
+impl Job<'_> {
     /// Whether anything in a base was made after the topmost layer of a rootfs. Layers of one second count as newer, but
     /// for those that the layer was made on.
     pub(super) fn is_newer(&self, base: &Rootfs, found: &Rootfs) -> Result<bool> {
         let Some((top, below)) = found.layers.split_last() else { return Ok(false) };
-        let made = self.layers.record(top)?.created;
-        let newer = |layer: &LayerId| Ok(self.layers.record(layer)?.created >= made);
+        let made = self.host.layers.record(top)?.created;
+        let newer = |layer: &LayerId| Ok(self.host.layers.record(layer)?.created >= made);
         let others = base.layers.iter().filter(|layer| !below.contains(layer));
         others.map(newer).find(|newer| !matches!(newer, Ok(false))).unwrap_or(Ok(false))
     }
@@ -37,15 +37,15 @@ impl Machine {
     /// Whether an earlier layer of a copy has the times that the copy would give its files here. What is not known
     /// without fetching the layer counts as no: the sources are here.
     pub(super) fn has_times_of_now(&self, step: &Step<'_, Self>, copy: &op::Copy, found: &Rootfs) -> Result<bool> {
-        let Some(top) = found.top().filter(|top| self.layers.needs_blob(top).is_none()) else { return Ok(false) };
-        let tree = self.layers.tree(top)?;
+        let Some(top) = found.top().filter(|top| self.host.layers.needs_blob(top).is_none()) else { return Ok(false) };
+        let tree = self.host.layers.tree(top)?;
         self.target_digest(step, copy)?;
-        let same = match lock(&self.known.facts).get(&step.id) {
+        let same = match lock(&self.memo.facts).get(&step.id) {
             Some(facts) => facts.times().all(|(path, time)| tree.get(path).is_some_and(|there| there.mtime == time)),
             None => false,
         };
         if !same {
-            lock(&self.known.retimed).insert(step.id);
+            lock(&self.memo.retimed).insert(step.id);
         }
         Ok(same)
     }

@@ -1,6 +1,6 @@
 //! What stands behind a name in a Dockerfile: a named context, an image built here, a registry, in this order.
 
-use crate::engine::Machine;
+use crate::engine::Host;
 use crate::image::Refs;
 use crate::image::refs::RefImage;
 use crate::request::fetch::{self, Access};
@@ -25,7 +25,7 @@ use std::time::SystemTime;
 /// Answers the frontend's one question.
 pub(super) struct Resolver<'a> {
     request: &'a BuildRequest,
-    machine: &'a Machine,
+    host: &'a Host,
     observer: &'a Arc<dyn Observer>,
     /// Refusals too: nobody is asked twice.
     known: Mutex<HashMap<(String, Platform), Result<Resolved, ResolveError>>>,
@@ -39,14 +39,10 @@ pub(super) struct Resolver<'a> {
 const FIRST_STEP: u32 = 1 << 30;
 
 impl<'a> Resolver<'a> {
-    pub(super) fn new(
-        request: &'a BuildRequest,
-        machine: &'a Machine,
-        observer: &'a Arc<dyn Observer>,
-    ) -> Resolver<'a> {
+    pub(super) fn new(request: &'a BuildRequest, host: &'a Host, observer: &'a Arc<dyn Observer>) -> Resolver<'a> {
         Resolver {
             request,
-            machine,
+            host,
             observer,
             known: Mutex::default(),
             users: Mutex::default(),
@@ -79,13 +75,13 @@ impl<'a> Resolver<'a> {
             self.observer.event(SystemTime::now(), &Event::Warning { text });
         }
         let (name, digest) = (pinned.name.clone(), pinned.digest.to_string());
-        self.machine.add_image(&digest, pinned);
+        self.host.add_image(&digest, pinned);
         Ok(Resolved::Image { name, digest, config: Box::new(config) })
     }
 
     /// What a name stood for last time.
     pub(super) fn guessed(&self, name: &str, platform: &Platform) -> Option<Resolved> {
-        self.pinned(self.machine.images.guess(name, platform)?).ok()
+        self.pinned(self.host.images.guess(name, platform)?).ok()
     }
 
     /// Whether `--build-context` says what stands behind some name that is neither an image nor a directory at hand.
@@ -103,7 +99,7 @@ impl<'a> Resolver<'a> {
         let number = self.asked.fetch_add(1, Ordering::Relaxed);
         let pull = if self.request.pull { Pull::Always } else { Pull::Usual };
         let (step, shown) = (StepId(FIRST_STEP + number), format!("[internal] load metadata for {name}"));
-        let resolve = || self.machine.images.resolve(name, platform, pull);
+        let resolve = || self.host.images.resolve(name, platform, pull);
         self.pinned(told(&**self.observer, step, shown, resolve)?)
     }
 
@@ -112,9 +108,9 @@ impl<'a> Resolver<'a> {
         self.once_fetched(name, remote, |remote| {
             let folder = match remote {
                 Remote::Git(git) => self.git(git)?,
-                Remote::Http(http) => fetch::unpack(&self.http(http)?, &self.machine.store)?.0,
+                Remote::Http(http) => fetch::unpack(&self.http(http)?, &self.host.store)?.0,
             };
-            Context::fetched(&folder, ignore_of(&folder, None)?, &self.machine.store)
+            Context::fetched(&folder, ignore_of(&folder, None)?, &self.host.store)
         })
     }
 
@@ -125,7 +121,7 @@ impl<'a> Resolver<'a> {
         remote: &Remote,
         open: impl FnOnce(&Remote) -> Result<Context>,
     ) -> Result<Resolved, ResolveError> {
-        if self.machine.context(name).is_none() {
+        if self.host.context(name).is_none() {
             let number = self.fetched.fetch_add(1, Ordering::Relaxed);
             let step = StepId(FIRST_STEP - 2 - number);
             let shown = match remote {
@@ -133,7 +129,7 @@ impl<'a> Resolver<'a> {
                 Remote::Git(git) => format!("{}#{}", git.url, git.reference),
             };
             let opened = told(&**self.observer, step, format!("[internal] load {shown}"), || open(remote));
-            self.machine.add_context(name, opened.map_err(|error| refusal(&error))?);
+            self.host.add_context(name, opened.map_err(|error| refusal(&error))?);
         }
         Ok(Resolved::Context { name: name.to_owned() })
     }
@@ -155,16 +151,16 @@ impl<'a> Resolver<'a> {
     }
 
     fn git(&self, git: &frontend::remote::Git) -> Result<std::path::PathBuf> {
-        Access::of(self.request).fetch_git(git, &self.machine.store).map(|checkout| checkout.folder)
+        Access::of(self.request).fetch_git(git, &self.host.store).map(|checkout| checkout.folder)
     }
 
     fn http(&self, http: &frontend::remote::Http) -> Result<Fetched> {
-        Access::of(self.request).fetch_http(http, &self.machine.store, &|| self.machine.stop.is_stopped())
+        Access::of(self.request).fetch_http(http, &self.host.store, &|| self.host.stop.is_stopped())
     }
 
     /// An image of the store by this name, for this platform.
     fn built(&self, name: &str, platform: &Platform) -> Option<Resolved> {
-        let refs = Refs::new(&self.machine.store);
+        let refs = Refs::new(&self.host.store);
         let found = refs
             .get(name)
             .ok()
@@ -174,12 +170,12 @@ impl<'a> Resolver<'a> {
         let (_, one) =
             found.images.iter().filter_map(|image| Some((rank(image)?, image))).min_by_key(|(rank, _)| *rank)?;
         let image = refs.image(one).ok()?;
-        if !image.layers.iter().all(|layer| self.machine.layers.exists(layer)) {
+        if !image.layers.iter().all(|layer| self.host.layers.exists(layer)) {
             return None;
         }
         let config = ImageConfig::read(&image.config).ok()?;
         let digest = image.id.to_string();
-        self.machine.add_built(&digest, Rootfs { layers: image.layers });
+        self.host.add_built(&digest, Rootfs { layers: image.layers });
         Some(Resolved::Image { name: found.name, digest, config: Box::new(config) })
     }
 }
@@ -216,7 +212,7 @@ impl Resolve for Resolver<'_> {
                 Remote::Git(git) => self.git(git)?,
                 Remote::Http(http) => self.http(http)?.folder,
             };
-            Context::fetched(&folder, None, &self.machine.store)
+            Context::fetched(&folder, None, &self.host.store)
         })
     }
 

@@ -1,6 +1,6 @@
 //! How a step that failed is told: what was run, how it ended, what put an end to it, and the last that it said.
 
-use crate::engine::Machine;
+use crate::engine::Job;
 use base::error::{Error, Kind};
 use base::text::printable;
 use frontend::op::{self, Network};
@@ -35,7 +35,7 @@ fn tells_of_no_name(output: &str) -> bool {
     NO_NAME_WORDS.iter().any(|words| output.contains(words))
 }
 
-impl Machine {
+impl Job<'_> {
     /// The error of a step that ran and did not end well.
     pub(super) fn failed(&self, exec: &op::Exec, ended: Ended, tail: Tail) -> Error {
         let command = exec.args.join(" ");
@@ -58,7 +58,7 @@ impl Machine {
     /// What the way it ended suggests.
     fn guessed(&self, error: Error, exit: Exit) -> Error {
         match exit {
-            Exit::Signal(9) | Exit::Code(137) if self.groups.machine_had_no_memory() => error
+            Exit::Signal(9) | Exit::Code(137) if self.host.groups.machine_had_no_memory() => error
                 .because("out of memory: the machine had no more, and the kernel killed a process")
                 .hint("run fewer steps or programs at once, or give the machine more memory"),
             Exit::Signal(9) | Exit::Code(137) => error.hint("it was killed, by somebody outside of the step"),

@@ -12,10 +12,11 @@
 //! The time of `lock` is that of the last use. GC rule: the collector removes those that no lease names; whoever gets the lock of
 //! one that has no name any more begins again (see `gc`).
 
+use super::Host;
 use super::bring::Form;
-use super::{Machine, lock};
 use base::digest::Digest;
 use base::error::{At, Error, Kind, Result};
+use base::sync::lock;
 use cache::mounts::{Mount, Moved, Saves};
 use frontend::op::{CacheDir, Sharing};
 use layer::files::resolve;
@@ -76,9 +77,9 @@ fn is_same(file: &File, path: &Path) -> bool {
     file.metadata().map(of).is_ok_and(|open| fs::metadata(path).map(of).is_ok_and(|named| named == open))
 }
 
-impl Machine {
+impl Host {
     /// Takes a cache mount, waiting for its turn where the sharing says so. A wait ends with the build.
-    pub(super) fn hold_cache(&self, wanted: &Wanted<'_>, step: u32) -> Result<Held> {
+    pub(super) fn hold_cache_mount(&self, wanted: &Wanted<'_>, step: StepId) -> Result<Held> {
         let name = self.cache_name(wanted)?;
         let base = folder(self.store.root()).join(&name);
         let used = Used { folder: base.clone(), name, id: wanted.id.to_owned() };
@@ -141,39 +142,39 @@ impl Machine {
     }
 
     /// Brings what another machine left of the mount, if there is nothing newer here.
-    fn restore(&self, used: &Used, wanted: &Wanted<'_>, step: u32) -> Result<()> {
+    fn restore(&self, used: &Used, wanted: &Wanted<'_>, step: StepId) -> Result<()> {
         let path = used.folder.join("id");
         if !path.exists() {
             fs::write(&path, wanted.id).at("write", &path)?;
         }
-        let moved = self.remote.restores_mounts().then(|| self.remote.restore_mount(&used.mount())).flatten();
+        let moved =
+            self.remote_caches.restores_mounts().then(|| self.remote_caches.restore_mount(&used.mount())).flatten();
         if let Some(moved) = moved {
             let data = used.folder.join("data");
             set_owner(&data, wanted)?;
             let text = format!("cache mount {} restored: {}\n", wanted.id, shown(moved));
-            self.tell(StepId(step), text);
+            self.tell(step, text);
         }
         Ok(())
     }
 
     /// A step has ended well: what it used may be saved.
-    pub(super) fn note_caches(&self, held: &[Held]) {
-        if self.remote.saves_mounts() {
-            lock(&self.known.used).extend(held.iter().filter_map(|held| held.travels.clone()));
+    pub(super) fn note_cache_mounts(&self, held: &[Held]) {
+        if self.remote_caches.saves_mounts() {
+            lock(&self.shared.used).extend(held.iter().filter_map(|held| held.travels.clone()));
         }
     }
 
     /// Saves the cache mounts that steps of this build have used. Trouble is a warning, or an error where that was said.
-    pub fn save_caches(&self, step: u32) -> Result<()> {
-        let used = std::mem::take(&mut *lock(&self.known.used));
+    pub fn save_cache_mounts(&self, step: StepId) -> Result<()> {
+        let used = std::mem::take(&mut *lock(&self.shared.used));
         if used.is_empty() {
             return Ok(());
         }
-        let step = StepId(step);
         told(&*self.observer, step, "saving cache mounts".to_owned(), || {
             let mut result = Ok(());
             for used in &used {
-                let saves = self.save_cache(used)?;
+                let saves = self.save_cache_mount(used)?;
                 for moved in saves.moved {
                     self.tell(step, format!("{}: {}\n", used.id, shown(moved)));
                 }
@@ -190,7 +191,7 @@ impl Machine {
         })
     }
 
-    fn save_cache(&self, used: &Used) -> Result<Saves> {
+    fn save_cache_mount(&self, used: &Used) -> Result<Saves> {
         let path = used.folder.join("lock");
         let held = OpenOptions::new().create(true).append(true).open(&path).at("open", &path)?;
         let since = Instant::now();
@@ -201,7 +202,7 @@ impl Machine {
             }
             std::thread::sleep(POLL);
         }
-        Ok(self.remote.save_mount(&used.mount()))
+        Ok(self.remote_caches.save_mount(&used.mount()))
     }
 
     fn tell(&self, step: StepId, text: String) {
@@ -225,7 +226,7 @@ impl Machine {
     }
 
     /// Makes the directory if it is not there: complete under another name first, so that a kill leaves no half of it.
-    fn fill(&self, data: &Path, wanted: &Wanted<'_>, step: u32) -> Result<()> {
+    fn fill(&self, data: &Path, wanted: &Wanted<'_>, step: StepId) -> Result<()> {
         if data.exists() {
             return Ok(());
         }
