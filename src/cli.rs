@@ -5,6 +5,7 @@
 pub mod args;
 pub mod buildkit;
 pub mod caches;
+pub mod compose;
 pub mod explain;
 pub mod failure;
 mod hosts;

@@ -56,6 +56,8 @@ pub enum Command {
     /// host's, and the build says so.
     #[command(after_help = tables())]
     Build(Box<Build>),
+    /// Define and run applications of several containers with compose files.
+    Compose(Box<super::compose::Compose>),
     /// List the images of the store.
     Images(Images),
     /// Display detailed information on one or more images.

@@ -1,6 +1,7 @@
 //! The program from its start to its exit code: which verb does what.
 
 use crate::cli::args::{self, Cli, Command};
+use crate::cli::compose;
 use crate::cli::failure;
 use crate::cli::login;
 use crate::cli::look;
@@ -54,6 +55,7 @@ fn run(cli: Cli, color: bool) -> Result<ExitCode> {
     match &cli.command {
         Command::Login(args) => return login::login(args, &env).map(|()| ExitCode::SUCCESS),
         Command::Logout { registry } => return login::logout(registry, &env).map(|()| ExitCode::SUCCESS),
+        Command::Compose(args) => return compose::run(args, color).map(|()| ExitCode::SUCCESS),
         // They enter no namespace of ours.
         Command::Ps { json } => return look::ps(&root, *json, &mut std::io::stdout()).map(|()| ExitCode::SUCCESS),
         Command::Shell(args) => return look::shell(&root, args).map(ExitCode::from),
@@ -96,7 +98,7 @@ fn run(cli: Cli, color: bool) -> Result<ExitCode> {
         }
         Command::Explain(args) => crate::cli::explain::explain(&root, &args, &mut out)?,
         // These were done above: they need no store.
-        Command::Login(_) | Command::Logout { .. } | Command::Ps { .. } | Command::Shell(_) => {}
+        Command::Login(_) | Command::Logout { .. } | Command::Ps { .. } | Command::Shell(_) | Command::Compose(_) => {}
         Command::Du(args) => crate::cli::room::du(&root, &args, now(), &mut out)?,
         Command::Cache(command) => {
             let observer: Arc<dyn solver::Observer> =

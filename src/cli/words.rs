@@ -6,10 +6,20 @@ use base::words::bool_of;
 use clap::error::ErrorKind;
 use clap::{Arg, ArgAction, CommandFactory as _, FromArgMatches as _, Parser as _};
 use std::ffi::OsString;
+use std::path::Path;
 
 /// Reads the command line; an error or an answer to `--help` ends the process.
 pub fn parse() -> Cli {
-    parse_from(std::env::args_os().collect()).unwrap_or_else(|error| error.exit())
+    parse_from(called_as(std::env::args_os().collect())).unwrap_or_else(|error| error.exit())
+}
+
+/// A program that is called `docker-compose` is `kiln compose`.
+fn called_as(mut words: Vec<OsString>) -> Vec<OsString> {
+    let name = words.first().and_then(|word| Path::new(word).file_name());
+    if name.is_some_and(|name| name == "docker-compose") {
+        words.insert(1, "compose".into());
+    }
+    words
 }
 
 /// The same, of these words.
@@ -68,6 +78,13 @@ mod tests {
     fn the_command_line_is_sound() {
         Cli::command().debug_assert();
         as_in_go(Cli::command()).debug_assert();
+    }
+
+    #[test]
+    fn the_name_docker_compose_means_compose() {
+        let line = called_as(["/usr/bin/docker-compose", "config"].map(OsString::from).to_vec());
+        assert_eq!(line[1..], ["compose", "config"].map(OsString::from));
+        assert_eq!(called_as(words(&["images"])), words(&["images"]));
     }
 
     #[test]
