@@ -183,6 +183,26 @@ fn a_tmpfs_has_the_mode_of_the_directory_that_it_covers() {
 }
 
 #[test]
+fn of_several_mounts_at_one_target_the_last_is_made() {
+    let space = Space::new();
+    let says = "$(stat -c %a /w) $(grep -c ' /w ' /proc/mounts)";
+    let (bind, tmpfs) = ("--mount=type=bind,target=/w,rw", "--mount=type=tmpfs,target=/w");
+    let cache = "--mount=type=cache,target=/w,mode=0711";
+    let lines = format!(
+        "RUN {bind} {tmpfs} echo one $(ls -A /w) {says}\n\
+        RUN {tmpfs} {bind} echo two $(ls -A /w) {says}\n\
+        RUN {cache} --mount=type=tmpfs,target=/w/ echo three {says}\n\
+        RUN mkdir -m 750 /w\n\
+        RUN {cache} {tmpfs} echo four {says}"
+    );
+    let Some(built) = output(&space, &lines, &[]) else { return };
+    assert!(built.ok, "{}", built.stderr);
+    for says in ["one 1777 1\n", "two Dockerfile 755 1\n", "three 1777 1\n", "four 750 1\n"] {
+        assert!(built.stderr.contains(says), "{says}: {}", built.stderr);
+    }
+}
+
+#[test]
 fn another_owner_or_mode_is_another_cache() {
     let space = Space::new();
     let mount = |more: &str| format!("RUN --mount=type=cache,id=c,target=/c{more} ");

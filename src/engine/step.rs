@@ -225,7 +225,7 @@ impl Job<'_> {
     }
 
     fn mounts(&self, step: &Step<'_, Self>, exec: &op::Exec, view: &View, stubs: &mut Stubs) -> Result<Mounts> {
-        let mut mounts = Mounts::default();
+        let (mut mounts, mut list) = (Mounts::default(), Vec::new());
         let held = self.hold_cache_mounts(step, exec)?;
         for (at, mount) in exec.mounts.iter().enumerate() {
             let (kind, want) = match &mount.kind {
@@ -265,8 +265,7 @@ impl Job<'_> {
                     (MountKind::Node { path: socket }, Want::File)
                 }
             };
-            stubs.need(view, mount.target.as_bytes(), want)?;
-            mounts.list.push(Mount { target: mount.target.clone().into_bytes(), kind });
+            list.push((Mount { target: mount.target.clone().into_bytes(), kind }, want));
         }
         for device in &exec.devices {
             let Some(added) = device::find(device)? else { continue };
@@ -276,13 +275,18 @@ impl Job<'_> {
             let folders = added.folders.into_iter().map(|(path, to, readonly)| {
                 (to, MountKind::Dir { path, source: b"/".to_vec(), readonly }, Want::Directory)
             });
-            for (to, kind, want) in nodes.chain(folders) {
-                stubs.need(view, to.as_bytes(), want)?;
-                mounts.list.push(Mount { target: to.into_bytes(), kind });
-            }
+            let added = nodes.chain(folders);
+            list.extend(added.map(|(to, kind, want)| (Mount { target: to.into_bytes(), kind }, want)));
         }
         // Parents first, whatever the order in which they are written: a path sorts before what is below it.
-        mounts.list.sort_by(|one, two| one.target.cmp(&two.target));
+        list.sort_by(|(one, _), (two, _)| one.target.cmp(&two.target));
+        // Of several mounts at one target only the last is made.
+        list.reverse();
+        list.dedup_by(|(one, _), (two, _)| one.target == two.target);
+        for (mount, want) in list.into_iter().rev() {
+            stubs.need(view, &mount.target, want)?;
+            mounts.list.push(mount);
+        }
         mounts.held = held.into_iter().map(|(_, held)| held).collect();
         Ok(mounts)
     }
