@@ -183,6 +183,19 @@ fn a_tmpfs_has_the_mode_of_the_directory_that_it_covers() {
 }
 
 #[test]
+fn a_mount_point_or_working_directory_below_a_file_is_refused() {
+    let space = Space::new();
+    let file = "RUN rm -rf /w && echo file > /w\n";
+    let mount = format!("{file}RUN --mount=type=tmpfs,target=/w/d true");
+    let cwd = format!("WORKDIR /w/d\n{file}RUN rm /w");
+    for lines in [mount, cwd] {
+        let Some(built) = output(&space, &lines, &[]) else { return };
+        assert_eq!(built.code, Some(1), "{}", built.stderr);
+        assert!(built.stderr.contains("cannot make `/w/d` for the step: `/w` is not a directory"), "{}", built.stderr);
+    }
+}
+
+#[test]
 fn of_several_mounts_at_one_target_the_last_is_made() {
     let space = Space::new();
     let says = "$(stat -c %a /w) $(grep -c ' /w ' /proc/mounts)";

@@ -4,7 +4,7 @@
 //! The directories stand in the store's temporary folder of this process, are shared by steps that lack the same
 //! mount points, and go with the process.
 
-use base::error::{At, Result};
+use base::error::{At, Error, Kind, Result};
 use layer::files::{Files, resolve};
 use layer::tree::{Entry, Node, Xattrs};
 use rustix::fs::{AtFlags, CWD, Gid, Mode, Timespec, Timestamps, Uid, XattrFlags};
@@ -48,12 +48,18 @@ impl Stubs {
         let ends = (0..path.len()).filter(|&at| path[at] == b'/').chain([path.len()]);
         for end in ends.filter(|&end| end > 0) {
             let prefix = &path[..end];
+            let below = files.lookup(prefix)?;
+            if end < path.len() && below.as_ref().is_some_and(|entry| !matches!(entry.node, Node::Dir { .. })) {
+                let [path, prefix] = [&path[..], prefix].map(String::from_utf8_lossy);
+                let text = format!("cannot make `/{path}` for the step: `/{prefix}` is not a directory");
+                return Err(Error::new(Kind::Step, text));
+            }
             let want = if end == path.len() { want } else { Want::Directory };
             match self.0.get_mut(prefix) {
                 // It is the parent of another mount point as well.
                 Some(known) if want == Want::Tmpfs => *known = Stub::of(None, want),
                 Some(_) => {}
-                None => drop(self.0.insert(prefix.into(), Stub::of(files.lookup(prefix)?.as_ref(), want))),
+                None => drop(self.0.insert(prefix.into(), Stub::of(below.as_ref(), want))),
             }
         }
         Ok(())
