@@ -183,6 +183,18 @@ fn a_tmpfs_has_the_mode_of_the_directory_that_it_covers() {
 }
 
 #[test]
+fn a_directory_that_only_a_mount_point_needs_is_kept_if_it_holds_something() {
+    let space = Space::new();
+    let lines = "RUN --mount=type=bind,target=/w/a/d mkdir /w/k && rmdir /w/k && touch /w/a/f && rm /w/a/f && chmod 700 /w/a\n\
+        RUN --mount=type=tmpfs,target=/v/d chmod 700 /v\n\
+        RUN --mount=type=bind,target=/u/d touch /u/kept\n\
+        RUN echo left: $(ls -d /w /v /u/*)";
+    let Some(built) = output(&space, lines, &[]) else { return };
+    assert!(built.ok && built.stderr.contains("left: /u/kept\n"), "{}", built.stderr);
+    space.assert_whole();
+}
+
+#[test]
 fn a_mount_point_or_working_directory_below_a_file_is_refused() {
     let space = Space::new();
     let file = "RUN rm -rf /w && echo file > /w\n";

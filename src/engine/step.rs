@@ -112,6 +112,7 @@ impl Job<'_> {
                 let below = |path: &[u8]| view.has_dir(path);
                 let window = (began, Time::now());
                 let layer = self.host.phase(number, "harvest", || {
+                    stubs.sweep(draft.upper())?;
                     self.host.layers.publish_upper(&draft, window, step.earlier.and_then(Rootfs::top), &below)
                 });
                 lock(&self.host.shared.leftovers).push(Leftover { _draft: draft, _group: spec.group });

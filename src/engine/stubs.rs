@@ -7,7 +7,7 @@
 use base::error::{At, Error, Kind, Result};
 use layer::files::{Files, resolve};
 use layer::tree::{Entry, Node, Xattrs};
-use rustix::fs::{AtFlags, CWD, Gid, Mode, Timespec, Timestamps, Uid, XattrFlags};
+use rustix::fs::{AtFlags, CWD, Gid, Mode, OFlags, ResolveFlags, Timespec, Timestamps, Uid, XattrFlags, openat2};
 use std::collections::BTreeMap;
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt as _;
@@ -84,6 +84,27 @@ impl Stubs {
         }
         Stub::of(root, Want::Directory).apply(dir)
     }
+
+    /// Removes from a step's layer the directories that only mount points needed, if they are empty after the step,
+    /// whatever the step did in them. BuildKit does the same. The step may have put links there: none is followed.
+    pub(super) fn sweep(&self, upper: &Path) -> Result<()> {
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_MAGICLINKS;
+        let root = rustix::fs::open(upper, flags, Mode::empty()).at("open", upper)?;
+        for (path, _) in self.0.iter().rev().filter(|(_, stub)| stub.mtime.is_none()) {
+            let path = Path::new(OsStr::from_bytes(path));
+            let (Some(parent), Some(name)) = (path.parent(), path.file_name()) else { continue };
+            let parent = if parent.as_os_str().is_empty() { Path::new(".") } else { parent };
+            let Ok(parent) = openat2(&root, parent, flags, Mode::empty(), resolve) else { continue };
+            let stat = rustix::fs::fstat(&parent).at("read", upper)?;
+            if rustix::fs::unlinkat(&parent, name, AtFlags::REMOVEDIR).is_ok() {
+                let time = Timespec { tv_sec: stat.st_mtime, tv_nsec: stat.st_mtime_nsec.cast_signed() };
+                let times = Timestamps { last_access: time, last_modification: time };
+                rustix::fs::futimens(&parent, &times).at("set a time below", upper)?;
+            }
+        }
+        Ok(())
+    }
 }
 
 impl Stub {
@@ -121,5 +142,29 @@ impl Stub {
             rustix::fs::utimensat(CWD, path, &times, AtFlags::SYMLINK_NOFOLLOW).at("set the time of", path)?;
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_empty_directories_of_mount_points_are_swept_and_no_link_is_followed() {
+        let dir = tempfile::tempdir().unwrap();
+        let upper = dir.path().join("upper");
+        for made in ["upper/a/b", "upper/c/d", "upper/old", "outside/d"] {
+            std::fs::create_dir_all(dir.path().join(made)).unwrap();
+        }
+        std::fs::write(upper.join("c/kept"), "").unwrap();
+        std::os::unix::fs::symlink(dir.path().join("outside"), upper.join("l")).unwrap();
+        let missing = Stub::of(None, Want::Directory);
+        let known = Stub { mtime: Some((1, 0)), ..missing.clone() };
+        let wanted = ["a", "a/b", "a/b/gone", "c", "c/d", "l", "l/d"].map(|path| (path, missing.clone()));
+        let stubs = wanted.into_iter().chain([("old", known)]).map(|(path, stub)| (path.as_bytes().into(), stub));
+        Stubs(stubs.collect()).sweep(&upper).unwrap();
+        let there = ["a", "c/d", "c", "l", "old"].map(|path| upper.join(path).symlink_metadata().is_ok());
+        assert_eq!(there, [false, false, true, true, true]);
+        assert!(dir.path().join("outside/d").exists());
     }
 }
