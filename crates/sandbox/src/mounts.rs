@@ -2,6 +2,7 @@
 
 use std::ffi::{CStr, CString};
 use std::os::unix::ffi::OsStrExt as _;
+use std::path::Path;
 use std::sync::OnceLock;
 
 /// In the order in which they are mounted.
@@ -27,11 +28,14 @@ pub(super) const MASKED: &[&CStr] = &[
 /// How hot each processor gets, which tells steps of each other: hidden as well. Asked once.
 pub(super) fn heat() -> &'static [CString] {
     static HEAT: OnceLock<Vec<CString>> = OnceLock::new();
-    HEAT.get_or_init(|| {
-        let processors = std::fs::read_dir("/sys/devices/system/cpu").into_iter().flatten().flatten();
-        let places = processors.map(|entry| entry.path().join("thermal_throttle")).filter(|place| place.is_dir());
-        places.filter_map(|place| CString::new(place.as_os_str().as_bytes().get(1..)?).ok()).collect()
-    })
+    HEAT.get_or_init(|| throttles(Path::new("/sys/devices/system/cpu")))
+}
+
+/// The counters of throttling below a folder of processors, without the slash at the beginning.
+fn throttles(processors: &Path) -> Vec<CString> {
+    let processors = std::fs::read_dir(processors).into_iter().flatten().flatten();
+    let places = processors.map(|entry| entry.path().join("thermal_throttle")).filter(|place| place.is_dir());
+    places.filter_map(|place| CString::new(place.as_os_str().as_bytes().get(1..)?).ok()).collect()
 }
 
 /// Readable only.
@@ -55,3 +59,22 @@ pub(super) const LINKS: &[(&CStr, &CStr)] = &[
     (c"stderr", c"/proc/self/fd/2"),
     (c"ptmx", c"pts/ptmx"),
 ];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_heat_of_each_processor_that_counts_it_is_hidden() {
+        let dir = tempfile::tempdir().expect("a folder");
+        for place in ["cpu0/thermal_throttle", "cpu1/cache", "cpu12/thermal_throttle", "cpuidle"] {
+            std::fs::create_dir_all(dir.path().join(place)).expect("made");
+        }
+        let mut found = throttles(dir.path());
+        found.sort();
+        let name = |cpu| format!("{}/{cpu}/thermal_throttle", &dir.path().display().to_string()[1..]);
+        let names: Vec<_> = ["cpu0", "cpu12"].map(name).into_iter().map(|name| CString::new(name).ok()).collect();
+        assert_eq!(found.into_iter().map(Some).collect::<Vec<_>>(), names);
+        assert_eq!(throttles(Path::new("/nowhere")), Vec::<CString>::new());
+    }
+}

@@ -57,7 +57,6 @@ fn written(line: &str, before: &[u8], after: &[u8], lasts: bool) -> Result<(temp
 fn changes(line: &str, before: &[u8], after: &[u8]) {
     let error = written(line, before, after, false).map(drop).unwrap_err();
     assert_eq!((error.kind(), error.what_changed()), (Kind::Changed, Some(&b"x"[..])), "{line}: {error}");
-    assert!(error.message().contains("`x` changed"), "{error}");
 }
 
 #[test]
