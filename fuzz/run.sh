@@ -4,7 +4,7 @@
 set -euo pipefail
 cd "$(dirname "$0")"
 seconds=${1:-60}; shift || true
-targets=("$@"); [ ${#targets[@]} -gt 0 ] || targets=(parser expansion ignore mounts config compose)
+targets=("$@"); [ ${#targets[@]} -gt 0 ] || targets=(parser expansion ignore mounts config compose bake)
 export RUSTFLAGS="-C passes=sancov-module -C llvm-args=-sanitizer-coverage-level=4 -C llvm-args=-sanitizer-coverage-inline-8bit-counters -C llvm-args=-sanitizer-coverage-pc-table -C llvm-args=-sanitizer-coverage-trace-compares -C codegen-units=1"
 cargo build --quiet --release --target x86_64-unknown-linux-gnu
 for target in "${targets[@]}"; do

@@ -3,6 +3,7 @@
 //! error is printed (`failure`). The environment is read here and nowhere below.
 
 pub mod args;
+mod bake;
 pub mod buildkit;
 pub mod caches;
 pub mod compose;

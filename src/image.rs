@@ -27,7 +27,7 @@ use solver::Bug;
 const COMMENT: &str = "kiln.dockerfile.v0";
 
 /// An image of one platform.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Image {
     /// The config blob's bytes.
     pub config: Vec<u8>,

@@ -31,14 +31,30 @@ use std::time::SystemTime;
 /// A build gives up after it has found a context changing so many times.
 const MOST_LOOKS: u32 = 10;
 
-/// Builds a request and returns the id of the image. `timings` are written into the metadata file.
+/// The result of a build.
+#[derive(Clone, Debug)]
+pub struct Built {
+    /// The images, one a platform.
+    pub images: Arc<Vec<Image>>,
+    /// The metadata, as `--metadata-file` has it.
+    pub metadata: serde_json::Value,
+}
+
+impl Built {
+    /// The id of the first image.
+    pub fn id(&self) -> String {
+        self.images.first().map(|image| image.id.to_string()).unwrap_or_default()
+    }
+}
+
+/// Builds what is asked for. `timings` go into the metadata.
 pub fn build(
     request: &BuildRequest,
     layers: &Layers,
     stop: &Stop,
     observer: &Arc<dyn Observer>,
     timings: Option<&Timings>,
-) -> Result<String> {
+) -> Result<Built> {
     let mut build = Build::new(request, layers, stop, observer)?;
     let parsed = build.phase("parse", || frontend::read(&request.dockerfile));
     let document = parsed.map_err(|errors| picture::of_dockerfile(request, &errors))?;
@@ -46,8 +62,9 @@ pub fn build(
     let built = build.until_sources_hold(|build| build.images(&document));
     build.finish_remote_caches(built.as_ref().ok().map(|(images, _)| images.as_slice()))?;
     let (images, exported) = built?;
-    build.write_files(&images, &exported, timings)?;
-    Ok(images.first().map(|image| image.id.to_string()).unwrap_or_default())
+    let metadata = output::metadata(&images, &exported, timings);
+    build.write_files(&images, &metadata)?;
+    Ok(Built { images: Arc::new(images), metadata })
 }
 
 struct Build<'a> {

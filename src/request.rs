@@ -7,6 +7,7 @@ use crate::call::Asked;
 use crate::engine::Secret;
 use crate::engine::agent::Agent;
 use crate::export::Wanted;
+use crate::image::Image;
 use base::error::{Error, Kind, Result};
 use fetch::PendingContext;
 use frontend::op::Network;
@@ -16,6 +17,7 @@ use registry::Settings;
 use sandbox::Limits;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 /// Everything that decides on a build: plain data, with the environment resolved.
 #[derive(Debug)]
@@ -109,6 +111,8 @@ pub enum NamedContext {
     Layout(String),
     /// A repository, or a tarball behind a URL.
     Remote(Remote),
+    /// Images of this process, one a platform: the result of another target of a bake definition.
+    Built(Arc<Vec<Image>>),
 }
 
 /// Entitlements of a build.

@@ -1,12 +1,12 @@
 //! The program from its start to its exit code: which verb does what.
 
 use crate::cli::args::{self, Cli, Command};
-use crate::cli::compose;
 use crate::cli::failure;
 use crate::cli::login;
 use crate::cli::look;
 use crate::cli::request::{self, Environment};
 use crate::cli::words;
+use crate::cli::{bake, compose};
 use crate::progress::timings::Timings;
 use crate::request::{BuildRequest, fetch};
 use base::clock::now;
@@ -37,12 +37,24 @@ pub fn main() -> ExitCode {
 }
 
 fn run(cli: Cli, color: bool) -> Result<ExitCode> {
+    let command = match cli.command {
+        Command::Buildx(args::Buildx::Bake(args)) => Command::Bake(args),
+        Command::Buildx(args::Buildx::Build(args)) => Command::Build(args),
+        command => command,
+    };
     let get = |name: &str| std::env::var(name).ok();
     let env = Environment { get: &get };
     let root = request::root(&env, rustix::process::geteuid().is_root())?;
     // A wrong command line is told before anything is made.
-    let build = match &cli.command {
+    let build = match &command {
         Command::Build(args) => Some(BuildRequest::of(args, &env, now())?),
+        _ => None,
+    };
+    let baked = match &command {
+        Command::Bake(args) => match bake::prepare(args, &env, color)? {
+            bake::Asked::Done => return Ok(ExitCode::SUCCESS),
+            bake::Asked::Build(prepared) => Some(*prepared),
+        },
         _ => None,
     };
     // What kiln holds, secrets among it, must not come into a core file.
@@ -52,7 +64,7 @@ fn run(cli: Cli, color: bool) -> Result<ExitCode> {
     };
     let _ = rustix::process::setrlimit(rustix::process::Resource::Core, no_cores);
     sandbox::descriptors::raise();
-    match &cli.command {
+    match &command {
         Command::Login(args) => return login::login(args, &env).map(|()| ExitCode::SUCCESS),
         Command::Logout { registry } => return login::logout(registry, &env).map(|()| ExitCode::SUCCESS),
         Command::Compose(args) => return compose::run(args, color).map(|()| ExitCode::SUCCESS),
@@ -69,7 +81,12 @@ fn run(cli: Cli, color: bool) -> Result<ExitCode> {
         writeln!(std::io::stderr(), "warning: {warning}").at("write", "standard error")?;
     }
     let mut out = std::io::stdout().lock();
-    match cli.command {
+    match command {
+        Command::Bake(args) => {
+            drop(out);
+            let prepared = baked.ok_or_else(|| Error::new(Kind::System, "BUG: targets without a plan"))?;
+            return bake::build(&args, prepared, &layers, &identity, color);
+        }
         Command::Build(args) => {
             drop(out);
             let mut request = build.ok_or_else(|| Error::new(Kind::System, "BUG: a build without a request"))?;
@@ -98,7 +115,12 @@ fn run(cli: Cli, color: bool) -> Result<ExitCode> {
         }
         Command::Explain(args) => crate::cli::explain::explain(&root, &args, &mut out)?,
         // These were done above: they need no store.
-        Command::Login(_) | Command::Logout { .. } | Command::Ps { .. } | Command::Shell(_) | Command::Compose(_) => {}
+        Command::Buildx(_)
+        | Command::Compose(_)
+        | Command::Login(_)
+        | Command::Logout { .. }
+        | Command::Ps { .. }
+        | Command::Shell(_) => {}
         Command::Du(args) => crate::cli::room::du(&root, &args, now(), &mut out)?,
         Command::Cache(command) => {
             let observer: Arc<dyn solver::Observer> =
@@ -147,14 +169,7 @@ fn build_image(
     let timings = (args.timings || args.trace.is_some()).then(|| Arc::new(Timings::begin()));
     observers.extend(timings.clone().map(|timings| timings as Arc<dyn solver::Observer>));
     let observer: Arc<dyn solver::Observer> = Arc::new(crate::progress::All(observers));
-    if identity.single_id {
-        let remedy = sandbox::sys::userns::remedy(identity);
-        let text = format!(
-            "there is no range in /etc/subuid for you: files of other users in images are kept as yours while steps run, \
-             and RUN can't change users; {remedy}"
-        );
-        observer.event(std::time::SystemTime::now(), &solver::Event::Warning { text });
-    }
+    tell_of_single_id(identity, &*observer);
     let collection = crate::gc::policy::Rule::automatic(std::env::var("KILN_GC").ok().as_deref())?;
     let stop = sandbox::Stop::default();
     on_interrupt(&stop)?;
@@ -182,13 +197,42 @@ fn build_image(
     if let Some(timings) = timings {
         tell_timings(&timings, args)?;
     }
-    let id = built?;
+    let id = built?.id();
     // What is on standard output is a tarball, and nothing else.
     if request.quiet && !request.outputs.iter().any(crate::export::Wanted::is_standard_output) {
         writeln!(std::io::stdout(), "{id}")
             .map_err(|cause| Error::new(Kind::Export, "cannot print the image id").because(cause))?;
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// The observers of several builds: a view, and the event log.
+pub(super) fn observer(view: &str, screen: crate::progress::Screen) -> Result<Arc<dyn solver::Observer>> {
+    let mut observers = vec![crate::progress::view(view, screen)?];
+    observers.extend(std::env::var_os("KILN_EVENT_LOG").and_then(|path| crate::progress::log::observer(path.as_ref())));
+    Ok(Arc::new(crate::progress::All(observers)))
+}
+
+/// Says that files of other users can't be theirs, where that is so.
+pub(super) fn tell_of_single_id(identity: &Identity, observer: &dyn solver::Observer) {
+    if !identity.single_id {
+        return;
+    }
+    let remedy = sandbox::sys::userns::remedy(identity);
+    let text = format!(
+        "there is no range in /etc/subuid for you: files of other users in images are kept as yours while steps run, \
+         and RUN can't change users; {remedy}"
+    );
+    observer.event(std::time::SystemTime::now(), &solver::Event::Warning { text });
+}
+
+/// Collects what the store need not keep, and has it brought to the disk later.
+pub(super) fn after_builds(layers: &Layers, observer: &dyn solver::Observer) -> Result<()> {
+    if let Some(rule) = crate::gc::policy::Rule::automatic(std::env::var("KILN_GC").ok().as_deref())? {
+        crate::cli::room::after_build(layers.store().root(), &rule, now(), observer);
+    }
+    store::boot::sync_later(layers.store().root());
+    Ok(())
 }
 
 /// Where the time went, of a build that failed too.
@@ -209,7 +253,7 @@ fn tell_timings(timings: &Timings, args: &args::Build) -> Result<()> {
 const LAST_WORDS: Duration = Duration::from_secs(3);
 
 /// Ctrl-C ends every container at once, and kiln itself soon after, whatever it does; a second one ends it at once.
-fn on_interrupt(stop: &sandbox::Stop) -> Result<()> {
+pub(super) fn on_interrupt(stop: &sandbox::Stop) -> Result<()> {
     use signal_hook::consts::{SIGINT, SIGTERM};
     let mut signals = signal_hook::iterator::Signals::new([SIGINT, SIGTERM])
         .map_err(|cause| Error::new(Kind::System, "cannot listen to signals").because(cause))?;

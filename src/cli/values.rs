@@ -46,6 +46,11 @@ pub(super) fn place(args: &args::Build) -> String {
     format!("{}\0{file}", redacted(&real(&args.context)))
 }
 
+/// A switch that may be left open.
+pub(super) fn switch(text: &str) -> std::result::Result<bool, String> {
+    base::words::bool_of(text).ok_or_else(|| "write true or false".to_owned())
+}
+
 pub(super) fn platforms(texts: &[String]) -> Result<Vec<Platform>> {
     if texts.is_empty() {
         return Ok(vec![Platform::host()]);

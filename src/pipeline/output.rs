@@ -8,7 +8,7 @@ use base::attributes::Attributes;
 use base::clock::now;
 use base::error::{At as _, Error, Kind, Result};
 use base::outside;
-use serde_json::json;
+use serde_json::{Value, json};
 use solver::Event;
 use solver::event::told;
 use std::path::Path;
@@ -52,32 +52,40 @@ impl Build<'_> {
     }
 
     /// Writes the files of `--iidfile` and `--metadata-file`.
-    pub(super) fn write_files(&self, images: &[Image], exported: &Exported, timings: Option<&Timings>) -> Result<()> {
+    pub(super) fn write_files(&self, images: &[Image], metadata: &Value) -> Result<()> {
         let Some(first) = images.first() else { return Ok(()) };
         if let Some(path) = &self.request.iidfile {
             write_file(path, &first.id.to_string())?;
         }
         if let Some(path) = &self.request.metadata_file {
-            let mut metadata = json!({"containerimage.config.digest": first.id.to_string()});
-            if let Some(descriptor) = &exported.descriptor {
-                metadata["containerimage.digest"] = json!(descriptor.digest().to_string());
-                metadata["containerimage.descriptor"] = json!(descriptor);
-            }
-            let mut names = exported.names.clone();
-            names.sort();
-            names.dedup();
-            if !names.is_empty() {
-                metadata["image.name"] = json!(names.join(","));
-            }
-            if let Some(timings) = timings {
-                metadata["kiln.timings"] = timings.json();
-            }
-            let text = serde_json::to_string_pretty(&metadata)
+            let text = serde_json::to_string_pretty(metadata)
                 .map_err(|cause| Error::new(Kind::Export, "cannot write the metadata").because(cause))?;
             write_file(path, &(text + "\n"))?;
         }
         Ok(())
     }
+}
+
+/// The metadata of images that were exported.
+pub(super) fn metadata(images: &[Image], exported: &Exported, timings: Option<&Timings>) -> Value {
+    let mut metadata = json!({});
+    if let Some(first) = images.first() {
+        metadata["containerimage.config.digest"] = json!(first.id.to_string());
+    }
+    if let Some(descriptor) = &exported.descriptor {
+        metadata["containerimage.digest"] = json!(descriptor.digest().to_string());
+        metadata["containerimage.descriptor"] = json!(descriptor);
+    }
+    let mut names = exported.names.clone();
+    names.sort();
+    names.dedup();
+    if !names.is_empty() {
+        metadata["image.name"] = json!(names.join(","));
+    }
+    if let Some(timings) = timings {
+        metadata["kiln.timings"] = timings.json();
+    }
+    metadata
 }
 
 /// Writes a file for the user.

@@ -1,8 +1,8 @@
 //! What stands behind a name in a Dockerfile: a named context, an image built here, a registry, in this order.
 
 use crate::engine::Host;
-use crate::image::Refs;
 use crate::image::refs::RefImage;
+use crate::image::{Image, Refs};
 use crate::request::fetch::{self, Access};
 use crate::request::{BuildRequest, NamedContext};
 use crate::source::context::{Context, ignore_of};
@@ -158,6 +158,22 @@ impl<'a> Resolver<'a> {
         Access::of(self.request).fetch_http(http, &self.host.store, &|| self.host.stop.is_stopped())
     }
 
+    /// The image of another build of this process that serves a platform best.
+    fn linked(&self, name: &str, images: &[Image], platform: &Platform) -> Result<Resolved, ResolveError> {
+        let ranked = images.iter().filter_map(|image| Some((platform.rank(&image.platform)?, image)));
+        let best = ranked.min_by_key(|(rank, _)| *rank);
+        let (_, image) = best.ok_or_else(|| ResolveError {
+            message: format!("the target behind {name} was not built for {platform}"),
+            hint: Some("let both targets have the same platforms".to_owned()),
+        })?;
+        let config = ImageConfig::read(&image.config).map_err(|cause| {
+            refusal(&Error::new(base::error::Kind::Source, "a config can't be read").because(cause))
+        })?;
+        let digest = image.id.to_string();
+        self.host.add_built(&digest, Rootfs { layers: image.layers.clone() });
+        Ok(Resolved::Image { name: name.to_owned(), digest, config: Box::new(config) })
+    }
+
     /// An image of the store by this name, for this platform.
     fn built(&self, name: &str, platform: &Platform) -> Option<Resolved> {
         let refs = Refs::new(&self.host.store);
@@ -198,6 +214,7 @@ impl Resolve for Resolver<'_> {
                 Ok(name.map(|name| Resolved::Context { name: name.clone() }))
             }
             Some(NamedContext::Image(image)) => self.image(image, platform).map(Some),
+            Some(NamedContext::Built(images)) => self.linked(name, images, platform).map(Some),
             Some(NamedContext::Remote(remote)) => self.context_of(name, remote).map(Some),
             Some(NamedContext::Layout(layout)) => {
                 self.once(layout, platform, || self.ask_source(layout, platform)).map(Some)

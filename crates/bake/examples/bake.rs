@@ -32,6 +32,9 @@ impl Host for Machine {
     fn read(&self, path: &str) -> io::Result<Vec<u8>> {
         std::fs::read(path)
     }
+    fn canonical(&self, path: &str) -> io::Result<String> {
+        Ok(std::fs::canonicalize(path)?.to_string_lossy().into_owned())
+    }
     fn now(&self) -> i64 {
         0
     }

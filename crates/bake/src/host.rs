@@ -27,6 +27,8 @@ pub trait Host {
     fn size(&self, path: &str) -> io::Result<u64>;
     /// The content of a file; an error above a limit that the host sets.
     fn read(&self, path: &str) -> io::Result<Vec<u8>>;
+    /// The absolute path of something that exists, symbolic links followed.
+    fn canonical(&self, path: &str) -> io::Result<String>;
     /// Seconds since 1970.
     fn now(&self) -> i64;
     /// Bytes that nobody can guess.

@@ -18,6 +18,7 @@ pub mod definition;
 pub mod entry;
 pub mod eval;
 pub mod functions;
+pub mod grants;
 pub mod host;
 mod list;
 pub mod number;

@@ -71,11 +71,18 @@ impl Resources {
     }
 }
 
+/// The number of the next group of this process: several builds of it run side by side, and a name is made of the
+/// process and this number.
+static NEXT: AtomicU64 = AtomicU64::new(0);
+
+fn next() -> u64 {
+    NEXT.fetch_add(1, Ordering::Relaxed)
+}
+
 /// The groups of a build's steps.
 #[derive(Debug, Default)]
 pub struct Groups {
     place: OnceLock<Result<Place, String>>,
-    next: AtomicU64,
     /// How often the machine had run out of memory when the first step began.
     kills: OnceLock<u64>,
     control: OnceLock<Control>,
@@ -97,7 +104,7 @@ impl Groups {
         self.kills.get_or_init(machine_kills);
         let controllers = resources.controllers();
         let place = self.place.get_or_init(|| Place::find(&controllers, resources.parent.as_deref()));
-        let number = self.next.fetch_add(1, Ordering::Relaxed);
+        let number = next();
         let name = place::name(&number.to_string());
         let made = place.as_ref().map_err(Clone::clone).and_then(|place| Group::make(place, &name, resources));
         let mut group = match made {
@@ -126,7 +133,7 @@ impl Groups {
                 }
             }
             Control::Folder(_, usual) if more.is_empty() => group.enter(usual.clone()),
-            Control::Folder(place, _) => group.enter(Arc::new(Control::folder(place, &format!("-{number}"), more)?)),
+            Control::Folder(place, _) => group.enter(Arc::new(Control::folder(place, number, more)?)),
             Control::None => Err("no control group can say it".to_owned()),
         }
     }
@@ -138,12 +145,12 @@ impl Control {
             return Control::Program(program);
         }
         let found = place::of_devices(parent);
-        let made = found.and_then(|place| Ok((Control::folder(&place, "", &[])?, place)));
+        let made = found.and_then(|place| Ok((Control::folder(&place, next(), &[])?, place)));
         made.map_or(Control::None, |(folder, place)| Control::Folder(place, Arc::new(folder)))
     }
 
-    fn folder(place: &Path, end: &str, more: &[Device]) -> Result<Folder, String> {
-        let path = place.join(place::name(&format!("devices{end}")));
+    fn folder(place: &Path, number: u64, more: &[Device]) -> Result<Folder, String> {
+        let path = place.join(place::name(&format!("devices-{number}")));
         fs::create_dir(&path).map_err(|cause| format!("cannot make {}: {cause}", path.display()))?;
         let folder = Folder(path);
         devices::limit(&folder.0, more).map_err(|cause| format!("cannot limit {}: {cause}", folder.0.display()))?;

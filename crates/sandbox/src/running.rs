@@ -70,8 +70,10 @@ pub struct Steps(Arc<Inner>);
 struct Inner {
     folder: PathBuf,
     build: Option<Name>,
-    next: AtomicU64,
 }
+
+/// The number of the next step of this process: several builds of it may run side by side.
+static NEXT: AtomicU64 = AtomicU64::new(0);
 
 /// What a file's name says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -132,14 +134,14 @@ impl Steps {
     pub fn of(root: &Path) -> Steps {
         let build = namespace().zip(Process::of(std::process::id()));
         let build = build.map(|(namespace, build)| Name { namespace, build, number: 0 });
-        Steps(Arc::new(Inner { folder: folder(root), build, next: AtomicU64::new(0) }))
+        Steps(Arc::new(Inner { folder: folder(root), build }))
     }
 
     /// A place for a step that is about to begin. Comes back once no container of a killed build is left.
     pub(super) fn place(&self) -> Result<Place> {
         let Some(build) = self.0.build else { return Err(Error::new(Kind::System, "cannot read /proc/self/stat")) };
         self.sweep(build)?;
-        let name = Name { number: self.0.next.fetch_add(1, Ordering::Relaxed), ..build };
+        let name = Name { number: NEXT.fetch_add(1, Ordering::Relaxed), ..build };
         let path = self.0.folder.join(name.text());
         let open = || OpenOptions::new().create(true).write(true).truncate(true).mode(0o600).open(&path);
         let file = open().or_else(|_| fs::create_dir_all(&self.0.folder).and_then(|()| open())).at("make", &path)?;

@@ -18,7 +18,7 @@ enum Token {
     If(Expr, Span),
     For(Option<String>, String, Expr, Span),
     Else,
-    End(Span),
+    End,
 }
 
 struct Piece {
@@ -98,7 +98,7 @@ fn flatten(source: &Text<'_>, parsed: &Template, lines: bool, out: &mut Vec<Piec
                         out.push(Piece { token: Token::Else, trim: trims(other.strip) });
                         flatten(source, &other.template, lines, out)?;
                     }
-                    out.push(Piece { token: Token::End(span), trim: trims(inner.endif_expr.strip) });
+                    out.push(Piece { token: Token::End, trim: trims(inner.endif_expr.strip) });
                 }
                 Directive::For(inner) => {
                     let intro = &inner.for_expr;
@@ -107,7 +107,7 @@ fn flatten(source: &Text<'_>, parsed: &Template, lines: bool, out: &mut Vec<Piec
                     let token = Token::For(key, intro.value_var.as_str().into(), collection, span);
                     out.push(Piece { token, trim: trims(intro.strip) });
                     flatten(source, &intro.template, lines, out)?;
-                    out.push(Piece { token: Token::End(span), trim: trims(inner.endfor_expr.strip) });
+                    out.push(Piece { token: Token::End, trim: trims(inner.endfor_expr.strip) });
                 }
             },
         }
@@ -160,7 +160,7 @@ fn unindent(pieces: &mut [Piece]) {
 /// Nests directives again. `hcl-edit` has seen to it that they are balanced.
 fn build(pieces: &mut Peekable<std::vec::IntoIter<Piece>>) -> Vec<Expr> {
     let mut parts: Vec<Expr> = Vec::new();
-    while let Some(piece) = pieces.next_if(|piece| !matches!(piece.token, Token::Else | Token::End(_))) {
+    while let Some(piece) = pieces.next_if(|piece| !matches!(piece.token, Token::Else | Token::End)) {
         let expr = match piece.token {
             Token::Literal(text, span) => {
                 if let Some(Expr { kind: Kind::Literal(Value::String(before)), .. }) = parts.last_mut() {
@@ -189,7 +189,7 @@ fn build(pieces: &mut Peekable<std::vec::IntoIter<Piece>>) -> Vec<Expr> {
                     For { key, value, collection, result_key: None, result, group: false, condition: None, join: true };
                 Expr::new(Kind::For(Box::new(inner)), span)
             }
-            Token::Else | Token::End(_) => break,
+            Token::Else | Token::End => break,
         };
         parts.push(expr);
     }

@@ -1,0 +1,1 @@
+target "web" { args = { FROM_HCL = "1" } }

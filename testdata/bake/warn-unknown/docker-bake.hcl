@@ -1,0 +1,5 @@
+target "default" {
+  tag = ["x"]
+  args { A = 1 }
+}
+targt "x" {}
