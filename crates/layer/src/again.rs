@@ -1,10 +1,11 @@
-//! A layer that a rootfs holds twice: two equal steps with others between them, such as COPY, `RUN rm`, COPY. Overlayfs
-//! takes a directory once in a mount (ELOOP, "conflicting lowerdir path" in the kernel's log), and of two equal layers
-//! neither can be left out, since what is between them counts. So each further one gets a directory of its own, whose
-//! files are hard links to those of the first.
+//! Makes a further directory for a layer that a rootfs holds twice, as COPY, `RUN rm`, COPY leaves
+//! it. Overlayfs refuses a mount that names one lower directory twice (ELOOP, "conflicting lowerdir
+//! path" in the kernel's log). Neither of the two layers can be left out, because the layers
+//! between them count. So each repetition gets a directory of its own, whose files are hard links
+//! to those of the first.
 //!
-//! It is made under a temporary name and renamed, by one process at a time (the layer's lock). It lies in the layer's
-//! folder and is collected with it.
+//! The directory is made under a temporary name and renamed, by one process at a time (the layer's
+//! lock). It lies in the layer's directory and is collected with it.
 
 use super::unpack::{Twin, Writer};
 use super::{LayerId, Layers};
@@ -14,7 +15,7 @@ use std::path::{Path, PathBuf};
 use store::remove::remove_tree;
 
 impl Layers {
-    /// The directory of a layer for the `more`-th time that a rootfs holds it, beside the first.
+    /// The directory of a layer for the `more`-th repetition in a rootfs.
     pub(super) fn dir_again(&self, id: &LayerId, more: usize) -> Result<PathBuf> {
         let name = format!("again-{more}-{}", self.flavour_folder());
         let dir = self.folder(id).join(&name);
@@ -40,7 +41,8 @@ impl Layers {
         let writer = Writer { dir: &new, flavour: self.flavour(), open: &open, twin: Some(&twin), stage: None };
         let made = writer.write(&tree).and_then(|()| fs::rename(&new, dir).at("publish", dir));
         made.inspect_err(|_| {
-            // What is left over has no name and goes with the store's temporary folder.
+            // A failed removal leaves a directory without a name, which goes with the store's
+            // temporary directory.
             let _ = remove_tree(&new);
         })
     }

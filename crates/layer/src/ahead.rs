@@ -1,24 +1,25 @@
-//! Reads a stream ahead of whoever uses it, in a thread of its own: one core decompresses while another one hashes and
-//! writes. A bounded number of blocks is ahead.
+//! Reads a stream ahead of its consumer, in a thread of its own: one core decompresses while
+//! another one hashes and writes. The number of blocks that wait is bounded.
 
 use std::io::{self, Read};
 use std::sync::mpsc::{Receiver, Sender, SyncSender, channel, sync_channel};
 
-/// Bytes that are handed over at once, and how many times that.
+/// The size of a block, and the number of blocks that may wait.
 const BLOCK: usize = 128 << 10;
 const AHEAD: usize = 8;
 
-/// A stream that is read by another thread, which ends with the stream or soon after this is dropped.
+/// A stream that another thread reads. The thread ends with the stream, or soon after this is
+/// dropped.
 pub(super) struct Ahead {
     blocks: Receiver<io::Result<Block>>,
-    /// Used ones go back: new memory is dearer than a copy.
+    /// Used blocks go back to the thread: allocating is slower than copying.
     used: Sender<Block>,
     block: Block,
     at: usize,
     ended: bool,
 }
 
-/// Bytes, and how many of them count; none is the end.
+/// A buffer and the number of valid bytes in it; zero is the end of the stream.
 #[derive(Default)]
 struct Block {
     bytes: Vec<u8>,
@@ -50,10 +51,10 @@ impl Read for Ahead {
         if self.at == self.block.length && !self.ended {
             let used = std::mem::take(&mut self.block);
             if !used.bytes.is_empty() {
-                // Nobody takes it at the end of the stream.
+                // Fails once the thread has ended, which does no harm.
                 let _ = self.used.send(used);
             }
-            // A thread that panicked has not come to the end.
+            // The channel closes without an empty block only if the thread panicked.
             let block = self.blocks.recv().unwrap_or_else(|_| Err(io::Error::other("the stream broke off")));
             (self.at, self.ended) = (0, true);
             self.block = block?;
@@ -87,7 +88,7 @@ mod tests {
         let stream = io::Cursor::new(vec![1; BLOCK]).chain(Broken);
         let error = Ahead::new(Box::new(stream)).read_to_end(&mut read).unwrap_err();
         assert_eq!((error.to_string().as_str(), read.len()), ("broken", BLOCK));
-        // Whoever stops early leaves no thread that waits for ever: an endless stream ends with its reader.
+        // Dropping the reader early must end the thread, even on an endless stream.
         drop(Ahead::new(Box::new(io::repeat(0))));
     }
 }

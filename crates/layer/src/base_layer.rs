@@ -1,8 +1,9 @@
-//! Layers of base images: from the blob that they came as, or are coming as, to tree and dir, in one pass. The plain bytes
-//! are checked against the diff id before anything of them has a name or is looked up.
+//! Layers of base images: makes tree and directory from the blob in one pass, even while it is
+//! still downloaded. The plain bytes are checked against the diff id before any file gets a name or
+//! is looked up.
 //!
-//! A base layer's tree depends on what it stands on (see `index`), so its name is its chain id; its content is still
-//! known by its diff id alone.
+//! The tree of a base layer depends on the layers below it (see `index`), so its name is its chain
+//! id. Its content is known by its diff id alone.
 
 use super::ahead::Ahead;
 use super::derive::put_text;
@@ -38,7 +39,7 @@ pub(super) fn name(diff_id: DiffId, below: Option<&LayerId>) -> LayerId {
 }
 
 impl Layers {
-    /// Makes a layer of a base image known, on top of `below`. Its blob may still be missing.
+    /// Adds a layer of a base image on top of `below`. Its blob may still be missing.
     pub fn base(&self, diff_id: DiffId, blob: &BaseBlob, below: Option<&LayerId>) -> Result<LayerId> {
         let id = name(diff_id, below);
         let folder = self.folder(&id);
@@ -58,7 +59,7 @@ impl Layers {
         Ok(id)
     }
 
-    /// The tree of a base.
+    /// Reads the blob of a base layer into its tree, checks the diff id and keeps the tree.
     pub(super) fn index_base(&self, id: &LayerId) -> Result<Tree> {
         let mut plain = Checked { inner: self.plain(id)?, hasher: Hasher::default() };
         let indexed = self.index_on(id, &mut plain, &mut |_, _| Ok(()))?;
@@ -68,8 +69,8 @@ impl Layers {
         Ok(indexed.tree)
     }
 
-    /// Writes the files of a base to a new directory, in one pass over its blob, which may still be on its way: files are
-    /// written as they come, and get their names when all of it was checked.
+    /// Unpacks a base layer to a new directory in one pass over its blob, which may still be on its
+    /// way. Files are written as they arrive, and get their names after the diff id was checked.
     pub(super) fn unpack_base(&self, id: &LayerId, new: &Path) -> Result<()> {
         let stage = Stage::new(self.store().temp("stage"))?;
         let mut plain = Checked { inner: Box::new(Ahead::new(self.plain(id)?)), hasher: Hasher::default() };
@@ -91,7 +92,7 @@ impl Layers {
         Ok(())
     }
 
-    /// Gives the plain tar of a base, as it came.
+    /// Passes on the plain tar of a base layer, unchanged, and checks its diff id.
     pub(super) fn read_plain(&self, id: &LayerId, out: &mut dyn FnMut(&[u8]) -> Result<()>) -> Result<()> {
         let digest = self.read_checked(id, out)?;
         self.check(id, digest)
@@ -125,7 +126,8 @@ impl Layers {
         fs::rename(&temp, self.folder(id).join("tree")).at("write", self.folder(id))
     }
 
-    /// Reads a tar as a layer on what it stands on, which is looked into only if the tar leaves something out.
+    /// Reads a tar as a layer on top of the layers below, which are opened only if the tar leaves
+    /// something out.
     fn index_on<R: Read>(&self, id: &LayerId, tar: R, bodies: &mut Bodies<'_, R>) -> Result<Indexed> {
         let mut view = None;
         let mut below = |path: &[u8]| {
@@ -137,7 +139,7 @@ impl Layers {
         index(tar, &mut below, bodies)
     }
 
-    /// What a base layer stands on.
+    /// A view of the layers below a base layer.
     fn view_below(&self, id: &LayerId) -> Result<View> {
         let mut chain = Vec::new();
         let mut below = self.record(id)?.below;
@@ -149,7 +151,8 @@ impl Layers {
             chain.push(next);
         }
         chain.reverse();
-        // The lowest first: each tree may need those below it, and none asks through all of them.
+        // The lowest first: the tree of each layer may need those below it, and recursion stays
+        // shallow.
         chain.iter().try_for_each(|layer| {
             self.await_dir(layer);
             self.tree(layer).map(drop)
@@ -158,7 +161,7 @@ impl Layers {
     }
 }
 
-/// Reads to the end, in pieces of one size but for the last.
+/// Reads to the end in blocks of one size; the last may be shorter.
 fn drain(from: &mut dyn Read, out: &mut dyn FnMut(&[u8]) -> Result<()>) -> Result<()> {
     let mut buffer = vec![0; BLOCK];
     loop {
@@ -171,7 +174,7 @@ fn drain(from: &mut dyn Read, out: &mut dyn FnMut(&[u8]) -> Result<()>) -> Resul
     }
 }
 
-/// Hashes what is read through it.
+/// Hashes the bytes that are read through it.
 struct Checked {
     inner: Box<dyn Read + Send>,
     hasher: Hasher,

@@ -1,11 +1,12 @@
-//! Content-defined cutting: where a stream is cut depends on the bytes near the cut alone, so a change in the middle
-//! changes only the chunks around it. A gear hash (Xia et al., FastCDC, 2016) over the last 64 bytes.
+//! Content-defined chunking: a cut depends only on the bytes near it, so a change in the middle
+//! changes only the chunks around it. The hash is a gear hash (Xia et al., FastCDC, 2016) over the
+//! last 64 bytes.
 
-/// No chunk but the last is smaller.
+/// The smallest size of a chunk, except the last.
 pub const SMALLEST: usize = 256 * 1024;
-/// No chunk is larger.
+/// The largest size of a chunk.
 pub const LARGEST: usize = 4 * 1024 * 1024;
-/// Cuts come about once in this many bytes behind the smallest size.
+/// Beyond the smallest size, a cut comes once in this many bytes on average.
 const MASK: u64 = (1 << 20) - 1;
 
 /// A random number for every byte: the first 256 outputs of splitmix64 seeded with 0.
@@ -32,10 +33,11 @@ pub struct Chunker {
 }
 
 impl Chunker {
-    /// Takes bytes and hands every finished chunk on.
+    /// Takes bytes and passes every finished chunk on.
     pub fn push(&mut self, mut bytes: &[u8], done: &mut dyn FnMut(Vec<u8>)) {
         while !bytes.is_empty() {
-            // Up to here no cut is possible, and what is further back than 64 bytes does not count.
+            // No cut is possible before the smallest size, and the hash forgets bytes after 64
+            // more.
             let skip = SMALLEST.saturating_sub(64 + self.open.len()).min(bytes.len());
             self.open.extend_from_slice(&bytes[..skip]);
             bytes = &bytes[skip..];

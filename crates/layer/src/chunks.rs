@@ -1,14 +1,18 @@
-//! Which chunks a blob was packed from, so that the next form of its layer compresses only those that changed.
+//! The list of chunks in a packed blob. The next version of the layer compresses only the chunks
+//! that changed.
 //!
-//! A chunk of the earlier blob is taken if it unpacks to the very bytes that are wanted: a damaged blob or an equal
-//! checksum costs time, nothing else. Knows nothing of what the bytes mean.
+//! A chunk of the earlier blob is reused only if it decompresses to exactly the wanted bytes. A
+//! damaged blob or a colliding checksum costs time and nothing else. This module does not interpret
+//! the bytes.
 //!
 //! ```text
-//! <layer>/chunks-<compression>[@clamp]   "kilnch01", the number of bytes before the first chunk, then for each in order
-//!                                        its CRC-32 (ISO-HDLC), its size, and its packed size: u32, little endian
+//! <layer>/chunks-<compression>[@clamp]
+//!   "kilnch01", the number of bytes before the first chunk, then for each chunk its
+//!   CRC-32 (ISO-HDLC), plain size and packed size, in order: u32, little endian
 //! ```
 //!
-//! Written once under another name and renamed, like all small texts of a layer; it goes when the layer goes.
+//! The list is written under a temporary name and renamed, as all small files of a layer, and is
+//! deleted with the layer.
 
 use super::pack::{Compression, LAST_BLOCK};
 use flate2::{Decompress, FlushDecompress, Status};
@@ -16,42 +20,42 @@ use std::collections::HashMap;
 use std::fs::File;
 use std::os::unix::fs::FileExt as _;
 
-/// Another version of a compressor writes other bytes: raise it then, or blobs would depend on what was built before.
+/// Raise this when a compressor's output changes; otherwise blobs would depend on earlier builds.
 const MAGIC: &[u8; 8] = b"kilnch01";
 /// The size of a row in bytes.
 const ROW: usize = 12;
-/// A list larger than this is none of ours: a row stands for a quarter of a megabyte at least.
+/// A larger list is damaged: a row stands for at least a quarter of a megabyte.
 pub(super) const LARGEST: u64 = 64 << 20;
 
 /// One chunk of a blob.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Chunk {
-    /// Of the plain bytes.
+    /// The checksum of the plain bytes.
     pub(super) crc: u32,
-    /// In bytes.
+    /// The plain size in bytes.
     pub(super) plain: u32,
-    /// In bytes, compressed.
+    /// The compressed size in bytes.
     pub(super) packed: u32,
 }
 
-/// The list as it is written. `head`: how many bytes of the blob stand before the first chunk.
+/// Encodes the list. `head` is the number of bytes in the blob before the first chunk.
 pub(super) fn encode(head: u32, chunks: &[Chunk]) -> Vec<u8> {
     let rows = chunks.iter().flat_map(|chunk| [chunk.crc, chunk.plain, chunk.packed]);
     let numbers = std::iter::once(head).chain(rows).flat_map(u32::to_le_bytes);
     MAGIC.iter().copied().chain(numbers).collect()
 }
 
-/// The chunks of an earlier blob.
+/// The chunks of an earlier blob, by checksum.
 #[derive(Debug)]
 pub(super) struct Known {
     how: Compression,
     blob: File,
-    /// By checksum and size: where, and how many bytes.
+    /// Offset and compressed size, by checksum and plain size.
     places: HashMap<(u32, u32), (u64, u32)>,
 }
 
 impl Known {
-    /// From a list and its blob; none if the list is damaged.
+    /// Reads a list and keeps its blob; `None` if the list is damaged.
     pub(super) fn open(list: &[u8], how: Compression, blob: File) -> Option<Known> {
         let (head, rows) = list.strip_prefix(MAGIC)?.split_first_chunk::<4>()?;
         let mut at = u64::from(u32::from_le_bytes(*head));
@@ -65,10 +69,10 @@ impl Known {
         Some(Known { how, blob, places })
     }
 
-    /// A chunk as it was packed before; none if it was not, or can't be had.
+    /// The compressed form of a chunk, if the earlier blob has it and it is sound.
     pub(super) fn get(&self, crc: u32, plain: &[u8]) -> Option<Vec<u8>> {
         let (at, size) = *self.places.get(&(crc, u32::try_from(plain.len()).ok()?))?;
-        // No compressor makes it larger than this; a list that says so is damaged.
+        // No compressor expands a chunk beyond this, so a larger size is damage.
         let limit = plain.len() + plain.len() / 8 + 1024;
         let mut packed = vec![0; usize::try_from(size).ok().filter(|size| *size <= limit)?];
         self.blob.read_exact_at(&mut packed, at).ok()?;
@@ -76,24 +80,24 @@ impl Known {
     }
 }
 
-/// What a full flush ends with (RFC 1951, 3.2.4): the sizes of an empty stored block.
+/// The end of a full flush: the length fields of an empty stored block (RFC 1951, 3.2.4).
 const FLUSHED: &[u8] = &[0, 0, 0xff, 0xff];
 
-/// Whether nothing was left of a chunk and the last block behind it.
+/// True if the chunk and the last block were consumed to the last byte.
 fn all_taken(inflate: &Decompress, packed: &[u8]) -> bool {
     inflate.total_in() == (packed.len() + LAST_BLOCK.len()) as u64
 }
 
-/// Whether compressed bytes are those of a chunk, to the last.
+/// True if `packed` decompresses to exactly `plain`, with no byte left over.
 fn is_packed_form(packed: &[u8], plain: &[u8], how: Compression) -> bool {
     match how {
         Compression::Gzip(_) => {
             let mut inflate = Decompress::new(false);
-            // One more, so that a longer form is seen.
+            // One byte more, so that a longer output is noticed.
             let mut out = Vec::with_capacity(plain.len() + 1);
             let mut unpack = |bytes: &[u8]| inflate.decompress_vec(bytes, &mut out, FlushDecompress::None).ok();
-            // A last block in it would end the whole blob; without the mark of a full flush, and a block's end there,
-            // what comes next would be read wrongly.
+            // A final block inside the chunk would end the whole blob. Without a full flush at the
+            // end, on a block boundary, the next chunk would be decoded wrongly.
             let whole = unpack(packed).is_some_and(|status| status != Status::StreamEnd) && packed.ends_with(FLUSHED);
             whole && unpack(LAST_BLOCK) == Some(Status::StreamEnd) && all_taken(&inflate, packed) && out == plain
         }
@@ -124,7 +128,7 @@ mod tests {
         (Known::open(&encode(4, &chunks), how, file).expect("a list"), crc.sum())
     }
 
-    /// As another program unpacks chunks behind each other.
+    /// Decompresses concatenated chunks as another program would.
     fn unpacked(chunks: &[u8], how: Compression) -> Vec<u8> {
         let mut out = Vec::new();
         let blob = [chunks, LAST_BLOCK].concat();

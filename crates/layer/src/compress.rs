@@ -1,7 +1,7 @@
-//! Compressed streams, recognised by their first bytes: gzip, zstd, bzip2, xz, or plain.
+//! Decompresses streams, recognised by their first bytes: gzip, zstd, bzip2, xz, or plain.
 //!
-//! A few bytes can stand for any number of zeros: a stream that comes out far larger than it went in is refused, and
-//! so is one that asks for a lot of memory.
+//! A few bytes can decompress to any number of zeros. A stream is refused if its output is far
+//! larger than its input, or if it asks for a lot of memory.
 
 use super::tar::checksum;
 use base::error::{Error, Kind as ErrorKind, Result};
@@ -10,16 +10,18 @@ use std::io::{Cursor, Read};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-/// As much as this comes out of any stream.
+/// Any stream may decompress to this many bytes.
 const FREE: u64 = 4 << 30;
-/// Beyond that, so many bytes for each byte of the stream. Layers of files are compressed 2 to 20 times.
+/// Beyond that, the limit is this many bytes for each compressed byte. Layers usually compress 2 to
+/// 20 times.
 const MOST_TIMES: u64 = 200;
-/// The dictionary of a stream may have so many KiB: that of `xz -9` is 64 MiB.
+/// The largest dictionary of an xz or lzma stream, in KiB; that of `xz -9` is 64 MiB.
 const LARGEST_DICTIONARY: u32 = 200 << 10;
-/// The same for zstd, as a power of two: what `zstd --long` writes and any decoder reads.
+/// The largest window of a zstd stream, as a power of two: `zstd --long` writes it and every
+/// decoder reads it.
 const LARGEST_WINDOW: u32 = 27;
 
-/// How a stream is compressed.
+/// The compression format of a stream.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Format {
     /// RFC 1952, any number of members.
@@ -30,11 +32,11 @@ pub enum Format {
     Bzip2,
     /// xz.
     Xz,
-    /// Not at all.
+    /// No compression.
     Plain,
 }
 
-/// What the first bytes say.
+/// Recognises a format by its first bytes.
 pub fn format_of(head: &[u8]) -> Format {
     match head {
         [0x1f, 0x8b, ..] => Format::Gzip,
@@ -45,7 +47,7 @@ pub fn format_of(head: &[u8]) -> Format {
     }
 }
 
-/// The stream without its compression.
+/// Decompresses a stream, and says in which format it was.
 pub fn decompressor(stream: Box<dyn Read + Send>) -> Result<(Box<dyn Read + Send>, Format)> {
     decompressor_within(stream, FREE)
 }
@@ -74,7 +76,7 @@ fn zstd_decoder<R: Read>(stream: R) -> Result<zstd::Decoder<'static, std::io::Bu
     Ok(decoder)
 }
 
-/// Counts what is taken of a stream.
+/// Counts the bytes that are read.
 struct Counted<R> {
     inner: R,
     taken: Arc<AtomicU64>,
@@ -88,7 +90,7 @@ impl<R: Read> Read for Counted<R> {
     }
 }
 
-/// Ends with an error where too much comes out.
+/// Fails when the output grows too large.
 struct Bounded {
     inner: Box<dyn Read + Send>,
     taken: Arc<AtomicU64>,
@@ -109,7 +111,7 @@ impl Read for Bounded {
     }
 }
 
-/// Whether a plain stream begins with a tar header: its checksum is right.
+/// True if the bytes begin with a tar header, that is, if its checksum is right.
 pub fn begins_tar(head: &[u8]) -> bool {
     let Some(block) = head.get(..512) else { return false };
     let digits: Vec<u8> = block[148..156].iter().copied().filter(|byte| (b'0'..=b'7').contains(byte)).collect();

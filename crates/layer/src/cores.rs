@@ -1,12 +1,13 @@
-//! Work on all cores by threads of its own. A pool that lends its waiting threads to other work (rayon's) must not be
-//! used while something is locked: the borrowed thread may wait for the very lock that it holds.
+//! Runs work on all cores, in threads of its own. A pool that lends its waiting threads to other
+//! work (such as rayon's) must not be used under a lock: the borrowed thread may wait for that same
+//! lock.
 
 use base::error::Result;
 use base::sync::lock;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
 
-/// Does the same with each item, as many at once as there are cores. The first error ends it.
+/// Calls `work` for each item, on as many threads as there are cores. The first error stops it.
 pub(super) fn each<T: Sync>(items: &[T], work: impl Fn(&T) -> Result<()> + Sync) -> Result<()> {
     let cores = std::thread::available_parallelism().map_or(1, usize::from).min(items.len());
     if cores < 2 {

@@ -1,4 +1,5 @@
-//! What a layer's forms are made into: digests, dirs, blobs. Each is made once and remembered in the layer's folder.
+//! Derives the forms of a layer: digests, directories, blobs. Each is made once and kept in the
+//! layer's directory.
 
 use super::chunks::Known;
 use super::pack::{self, Compression};
@@ -18,36 +19,40 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use store::remove::remove_tree;
 
-/// Time before a RUN's begin that still counts as in it: file times come from a coarser clock (up to a tick behind).
+/// A file time this long before the start of a RUN still counts as within it: file times come from
+/// a coarser clock, up to a tick behind.
 const COARSE_CLOCK: u32 = 20_000_000;
 
-/// Bytes of a layer from which on it costs less to keep the digests of its files than to make them anew for a copy.
+/// From this size on, keeping the digests of a layer's files costs less than hashing them again for
+/// a copy.
 const WORTH_REMEMBERING: u64 = 1 << 20;
 
-/// How many earlier forms of a layer are looked at for one that was packed: not every build exports.
+/// The number of earlier versions of a layer that are searched for a packed one: not every build
+/// exports.
 const EARLIER_FORMS: usize = 16;
 
-/// Modes that the root of an image may have.
+/// The modes that the root directory of an image may have.
 const ROOT_MODES: [u32; 8] = [0o755, 0o555, 0o700, 0o711, 0o750, 0o775, 0o777, 0o1777];
 
-/// Of the short texts beside a layer.
+/// The limit in bytes for the short text files of a layer.
 const LONGEST_TEXT: u64 = 64 << 10;
 
-/// A layer's blob.
+/// A layer's packed blob.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PackedBlob {
-    /// Its name.
+    /// The digest of the compressed bytes.
     pub digest: Digest,
-    /// In bytes.
+    /// The size in bytes.
     pub size: u64,
-    /// As a manifest has it.
+    /// The media type for the manifest.
     pub media_type: String,
-    /// Of the plain tar.
+    /// The digest of the plain tar.
     pub diff_id: DiffId,
 }
 
 impl Layers {
-    /// The content digest: what counts of a layer to those that read it. See the design's table of what enters it.
+    /// The content digest, which covers what a step that reads the layer can see (see
+    /// `content_of`).
     pub fn content(&self, id: &LayerId) -> Result<Digest> {
         if self.record(id)?.kind == LayerKind::Base {
             return Ok(self.diff_id(id, None)?.0);
@@ -58,7 +63,7 @@ impl Layers {
         let content = self.remembered(id, "content", || {
             let (tree, hashed) = self.with_digests(id, Tree::clone(&*self.tree(id)?))?;
             if hashed >= WORTH_REMEMBERING {
-                // Where it can't be kept the next build hashes again.
+                // If the tree cannot be kept, the next build hashes again.
                 let _ = self.keep_tree(id, &tree);
                 lock(&self.0.trees).insert(id.clone(), Arc::clone(&tree));
             }
@@ -69,7 +74,7 @@ impl Layers {
         Ok(content)
     }
 
-    /// A digest that is remembered, if there is one, and the same of the bytes that are there now.
+    /// The recorded digest, if there is one, and the same digest computed from the bytes on disk.
     pub fn vouched(&self, id: &LayerId) -> Result<(Option<Digest>, Digest)> {
         let known = |name: &str| fs::read_to_string(self.folder(id).join(name)).ok()?.trim().parse::<Digest>().ok();
         let (diff_id, content) = (known("diff-id"), known("content"));
@@ -80,8 +85,9 @@ impl Layers {
         Ok((content, self.content_now(id, None)?))
     }
 
-    /// The content digest of the bytes that are there now, whatever is remembered. An archive says nothing of the root
-    /// itself, which counts too: of a layer that came as one, `promised` comes back if it is the content with any usual root.
+    /// Computes the content digest from the bytes on disk and ignores the recorded one. An archive
+    /// has no entry for the root directory, whose mode counts too. So for an imported layer this
+    /// returns `promised` if it matches the content with any usual mode of the root.
     pub(super) fn content_now(&self, id: &LayerId, promised: Option<Digest>) -> Result<Digest> {
         let mut tree = Tree::clone(&*self.tree(id)?);
         for entry in &mut tree.entries {
@@ -108,7 +114,7 @@ impl Layers {
         Ok(found)
     }
 
-    /// The tree with the digest of every file, and how many bytes had to be hashed for it.
+    /// The tree with the digest of every file, and the number of bytes that were hashed.
     fn with_digests(&self, id: &LayerId, mut tree: Tree) -> Result<(Arc<Tree>, u64)> {
         let unknown = |entry: &&mut Entry| matches!(entry.node, Node::File { digest: None, .. });
         let mut unknown: Vec<&mut Entry> = tree.entries.iter_mut().filter(unknown).collect();
@@ -128,12 +134,12 @@ impl Layers {
         Ok((Arc::new(tree), hashed))
     }
 
-    /// Whether it pays to read it on several cores.
+    /// True if reading the layer is worth several threads.
     pub fn is_large(&self, id: &LayerId) -> bool {
         self.tree(id).is_ok_and(|tree| worth_all_cores(tree.entries.iter().map(|entry| &entry.node)))
     }
 
-    /// The digest of the plain tar; with `clamp`, of that with no time later than it. A base is never clamped.
+    /// The digest of the plain tar. `clamp` limits all times in it; a base layer is never clamped.
     pub fn diff_id(&self, id: &LayerId, clamp: Option<i64>) -> Result<DiffId> {
         let clamp = self.clamp_of(id, clamp)?;
         let text = self.remembered(id, &named("diff-id", clamp), || {
@@ -142,7 +148,8 @@ impl Layers {
         Ok(DiffId(text.parse().map_err(|cause| damaged(id, "has a damaged diff id").because(cause))?))
     }
 
-    /// The blob in the store, made now if need be. A base keeps its own, unless `force` asks for another compression.
+    /// The blob in the store, packed now if needed. A base layer keeps its own blob, unless `force`
+    /// asks for another compression.
     pub fn blob(&self, id: &LayerId, how: Compression, force: bool, clamp: Option<i64>) -> Result<PackedBlob> {
         let record = self.record(id)?;
         let own = record.blob.as_ref().filter(|_| record.kind == LayerKind::Base);
@@ -172,7 +179,8 @@ impl Layers {
             }
             let mut writer = BufWriter::with_capacity(1 << 20, self.store().blob()?);
             let (diff_id, chunks) = match record.kind {
-                // Its tar stays as it came, byte for byte: else it would be another layer.
+                // The tar of a base layer stays as it is, byte for byte: another tar would be
+                // another layer.
                 LayerKind::Base => pack::pack(&|out| self.read_plain(id, out), how, None, &mut writer)?,
                 _ => {
                     let (tree, open) = (self.tree(id)?, |entry: &Entry| self.open(id, entry));
@@ -195,8 +203,8 @@ impl Layers {
         Ok(PackedBlob { digest, size, media_type: how.media_type().to_owned(), diff_id })
     }
 
-    /// What [`Layers::blob`] would come to, if that is known without the bytes: of a base, and of a layer of another machine's
-    /// cache that was packed in this way.
+    /// The result of [`Layers::blob`], if it is known without the bytes: for a base layer, and for
+    /// an imported layer that was packed with the same compression.
     pub fn known_blob(&self, id: &LayerId, how: Compression, force: bool, clamp: Option<i64>) -> Option<PackedBlob> {
         let record = self.record(id).ok()?;
         let own = record.blob?;
@@ -215,8 +223,8 @@ impl Layers {
         Some(PackedBlob { digest: own.digest, size: own.size, media_type: own.media_type, diff_id })
     }
 
-    /// The chunks of the nearest earlier form of a layer that was packed in the same way. `name`: of the text that says
-    /// what its blob is.
+    /// The chunks of the nearest earlier version of a layer that was packed in the same way. `name`
+    /// is the file that describes its blob.
     fn known_chunks(&self, record: &Record, how: Compression, name: &str) -> Option<Known> {
         let mut earlier = record.earlier.clone();
         for _ in 0..EARLIER_FORMS {
@@ -237,7 +245,7 @@ impl Layers {
         Ok(clamp.filter(|_| self.record(id).is_ok_and(|record| record.kind != LayerKind::Base)))
     }
 
-    /// A short text in the layer's folder, made when it is not there.
+    /// Reads a short text file in the layer's directory, or makes it.
     fn remembered(&self, id: &LayerId, name: &str, make: impl FnOnce() -> Result<String>) -> Result<String> {
         let path = self.folder(id).join(name);
         let read = || {
@@ -257,7 +265,7 @@ impl Layers {
         })
     }
 
-    /// Unpacks a layer for this identity, under a temporary name first.
+    /// Unpacks a layer for this identity under a temporary name, and renames the result.
     pub(super) fn make_dir(&self, id: &LayerId, dir: &Path) -> Result<()> {
         let new = self.store().temp("dir");
         fs::create_dir(&new).at("make", &new)?;
@@ -275,7 +283,7 @@ impl Layers {
         })
     }
 
-    /// A RUN's layer that was made by another identity: from that one's directory.
+    /// Copies a RUN's layer from the directory of another identity.
     fn copy_dir(&self, id: &LayerId, new: &Path) -> Result<()> {
         let other = fs::read_dir(self.folder(id)).at("read", self.folder(id))?.flatten();
         let other = other
@@ -286,7 +294,7 @@ impl Layers {
         Writer { dir: new, flavour: self.flavour(), open: &open, twin: None, stage: None }.write(&*self.tree(id)?)
     }
 
-    /// A COPY's layer: what did not change since its earlier form is linked to that one's files.
+    /// Writes a COPY's layer. Files that have not changed since its earlier version are hard links.
     fn write_copy_dir(&self, id: &LayerId, new: &Path, tar: File) -> Result<()> {
         let tar = Arc::new(tar);
         let open = |entry: &Entry| part_of(&tar, entry);
@@ -300,8 +308,9 @@ impl Layers {
     }
 }
 
-/// What counts of a tree with all its digests; of times those alone that a RUN set itself. An archive has whole seconds, so
-/// no more counts: the content of a layer is the same when it was packed and unpacked.
+/// Hashes the parts of a tree that count, with all file digests. A file's time counts only if the
+/// RUN set it itself. Only whole seconds count, as an archive keeps no more: packing and unpacking
+/// a layer does not change its content digest.
 fn content_of(tree: &Tree, window: Option<[(i64, u32); 2]>) -> Digest {
     let counts = |entry: &Entry| match (window, &entry.node) {
         (Some([begin, end]), Node::File { .. }) => {
@@ -311,8 +320,8 @@ fn content_of(tree: &Tree, window: Option<[(i64, u32); 2]>) -> Digest {
         _ => false,
     };
     let (mut hasher, mut bytes) = (Hasher::default(), Vec::new());
-    // The numbers of link groups say only which entries are one file: they count in the order in which they come, and not
-    // where the other names of a file are in no entry.
+    // A link group number only says which entries are one file. Groups count in the order of their
+    // first entries, and a group with one entry is none.
     let (mut members, mut groups): (HashMap<u32, u32>, HashMap<u32, u32>) = Default::default();
     tree.entries.iter().filter_map(|entry| entry.link).for_each(|link| *members.entry(link).or_default() += 1);
     for entry in &tree.entries {
@@ -328,7 +337,7 @@ fn content_of(tree: &Tree, window: Option<[(i64, u32); 2]>) -> Digest {
     hasher.finish()
 }
 
-/// The bytes of a file that lie in one stretch of a plain tar.
+/// Opens the bytes of a file at its offset in a plain tar.
 pub(super) fn part_of(tar: &Arc<File>, entry: &Entry) -> Result<Box<dyn Read + Send>> {
     let Node::File { size, offset, .. } = entry.node else { return Ok(Box::new(std::io::empty())) };
     let at = offset.ok_or_else(|| Error::new(Kind::Store, "a file of a tar has no place in it"))?;
@@ -340,25 +349,25 @@ fn named(name: &str, clamp: Option<i64>) -> String {
     clamp.map_or(name.to_owned(), |clamp| format!("{name}@{clamp}"))
 }
 
-/// The name of a blob's list of chunks, by that of the text that says what the blob is.
+/// The name of a blob's chunk list, from the name of the file that describes the blob.
 fn list_name(name: &str) -> String {
     name.replacen("blob-", "chunks-", 1)
 }
 
-/// Writes a short text under another name and renames it.
+/// Writes a short text file under a temporary name and renames it.
 pub(super) fn put_text(path: &Path, text: &str) -> Result<()> {
     put_small(path, text.as_bytes())
 }
 
 fn put_small(path: &Path, bytes: &[u8]) -> Result<()> {
-    // Two threads may write the same at once: each has a name of its own until then.
+    // Two threads may write the same file at once, so each uses its own temporary name.
     static COUNT: AtomicU64 = AtomicU64::new(0);
     let temp = path.with_extension(format!("new{}-{}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed)));
     fs::write(&temp, bytes).at("write", &temp)?;
     fs::rename(&temp, path).at("write", path)
 }
 
-/// A part of a tar, read by place.
+/// A part of a tar, read at its offset.
 struct Stretch {
     tar: Arc<File>,
     at: u64,

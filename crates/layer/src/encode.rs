@@ -1,12 +1,12 @@
-//! A tree as bytes: a version, then each entry with its fields framed by their length, then a SHA-256 of all of it.
-//! What can't be read back exactly is damage.
+//! Encodes a tree as bytes: a version, each entry with its fields prefixed by their lengths, and a
+//! SHA-256 of everything before it. Bytes that do not decode exactly are damaged.
 
 use super::tree::{Entry, Node, Time, Tree};
 use base::digest::{Digest, Hasher};
 
 const MAGIC: &[u8; 8] = b"kilntr01";
 
-/// The bytes of a tree.
+/// Encodes a tree.
 pub(super) fn encode(tree: &Tree) -> Vec<u8> {
     let mut out = MAGIC.to_vec();
     tree.entries.iter().for_each(|entry| fields(&mut out, entry, entry.link, entry.mtime, true));
@@ -14,7 +14,8 @@ pub(super) fn encode(tree: &Tree) -> Vec<u8> {
     out
 }
 
-/// Adds the bytes of a tree of one entry, which has another link group and time, and no place in an archive.
+/// Appends the encoding of a tree with one entry, with the given link group and time and without an
+/// offset in an archive.
 pub(super) fn encode_alone(out: &mut Vec<u8>, entry: &Entry, link: Option<u32>, mtime: Time) {
     let start = out.len();
     out.extend(MAGIC);
@@ -72,7 +73,7 @@ fn node(out: &mut Vec<u8>, node: &Node, placed: bool) {
     }
 }
 
-/// The tree of bytes; none if they are damaged.
+/// Decodes a tree; `None` if the bytes are damaged.
 pub(super) fn decode(all: &[u8]) -> Option<Tree> {
     let (body, sum) = all.split_at_checked(all.len().checked_sub(32)?)?;
     let mut hasher = Hasher::default();

@@ -1,41 +1,41 @@
-//! Files to look things up in: a rootfs (`View`) or a directory of the user (`source::context`). Paths are relative to
-//! the root, clean, bytes. Nothing is ever resolved by the host.
+//! Trees of files to read from: a rootfs (`View`) or a directory of the user (`source::context`).
+//! Paths are bytes, clean and relative to the root. The host never resolves one of them.
 
 use super::tree::{Entry, Node, child, parent};
 use base::digest::Digest;
 use base::error::{Error, Kind, Result};
 use std::io::Read;
 
-/// Links followed on one path, as in the kernel's limit for hostile cases.
+/// The number of links followed in one path; the kernel has a limit too (path_resolution(7)).
 const MOST_LINKS: usize = 255;
 
-/// Bytes from somewhere.
+/// A stream of bytes.
 pub type Stream = Box<dyn Read + Send>;
 
-/// A reader that can be made later, from another thread.
+/// Opens a reader later, possibly in another thread.
 pub type Opener = Box<dyn FnOnce() -> Result<Box<dyn Read + Send>> + Send>;
 
-/// A tree of files that can be looked at and read. Its entries are those that a process would see: none of them is a
-/// whiteout, no directory is opaque.
+/// A tree of files. Its entries are those that a process would see: there are no whiteouts and no
+/// opaque directories.
 pub trait Files: Send + Sync {
-    /// What stands at a path; no link is followed. The root is the empty path.
+    /// The entry at a path, without following links. The root is the empty path.
     fn lookup(&self, path: &[u8]) -> Result<Option<Entry>>;
     /// The names in a directory, sorted.
     fn list(&self, path: &[u8]) -> Result<Vec<Box<[u8]>>>;
-    /// What stands in a directory, sorted by name.
+    /// The entries in a directory, sorted by name.
     fn children(&self, dir: &[u8]) -> Result<Vec<Entry>> {
-        // What vanished since it was listed is not there.
+        // A file that vanished since the listing is left out.
         self.list(dir)?.iter().filter_map(|name| self.lookup(&child(dir, name)).transpose()).collect()
     }
-    /// Says that all below a directory will be asked for.
+    /// Announces that everything below a directory will be read.
     fn ahead(&self, _dir: &[u8]) -> Result<()> {
         Ok(())
     }
-    /// Whether nobody changes the files while they are read.
+    /// True if the files cannot change while they are read.
     fn lasts(&self) -> bool {
         true
     }
-    /// The bytes of a regular file, later.
+    /// Opens a regular file later.
     fn opener(&self, path: &[u8]) -> Opener;
     /// The digest of a regular file's bytes.
     fn digest(&self, path: &[u8]) -> Result<Digest>;
@@ -46,22 +46,24 @@ pub trait Files: Send + Sync {
     }
 }
 
-/// Whether a read failed because its name led to something else than a file: a directory, a pipe, what a server forgot.
+/// True if a read failed because the name led to something other than a file: a directory, a pipe,
+/// or a file that an NFS server forgot.
 pub fn is_no_file(cause: &std::io::Error) -> bool {
     use std::io::ErrorKind::{IsADirectory, StaleNetworkFileHandle, WouldBlock};
     matches!(cause.kind(), IsADirectory | StaleNetworkFileHandle | WouldBlock)
 }
 
-/// Where a path leads.
+/// The result of resolving a path.
 #[derive(Clone, Debug)]
 pub struct Resolution {
-    /// Without links. Where something is missing, what is missing is kept as it was written.
+    /// The path without links. Missing parts are kept as they were written.
     pub path: Box<[u8]>,
-    /// What stands there; none if it is missing.
+    /// The entry at the path; `None` if it is missing.
     pub entry: Option<Entry>,
 }
 
-/// Follows the links of a path beneath the root: absolute ones begin at the root, `..` stops there.
+/// Follows the links of a path beneath the root: absolute links begin at the root, and `..` stops
+/// there.
 pub fn resolve(files: &dyn Files, path: &[u8]) -> Result<Resolution> {
     let parts = |path: &[u8]| path.split(|byte| *byte == b'/').rev().map(<[u8]>::to_vec).collect::<Vec<_>>();
     let mut todo = parts(path);

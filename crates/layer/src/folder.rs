@@ -1,4 +1,5 @@
-//! A plain directory as a tree and back: how cache mounts travel. Devices, pipes and sockets stay where they are.
+//! Reads a plain directory as a tree and writes it back, for cache mounts that are exported.
+//! Devices, pipes and sockets are left out.
 
 use super::tree::{LONGEST_PATH, Node, Tree, name, order, parent};
 use super::unpack::{Open, Writer};
@@ -7,30 +8,30 @@ use base::error::Result;
 use std::io::Read;
 use std::path::Path;
 
-/// What is in a directory: directories, files and links.
+/// The directories, files and links in a directory.
 pub fn read(dir: &Path) -> Result<Tree> {
     let mut tree = harvest::harvest(dir, "")?;
     tree.entries.retain(|entry| is_plain(&entry.node));
     Ok(tree)
 }
 
-/// Writes a tree to a fresh directory, which exists.
+/// Writes a tree to an empty directory.
 pub fn write(tree: &Tree, dir: &Path, flavour: &Flavour, open: &Open<'_>) -> Result<()> {
     Writer { dir, flavour, open, twin: None, stage: None }.write(tree)
 }
 
-/// A file of a directory; no link is followed.
+/// Opens a file of a directory without following links.
 pub fn open(dir: &Path, path: &[u8]) -> Result<Box<dyn Read + Send>> {
     super::open_beneath(dir, path)
 }
 
-/// The tree as bytes.
+/// Encodes a tree.
 pub fn encode(tree: &Tree) -> Vec<u8> {
     encode::encode(tree)
 }
 
-/// The tree of bytes from anywhere. None if it is not one that [`write()`] can be given: each name once, each parent a
-/// directory, nothing that leads out.
+/// Decodes a tree from an untrusted source. Returns `None` unless [`write()`] can take it: each
+/// name once, each parent a directory, and no path outside the root.
 pub fn decode(bytes: &[u8]) -> Option<Tree> {
     let tree = encode::decode(bytes)?;
     let mut folders: Vec<&[u8]> = vec![b""];
@@ -38,13 +39,13 @@ pub fn decode(bytes: &[u8]) -> Option<Tree> {
     for entry in &tree.entries {
         let path: &[u8] = &entry.path;
         let part = name(path);
-        // A slash at the beginning would make it a path of the host.
+        // A leading slash would make it an absolute path of the host.
         let clean = !path.starts_with(b"/") && !part.is_empty() && part != b"." && part != b"..";
         let clean = clean && !path.contains(&0) && path.len() <= LONGEST_PATH;
         if !clean || order(last, path).is_ge() || !is_plain(&entry.node) {
             return None;
         }
-        // Sorted as they are, the open directories are a stack.
+        // The paths are sorted, so the open directories form a stack.
         while folders.last().is_some_and(|folder| *folder != parent(path)) {
             folders.pop();
         }

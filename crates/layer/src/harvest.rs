@@ -1,5 +1,6 @@
-//! What a RUN left in its upper directory, as a tree: overlayfs's whiteouts and marks turned into the tree's own,
-//! hard links by inode, sockets left out. The directory is ours and no process lives in it any more.
+//! Reads the upper directory of a RUN as a tree. Overlayfs's whiteouts and marks become the tree's
+//! own, hard links are found by inode, and sockets are left out. No process uses the directory any
+//! more.
 
 use super::tree::{Entry, LONGEST_PATH, Node, Time, Tree, Xattrs, child};
 use base::error::{At, Error, Kind, Result};
@@ -9,8 +10,8 @@ use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::Path;
 
-/// The tree of a directory, without digests. `opaque` is the attribute by which overlayfs marked directories here; what
-/// a step itself set under the other name hides nothing.
+/// The tree of a directory, without digests. `opaque` is the attribute with which overlayfs marked
+/// directories here. If a step set the attribute of the other name, it hides nothing.
 pub(super) fn harvest(dir: &Path, opaque: &str) -> Result<Tree> {
     let mark = opaque.as_bytes();
     let mut harvest = Harvest { dir, mark, entries: Vec::new(), links: HashMap::new(), todo: vec![Box::default()] };
@@ -82,7 +83,7 @@ impl Harvest<'_> {
     }
 }
 
-/// Extended attributes that belong to the image.
+/// The extended attributes that belong to the image.
 fn xattrs(path: &Path, mark: &[u8], opaque: &mut bool) -> Result<Xattrs> {
     let mut names = Vec::with_capacity(256);
     match rustix::fs::llistxattr(path, rustix::buffer::spare_capacity(&mut names)) {
@@ -101,7 +102,7 @@ fn xattrs(path: &Path, mark: &[u8], opaque: &mut bool) -> Result<Xattrs> {
         match name {
             name if name == mark => *opaque |= value == b"y",
             name if name.starts_with(b"trusted.overlay.") || name.starts_with(b"user.overlay.") => {}
-            // The label of this machine's policy is no part of an image.
+            // A label of this machine's SELinux policy is no part of an image.
             b"security.selinux" => {}
             b"security.capability" => found.push((name.into(), rootful(&value).into())),
             name if got.is_ok() => found.push((name.into(), value.into())),
@@ -112,7 +113,8 @@ fn xattrs(path: &Path, mark: &[u8], opaque: &mut bool) -> Result<Xattrs> {
     Ok(found)
 }
 
-/// File capabilities of version 3 hold the root user of a namespace (capabilities(7)); images have version 2.
+/// File capabilities of version 3 hold the root user of a namespace (capabilities(7)); images use
+/// version 2.
 fn rootful(value: &[u8]) -> Vec<u8> {
     const V3: u32 = 0x0300_0000;
     const V2: u32 = 0x0200_0000;

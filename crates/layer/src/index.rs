@@ -1,8 +1,9 @@
-//! A layer's tar as a tree: what its entries amount to after one another, with all names made safe. Entries that lead
-//! out of the root are errors; links of the layer itself are followed beneath its root, as containerd does it.
+//! Reads a layer's tar as a tree: applies its entries in order and makes all names safe. An entry
+//! that leads out of the root is an error. Links of the layer itself are followed beneath its root,
+//! as in containerd.
 //!
-//! What an archive leaves out comes from the layers below: a directory that is only implied by what is in it keeps
-//! the metadata that it has there, and a file that a hard link names is brought up from there with its parents.
+//! The layers below complete an archive: a directory without an entry of its own keeps the metadata
+//! that it has below, and a hard link to a file below copies that file and its parents up.
 
 use super::tar::read::{Archive, Member};
 use super::tree::{Entry, LONGEST_PATH, Node, Time, Tree, child, name, parent, show};
@@ -10,30 +11,30 @@ use base::error::{Error, Kind, Result};
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::Read;
 
-/// Entries of one layer beyond this are refused.
+/// The limit for the entries of one layer.
 const MOST_ENTRIES: usize = 5_000_000;
-/// Bytes of paths, links, attributes and maps of sparse files of one layer beyond this are refused: one long name
+/// The limit in bytes for all paths, links, attributes and sparse maps of one layer: one long name
 /// implies thousands of directories with names of their own.
 const MOST_TEXT: usize = 512 << 20;
-/// Links followed on one name.
+/// The limit for links followed in one name.
 const MOST_LINKS: usize = 255;
 
-/// What an archive amounts to.
+/// The result of reading an archive.
 #[derive(Debug)]
 pub(super) struct Indexed {
-    /// Its entries, files with their place in the archive.
+    /// All entries; files have their offset in the archive.
     pub tree: Tree,
-    /// Files whose bytes are those of a path of the layers below.
+    /// Files whose bytes come from a path of the layers below.
     pub below: BTreeMap<Vec<u8>, Box<[u8]>>,
 }
 
-/// Takes the content of a regular file out of the archive, or leaves it.
+/// Reads the content of a regular file from the archive, or skips it.
 pub(super) type Bodies<'a, R> = dyn FnMut(&Member, &mut Archive<R>) -> Result<()> + 'a;
 
 /// Looks a path up in the layers below.
 pub(super) type Below<'a> = dyn FnMut(&[u8]) -> Result<Option<Entry>> + 'a;
 
-/// Entries in the making.
+/// Builds the tree entry by entry.
 struct Builder<'a> {
     below: &'a mut Below<'a>,
     entries: BTreeMap<Vec<u8>, Entry>,
@@ -41,14 +42,15 @@ struct Builder<'a> {
     opaque: BTreeSet<Vec<u8>>,
     from_below: BTreeMap<Vec<u8>, Box<[u8]>>,
     links: u32,
-    /// Of the archive so far.
+    /// The number of archive entries so far.
     members: usize,
-    /// Bytes of text so far, of all entries that ever were.
+    /// The bytes of text so far, in all entries including replaced ones.
     text: usize,
     most_text: usize,
 }
 
-/// Reads a plain tar into a tree with offsets, in one pass: `bodies` sees each regular file as it comes.
+/// Reads a plain tar into a tree with offsets, in one pass. `bodies` is called for each regular
+/// file as it arrives.
 pub(super) fn index<'a, R: Read>(reader: R, below: &'a mut Below<'a>, bodies: &mut Bodies<'_, R>) -> Result<Indexed> {
     index_within(reader, below, bodies, MOST_TEXT)
 }
@@ -127,7 +129,7 @@ impl Builder<'_> {
             b'0' => Node::File { size: member.size, digest: None, offset: Some(member.offset) },
             b'1' => return self.hard_link(member, path),
             b'2' => Node::Symlink { target: member.link.clone().into() },
-            // How overlayfs writes a whiteout: once unpacked it would be one.
+            // Overlayfs writes a whiteout as device 0/0, so unpacking this entry would make one.
             b'3' if member.device == (0, 0) => {
                 self.whiteouts.insert(path);
                 return Ok(());
@@ -142,7 +144,8 @@ impl Builder<'_> {
         Ok(())
     }
 
-    /// Counts what an entry takes in memory: of all entries that ever were, so that no order of them gets around it.
+    /// Counts the memory of an entry. Replaced entries count too, so that no order of entries
+    /// evades the limit.
     fn count(&mut self, member: &Member, path: &[u8]) -> Result<()> {
         let attributes: usize = member.xattrs.iter().map(|(name, value)| name.len() + value.len()).sum();
         let map = member.pieces.as_ref().map_or(0, |pieces| pieces.len() * 16);
@@ -185,7 +188,7 @@ impl Builder<'_> {
         Ok(())
     }
 
-    /// Makes a file of the layers below one of this layer, as overlayfs does when it gets one more name.
+    /// Copies a file of the layers below into this layer, as overlayfs does for a new hard link.
     fn bring_up(&mut self, member: &Member, target: &[u8]) -> Result<()> {
         let missing = || refuse(member, &format!("is a hard link to `{}`, which does not exist", show(target)));
         let found = self.lower(target)?.filter(|found| !found.is_dir()).ok_or_else(missing)?;
@@ -206,7 +209,7 @@ impl Builder<'_> {
         Ok(())
     }
 
-    /// What the layers below show at a path, if this one lets it through so far.
+    /// The entry of the layers below at a path, unless this layer hides it so far.
     fn lower(&mut self, path: &[u8]) -> Result<Option<Entry>> {
         if self.whiteouts.contains(path) || self.opaque.contains(b"".as_slice()) {
             return Ok(None);
@@ -222,14 +225,15 @@ impl Builder<'_> {
         (self.below)(path)
     }
 
-    /// A directory that the archive has no entry for: it stays as it is below, or belongs to root.
+    /// A directory without an entry in the archive: it keeps its metadata from below, or belongs to
+    /// root.
     fn implied(&mut self, path: &[u8]) -> Result<Entry> {
         let below = self.lower(path)?.filter(Entry::is_dir);
         let node = Node::Dir { opaque: false };
         Ok(below.map_or_else(|| Entry::directory(path, Time::default()), |below| Entry { node, ..below }))
     }
 
-    /// Replaces what stands at a path, unless both are directories.
+    /// Replaces the entry at a path. A directory that replaces a directory keeps its content.
     fn put(&mut self, path: Vec<u8>, entry: Entry) {
         let keeps_inside = entry.is_dir() && self.entries.get(&path).is_some_and(Entry::is_dir);
         if !keeps_inside && self.entries.get(&path).is_some_and(Entry::is_dir) {
@@ -245,8 +249,8 @@ impl Builder<'_> {
         self.entries.insert(path, entry);
     }
 
-    /// A name beneath the root: `..` that leads out is refused, links of the layer are followed in its parents,
-    /// parents that are missing are made.
+    /// Resolves a name beneath the root. A `..` that leads out is refused, links of the layer are
+    /// followed in its parents, and missing parents are made.
     fn place(&mut self, member: &Member, written: &[u8], make: bool) -> Result<Vec<u8>> {
         let mut depth = 0_usize;
         for part in written.split(|byte| *byte == b'/') {
@@ -298,7 +302,7 @@ impl Builder<'_> {
         Ok(at)
     }
 
-    /// The tree of all entries.
+    /// Applies whiteouts and opaque marks, and returns the tree.
     fn finish(mut self) -> Indexed {
         for path in std::mem::take(&mut self.opaque) {
             if self.is_dir(&path) {
@@ -309,7 +313,7 @@ impl Builder<'_> {
             if !self.is_dir(parent(&path)) {
                 continue;
             }
-            // What is hidden and brought again in the same layer is replaced.
+            // A path that the layer hides and adds again is replaced.
             match self.entries.get(&path) {
                 Some(entry) if entry.is_dir() => self.hide_below(path),
                 Some(_) => {}
@@ -323,7 +327,8 @@ impl Builder<'_> {
         Indexed { tree: Tree::new(self.entries.into_values().collect()), below: self.from_below }
     }
 
-    /// Whether a directory stands at a path: what hid something in one that was replaced later hides nothing.
+    /// True if a directory is at the path. A mark in a directory that was replaced later hides
+    /// nothing.
     fn is_dir(&self, path: &[u8]) -> bool {
         path.is_empty() || self.entries.get(path).is_some_and(Entry::is_dir)
     }

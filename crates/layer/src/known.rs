@@ -1,5 +1,6 @@
-//! What this process has seen of the layers that it uses. They are immutable, and the collector leaves alone what is in
-//! use: what was seen once need not be looked for again. Of layers that are not in use nothing is kept here.
+//! Remembers facts about the layers that this process uses. Layers are immutable and the collector
+//! keeps those in use, so nothing has to be read twice. Layers that are not in use are not
+//! remembered.
 
 use super::trust::Keys;
 use super::{LayerId, Record};
@@ -8,23 +9,23 @@ use base::sync::lock;
 use std::collections::HashMap;
 use std::sync::Mutex;
 
-/// What was seen, by layer.
+/// The facts by layer.
 #[derive(Debug, Default)]
 pub(super) struct Known(Mutex<HashMap<LayerId, Seen>>);
 
-/// What was seen of one.
+/// The facts about one layer.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Seen {
     pub(super) record: Option<Record>,
     pub(super) content: Option<Digest>,
-    /// Whether its dir is there.
+    /// True if its directory for this identity exists.
     pub(super) dir: bool,
-    /// The keys that vouch for it, if it needs any.
+    /// The keys that vouch for it; the inner `None` if it needs none.
     pub(super) vouched: Option<Option<Keys>>,
 }
 
 impl Known {
-    /// Layers that were taken into use.
+    /// Adds layers that were taken into use.
     pub(super) fn add(&self, ids: &[LayerId]) {
         let mut all = lock(&self.0);
         for id in ids {
@@ -32,7 +33,7 @@ impl Known {
         }
     }
 
-    /// Whether all of them are in use, and so are there.
+    /// True if all of them are in use, so that they exist.
     pub(super) fn has(&self, ids: &[LayerId]) -> bool {
         let all = lock(&self.0);
         ids.iter().all(|id| all.contains_key(id))
@@ -46,7 +47,7 @@ impl Known {
         lock(&self.0).get_mut(id).map(what);
     }
 
-    /// It is gone.
+    /// Removes a layer that was deleted.
     pub(super) fn forget(&self, id: &LayerId) {
         lock(&self.0).remove(id);
     }

@@ -1,26 +1,30 @@
-//! Layers: one filesystem diff each, immutable, in up to three forms, each made from another only when it is needed.
-//! Knows nothing of keys, images or registries.
+//! Layers: one filesystem diff each, immutable, in up to three forms. Each form is made from
+//! another one when it is needed. This module does not know keys, images or registries.
 //!
 //! ```text
 //! <root>/store-v1/layers/<id>/
-//!   record            JSON: what kind of layer it is and what was known when it was made; last to be written
-//!   tree              the index (see `encode`); a base layer gets it when somebody first looks into it
+//!   record            JSON: the layer's kind and metadata; written last
+//!   tree              the index (see `encode`); a base layer gets it when it is first read
 //!   tar               a COPY's plain tar: its bytes until a dir is made
 //!   sums              checksums of the blocks of that tar (see `sums`)
-//!   dir-<flavour>/    unpacked and mountable; `root` with trusted.* marks, `user-<mapping>` with user.* marks
-//!   again-<n>-<flavour>/   the same once more, for a rootfs that holds the layer n + 1 times (see `again`)
+//!   dir-<flavour>/    unpacked and mountable; `root` with trusted.* marks, `user-<mapping>` with
+//!                     user.* marks
+//!   again-<n>-<flavour>/   a copy of hard links, for a rootfs that holds the layer n + 1 times
+//!                     (see `again`)
 //!   content           the content digest            diff-id[@<clamp>]    of the plain tar
 //!   blob-<how>[@<clamp>]   digest and size of a packed blob in the store
-//!   facts             of a layer that came from another machine's cache: what was known there
-//!   vouched           of such a layer, and of one that was made of it: whose keys vouch for it (see `trust`)
-//!   lock              flock: whoever makes a dir holds it
-//!   released          its time is when the user took away the name of an image with this layer: what was not used since
-//!                     then is not kept for being young
+//!   facts             the facts of a layer that was imported from a build cache (see `travel`)
+//!   vouched           the keys that vouch for an imported layer, and for layers built on it
+//!                     (see `trust`)
+//!   lock              flock: held while a dir is made
+//!   released          its time is when the user removed the name of an image with this layer; a
+//!                     layer that was not used since then is not kept for being young
 //! ```
 //!
-//! Everything is written under a temporary name and renamed; a layer is published by renaming its whole folder.
-//! What can be derived can be lost. GC rule: a layer lives while a ref, a cache record or a lease names it. Whoever makes a layer
-//! has it in use; whoever finds the name of one in a record takes it into use with [`Layers::keep`].
+//! Everything is written under a temporary name and renamed; publishing a layer renames its whole
+//! directory. Derived files may be lost, as they can be made again. The collector keeps a layer
+//! while a ref, a cache record or a lease names it. Making a layer takes it into use; code that
+//! finds a layer's name in a record takes it into use with [`Layers::keep`].
 
 #![warn(unreachable_pub)]
 
@@ -54,7 +58,7 @@ pub mod unpack;
 pub mod view;
 mod write;
 
-/// The file of a layer that says when the user took away an image with it.
+/// The file of a layer whose time says when the user removed an image with the layer.
 pub const RELEASED: &str = "released";
 
 pub use derive::PackedBlob;
@@ -78,10 +82,11 @@ use std::sync::{Arc, Mutex};
 use store::{Store, lease};
 use tree::{Entry, Node, Tree};
 
-/// Of a layer.
+/// The largest record of a layer in bytes.
 const LARGEST_RECORD: u64 = 1 << 20;
 
-/// The name of a layer: of a base its chain id (OCI image specification, config.md), of others a random number, in hex.
+/// The name of a layer, in hex: the chain id of a base layer (OCI image specification, config.md),
+/// a digest for an imported layer, otherwise a random number.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct LayerId(String);
@@ -117,16 +122,17 @@ impl fmt::Display for LayerId {
     }
 }
 
-/// For whom a dir is: which ids it holds and how overlayfs's marks are written.
+/// The identity that a directory is made for. It decides the ids in the directory and the form of
+/// overlayfs's marks.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Flavour {
     /// Real root.
     Root,
     /// Root of a user namespace with this mapping.
     User {
-        /// The mapping as a short name for a folder.
+        /// The mapping as a short name for a directory.
         mapping: String,
-        /// Only one id exists: owners live in the tree alone.
+        /// True if the mapping has one id only: owners are recorded in the tree alone.
         single_id: bool,
     },
 }
@@ -140,45 +146,45 @@ impl Flavour {
     }
 }
 
-/// What is known of a layer when it is made.
+/// The metadata of a layer, fixed when it is made.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Record {
-    /// What made it.
+    /// The kind of step that made it.
     pub kind: LayerKind,
-    /// When, in seconds since 1970; of a base when it was first seen.
+    /// The creation time in seconds since 1970; for a base layer the time when it was first seen.
     pub created: i64,
-    /// When its RUN ran: seconds and nanoseconds of begin and end.
+    /// Start and end of its RUN in seconds and nanoseconds.
     #[serde(default)]
     window: Option<[(i64, u32); 2]>,
-    /// The compressed blob that it came as.
+    /// The compressed blob that it was imported from.
     #[serde(default)]
     pub blob: Option<BaseBlob>,
-    /// What the same step came to before. It may be gone.
+    /// The layer that the same step made before. It may be gone.
     #[serde(default)]
     earlier: Option<LayerId>,
-    /// Of a layer that came as a blob: what it stands on, and that what its archive leaves out comes from.
+    /// The layer below an imported layer. It supplies what the archive leaves out.
     #[serde(default)]
     below: Option<LayerId>,
 }
 
 impl Record {
-    /// Of a RUN: how long it ran, in milliseconds.
+    /// The duration of a RUN in milliseconds.
     pub fn took(&self) -> Option<u64> {
         let [begin, end] = self.window?.map(|(seconds, nanos)| seconds * 1000 + i64::from(nanos / 1_000_000));
         u64::try_from(end - begin).ok()
     }
 
-    /// Of a base: the layer that it stands on.
+    /// The layer below an imported layer.
     pub fn below(&self) -> Option<&LayerId> {
         self.below.as_ref()
     }
 }
 
-/// What made a layer.
+/// The kind of step that made a layer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum LayerKind {
-    /// It came with a base image.
+    /// A base image.
     Base,
     /// A RUN.
     Run,
@@ -186,26 +192,26 @@ pub enum LayerKind {
     Copy,
 }
 
-/// The blob that a layer came as: one of a base, or one of another machine's cache.
+/// The blob that a layer was imported from: by a base image or by a build cache.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct BaseBlob {
-    /// Its name.
+    /// The digest of the compressed bytes.
     pub digest: Digest,
-    /// In bytes.
+    /// The size in bytes.
     pub size: u64,
-    /// As the manifest has it.
+    /// The media type from the manifest.
     pub media_type: String,
 }
 
-/// What the content of an entry is, for a layer that is being made.
+/// The content of an entry in a layer that is being made.
 pub enum Bytes {
-    /// Nothing: it is no file, or a link to an earlier entry.
+    /// No content: the entry is not a file, or is a hard link to an earlier entry.
     None,
-    /// These.
+    /// These bytes.
     Inline(Vec<u8>),
-    /// Whatever this reads. It lasts: it lies in a layer, or in a file that nobody else has.
+    /// The bytes of a reader. They cannot change, as they lie in a layer or in a private file.
     Open(Opener),
-    /// A file of the user, which may have changed since its digest was taken; with its path there.
+    /// A file of the user, which may have changed since it was hashed, and its path.
     Watched(Opener, Box<[u8]>),
 }
 
@@ -213,7 +219,7 @@ pub enum Bytes {
 #[derive(Clone)]
 pub struct Layers(Arc<Inner>);
 
-/// Whose turn it is to derive something.
+/// A lock that one derivation holds at a time.
 type Turn = Arc<Mutex<()>>;
 
 struct Inner {
@@ -236,17 +242,17 @@ impl Layers {
         }))
     }
 
-    /// The store they are in.
+    /// The store of the layers.
     pub fn store(&self) -> &Store {
         &self.0.store
     }
 
-    /// For whom dirs are made.
+    /// The identity that directories are made for.
     pub fn flavour(&self) -> &Flavour {
         &self.0.flavour
     }
 
-    /// The name of the dirs that are made for this identity.
+    /// The name of the directories for this identity.
     pub fn flavour_folder(&self) -> String {
         self.0.flavour.folder()
     }
@@ -255,12 +261,12 @@ impl Layers {
         self.0.store.layers().join(&id.0)
     }
 
-    /// Whether a layer was published.
+    /// True if the layer was published.
     pub fn exists(&self, id: &LayerId) -> bool {
         self.folder(id).join("record").exists()
     }
 
-    /// Takes layers into use if all of them are there.
+    /// Takes layers into use. Returns false if one of them does not exist.
     pub fn keep(&self, ids: &[LayerId]) -> bool {
         if self.0.known.has(ids) {
             return true;
@@ -273,7 +279,7 @@ impl Layers {
         there
     }
 
-    /// What was known when it was made.
+    /// The metadata of a layer.
     pub fn record(&self, id: &LayerId) -> Result<Record> {
         if let Some(record) = self.0.known.get(id, |seen| seen.record.clone()).flatten() {
             return Ok(record);
@@ -286,7 +292,8 @@ impl Layers {
         Ok(record)
     }
 
-    /// The blob that must be in the store before the tree or a file of this layer can be had; none if all is there.
+    /// The blob that the store must have before the tree or a file of this layer can be read;
+    /// `None` if nothing is missing.
     pub fn needs_blob(&self, id: &LayerId) -> Option<BaseBlob> {
         let folder = self.folder(id);
         let indexed = || lock(&self.0.trees).contains_key(id) || folder.join("tree").exists();
@@ -296,12 +303,12 @@ impl Layers {
         self.record(id).ok()?.blob.filter(|blob| !self.0.store.has(&blob.digest))
     }
 
-    /// The blob that an export needs and the store lacks.
+    /// The blob of this layer, if the store lacks it.
     pub fn missing_blob(&self, id: &LayerId) -> Option<BaseBlob> {
         self.record(id).ok()?.blob.filter(|blob| !self.0.store.has(&blob.digest))
     }
 
-    /// The index of a layer. Files may be without digests.
+    /// The index of a layer. Files may lack digests.
     pub fn tree(&self, id: &LayerId) -> Result<Arc<Tree>> {
         if let Some(tree) = lock(&self.0.trees).get(id) {
             return Ok(Arc::clone(tree));
@@ -321,12 +328,12 @@ impl Layers {
         })
     }
 
-    /// Whether this process has seen the directory of a layer, for what it is mounted by.
+    /// True if this process has seen the layer's directory for this identity.
     fn has_dir(&self, id: &LayerId) -> bool {
         self.0.known.get(id, |seen| seen.dir).unwrap_or(false)
     }
 
-    /// A directory that can be mounted.
+    /// The directory of a layer for a mount, made if needed.
     pub fn dir(&self, id: &LayerId) -> Result<PathBuf> {
         let dir = self.folder(id).join(self.0.flavour.folder());
         if self.has_dir(id) {
@@ -354,7 +361,7 @@ impl Layers {
         turn.iter().for_each(|turn| drop(lock(turn)));
     }
 
-    /// Directories that can be mounted together; those that are missing are made side by side.
+    /// The directories of layers for one mount. Missing ones are made in parallel.
     pub fn dirs<'a>(&self, ids: impl Iterator<Item = &'a LayerId>) -> Result<Vec<PathBuf>> {
         let ids: Vec<&LayerId> = ids.collect();
         let mut missing = ids.clone();
@@ -370,7 +377,7 @@ impl Layers {
         ids.iter().map(dir).collect()
     }
 
-    /// The bytes of a file: an entry of this layer's tree.
+    /// Opens a file of this layer by its entry.
     pub fn open(&self, id: &LayerId, entry: &Entry) -> Result<Box<dyn Read + Send>> {
         if let Node::File { size, offset: Some(offset), .. } = entry.node {
             let tar = self.folder(id).join("tar");
@@ -393,7 +400,7 @@ impl Layers {
         }
     }
 
-    /// Does something once at a time for each layer, in this process.
+    /// Runs `work` while no other thread of this process does the same for the layer.
     fn once<T>(&self, id: &LayerId, what: &str, work: impl FnOnce() -> Result<T>) -> Result<T> {
         let turn = Arc::clone(lock(&self.0.busy).entry((id.clone(), what.to_owned())).or_default());
         let _turn = lock(&turn);
@@ -401,7 +408,7 @@ impl Layers {
     }
 }
 
-/// Opens a file of a layer's directory without following any link.
+/// Opens a file of a layer's directory without following links.
 fn open_beneath(dir: &Path, path: &[u8]) -> Result<Box<dyn Read + Send>> {
     use rustix::fs::{Mode, OFlags, ResolveFlags, openat2};
     let base = File::open(dir).at("open", dir)?;

@@ -1,8 +1,9 @@
-//! A layer's bytes: its tree and files as a tar, and that compressed, in one pass over the content on all cores.
+//! Packs a layer: writes its tree and files as a tar and compresses it, in one pass on all cores.
 //! The bytes depend on the content alone, never on threads.
 //!
-//! gzip is one member of raw deflate chunks without dictionary, each ended by a full flush (RFC 1951, 3.2.4), their
-//! checksums combined; zstd is one frame a chunk. Where chunks are cut: `chunk`.
+//! gzip is one member of raw deflate chunks without a dictionary. Each chunk ends with a full flush
+//! (RFC 1951, 3.2.4) and their checksums are combined. zstd is one frame per chunk. `chunk` says
+//! where chunks are cut.
 
 use super::chunk::Chunker;
 use super::chunks::{Chunk, Known};
@@ -16,25 +17,26 @@ use std::collections::HashMap;
 use std::io::{Read, Write};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 
-/// How a blob is compressed.
+/// The compression of a blob.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Compression {
-    /// gzip; level 0 to 9.
+    /// gzip at a level from 0 to 9.
     Gzip(u32),
-    /// zstd; level 1 to 22.
+    /// zstd at a level from 1 to 22.
     Zstd(i32),
-    /// Not at all.
+    /// No compression.
     None,
 }
 
 impl Compression {
-    /// gzip at the level whose ratio is that of Go's default at its speed or better (measured: zlib-rs 4).
+    /// gzip at the level that compresses as well as Go's default, at its speed or better (measured:
+    /// zlib-rs 4).
     pub const GZIP: Compression = Compression::Gzip(4);
-    /// zstd at its usual level.
+    /// zstd at its default level.
     pub const ZSTD: Compression = Compression::Zstd(3);
 
-    /// What `compression=` and `compression-level=` ask for; gzip where they say nothing. A level that is higher than the
-    /// highest of its kind is that one.
+    /// Reads `compression=` and `compression-level=`. The default is gzip, and a level above the
+    /// highest of its format becomes the highest.
     pub fn wanted(attributes: &Attributes) -> Result<Compression> {
         let level = attributes.text("compression-level").map(|text| {
             text.parse::<u32>().ok().filter(|level| *level <= 22).ok_or_else(|| {
@@ -51,7 +53,7 @@ impl Compression {
         }
     }
 
-    /// The OCI media type of such a layer.
+    /// The OCI media type of a layer with this compression.
     pub fn media_type(self) -> &'static str {
         match self {
             Compression::Gzip(_) => "application/vnd.oci.image.layer.v1.tar+gzip",
@@ -60,7 +62,7 @@ impl Compression {
         }
     }
 
-    /// A name for files on disk.
+    /// The part of a file name that stands for this compression.
     pub(super) fn label(self) -> String {
         match self {
             Compression::Gzip(level) => format!("gzip{level}"),
@@ -70,10 +72,10 @@ impl Compression {
     }
 }
 
-/// Gives the content of a file of the tree.
+/// Opens the content of a file of the tree.
 pub(super) type Open<'a> = dyn Fn(&Entry) -> Result<Box<dyn Read + Send>> + Sync + 'a;
 
-/// Writes the tar of a tree. With `clamp`, no time is later than that.
+/// Writes the tar of a tree. `clamp` is the latest time in it.
 pub(super) fn write_tar(tree: &Tree, open: &Open<'_>, clamp: Option<i64>, out: &mut Take<'_>) -> Result<()> {
     let mut first: HashMap<u32, &[u8]> = HashMap::new();
     let mut buffer = vec![0; 256 * 1024];
@@ -128,7 +130,7 @@ fn content(entry: &Entry, size: u64, open: &Open<'_>, buffer: &mut [u8], out: &m
     out(&[0; 512][..padding(size) as usize])
 }
 
-/// The digest of the plain tar alone.
+/// The digest of the plain tar.
 pub(super) fn diff_id(tree: &Tree, open: &Open<'_>, clamp: Option<i64>) -> Result<Digest> {
     let mut hasher = Hasher::default();
     write_tar(tree, open, clamp, &mut |bytes| {
@@ -141,11 +143,11 @@ pub(super) fn diff_id(tree: &Tree, open: &Open<'_>, clamp: Option<i64>) -> Resul
 /// Takes the bytes of a plain tar.
 pub(super) type Take<'a> = dyn FnMut(&[u8]) -> Result<()> + 'a;
 
-/// Gives a plain tar piece by piece.
+/// Produces a plain tar piece by piece.
 pub(super) type Tar<'a> = dyn Fn(&mut Take<'_>) -> Result<()> + Sync + 'a;
 
-/// Packs a plain tar into a writer; gives the tar's digest and the chunks. What `known` has is not compressed again.
-/// Memory: a few chunks, whatever the layer's size.
+/// Packs a plain tar into a writer, and returns the tar's digest and the chunks. Chunks in `known`
+/// are not compressed again. It holds a few chunks in memory, whatever the layer's size.
 pub(super) fn pack(
     tar: &Tar<'_>,
     how: Compression,
@@ -180,11 +182,12 @@ fn pack_on(
             })
             .unzip();
         let reader = scope.spawn(move || read(tar, &chunks));
-        // Gone with this closure: when writing fails, nobody must wait for somebody to take what he has.
+        // The receivers are dropped with this closure. When writing fails, no thread may keep
+        // waiting to send.
         let packed: Vec<Receiver<Packed>> = packed;
         let mut packer = Packer::new(how, to).map_err(failed)?;
         for core in packed.iter().cycle() {
-            // A core that has no more ends the turn: chunks are dealt in order.
+            // Chunks are dealt in order, so the first core without a chunk is the end.
             let Ok(chunk) = core.recv() else { break };
             packer.take(chunk.map_err(failed)?).map_err(failed)?;
         }
@@ -195,13 +198,13 @@ fn pack_on(
     })
 }
 
-/// Chunks that wait before and behind each core.
+/// The number of chunks that may wait before and behind each core.
 const AHEAD: usize = 2;
 
-/// A compressed chunk, and the checksum of what it was.
+/// A compressed chunk, and the checksum of its plain bytes.
 type Packed = std::io::Result<(Vec<u8>, Crc)>;
 
-/// Reads, hashes and cuts the tar; deals the chunks to the cores in turn.
+/// Reads, hashes and cuts the tar, and deals the chunks to the cores in turn.
 fn read(tar: &Tar<'_>, cores: &[SyncSender<Vec<u8>>]) -> Result<Digest> {
     let (mut hasher, mut chunker) = (Hasher::default(), Chunker::default());
     let gone = || Error::new(Kind::Store, "cannot write a blob");
@@ -250,14 +253,14 @@ impl<'a> Packer<'a> {
 
     fn take(&mut self, (bytes, crc): (Vec<u8>, Crc)) -> std::io::Result<()> {
         self.crc.combine(&crc);
-        // No chunk is larger than four megabytes.
+        // A chunk has at most four megabytes, so its size fits.
         self.chunks.push(Chunk { crc: crc.sum(), plain: crc.amount(), packed: bytes.len() as u32 });
         self.to.write_all(&bytes)
     }
 
     fn finish(self) -> std::io::Result<Vec<Chunk>> {
         if let Compression::Gzip(_) = self.how {
-            // The last block, the checksum and the size modulo 2^32.
+            // The last block, then the gzip trailer: checksum and size modulo 2^32.
             self.to.write_all(LAST_BLOCK)?;
             self.to.write_all(&self.crc.sum().to_le_bytes())?;
             self.to.write_all(&self.crc.amount().to_le_bytes())?;
@@ -266,13 +269,13 @@ impl<'a> Packer<'a> {
     }
 }
 
-/// An empty last block of fixed codes: what ends a stream of raw deflate chunks.
+/// An empty last block with fixed codes, which ends the stream of deflate chunks.
 pub(super) const LAST_BLOCK: &[u8] = &[3, 0];
 
-/// What stands before the first chunk.
+/// The bytes before the first chunk: a gzip header, or nothing.
 pub(super) fn head(how: Compression) -> &'static [u8] {
     match how {
-        // RFC 1952: no name, no time, operating system unknown.
+        // RFC 1952: no name, no time, unknown operating system.
         Compression::Gzip(_) => &[0x1f, 0x8b, 8, 0, 0, 0, 0, 0, 0, 0xff],
         _ => &[],
     }
@@ -313,7 +316,8 @@ mod tests {
         (0..size).map(|_| next()).collect()
     }
 
-    /// Where this fails because a compressor was updated: write the new digests here, and raise `chunks::MAGIC`.
+    /// If this fails after a compressor was updated, write the new digests here and raise
+    /// `chunks::MAGIC`.
     #[test]
     fn bytes_are_those_that_earlier_blobs_were_made_of() {
         let bytes = noise(100_000);
@@ -345,7 +349,7 @@ mod tests {
             file.write_all(&blob).expect("written");
             let list = super::super::chunks::encode(head(how).len() as u32, &chunks);
             let known = Known::open(&list, how, file).expect("a list");
-            // What was had from the blob is of its level.
+            // Chunks of a blob are reused at the same level only.
             assert_eq!(packed(&bytes, other, Some(&known)).0, blob, "{how:?}");
             bytes[6_000_000] ^= 1;
             let again = packed(&bytes, other, Some(&known)).1;

@@ -1,4 +1,5 @@
-//! A layer that was made here gets its name: a RUN's upper directory by a rename, a COPY's entries as a plain tar.
+//! Publishes new layers: the upper directory of a RUN by a rename, the entries of a COPY as a plain
+//! tar.
 
 use super::sums::Summed;
 use super::tree::{Entry, Node, Time, Tree};
@@ -12,7 +13,7 @@ use std::sync::Arc;
 use store::lease;
 use store::remove::remove_tree;
 
-/// A RUN's directories. Dropped, what was not published of them is gone.
+/// The directories of a RUN. Dropping it deletes everything that was not published.
 pub struct Draft {
     folder: PathBuf,
     upper: PathBuf,
@@ -20,11 +21,11 @@ pub struct Draft {
 }
 
 impl Draft {
-    /// What the step writes to: overlayfs's upper directory.
+    /// Overlayfs's upper directory, which the step writes to.
     pub fn upper(&self) -> &Path {
         &self.upper
     }
-    /// Overlayfs's own.
+    /// Overlayfs's work directory.
     pub fn work(&self) -> &Path {
         &self.work
     }
@@ -32,29 +33,31 @@ impl Draft {
 
 impl Drop for Draft {
     fn drop(&mut self) {
-        // When it was published, overlayfs's own is left.
+        // After publishing, only the work directory is left.
         let _ = remove_tree(&self.folder).and(remove_tree(&self.work));
     }
 }
 
 impl Layers {
-    /// Directories for a RUN.
+    /// Makes the directories for a RUN.
     pub fn draft(&self) -> Result<Draft> {
         let folder = self.0.store.temp("layer");
-        // Not in the folder: what the kernel leaves there is removed when nobody waits for it.
+        // The work directory lies elsewhere: what the kernel leaves in it is deleted later, in the
+        // background.
         let (upper, work) = (folder.join(self.0.flavour.folder()), self.0.store.temp("work"));
         let draft = Draft { folder, upper, work };
         for dir in [&draft.folder, &draft.upper, &draft.work] {
             fs::create_dir(dir).at("make", dir)?;
         }
-        // The root of the container shows the mode of the topmost directory.
+        // The container's root shows the mode of the topmost layer's directory.
         let mode = rustix::fs::Mode::from(0o755);
         rustix::fs::chmod(&draft.upper, mode).at("set the mode of", &draft.upper)?;
         Ok(draft)
     }
 
-    /// Makes what a RUN wrote a layer: its directory is renamed, not copied. `window` is when the RUN ran, `earlier` what
-    /// it came to before; `below` says whether there is a directory at a path of the rootfs it ran on.
+    /// Publishes the upper directory of a RUN as a layer, by a rename. `window` is when the RUN
+    /// ran, `earlier` the layer that it made before. `below` returns true if the rootfs under the
+    /// RUN has a directory at a path.
     pub fn publish_upper(
         &self,
         draft: &Draft,
@@ -64,7 +67,8 @@ impl Layers {
     ) -> Result<LayerId> {
         let mut tree = harvest::harvest(&draft.upper, self.0.flavour.opaque())?;
         for entry in &mut tree.entries {
-            // Overlayfs marks a directory that replaces a file too, but there is nothing in a file to hide.
+            // Overlayfs also marks a directory that replaces a file, but a file has nothing to
+            // hide.
             if entry.node == (Node::Dir { opaque: true }) && !below(&entry.path) {
                 entry.node = Node::Dir { opaque: false };
             }
@@ -81,8 +85,8 @@ impl Layers {
         self.publish(&draft.folder, tree, &record)
     }
 
-    /// Makes entries a layer, written as a plain tar. They need not be sorted; of several for one path the last counts.
-    /// What `earlier` has of them is taken from there.
+    /// Publishes entries as a layer, written as a plain tar. They need not be sorted; the last
+    /// entry for a path counts. Files that `earlier` has are taken from there.
     pub fn publish_tar(&self, entries: Vec<(Entry, Bytes)>, earlier: Option<&LayerId>) -> Result<LayerId> {
         let folder = self.0.store.temp("layer");
         fs::create_dir(&folder).at("make", &folder)?;
@@ -100,7 +104,8 @@ impl Layers {
         result
     }
 
-    /// What a layer that came from an equal COPY offers; nothing if it is no such layer, or damaged.
+    /// The files of a layer that an earlier run of the same COPY made; `None` if it has no tar or
+    /// is damaged.
     fn earlier_form(&self, id: &LayerId) -> Option<write::Earlier> {
         let folder = self.folder(id);
         let tar = File::open(folder.join("tar")).ok()?;

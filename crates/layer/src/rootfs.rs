@@ -1,4 +1,4 @@
-//! A rootfs: an ordered list of layers, the lowest first. The value that every op of a build results in.
+//! A rootfs: an ordered list of layers, the lowest first. Every op of a build results in one.
 
 use super::LayerId;
 
@@ -17,7 +17,7 @@ impl Rootfs {
         Rootfs { layers }
     }
 
-    /// The layer on top: what the step that made this rootfs added.
+    /// The topmost layer.
     pub fn top(&self) -> Option<&LayerId> {
         self.layers.last()
     }

@@ -1,6 +1,7 @@
-//! Files of an archive before they have names. An archive is read once, as it comes: each file is written at once, with its
-//! metadata, under the number of its place in the archive. It goes to its name when the whole archive is known and was
-//! checked, so that nothing of a damaged or hostile one ever has a name of its own, and no name of it leads anywhere.
+//! Holds the files of an archive before they have names. An archive is read once, in a stream: each
+//! file is written with its metadata under its offset in the archive. It is renamed to its path
+//! when the whole archive was read and checked. So no file of a damaged or hostile archive ever
+//! gets a name.
 
 use super::Flavour;
 use super::index::entry_of;
@@ -16,7 +17,7 @@ use std::io::{self, Read};
 use std::path::PathBuf;
 use store::remove::remove_tree;
 
-/// A folder of nameless files. What nobody took is gone with it.
+/// A directory of files without names. Dropping it deletes the files that were not taken.
 pub(super) struct Stage {
     path: PathBuf,
     dir: OwnedFd,
@@ -30,7 +31,7 @@ impl Stage {
         Ok(Stage { path, dir })
     }
 
-    /// Takes the file that the archive is at.
+    /// Writes the archive's current file to the directory.
     pub(super) fn take<R: Read>(
         &self,
         member: &Member,
@@ -53,7 +54,7 @@ impl Stage {
         flavour.finish_file(&file, &entry, &path)
     }
 
-    /// Gives the file of a place in the archive its name.
+    /// Renames the file at an offset of the archive to its path.
     pub(super) fn give(&self, offset: u64, to: BorrowedFd<'_>, name: &OsStr) -> rustix::io::Result<()> {
         rustix::fs::renameat(&self.dir, number(offset), to, name)
     }
@@ -61,7 +62,7 @@ impl Stage {
 
 impl Drop for Stage {
     fn drop(&mut self) {
-        // Whatever can't be removed now goes with the store's temporary folder.
+        // A failed removal is repeated with the store's temporary directory.
         let _ = remove_tree(&self.path);
     }
 }
@@ -70,14 +71,14 @@ fn number(offset: u64) -> OsString {
     format!("{offset:x}").into()
 }
 
-/// The content of the member at hand; of a sparse one its pieces with zeros between.
+/// The content of the current archive member; a sparse file is its pieces with zeros between.
 struct Body<'a, R> {
     archive: &'a mut Archive<R>,
-    /// Those that are not read to their end.
+    /// The pieces that are not yet read to their end.
     pieces: &'a [(u64, u64)],
     position: u64,
     size: u64,
-    /// What the archive says; the reader's own error is only that there is one.
+    /// The archive's own error, which an `io::Error` would lose.
     failure: Option<Error>,
 }
 

@@ -1,8 +1,10 @@
-//! What is computed of a plain tar while it is written: the digest of the whole, and a checksum of each block, by which a later
-//! form of the same layer finds out whether a part of this one is sound without hashing it twice.
+//! Sums of a plain tar, computed while it is written: the digest of the whole, and a checksum of
+//! each block. With the checksums, a later version of the same layer verifies a part of this one
+//! without hashing it twice.
 //!
-//! `sums` beside `tar`: the CRC-32 of each [`BLOCK`] bytes, four bytes little-endian each, the last block as long as it is. It can be
-//! lost: then files are hashed one by one. The checksums find what disks and kernels do to bytes; nobody is to be kept out by them.
+//! `sums` beside `tar` holds the CRC-32 of each [`BLOCK`] bytes as four bytes, little endian; the
+//! last block may be shorter. If it is lost, files are hashed one by one. The checksums detect
+//! errors of disks and kernels; they do not protect against an attacker.
 
 use base::digest::{Digest, Hasher};
 use base::error::{At, Result};
@@ -11,12 +13,12 @@ use std::fs::File;
 use std::os::unix::fs::FileExt as _;
 use std::path::Path;
 
-/// Bytes with a checksum of their own.
+/// The bytes that share a checksum.
 const BLOCK: usize = 64 << 10;
-/// Bytes of a tar that are read and checked at once.
+/// The bytes of a tar that are read and checked at once.
 const WINDOW: usize = 18 * BLOCK;
 
-/// Sums of a tar that grows.
+/// The sums of a tar that is being written.
 #[derive(Default)]
 pub(super) struct Sums {
     whole: Hasher,
@@ -43,7 +45,7 @@ impl Sums {
         self.block.reset();
     }
 
-    /// Writes the checksums, and gives the digest of the whole.
+    /// Writes the checksums and returns the digest of the whole.
     pub(super) fn finish(mut self, folder: &Path) -> Result<Digest> {
         if self.block.amount() > 0 {
             self.end_block();
@@ -62,7 +64,7 @@ pub(super) struct Summed {
 }
 
 impl Summed {
-    /// None if there are no checksums, or not of all of it.
+    /// Opens the checksums of a tar; `None` unless they cover all of it.
     pub(super) fn open(tar: &File, folder: &Path) -> Option<Summed> {
         let (tar, blocks) = (tar.try_clone().ok()?, std::fs::read(folder.join("sums")).ok()?);
         let length = tar.metadata().ok()?.len();
@@ -71,7 +73,7 @@ impl Summed {
     }
 }
 
-/// A part of an earlier tar that was found sound.
+/// A part of an earlier tar whose checksums were right.
 #[derive(Default)]
 pub(super) struct Window {
     start: u64,
@@ -79,7 +81,7 @@ pub(super) struct Window {
 }
 
 impl Window {
-    /// Some bytes of the tar; none if they are damaged or not there.
+    /// Some bytes of the tar; `None` if they are damaged or missing.
     pub(super) fn part(&mut self, of: &Summed, at: u64, size: usize) -> Option<&[u8]> {
         let inside = at >= self.start && at.saturating_add(size as u64) <= self.start + self.bytes.len() as u64;
         if !inside {

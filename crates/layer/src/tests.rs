@@ -1,4 +1,4 @@
-//! Layers in all their forms: on each other, mounted, packed, and by another process.
+//! Layers in all their forms: stacked, mounted, packed, and read by another process.
 
 #![allow(clippy::unwrap_used)]
 use super::index::tests::{Raw, dir, file, record, tar};
@@ -36,7 +36,7 @@ fn plain(path: &str, node: Node) -> (Entry, Bytes) {
     (Entry { node, ..Entry::directory(path.as_bytes(), Time::default()) }, Bytes::None)
 }
 
-/// A base layer of this tar on another layer.
+/// A base layer from this tar, on top of another layer.
 fn base(layers: &Layers, tar: &[u8], below: Option<&LayerId>) -> LayerId {
     let blob = layers.store().put_blob(tar).unwrap();
     let media_type = Compression::None.media_type().to_owned();
@@ -44,7 +44,7 @@ fn base(layers: &Layers, tar: &[u8], below: Option<&LayerId>) -> LayerId {
     layers.base(DiffId(Digest::of(tar)), &blob, below).unwrap()
 }
 
-/// A directory and a file whose metadata is nobody's default.
+/// A directory and a file with metadata that differs from every default.
 fn below(layers: &Layers) -> LayerId {
     let own = |entry: Entry, mode| Entry {
         mode,
@@ -59,7 +59,7 @@ fn below(layers: &Layers) -> LayerId {
     layers.publish_tar(vec![(own(dir, 0o1777), none), (own(file, 0o4640), bytes)], None).unwrap()
 }
 
-/// A mount of layers, the lowest first, that is gone in the end; none where there is no overlayfs.
+/// A mount of layers, the lowest first, that is unmounted on drop; `None` without overlayfs.
 struct Mounted(PathBuf);
 
 impl Mounted {
@@ -67,7 +67,7 @@ impl Mounted {
         let dirs: Vec<_> = ids.iter().rev().map(|id| layers.dir(id).unwrap().display().to_string()).collect();
         let at = temp.path().join("mounted");
         fs::create_dir(&at).unwrap();
-        // The lowest twice: a mount needs two.
+        // An empty directory too: a mount needs two.
         let lower = [dirs.join(":"), temp.path().join("empty").display().to_string()].join(":");
         fs::create_dir(temp.path().join("empty")).unwrap();
         let mut mount = Command::new("mount");
@@ -169,7 +169,7 @@ fn an_image_of_many_layers_is_indexed_from_its_top() {
 #[test]
 fn a_base_under_another_compression_has_the_same_diff_id() {
     let (_temp, layers) = open();
-    // Written as kiln would not: its own headers would give another digest.
+    // kiln would write other headers, so its own tar would have another digest.
     let archive = [tar(&[dir("d"), file("./d/f", b"text")]), vec![0; 2048]].concat();
     let id = base(&layers, &archive, None);
     for how in [GZIP, Compression::ZSTD] {
@@ -199,7 +199,7 @@ fn a_base_that_is_not_what_its_image_says_leaves_nothing() {
     assert_eq!(names, ["diff-id", "lock", "record"]);
 }
 
-/// Whether a file of an archive is there that has no name yet.
+/// True if a file of an archive is written that has no name yet.
 fn staged(layers: &Layers) -> bool {
     let tmp = layers.store().temp("x");
     let found = fs::read_dir(tmp.parent().unwrap()).unwrap().flatten();
@@ -240,7 +240,7 @@ fn a_base_is_unpacked_while_its_blob_comes() {
         for part in most.chunks(7000) {
             std::io::Write::write_all(&mut writer, part).unwrap();
         }
-        // Written before the rest has come, but without a name.
+        // A file is written before the rest has arrived, but without a name.
         let early = (0..10_000).any(|_| {
             std::thread::sleep(std::time::Duration::from_millis(1));
             staged(&layers)
@@ -280,7 +280,7 @@ fn attributes_of_users_are_not_lost_in_silence() {
     let id = base(&layers, &with("user.large", &"x".repeat(70_000), file("f", b"")), None);
     let error = layers.dir(&id).unwrap_err().to_string();
     assert!(error.contains("user.large"), "{error}");
-    // The kernel has none for links, and labels are this machine's affair.
+    // Links cannot have user attributes, and labels belong to this machine's policy.
     for archive in [with("user.a", "b", Raw("l", b'2', "to", b"")), with("security.x", "b", file("f", b""))] {
         layers.dir(&base(&layers, &archive, None)).unwrap();
     }
@@ -344,7 +344,7 @@ fn copies_of_the_same_entries_are_the_same_bytes_in_any_order() {
     assert_eq!(layers.content(&one).unwrap(), layers.content(&two).unwrap());
     let blob = |id: &LayerId| layers.blob(id, GZIP, false, None).unwrap();
     assert_eq!(blob(&one), blob(&two));
-    // As the next process sees it.
+    // A new process sees the same.
     let again = Layers::new(Store::open(temp.path()).unwrap(), Flavour::Root);
     assert_eq!(again.tree(&one).unwrap(), layers.tree(&one).unwrap());
     let mut read = String::new();
@@ -417,7 +417,8 @@ fn a_view_shows_no_marks_and_a_step_of_root_sets_none_of_them() {
     assert!(!view.all().unwrap().iter().any(marked));
     assert_eq!(view.list(b"d").unwrap(), [Box::from(&b"new"[..])]);
 
-    // Where overlayfs marks by trusted.*, user.* is an attribute like any other, and no part of an image.
+    // If overlayfs marks with trusted.*, a user.overlay.* attribute marks nothing, and it is no
+    // part of an image.
     let upper = tempfile::tempdir().unwrap();
     let dir = upper.path().join("d");
     fs::create_dir(&dir).unwrap();

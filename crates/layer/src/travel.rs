@@ -1,9 +1,10 @@
-//! Layers that travel between machines: what is known of one without its bytes, and a layer made of that whose blob is
-//! brought when somebody needs it. Knows nothing of where it comes from or goes to.
+//! Imports and exports layers between machines: the facts of a layer without its bytes, and a layer
+//! made of them, whose blob is downloaded when it is needed. This module does not know where layers
+//! come from or go to.
 //!
-//! A layer that came so is like one of a base: its plain bytes are checked against its diff id before anything of them
-//! is used. Unlike one of a base it keeps its kind, its times and its content digest, so that a build on another machine
-//! makes the same image and the same keys.
+//! An imported layer is treated like a base layer: its plain bytes are checked against its diff id
+//! before they are used. It also keeps its kind, its times and its content digest, so that a build
+//! on another machine makes the same image and the same keys.
 
 use super::derive::put_text;
 use super::{BaseBlob, Compression, LayerId, LayerKind, Layers, Record, json};
@@ -15,30 +16,31 @@ use std::fs;
 use store::lease;
 use store::remove::remove_tree;
 
-/// All that is known of a layer but its bytes.
+/// All facts about a layer except its bytes.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Facts {
-    /// What made it.
+    /// The kind of step that made it.
     pub kind: LayerKind,
-    /// When, in seconds since 1970; of a base 0, since it is known by its image.
+    /// The creation time in seconds since 1970; 0 for a base layer, whose image has the time.
     pub created: i64,
-    /// When its RUN ran: seconds and nanoseconds of begin and end.
+    /// Start and end of its RUN in seconds and nanoseconds.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub window: Option<[(i64, u32); 2]>,
-    /// Of its plain tar.
+    /// The digest of its plain tar.
     pub diff_id: DiffId,
-    /// The content digest; of a base its diff id.
+    /// The content digest; for a base layer its diff id.
     pub content: Digest,
-    /// What its bytes come as.
+    /// The blob with its bytes.
     pub blob: BaseBlob,
-    /// How the blob was packed: another kiln makes the same of the same tree. Empty for a base.
+    /// The compression of the blob, from which another kiln makes the same blob of the same tree.
+    /// Empty for a base layer.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub packed: String,
 }
 
 impl Layers {
-    /// The facts of a layer. Its blob is packed if need be; that of a base is not brought.
+    /// The facts of a layer. Packs its blob if needed; the blob of a base layer is not downloaded.
     pub fn facts(&self, id: &LayerId, how: Compression) -> Result<Facts> {
         let record = self.record(id)?;
         if let (LayerKind::Base, Some(blob)) = (record.kind, &record.blob) {
@@ -55,7 +57,7 @@ impl Layers {
             });
         }
         if record.blob.as_ref().is_some_and(|blob| !self.store().has(&blob.digest)) {
-            // It travelled here itself, and nobody has needed its bytes yet.
+            // The layer was imported itself, and its bytes have not been needed yet.
             let path = self.folder(id).join("facts");
             let bytes = fs::read(&path).at("read", &path)?;
             return serde_json::from_slice(&bytes).at("read", &path);
@@ -72,7 +74,7 @@ impl Layers {
         })
     }
 
-    /// Makes a layer of another machine known, on top of `below`. Its blob may still be missing.
+    /// Adds a layer of another machine on top of `below`. Its blob may still be missing.
     pub fn import(&self, facts: &Facts, below: Option<&LayerId>) -> Result<LayerId> {
         if facts.kind == LayerKind::Base {
             return self.base(facts.diff_id, &facts.blob, below);
@@ -108,12 +110,12 @@ impl Layers {
         Ok(id)
     }
 
-    /// Whether the bytes of a layer came, or are to come, from another machine's cache.
+    /// True if the layer was imported from a build cache, with or without its bytes so far.
     pub fn travelled(&self, id: &LayerId) -> bool {
         self.record(id).is_ok_and(|record| record.kind != LayerKind::Base && record.blob.is_some())
     }
 
-    /// Whether a base layer is known already, on top of `below` and with this very blob.
+    /// True if a base layer is already known on top of `below`, with this same blob.
     pub fn knows_base(&self, facts: &Facts, below: Option<&LayerId>) -> bool {
         let id = super::base_layer::name(facts.diff_id, below);
         let blob = |record: Record| record.blob.map(|blob| (blob.digest, blob.size));
@@ -121,8 +123,8 @@ impl Layers {
             && self.record(&id).ok().and_then(blob) == Some((facts.blob.digest, facts.blob.size))
     }
 
-    /// Checks that the content of a layer, whose directory is there, is what its record promised: keys of later steps are
-    /// made of it.
+    /// Checks the files of an imported layer against the content digest in its record, which the
+    /// keys of later steps depend on. Its directory must exist.
     pub fn check_content(&self, id: &LayerId) -> Result<()> {
         if !self.travelled(id) || self.folder(id).join("checked").exists() {
             return Ok(());
@@ -136,15 +138,17 @@ impl Layers {
         put_text(&self.folder(id).join("checked"), "")
     }
 
-    /// Reads the blob of a layer to its end: it is what its diff id says, or an error.
+    /// Reads the blob of a layer to its end and checks it against the diff id.
     pub fn verify(&self, id: &LayerId) -> Result<()> {
         self.read_plain(id, &mut |_| Ok(()))
     }
 
-    /// Takes a layer away whose bytes can't be had: whatever names it is a miss from now on.
+    /// Deletes a layer whose bytes cannot be downloaded. Everything that names it is a cache miss
+    /// from now on.
     pub fn forget(&self, id: &LayerId) {
         let temp = self.store().temp("lost");
-        // What is left over has no name and goes with the store's temporary folder.
+        // A failed removal leaves a directory without a name, which goes with the store's temporary
+        // directory.
         let _ = fs::rename(self.folder(id), &temp).and_then(|()| remove_tree(&temp));
         lock(&self.0.trees).remove(id);
         self.0.known.forget(id);

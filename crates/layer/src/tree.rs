@@ -1,18 +1,20 @@
-//! The tree of a layer: its index. Every path with type, mode, owner, times, xattrs, link group and, where it was
-//! asked for, the digest of the content. Knows nothing of where the layer's bytes lie, but for the offset in its tar.
+//! The tree of a layer: its index. It has every path with type, mode, owner, time, xattrs, link
+//! group and, once it was needed, the digest of the content. Of the layer's other forms it knows
+//! only the offsets in the tar.
 
 use base::clock;
 use base::digest::Digest;
 use std::collections::HashMap;
 
-/// Longer paths are refused: below a store, whose own path comes before them, no system call takes more than PATH_MAX
-/// (4096).
+/// The longest path. The path of the store is put before it, and no system call takes more than
+/// PATH_MAX (4096).
 pub const LONGEST_PATH: usize = 3072;
 
-/// All entries of one layer, sorted by path (bytes, `/` lowest, so that a directory stands right before what is in it).
+/// All entries of one layer, sorted by path. `/` sorts lowest, so that a directory comes right
+/// before its content.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Tree {
-    /// Each path once.
+    /// The entries; each path occurs once.
     pub entries: Vec<Entry>,
 }
 
@@ -22,44 +24,46 @@ pub type Xattrs = Vec<(Box<[u8]>, Box<[u8]>)>;
 /// One path of a layer.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Entry {
-    /// Relative to the root, without leading, trailing or double slashes; empty for the root itself.
+    /// The path relative to the root, without leading, trailing or double slashes; empty for the
+    /// root itself.
     pub path: Box<[u8]>,
-    /// What stands there.
+    /// The type and content.
     pub node: Node,
     /// Permission bits with setuid, setgid and sticky (07777); 0 for a whiteout.
     pub mode: u32,
-    /// Owner, as the image means it.
+    /// The owner as the image sees it.
     pub uid: u32,
-    /// Group, as the image means it.
+    /// The group as the image sees it.
     pub gid: u32,
     /// Modification time.
     pub mtime: Time,
-    /// Sorted by name; overlay's own are not among them, file capabilities are in their rootful form (v2).
+    /// Sorted by name. Overlayfs's own are left out, and file capabilities have version 2.
     pub xattrs: Xattrs,
-    /// Entries of the same number are one inode. Only non-directories have it.
+    /// Entries with the same number are one inode. Directories have none.
     pub link: Option<u32>,
 }
 
-/// What stands at a path.
+/// The type of a file, with its content.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Node {
-    /// A directory; `opaque` hides what lower layers have in it.
+    /// A directory.
     Dir {
-        /// Whether lower layers are hidden.
+        /// True if it hides the content that lower layers have in it.
         opaque: bool,
     },
     /// A regular file.
     File {
-        /// In bytes.
+        /// The size in bytes.
         size: u64,
-        /// SHA-256 of the content; none until somebody needed it.
+        /// SHA-256 of the content; `None` until it is needed.
         digest: Option<Digest>,
-        /// Where its bytes begin in the layer's plain tar, if it has that form. Link groups share one offset.
+        /// The offset of its bytes in the layer's plain tar, if there is one. A link group shares
+        /// one offset.
         offset: Option<u64>,
     },
     /// A symbolic link.
     Symlink {
-        /// Where to.
+        /// The target as it is written.
         target: Box<[u8]>,
     },
     /// A character device.
@@ -85,14 +89,14 @@ pub enum Node {
 /// A point in time.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Time {
-    /// Since 1970.
+    /// Seconds since 1970.
     pub seconds: i64,
-    /// 0 to 999,999,999.
+    /// Nanoseconds, 0 to 999,999,999.
     pub nanos: u32,
 }
 
 impl Time {
-    /// What the clock says.
+    /// The current time.
     pub fn now() -> Time {
         let since = clock::since_1970();
         Time { seconds: i64::try_from(since.as_secs()).unwrap_or(i64::MAX), nanos: since.subsec_nanos() }
@@ -100,8 +104,9 @@ impl Time {
 }
 
 impl Tree {
-    /// A tree of entries in any order; of several for one path the last one counts. Link groups are numbered from 1 in
-    /// the order of their first paths, so that equal trees are equal values; a group of one is none.
+    /// A tree from entries in any order; the last entry for a path counts. Link groups are numbered
+    /// from 1 in the order of their first paths, so that equal trees are equal values. A group with
+    /// one entry is none.
     pub fn new(mut entries: Vec<Entry>) -> Tree {
         entries.sort_by(|one, two| order(&one.path, &two.path));
         entries.reverse();
@@ -148,13 +153,13 @@ fn number_links(entries: &mut [Entry]) {
     }
 }
 
-/// Paths by their parts: `/` is lower than every other byte.
+/// Compares paths by their parts: `/` is lower than every other byte.
 pub fn order(one: &[u8], two: &[u8]) -> std::cmp::Ordering {
     let rank = |byte: &u8| if *byte == b'/' { 0 } else { u16::from(*byte) + 1 };
     one.iter().map(rank).cmp(two.iter().map(rank))
 }
 
-/// Whether reading these takes longer than to start threads for it.
+/// True if reading these files takes longer than starting threads for it.
 pub fn worth_all_cores<'a>(nodes: impl Iterator<Item = &'a Node>) -> bool {
     const FILE: u64 = 16 << 10;
     const MUCH: u64 = 1 << 20;
@@ -162,7 +167,7 @@ pub fn worth_all_cores<'a>(nodes: impl Iterator<Item = &'a Node>) -> bool {
     nodes.map(size).fold(0, u64::saturating_add) > MUCH
 }
 
-/// The directory a path stands in: empty for what stands in the root.
+/// The parent directory of a path; empty in the root.
 pub fn parent(path: &[u8]) -> &[u8] {
     path.iter().rposition(|byte| *byte == b'/').map_or(b"", |at| &path[..at])
 }
@@ -172,29 +177,29 @@ pub fn name(path: &[u8]) -> &[u8] {
     path.iter().rposition(|byte| *byte == b'/').map_or(path, |at| &path[at + 1..])
 }
 
-/// The directory a path stands in and its last part; none for the root.
+/// The parent directory of a path and its last part; `None` for the root.
 pub fn split(path: &[u8]) -> Option<(&[u8], &[u8])> {
     (!path.is_empty()).then(|| (parent(path), name(path)))
 }
 
-/// Whether a path lies in a directory, at any depth.
+/// True if a path lies in a directory, at any depth.
 pub fn is_below(path: &[u8], dir: &[u8]) -> bool {
     path.strip_prefix(dir)
         .is_some_and(|rest| if dir.is_empty() { !rest.is_empty() } else { rest.first() == Some(&b'/') })
 }
 
-/// A path for people: what is not UTF-8 or not printable is escaped.
+/// A path for messages: bytes that are not UTF-8 or not printable are escaped.
 pub fn show(path: &[u8]) -> String {
     String::from_utf8_lossy(path).chars().flat_map(char::escape_debug).collect()
 }
 
-/// A path with one part more.
+/// A path with one more part.
 pub fn child(dir: &[u8], name: &[u8]) -> Box<[u8]> {
     if dir.is_empty() { name.into() } else { [dir, b"/", name].concat().into() }
 }
 
 impl Node {
-    /// Whether it is a directory.
+    /// True for a directory.
     pub fn is_dir(&self) -> bool {
         matches!(self, Node::Dir { .. })
     }
@@ -207,12 +212,12 @@ impl Entry {
         Entry { path: path.into(), node, mode: 0o755, uid: 0, gid: 0, mtime, xattrs: Vec::new(), link: None }
     }
 
-    /// Whether it is a directory.
+    /// True for a directory.
     pub fn is_dir(&self) -> bool {
         self.node.is_dir()
     }
 
-    /// The entry without what it says about the layers below its own. A merged view shows entries like this: in
+    /// The entry without its opaque mark. A merged view returns entries like this, because in
     /// another layer the same mark would hide something else.
     pub fn unmarked(&self) -> Entry {
         let node = if self.is_dir() { Node::Dir { opaque: false } } else { self.node.clone() };

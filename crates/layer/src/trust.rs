@@ -1,9 +1,11 @@
-//! By whose word a layer is what it is. A layer that came from another machine's cache is what its record says, and the
-//! record may be signed; a layer that was made here of such a layer is no more trustworthy than that one.
+//! Records which keys vouch for a layer. The record of an imported layer says what it is, and the
+//! record may be signed. A layer that was built here on an imported layer is no more trustworthy
+//! than that one.
 //!
-//! `vouched` in the layer's folder: the fingerprints of public keys, one a line. Each of them alone vouches for all of
-//! the layer. A layer that came from a cache without a signature has an empty file, or none. A base, and what was made here
-//! of nothing but trusted layers, has no such file. Written under a temporary name and renamed; it goes with the layer.
+//! `vouched` in the layer's directory holds the fingerprints of public keys, one per line. Each key
+//! alone vouches for all of the layer. A layer from a cache without a signature has an empty file,
+//! or none. A base layer, and a layer built here from trusted layers only, has no such file. It is
+//! written under a temporary name and renamed, and goes with the layer.
 
 use super::derive::put_text;
 use super::{LayerId, Layers};
@@ -11,14 +13,14 @@ use base::error::Result;
 use base::read;
 use std::collections::BTreeSet;
 
-/// A larger file is no list of keys.
+/// The largest list of keys in bytes.
 const LARGEST: u64 = 64 << 10;
 
 /// Fingerprints: the SHA-256 of public keys, in hex.
 pub type Keys = BTreeSet<String>;
 
 impl Layers {
-    /// The keys that vouch for a layer; none for one that was made here, or is a base.
+    /// The keys that vouch for a layer; `None` for a layer that needs none, as a base layer.
     pub fn vouchers(&self, id: &LayerId) -> Option<Keys> {
         if let Some(known) = self.0.known.get(id, |seen| seen.vouched.clone()).flatten() {
             return known;
@@ -30,12 +32,12 @@ impl Layers {
         vouched
     }
 
-    /// Whether these keys are enough to trust layers.
+    /// True if each layer needs no voucher or one of these keys vouches for it.
     pub fn trusted(&self, ids: &[LayerId], keys: &Keys) -> bool {
         ids.iter().all(|id| self.vouchers(id).is_none_or(|vouched| !vouched.is_disjoint(keys)))
     }
 
-    /// A key vouches for a layer that came from a cache too; none: whoever wrote it is not known.
+    /// Adds a key that vouches for an imported layer; `None` records an unsigned one.
     pub fn vouch(&self, id: &LayerId, key: Option<&str>) -> Result<()> {
         if !self.travelled(id) {
             return Ok(());
@@ -45,7 +47,7 @@ impl Layers {
         if new { self.write_vouchers(id, all) } else { Ok(()) }
     }
 
-    /// A layer was made here of others: those that vouch for all of them vouch for it.
+    /// Records that a layer was made from others: the keys that vouch for all of them vouch for it.
     pub fn made_of<'a>(&self, id: &LayerId, others: impl Iterator<Item = &'a LayerId>) -> Result<()> {
         let vouched: Vec<Keys> = others.filter(|other| *other != id).filter_map(|other| self.vouchers(other)).collect();
         let Some((first, rest)) = vouched.split_first() else { return Ok(()) };

@@ -1,11 +1,13 @@
-//! A tree onto the disk: a directory that overlayfs can mount as a lower layer, or a plain copy for the user.
+//! Writes a tree to disk: as a directory that overlayfs can mount as a lower layer, or as a plain
+//! copy for the user.
 //!
-//! The tree has every name once and every parent as a directory, and the target is a fresh directory that nobody else
-//! writes, so that no link is ever walked through, whatever the entries are called.
+//! The tree has every name once and every parent as a directory, and the target is a new directory
+//! that nothing else writes to. So no link is ever followed, whatever the entries are called.
 //!
-//! Directories come first, then what is in them, a directory a thread, by names relative to its descriptor; then link
-//! groups, which go across directories; then the metadata of directories, because making an entry changes its parent.
-//! What creating a file costs is the floor: nothing else is asked of the kernel that its creation gave already.
+//! The order: directories; then their files, one directory per thread, by names relative to its
+//! descriptor; then link groups, which span directories; then the metadata of directories, as
+//! making an entry changes the time of its parent. No system call sets what creating the file has
+//! already set.
 
 use super::files::Files;
 use super::stage::Stage;
@@ -25,33 +27,33 @@ use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
-/// Files are written in pieces of this size; one of zeros stays a hole.
+/// Files are written in pieces of this size; a piece of zeros becomes a hole.
 const HOLE: usize = 64 * 1024;
 
-/// Gives the bytes of a file.
+/// Opens the bytes of a file.
 pub(super) type Open<'a> = dyn Fn(&Entry) -> Result<Box<dyn Read + Send>> + Sync + 'a;
 
-/// How a tree is written.
+/// Writes one tree.
 pub(super) struct Writer<'a> {
-    /// The fresh directory; exists.
+    /// The new directory, which exists.
     pub(super) dir: &'a Path,
-    /// How whiteouts and opaque directories are marked.
+    /// The identity, which decides how whiteouts and opaque directories are marked.
     pub(super) flavour: &'a Flavour,
-    /// Where a file's bytes come from.
+    /// Opens the bytes of a file.
     pub(super) open: &'a Open<'a>,
-    /// Where equal files are already.
+    /// A directory with equal files, to be hard-linked.
     pub(super) twin: Option<&'a Twin>,
-    /// Where the files of an archive are that was read as it came.
+    /// The files of an archive that were written while it was read.
     pub(super) stage: Option<&'a Stage>,
 }
 
-/// A directory that holds files of another tree, made for the same identity.
+/// A directory with the files of another tree, made for the same identity.
 pub(super) struct Twin {
-    /// What it holds.
+    /// The tree of the directory.
     pub(super) tree: std::sync::Arc<Tree>,
-    /// Where.
+    /// The directory.
     pub(super) dir: File,
-    /// It is a directory of the very layer that is written: all its files are equal.
+    /// True if it is a directory of the same layer, so that all its files are equal.
     pub(super) same: bool,
 }
 
@@ -63,7 +65,7 @@ impl Twin {
         rustix::fs::openat2(&self.dir, path, flags, Mode::empty(), resolve)
     }
 
-    /// Whether it has a file that differs in nothing.
+    /// True if it has the same file with the same metadata.
     fn has(&self, entry: &Entry) -> bool {
         if self.same {
             return true;
@@ -81,10 +83,10 @@ impl Twin {
     }
 }
 
-/// Where entries of one directory are written.
+/// The directory in which entries are written.
 struct Place<'a> {
     fd: BorrowedFd<'a>,
-    /// The same directory of the twin.
+    /// The same directory in the twin.
     twin: Option<OwnedFd>,
 }
 
@@ -115,7 +117,7 @@ impl Writer<'_> {
             false => inside.iter().try_for_each(write),
         }?;
         self.links(root.as_fd(), &linked)?;
-        // The deepest first: setting a time must be the last that happens in a directory.
+        // The deepest first: nothing may change a directory after its time is set.
         tree.entries.iter().rev().filter(|entry| entry.is_dir()).try_for_each(|entry| self.finish_dir(entry))
     }
 
@@ -123,18 +125,18 @@ impl Writer<'_> {
         self.dir.join(OsStr::from_bytes(&entry.path))
     }
 
-    /// All that is no directory in one.
+    /// Writes all entries of one directory that are not directories.
     fn directory(&self, root: BorrowedFd<'_>, dir: &[u8], entries: &[&Entry]) -> Result<()> {
         let shown = || self.dir.join(OsStr::from_bytes(dir));
         let fd = open_dir(root, dir).at("open", shown())?;
-        // A directory that the twin does not have has no files to offer.
+        // A directory that the twin lacks has no files to link.
         let twin = self.twin.and_then(|twin| twin.open_dir(dir).ok());
         let place = Place { fd: fd.as_fd(), twin };
         let mut buffer = Vec::new();
         entries.iter().try_for_each(|entry| self.entry(entry, &place, &mut buffer))
     }
 
-    /// Groups of hard links: the first name has the bytes.
+    /// Writes groups of hard links; the first name gets the bytes.
     fn links(&self, root: BorrowedFd<'_>, entries: &[&Entry]) -> Result<()> {
         let mut first: HashMap<u32, PathBuf> = HashMap::new();
         for entry in entries {
@@ -163,7 +165,7 @@ impl Writer<'_> {
             Node::Char { major, minor } | Node::Block { major, minor } => {
                 let block = matches!(entry.node, Node::Block { .. });
                 let kind = if block { FileType::BlockDevice } else { FileType::CharacterDevice };
-                // In a user namespace nobody makes devices: they live in the tree alone.
+                // A user namespace cannot make devices, so they are recorded in the tree alone.
                 if make_node(place.fd, at, kind, rustix::fs::makedev(*major, *minor)).is_err() {
                     return Ok(());
                 }
@@ -187,7 +189,7 @@ impl Writer<'_> {
         let at = OsStr::from_bytes(name(&entry.path));
         let path = || self.path(entry);
         if let Some(twin) = place.twin.as_ref().filter(|_| self.twin.is_some_and(|twin| twin.has(entry))) {
-            // EMLINK, EPERM, EXDEV: it is written like any other.
+            // If linking fails (EMLINK, EPERM, EXDEV), the file is written like any other.
             if rustix::fs::linkat(twin, at, place.fd, at, AtFlags::empty()).is_ok() {
                 return Ok(());
             }
@@ -223,7 +225,7 @@ impl Writer<'_> {
     }
 }
 
-/// Makes a file that is written next.
+/// Creates a file to be written.
 pub(super) fn new_file(dir: BorrowedFd<'_>, at: &OsStr, entry: &Entry) -> rustix::io::Result<File> {
     let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     rustix::fs::openat(dir, at, flags, Mode::from(entry.mode & 0o777)).map(File::from)
@@ -235,14 +237,14 @@ fn open_dir(at: impl AsFd, path: &[u8]) -> rustix::io::Result<OwnedFd> {
     rustix::fs::openat(at, OsStr::from_bytes(path), flags, Mode::empty())
 }
 
-/// Whether what is created belongs to the right ones already.
+/// True if a file that this process creates already has the right owner.
 fn creator_is(entry: &Entry) -> bool {
     static IDS: OnceLock<(u32, u32)> = OnceLock::new();
     let own = || (rustix::process::geteuid().as_raw(), rustix::process::getegid().as_raw());
     *IDS.get_or_init(own) == (entry.uid, entry.gid)
 }
 
-/// The bits that creating a file takes away (proc_pid_status(5)); all of them if that is not known.
+/// The umask (proc_pid_status(5)); all bits if it is not known.
 fn umask() -> u32 {
     static UMASK: OnceLock<u32> = OnceLock::new();
     *UMASK.get_or_init(|| {
@@ -261,7 +263,7 @@ fn make_node(dir: BorrowedFd<'_>, at: &OsStr, kind: FileType, device: u64) -> ru
     rustix::fs::mknodat(dir, at, kind, Mode::from(0o600), device)
 }
 
-/// Bytes to a new file; long runs of zeros stay holes.
+/// Writes bytes to a new file and leaves long runs of zeros as holes.
 pub(super) fn write_file(file: &File, reader: &mut dyn Read, size: u64, buffer: &mut Vec<u8>) -> io::Result<()> {
     buffer.resize(HOLE.min(usize::try_from(size).unwrap_or(HOLE)), 0);
     let (mut at, mut hole) = (0_u64, false);
@@ -280,7 +282,8 @@ pub(super) fn write_file(file: &File, reader: &mut dyn Read, size: u64, buffer: 
     if hole { file.set_len(at) } else { Ok(()) }
 }
 
-/// Copies a directory of a rootfs to a new directory of the host: all that is in it, with owners and modes.
+/// Copies a directory of a rootfs with all its content, owners and modes to a new directory of the
+/// host.
 pub fn write_tree(files: &dyn Files, from: &[u8], to: &Path, flavour: &Flavour) -> Result<()> {
     let mut entries = Vec::new();
     let mut todo = vec![Box::<[u8]>::default()];
@@ -305,7 +308,7 @@ pub fn write_tree(files: &dyn Files, from: &[u8], to: &Path, flavour: &Flavour) 
 }
 
 impl Flavour {
-    /// The name of overlayfs's mark for directories that hide what is below.
+    /// The attribute with which overlayfs marks an opaque directory.
     pub(super) fn opaque(&self) -> &'static str {
         match self {
             Flavour::Root => "trusted.overlay.opaque",
@@ -313,7 +316,7 @@ impl Flavour {
         }
     }
 
-    /// Gives a new file its metadata; the time comes last.
+    /// Sets the metadata of a new file; the time comes last.
     pub(super) fn finish_file(&self, file: &File, entry: &Entry, path: &dyn Fn() -> PathBuf) -> Result<()> {
         let mut given = entry.mode & 0o7000 == 0 && entry.mode & umask() == 0;
         if !creator_is(entry) {
@@ -321,7 +324,7 @@ impl Flavour {
             self.owned(rustix::fs::fchown(file, uid, gid)).at("change the owner of", path())?;
             given = false;
         }
-        // After the owner, which takes setuid away.
+        // After the owner: changing it clears setuid.
         if !given {
             rustix::fs::fchmod(file, Mode::from(entry.mode)).at("set the mode of", path())?;
         }
@@ -331,7 +334,7 @@ impl Flavour {
 
     fn owned(&self, done: rustix::io::Result<()>) -> rustix::io::Result<()> {
         match self {
-            // Nobody else exists in such a mapping: the owner that is meant lives in the tree.
+            // Such a mapping has one id only; the tree has the right owner.
             Flavour::User { single_id: true, .. } => Ok(()),
             _ => done,
         }
@@ -353,8 +356,9 @@ impl Flavour {
         Ok(())
     }
 
-    /// Whether an attribute is lost if it can't be set. The others live in the tree alone: labels and lists of this
-    /// machine's policy, what a user namespace may not set, and user.* where the kernel has none (xattr(7)).
+    /// True if failing to set the attribute is an error. The others may be in the tree alone:
+    /// labels of this machine's policy, attributes that a user namespace cannot set, and user.*
+    /// where the kernel has none (xattr(7)).
     fn must_be_set(&self, name: &[u8], entry: &Entry) -> bool {
         let plain = matches!(entry.node, Node::File { .. } | Node::Dir { .. });
         let root = *self == Flavour::Root;

@@ -1,4 +1,5 @@
-//! A rootfs as files: its layers' trees merged by their whiteouts and opaque directories, without any mount.
+//! A rootfs as files: merges the trees of its layers by their whiteouts and opaque directories,
+//! without a mount.
 
 use super::files::{Files, Opener};
 use super::tree::{Entry, Node, Time, Tree, name, parent};
@@ -8,13 +9,13 @@ use base::error::{Error, Kind, Result};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-/// A rootfs to look things up in.
+/// A rootfs to read files from.
 #[derive(Clone)]
 pub struct View {
     layers: Layers,
-    /// The topmost first.
+    /// The trees, the topmost first.
     trees: Vec<(LayerId, Arc<Tree>)>,
-    /// Added to the numbers of each one's link groups, so that they are no other layer's.
+    /// The offset of each layer's link group numbers, so that layers share none.
     groups: Vec<u32>,
 }
 
@@ -31,12 +32,13 @@ impl View {
         Ok(View { layers: layers.clone(), trees, groups })
     }
 
-    /// Whether there is a directory at a path.
+    /// True if there is a directory at a path.
     pub fn has_dir(&self, path: &[u8]) -> bool {
         self.find(path).is_some_and(|(_, entry)| entry.is_dir())
     }
 
-    /// The layer that shows a path, and its entry there with the marks of that layer: they must not leave this module.
+    /// The topmost layer that has a path, and its entry there. The entry may have an opaque mark,
+    /// which must not leave this module.
     fn find(&self, path: &[u8]) -> Option<(&LayerId, &Entry)> {
         for (id, tree) in &self.trees {
             if let Some(entry) = tree.get(path) {
@@ -49,7 +51,7 @@ impl View {
         None
     }
 
-    /// Every path of the rootfs with its entry, a directory before what is in it.
+    /// Every path of the rootfs with its entry; a directory comes before its content.
     pub fn all(&self) -> Result<Vec<(LayerId, Entry)>> {
         let mut seen: BTreeMap<Vec<u16>, (LayerId, Entry)> = BTreeMap::new();
         let key = |path: &[u8]| path.iter().map(|byte| if *byte == b'/' { 0 } else { u16::from(*byte) + 1 }).collect();
@@ -65,7 +67,7 @@ impl View {
         Ok(seen.into_values().collect())
     }
 
-    /// The link group of an entry, with a number that no other layer's group has.
+    /// The link group of an entry, with a number that no other layer uses.
     fn group(&self, of: &LayerId, entry: &Entry) -> Option<u32> {
         let at = self.trees.iter().position(|(id, _)| id == of)?;
         Some(entry.link?.saturating_add(*self.groups.get(at)?))
@@ -79,14 +81,15 @@ impl View {
     }
 }
 
-/// Whether a tree hides a path that it does not have: a parent is gone, replaced, or opaque.
+/// True if a tree without this path hides it in lower layers: a parent is a whiteout, no directory,
+/// or opaque.
 fn hides(tree: &Tree, path: &[u8]) -> bool {
     let mut dir = path;
     while !dir.is_empty() {
         dir = parent(dir);
         match tree.get(dir).map(|entry| &entry.node) {
             Some(Node::Dir { opaque: true }) => return true,
-            // The root of a layer says nothing about what is below.
+            // The directory leaves lower layers visible.
             Some(Node::Dir { opaque: false }) | None => {}
             Some(_) => return true,
         }

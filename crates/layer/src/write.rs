@@ -1,12 +1,14 @@
-//! A COPY's entries as a plain tar. Files are read and hashed side by side, in batches of about a megabyte; their
-//! batches are written in order by one thread and hashed in order by another, because the digest of the whole can't be
-//! had otherwise. Memory: a few batches for each core, whatever the layer's size.
+//! Writes the entries of a COPY as a plain tar. Threads read and hash files in parallel, in batches
+//! of about a megabyte. One thread writes the batches in order and another hashes them, as the
+//! digest of the whole tar needs. It holds a few batches for each core in memory, whatever the
+//! layer's size.
 //!
-//! Whoever made the list of entries knew the digests of their files, and a cache key speaks of them: bytes with another
-//! digest are an error, found in the same read, and no layer comes of them.
+//! The caller knows the digests of the files, and a cache key was made of them. A file with another
+//! digest is an error, found in the same read, and then no layer is published.
 //!
-//! What an earlier form of the layer holds already (the same path with the same digest) is taken from its tar: nobody
-//! opens the source for it. Its bytes are checked, by the checksums of that tar or by their digest, so damage does not spread.
+//! A file that an earlier version of the layer has (the same path with the same digest) is taken
+//! from its tar, and its source is not opened. Its bytes are checked by the checksums of that tar
+//! or by their digest, so damage does not spread.
 
 use super::Bytes;
 use super::files::is_no_file;
@@ -24,42 +26,43 @@ use std::path::Path;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::sync::{Arc, Mutex};
 
-/// Batches are cut when they have become so large.
+/// A batch ends at this size in bytes.
 const BATCH: u64 = 1 << 20;
-/// Pieces of batches that a reader may be ahead of the writer.
+/// The number of pieces that a reader may be ahead of the writer.
 const AHEAD: usize = 3;
 
-/// An earlier form of the same layer.
+/// An earlier version of the same layer.
 pub(super) struct Earlier {
     pub(super) tree: Arc<Tree>,
     pub(super) tar: File,
     pub(super) summed: Option<Summed>,
 }
 
-/// An entry in its place of the archive.
+/// An entry in archive order.
 struct Piece {
     entry: Entry,
     content: Content,
 }
 
 enum Content {
-    /// Its own bytes.
+    /// Its own content.
     Own(Bytes),
-    /// A further name of the entry at this place.
+    /// Another name of the entry at position `first`.
     Link { first: usize, to: Box<[u8]> },
 }
 
-/// A stretch of the archive, and the entries that end in it.
+/// A part of the archive, and the entries that end in it.
 #[derive(Default)]
 struct Stretch {
     bytes: Vec<u8>,
-    /// Offsets count from the begin of the batch. With the place of the entry that a link is one more name of.
+    /// Entries with offsets from the start of the batch. A link has the position of the entry that
+    /// it is another name of.
     done: Vec<(Entry, Option<usize>)>,
-    /// The last of its batch.
+    /// True for the last stretch of its batch.
     last: bool,
 }
 
-/// Writes the tar, and gives the tree with digests and offsets, and the digest of the whole.
+/// Writes the tar, and returns the tree with digests and offsets, and the digest of the whole tar.
 pub(super) fn write_copy(
     folder: &Path,
     entries: Vec<(Entry, Bytes)>,
@@ -91,7 +94,7 @@ pub(super) fn write_copy(
     out.sums.update(&write::END);
     let mut done: Vec<Entry> = Vec::with_capacity(out.done.len());
     for (entry, first) in out.done {
-        // One inode: what the archive says of the first name holds for all.
+        // All names are one inode, so the metadata of the first holds for all.
         let entry = match first.and_then(|first| done.get(first)) {
             Some(first) => Entry { path: entry.path, ..first.clone() },
             None => entry,
@@ -101,12 +104,12 @@ pub(super) fn write_copy(
     Ok((Tree::new(done), out.sums.finish(folder)?))
 }
 
-/// The entries in their order, of several for one path the last, link groups resolved.
+/// Sorts the entries, keeps the last one for each path, and resolves link groups.
 fn arranged(entries: Vec<(Entry, Bytes)>) -> Result<Vec<Piece>> {
     let mut entries: Vec<Option<(Entry, Bytes)>> = entries.into_iter().map(Some).collect();
     let mut bytes_of: HashMap<u32, Bytes> = HashMap::new();
     for (entry, bytes) in entries.iter_mut().flatten() {
-        // Whichever name of a group was given the bytes: they belong to the one that is written first.
+        // Any name of a group may have the bytes; they go to the name that is written first.
         if let Some(link) = entry.link.filter(|_| !matches!(bytes, Bytes::None)) {
             bytes_of.entry(link).or_insert(std::mem::replace(bytes, Bytes::None));
         }
@@ -142,7 +145,7 @@ fn arranged(entries: Vec<(Entry, Bytes)>) -> Result<Vec<Piece>> {
     Ok(pieces)
 }
 
-/// Readers take the batches in turn, and the writer takes from the readers in the same turn.
+/// Readers take the batches in turn, and the writer takes from the readers in the same order.
 fn side_by_side(pieces: Vec<Piece>, earlier: Option<&Earlier>, readers: usize, out: &mut Out<'_>) -> Result<()> {
     let mut batches: Vec<Vec<Vec<Piece>>> = (0..readers).map(|_| Vec::new()).collect();
     let (mut batch, mut size, mut count) = (Vec::new(), 0, 0);
@@ -198,7 +201,7 @@ fn gone(who: &str) -> Error {
     Error::new(Kind::System, format!("BUG: {who} of a copy is gone"))
 }
 
-/// Buffers that were written and can be used again.
+/// Buffers for reuse.
 type Spare = Mutex<Vec<Vec<u8>>>;
 
 fn read_batches(
@@ -208,7 +211,7 @@ fn read_batches(
     sender: &SyncSender<Result<Stretch>>,
 ) {
     for batch in batches {
-        // The writer only stops listening when it failed.
+        // The writer stops receiving only after an error.
         let gone = || Error::new(Kind::System, "the copy was given up");
         let mut send = |stretch: &mut Stretch| {
             let stretch = std::mem::take(stretch);
@@ -223,7 +226,7 @@ fn read_batches(
 
 type Send<'a> = dyn FnMut(&mut Stretch) -> Result<()> + 'a;
 
-/// One batch as a stretch, or as several if it holds a large file.
+/// Reads one batch as a stretch, or as several if it holds a large file.
 fn read_batch(pieces: Vec<Piece>, earlier: Option<&Earlier>, spare: &Spare, send: &mut Send<'_>) -> Result<()> {
     let (open, window) = (Stretch::default(), Window::default());
     let mut reader = Reader { earlier, window, spare, sent: 0, open, send };
@@ -237,10 +240,10 @@ fn read_batch(pieces: Vec<Piece>, earlier: Option<&Earlier>, spare: &Spare, send
 
 struct Reader<'a, 'b> {
     earlier: Option<&'a Earlier>,
-    /// What is at hand of the earlier form.
+    /// The part of the earlier version that is in memory.
     window: Window,
     spare: &'a Spare,
-    /// Bytes of this batch that were sent on.
+    /// The number of bytes of this batch that were already sent.
     sent: u64,
     open: Stretch,
     send: &'a mut Send<'b>,
@@ -295,7 +298,7 @@ impl Reader<'_, '_> {
         Ok(())
     }
 
-    /// The content out of the earlier form, if that has the same and it is sound.
+    /// Takes the content from the earlier version, if it has the same file and the bytes are sound.
     fn of_earlier(&mut self, entry: &Entry) -> Option<Digest> {
         let earlier = self.earlier?;
         let Node::File { size, digest: Some(wanted), .. } = entry.node else { return None };
@@ -303,7 +306,8 @@ impl Reader<'_, '_> {
         else {
             return None;
         };
-        // A large file is hashed before any of it is passed on, so it is taken from its source.
+        // A large file is sent in parts before it is hashed to the end, so it comes from its
+        // source.
         if known != wanted || there != size || size > BATCH {
             return None;
         }
@@ -323,7 +327,7 @@ impl Reader<'_, '_> {
         None
     }
 
-    /// The content out of its source, of which no more is taken than the entry says.
+    /// Reads the content from its source, up to the size of the entry.
     fn stream(&mut self, entry: &Entry, size: u64, reader: &mut dyn Read, watched: Option<&[u8]>) -> Result<Digest> {
         let mut hasher = Hasher::default();
         let mut left = size;
@@ -354,7 +358,7 @@ impl Reader<'_, '_> {
     }
 }
 
-/// The error for bytes that are not those of the entry.
+/// The error for bytes that differ from the entry's digest.
 fn unlike(entry: &Entry, watched: Option<&[u8]>) -> Error {
     match watched {
         Some(path) => Error::changed(path),
@@ -367,14 +371,14 @@ fn path_of(entry: &Entry) -> String {
     String::from_utf8_lossy(&entry.path).into_owned()
 }
 
-/// The archive as it grows.
+/// The archive that is being written.
 struct Out<'a> {
     file: File,
     path: &'a Path,
-    /// Of all that was written, but for what is still on its way to them.
+    /// The sums of the bytes that reached the hashing thread.
     sums: Sums,
     at: u64,
-    /// Where the batch began that is being written.
+    /// The offset of the current batch.
     batch: u64,
     done: Vec<(Entry, Option<usize>)>,
 }

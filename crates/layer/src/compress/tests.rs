@@ -1,4 +1,4 @@
-//! Streams of every sort, bombs and damaged ones among them.
+//! Streams of every format, with bombs and damaged ones.
 
 #![allow(clippy::unwrap_used)]
 use super::*;
@@ -33,7 +33,7 @@ fn read(stream: Vec<u8>, free: u64) -> std::io::Result<Vec<u8>> {
     Ok(plain)
 }
 
-/// A way to compress.
+/// A function that compresses.
 type Make = fn(&[u8]) -> Vec<u8>;
 const ALL: [(Format, Make); 4] = [(Format::Gzip, gzip), (Format::Zstd, zstd), (Format::Bzip2, bzip2), (Format::Xz, xz)];
 
@@ -85,7 +85,8 @@ fn a_dictionary_that_is_too_large_is_refused_before_it_is_made() {
     encoder.write_all(b"text").unwrap();
     let mut stream = encoder.finish().unwrap();
     assert_eq!(read(stream.clone(), FREE).unwrap(), b"text");
-    // The block header at 12: size, flags, LZMA2's id, one byte of properties, the dictionary; a CRC at its end.
+    // The block header at byte 12: size, flags, LZMA2's id, one byte of properties, the dictionary
+    // size, and a CRC at the end.
     assert_eq!(stream[14..16], [0x21, 1]);
     stream[16] = 40;
     let end = 12 + (usize::from(stream[12]) + 1) * 4 - 4;

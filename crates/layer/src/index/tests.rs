@@ -1,9 +1,9 @@
-//! Hostile archives as trees: names, marks, sizes, bounds.
+//! Hostile archives: names, marks, sizes and limits.
 
 #![allow(clippy::unwrap_used)]
 use super::*;
 
-/// One member as an attacker writes it: name, type flag, link, content.
+/// One archive member as an attacker writes it: name, type flag, link, content.
 pub(crate) struct Raw<'a>(pub &'a str, pub u8, pub &'a str, pub &'a [u8]);
 
 pub(crate) fn tar(members: &[Raw<'_>]) -> Vec<u8> {
@@ -112,7 +112,7 @@ fn content_is_never_taken_for_headers() {
     ] {
         assert_eq!(paths(&read(members).unwrap()), ["dir"], "flag {}", members[0].1);
     }
-    // The size of the record counts, not that of the block.
+    // The size in the PAX record counts, not the size in the header.
     let bytes = [tar(&[Raw("p", b'x', "", &size), file("outer", b"")]), hidden].concat();
     assert_eq!(paths(&read_bytes(&bytes).unwrap()), ["outer"]);
 }
@@ -167,7 +167,7 @@ fn cut_archives_are_errors_and_damaged_ones_do_not_panic() {
     }
 }
 
-/// Reads on top of directories and files of these names, which belong to user 7.
+/// Reads an archive on top of layers with these entries, which belong to user 7.
 fn read_on(below: &[Raw<'_>], members: &[Raw<'_>]) -> Result<Indexed> {
     let below = read(below).unwrap();
     let lower = |entry: &Entry| Entry { uid: 7, mode: 0o1777, ..entry.clone() };

@@ -1,4 +1,4 @@
-//! A hostile tar, entry by entry, from any reader. Every size that is read is bounded before it is used.
+//! Reads a hostile tar entry by entry. Every size is checked before it is used.
 
 use super::{BLOCK, checksum, padding};
 use crate::tree::{Time, Xattrs};
@@ -6,30 +6,31 @@ use base::error::{Error, Kind as ErrorKind, Result};
 use base::read;
 use std::io::Read;
 
-/// Extended headers larger than this are refused.
+/// The largest extended header in bytes.
 const LARGEST_EXTENSION: u64 = 1 << 20;
-/// Names longer than this are refused (PATH_MAX).
+/// The longest name (PATH_MAX).
 const LONGEST_NAME: usize = 4096;
-/// Pieces of a sparse file beyond this are refused.
+/// The most pieces of a sparse file.
 const MOST_PIECES: usize = 1 << 20;
-/// Sparse files of one archive that are together larger than this are refused: a few bytes stand for any number of
-/// zeros, which are read, hashed and written into layers as such.
+/// The largest total size of all sparse files in one archive: a few bytes stand for any number of
+/// zeros, which are read, hashed and written into layers in full.
 const LARGEST_SPARSE: u64 = 16 << 30;
-/// Digits of 2^64.
+/// The number of digits in 2^64.
 const MOST_DIGITS: usize = 20;
-/// Extended headers of one member beyond this are refused.
+/// The most extended headers of one member.
 const MOST_EXTENSIONS: usize = 64;
-/// Extended attributes of one entry beyond this are refused.
+/// The most extended attributes of one entry.
 const MOST_XATTRS: usize = 1024;
 
 /// One member of an archive.
 #[derive(Clone, Debug, Default)]
 pub struct Member {
-    /// As it stands in the archive: may be absolute, hold `..` or be empty.
+    /// The name in the archive, unchecked: it may be absolute, contain `..` or be empty.
     pub path: Vec<u8>,
-    /// Of links.
+    /// The target of a link.
     pub link: Vec<u8>,
-    /// The type flag: `0` file, `1` hard link, `2` symbolic link, `3` `4` devices, `5` directory, `6` fifo.
+    /// The type flag: `0` file, `1` hard link, `2` symbolic link, `3` `4` devices, `5` directory,
+    /// `6` fifo.
     pub kind: u8,
     /// Permissions.
     pub mode: u32,
@@ -37,33 +38,33 @@ pub struct Member {
     pub uid: u32,
     /// Group.
     pub gid: u32,
-    /// Of the file as it is read by people.
+    /// The size of the content, with the holes of a sparse file.
     pub size: u64,
     /// Modification time.
     pub mtime: Time,
-    /// Of devices.
+    /// The major and minor number of a device.
     pub device: (u32, u32),
-    /// Extended attributes, sorted; overlayfs's own are left out.
+    /// Extended attributes, sorted, without those of overlayfs.
     pub xattrs: Xattrs,
-    /// Bytes stored in the archive.
+    /// The number of bytes stored in the archive.
     pub stored: u64,
-    /// For sparse files: where the stored bytes belong, as (offset, length).
+    /// For sparse files: the place of each stored piece, as (offset, length).
     pub pieces: Option<Vec<(u64, u64)>>,
-    /// Where the stored bytes begin in the archive.
+    /// The offset of the stored bytes in the archive.
     pub offset: u64,
 }
 
-/// Reads members in turn. The content of a member must be read (or skipped) before the next.
+/// Reads members one after another. `next_member` skips content that was not read.
 pub struct Archive<R> {
     reader: R,
     at: u64,
     left: u64,
     pad: u64,
-    /// The size of all sparse files so far.
+    /// The total size of all sparse files so far.
     sparse: u64,
 }
 
-/// What extended headers say about the next member.
+/// The fields that extended headers set for the next member.
 #[derive(Default)]
 struct Extension {
     path: Option<Vec<u8>>,
@@ -90,12 +91,12 @@ fn bad(what: impl Into<String>) -> Error {
 }
 
 impl<R: Read> Archive<R> {
-    /// Begins at the reader's place.
+    /// Reads an archive from the reader's current position.
     pub fn new(reader: R) -> Archive<R> {
         Archive { reader, at: 0, left: 0, pad: 0, sparse: 0 }
     }
 
-    /// The next member; none at the end.
+    /// The next member; `None` at the end.
     pub fn next_member(&mut self) -> Result<Option<Member>> {
         let mut extension = Extension::default();
         for _ in 0..=MOST_EXTENSIONS {
@@ -110,7 +111,8 @@ impl<R: Read> Archive<R> {
                 }
                 b'x' => extension.read(&self.extension(size)?)?,
                 b'g' => {
-                    // For all that follows; left out, as by BuildKit and containerd.
+                    // Global records apply to all that follows. They are ignored, as in BuildKit
+                    // and containerd.
                     let records = self.extension(size)?;
                     Extension::default().read(&records)?;
                 }
@@ -120,7 +122,7 @@ impl<R: Read> Archive<R> {
         Err(bad(format!("more than {MOST_EXTENSIONS} extended headers before a member")))
     }
 
-    /// The stored bytes of the member at hand.
+    /// Reads stored bytes of the current member.
     pub fn read(&mut self, buffer: &mut [u8]) -> Result<usize> {
         let want = usize::try_from(self.left).unwrap_or(usize::MAX).min(buffer.len());
         let count = self.reader.read(&mut buffer[..want]).map_err(|cause| bad("cannot read").because(cause))?;
@@ -144,8 +146,8 @@ impl<R: Read> Archive<R> {
         Ok(())
     }
 
-    /// The next header block; none at two empty blocks or the end. After one empty block nothing else may come: some
-    /// readers would go on there.
+    /// The next header block; `None` at two empty blocks or at the end. A header after a single
+    /// empty block is an error, because some readers would continue there.
     fn block(&mut self) -> Result<Option<[u8; BLOCK as usize]>> {
         let Some(block) = self.any_block()? else { return Ok(None) };
         if block.iter().all(|byte| *byte == 0) {
@@ -178,7 +180,7 @@ impl<R: Read> Archive<R> {
         self.exactly(size as usize)
     }
 
-    /// The next bytes of the content; the archive must not end before.
+    /// Reads exactly this many bytes of the content; a shorter archive is an error.
     fn exactly(&mut self, length: usize) -> Result<Vec<u8>> {
         let (mut bytes, mut got) = (vec![0; length], 0);
         while got < length {
@@ -200,14 +202,16 @@ impl<R: Read> Archive<R> {
             return Err(bad("a name that no file system holds"));
         }
         let kind = match block[156] {
-            // Of old archives alone, which had no flag for directories; as in Go's and Python's readers.
+            // Only old archives, which had no flag for directories; Go's and Python's readers do
+            // the same.
             0 if path.ends_with(b"/") => b'5',
             0 | b'7' | b'S' => b'0',
             kind => kind,
         };
         let stored = extension.size.map_or_else(|| numeric(&block[124..136]), Ok)?;
-        // What is no link, device or directory by its flag has bytes behind it, even if we make nothing of them:
-        // whoever took them for headers would see other members than everybody else.
+        // Every type except links, devices, directories and fifos has bytes after its header, even
+        // if they are ignored. A reader that took them for headers would see other members than
+        // everybody else.
         let behind = if matches!(block[156], b'1'..=b'6') { 0 } else { stored };
         let stored = if kind == b'0' { behind } else { 0 };
         if behind > i64::MAX as u64 / 2 {
@@ -252,7 +256,7 @@ impl<R: Read> Archive<R> {
         Ok(member)
     }
 
-    /// GNU's first sparse format: four pieces in the header, more in blocks behind it.
+    /// GNU's first sparse format: four pieces in the header, the others in blocks after it.
     fn old_sparse(&mut self, block: &[u8; BLOCK as usize], member: &mut Member) -> Result<()> {
         let mut pieces = Vec::new();
         let add = |table: &[u8], pieces: &mut Vec<(u64, u64)>| -> Result<()> {
@@ -301,10 +305,10 @@ impl<R: Read> Archive<R> {
         Ok(())
     }
 
-    /// A number on a line of its own.
+    /// A decimal number on a line of its own.
     fn line(&mut self) -> Result<u64> {
         let mut value: u64 = 0;
-        // More digits than any number has are zeros, and could go on for ever.
+        // More digits than the largest number has must be zeros, which could go on for ever.
         for _ in 0..=MOST_DIGITS {
             let mut byte = [0];
             match (self.read(&mut byte)?, byte[0]) {
@@ -332,7 +336,7 @@ fn check_pieces(member: &Member) -> Result<()> {
 }
 
 impl Extension {
-    /// `length key=value\n`, value by length, whatever bytes it holds.
+    /// Reads `length key=value\n` records. The length delimits the value, which may hold any bytes.
     fn read(&mut self, mut records: &[u8]) -> Result<()> {
         while !records.is_empty() {
             let digits = records.iter().take_while(|byte| byte.is_ascii_digit()).count();
@@ -389,19 +393,20 @@ impl Extension {
     }
 }
 
-/// Marks that overlayfs obeys: in an archive they could show any path of other layers.
+/// True for attributes that overlayfs obeys: in an archive they could expose any path of other
+/// layers.
 fn of_overlay(name: &[u8]) -> bool {
     name.starts_with(b"trusted.overlay.") || name.starts_with(b"user.overlay.")
 }
 
-/// Seconds with an optional fraction.
+/// Parses seconds with an optional fraction.
 fn time(value: &[u8]) -> Option<Time> {
     let text = std::str::from_utf8(value).ok()?;
     let (whole, fraction) = text.split_once('.').unwrap_or((text, ""));
     let seconds: i64 = whole.parse().ok()?;
     let digits: String = fraction.chars().chain("000000000".chars()).take(9).collect();
     let nanos: u32 = digits.parse().ok()?;
-    // A fraction of a negative time counts downwards.
+    // The fraction of a negative time counts downwards.
     if whole.starts_with('-') && nanos > 0 {
         return Some(Time { seconds: seconds.checked_sub(1)?, nanos: 1_000_000_000 - nanos });
     }
@@ -412,7 +417,7 @@ fn text(field: &[u8]) -> &[u8] {
     &field[..field.iter().position(|byte| *byte == 0).unwrap_or(field.len())]
 }
 
-/// A user or group. The largest number means "as it is" to chown(2).
+/// Parses a user or group id. The largest number is refused: it means "unchanged" to chown(2).
 fn owner(id: u64) -> Result<u32> {
     u32::try_from(id).ok().filter(|id| *id != u32::MAX).ok_or_else(|| bad(format!("an impossible owner: {id}")))
 }
@@ -421,7 +426,7 @@ fn device(field: &[u8]) -> Result<u32> {
     u32::try_from(numeric(field)?).map_err(|_| bad("an impossible device"))
 }
 
-/// Octal digits, or GNU's base 256 where the first bit is set.
+/// Parses octal digits, or GNU's base 256 if the first bit is set.
 fn signed(field: &[u8]) -> Result<i64> {
     if field[0] & 0x80 != 0 {
         let negative = field[0] & 0x40 != 0;

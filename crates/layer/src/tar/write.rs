@@ -1,4 +1,4 @@
-//! The headers of one entry as bytes: ustar where everything fits, a PAX record for what does not.
+//! Encodes the headers of one entry: ustar if everything fits, otherwise PAX records too.
 
 use super::{BLOCK, checksum};
 use crate::tree::{Entry, Node};
@@ -6,19 +6,19 @@ use crate::tree::{Entry, Node};
 /// The two empty blocks that end an archive.
 pub const END: [u8; 1024] = [0; 1024];
 
-/// What the name of an entry stands for in the archive.
+/// The meaning of an entry's name in the archive.
 #[derive(Clone, Copy, Debug)]
 pub enum Kind<'a> {
-    /// The entry's own node.
+    /// The entry itself.
     Node,
     /// A hard link to an earlier entry.
     Link(&'a [u8]),
-    /// An empty file of this name that hides something (OCI image specification, layer.md).
+    /// An empty file with this name, which hides a path (OCI image specification, layer.md).
     Whiteout,
 }
 
-/// The headers of an entry under `path`; its content, if it is a file, must follow, padded to 512 bytes.
-/// `clamp` is the latest time that may be written.
+/// The headers of an entry under `path`. The content of a file must follow, padded to 512 bytes.
+/// `clamp` is the latest time that is written.
 pub fn header(path: &[u8], entry: &Entry, kind: Kind<'_>, clamp: Option<i64>) -> Vec<u8> {
     let (flag, size, link): (u8, u64, &[u8]) = match (kind, &entry.node) {
         (Kind::Link(to), _) => (b'1', 0, to),
@@ -63,7 +63,7 @@ pub fn header(path: &[u8], entry: &Entry, kind: Kind<'_>, clamp: Option<i64>) ->
     bytes
 }
 
-/// PAX extended header records: `length key=value\n`, the length counting itself.
+/// PAX extended header records: `length key=value\n`, where the length counts itself.
 #[derive(Default)]
 struct Records(Vec<(Vec<u8>, Vec<u8>)>);
 
@@ -72,7 +72,7 @@ impl Records {
         self.0.push((key.to_vec(), value.to_vec()));
     }
 
-    /// The header and content of the records, if there are any.
+    /// The header and content of the records; empty without records.
     fn blocks(mut self, name: &[u8]) -> Vec<u8> {
         if self.0.is_empty() {
             return Vec::new();
@@ -115,7 +115,7 @@ fn put(field: &mut [u8], value: &[u8]) {
     field[..count].copy_from_slice(&value[..count]);
 }
 
-/// The name in its own field, or cut at a slash with the prefix field's help, or as a record.
+/// Writes the name to its field, or splits it at a slash into name and prefix, or adds a record.
 fn put_name(block: &mut [u8; BLOCK as usize], name: &[u8], records: &mut Records) {
     if name.len() <= 100 && name.is_ascii() {
         put(&mut block[0..100], name);

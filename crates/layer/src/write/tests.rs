@@ -1,5 +1,5 @@
-//! A layer that came from an earlier form is the same, byte for byte, as one that came from its sources; and what it
-//! shares with that one's directory differs in nothing.
+//! A layer made with an earlier version is equal, byte for byte, to one made from its sources; and
+//! the files that it shares with the earlier directory are equal.
 
 #![allow(clippy::unwrap_used, clippy::print_stderr)]
 use super::*;
@@ -15,7 +15,7 @@ fn open() -> (tempfile::TempDir, Layers) {
     (temp, layers)
 }
 
-/// The text of a file, and how often a source was opened for one.
+/// A file with this text, which counts how often its source is opened.
 fn sourced(path: &str, text: &str, opened: &Arc<AtomicUsize>) -> (Entry, Bytes) {
     let digest = Some(Digest::of(text.as_bytes()));
     let node = Node::File { size: text.len() as u64, digest, offset: None };
@@ -30,7 +30,7 @@ fn sourced(path: &str, text: &str, opened: &Arc<AtomicUsize>) -> (Entry, Bytes) 
     (Entry { node, mode: 0o644, uid: own, gid: group, mtime, ..Entry::directory(path.as_bytes(), mtime) }, bytes)
 }
 
-/// Enough files that all cores are worth it; file 7 says `seventh`.
+/// Enough files for all cores; file 7 contains `seventh`.
 fn project(seventh: &str, opened: &Arc<AtomicUsize>) -> Vec<(Entry, Bytes)> {
     let mut entries: Vec<(Entry, Bytes)> =
         (0..10).map(|dir| (Entry::directory(format!("d{dir}").as_bytes(), Time::default()), Bytes::None)).collect();
@@ -38,7 +38,7 @@ fn project(seventh: &str, opened: &Arc<AtomicUsize>) -> Vec<(Entry, Bytes)> {
         let text = if number == 7 { seventh.to_owned() } else { format!("file {number}\n").repeat(number * 3) };
         entries.push(sourced(&format!("d{}/f{number}", number % 10), &text, opened));
     }
-    // One that is larger than a batch, one that is empty, and two names of one inode.
+    // A file larger than a batch, an empty file, and two names of one inode.
     entries.push(sourced("d1/large", &"large ".repeat(1_000_000), opened));
     entries.push(sourced("d1/empty", "", opened));
     for name in ["d2/one", "d3/two"] {
@@ -59,7 +59,8 @@ fn the_earlier_form_spares_the_sources_and_gives_the_same_bytes() {
     let one = layers.publish_tar(project("seven", &first), None).unwrap();
     assert_eq!(first.load(Ordering::SeqCst), 903);
     let two = layers.publish_tar(project("changed", &second), Some(&one)).unwrap();
-    // The changed file and the large one; of a link group nothing is known by its path alone.
+    // The changed file, the large one and the link group: an earlier version offers no linked
+    // files.
     assert!(second.load(Ordering::SeqCst) <= 3, "{second:?} sources were opened");
     let alone = layers.publish_tar(project("changed", &fresh), None).unwrap();
     assert_eq!(tar(&layers, &two), tar(&layers, &alone));
@@ -118,7 +119,7 @@ fn equal_files_of_the_earlier_directory_are_linked_and_no_others() {
     assert_eq!(std::fs::metadata(after.join("d1/f11")).unwrap().mode() & 0o7777, 0o755);
     assert_eq!(std::fs::metadata(after.join("d2/f12")).unwrap().mtime_nsec(), 6);
     assert_eq!(std::fs::read(after.join("d7/f7")).unwrap(), b"changed");
-    // What was there is untouched, and whatever happens to the earlier layer, this one keeps its files.
+    // The earlier directory is unchanged, and deleting the earlier layer leaves this one's files.
     assert_eq!(std::fs::read(before.join("d7/f7")).unwrap(), b"seven");
     std::fs::remove_dir_all(layers.store().layers().join(one.to_string())).unwrap();
     assert_eq!(std::fs::read_to_string(after.join("d1/f21")).unwrap(), "file 21\n".repeat(63));

@@ -1,4 +1,4 @@
-//! Numbers, names and maps at their limits, and the archives of other programs.
+//! Numbers, names and maps at their limits, and archives of other programs.
 
 #![allow(clippy::unwrap_used)]
 use super::*;
@@ -21,7 +21,7 @@ fn read(tar: &[u8]) -> Result<Vec<(Member, Vec<u8>)>> {
     Ok(members)
 }
 
-/// The archive with a field of its first header set, and its sum right.
+/// The archive with a field of its first header changed, and a right checksum.
 fn patched(mut tar: Vec<u8>, at: usize, field: &[u8]) -> Vec<u8> {
     tar[at..at + field.len()].copy_from_slice(field);
     tar[148..156].fill(b' ');
@@ -137,14 +137,14 @@ fn the_map_of_a_sparse_file_ends() {
         assert!(pieces(map, size).is_err(), "{map} {size}");
     }
     assert!(pieces("18446744073709551615,2,0,2", "9").is_err());
-    // Of many files each may be small enough.
+    // Each file may be small enough while all together are not.
     let records = [record("GNU.sparse.map", "0,4"), record("GNU.sparse.size", "1073741824")].concat();
     let one = tar(&[Raw("p", b'x', "", &records), file("f", b"1234")]);
     assert!(read(&one.repeat(16)).is_ok());
     refused(&one.repeat(17), "sparse files of more than");
 }
 
-/// What a program prints; none if it is not here.
+/// The output of a program; `None` if the program is missing.
 fn run(dir: &std::path::Path, program: &str, args: &[&str]) -> Option<Vec<u8>> {
     match Command::new(program).args(args).current_dir(dir).env("LC_ALL", "C.UTF-8").output() {
         Ok(output) => {
