@@ -6,6 +6,7 @@ pub mod args;
 mod bake;
 pub mod buildkit;
 pub mod caches;
+pub mod completion;
 pub mod compose;
 pub mod explain;
 pub mod failure;

@@ -138,6 +138,11 @@ pub enum Command {
         #[arg(long)]
         repair: bool,
     },
+    /// Generate the completion script for a shell.
+    Completion(super::completion::Completion),
+    /// Write manual pages into a directory.
+    #[command(hide = true)]
+    Man(super::completion::Manual),
     /// Bring the store to the disk now; builds do it in the background, once an hour. For machines that end with their job.
     Sync,
 }

@@ -1,6 +1,7 @@
 //! The program from its start to its exit code: which verb does what.
 
 use crate::cli::args::{self, Cli, Command};
+use crate::cli::completion;
 use crate::cli::failure;
 use crate::cli::login;
 use crate::cli::look;
@@ -15,6 +16,7 @@ use frontend::platform::Platform;
 use layer::{Flavour, Layers};
 use sandbox::sys::userns::Identity;
 use std::io::{IsTerminal as _, Write as _};
+use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
@@ -36,115 +38,123 @@ pub fn main() -> ExitCode {
     }
 }
 
+/// The store, once the process has its user namespace.
+struct Opened {
+    identity: Identity,
+    store: Store,
+    layers: Layers,
+}
+
+impl Opened {
+    /// Enters a user namespace if kiln is not root, and opens the store. No thread may have been started before.
+    fn new(root: &Path) -> Result<Opened> {
+        let identity = sandbox::sys::userns::enter().map_err(|cause| Error::new(Kind::System, cause))?;
+        let store = Store::open(root)?;
+        let layers = Layers::new(store.clone(), flavour(&identity));
+        for warning in store.note().map(str::to_owned).into_iter().chain(crate::cli::room::after_boot(&layers)?) {
+            writeln!(std::io::stderr(), "warning: {warning}").at("write", "standard error")?;
+        }
+        Ok(Opened { identity, store, layers })
+    }
+}
+
+/// Does the verb. Those above the blank line need no store, and enter no namespace.
 fn run(cli: Cli, color: bool) -> Result<ExitCode> {
+    let get = |name: &str| std::env::var(name).ok();
+    let env = Environment { get: &get };
+    let root = request::root(&env, rustix::process::geteuid().is_root())?;
+    forbid_core_files();
+    sandbox::descriptors::raise();
+    let open = || Opened::new(&root);
+    let out = &mut std::io::stdout();
     let command = match cli.command {
         Command::Buildx(args::Buildx::Bake(args)) => Command::Bake(args),
         Command::Buildx(args::Buildx::Build(args)) => Command::Build(args),
         command => command,
     };
-    let get = |name: &str| std::env::var(name).ok();
-    let env = Environment { get: &get };
-    let root = request::root(&env, rustix::process::geteuid().is_root())?;
-    // A wrong command line is told before anything is made.
-    let build = match &command {
-        Command::Build(args) => Some(BuildRequest::of(args, &env, now())?),
-        _ => None,
-    };
-    let baked = match &command {
-        Command::Bake(args) => match bake::prepare(args, &env, color)? {
-            bake::Asked::Done => return Ok(ExitCode::SUCCESS),
-            bake::Asked::Build(prepared) => Some(*prepared),
-        },
-        _ => None,
-    };
-    // What kiln holds, secrets among it, must not come into a core file.
-    let no_cores = rustix::process::Rlimit {
-        current: Some(0),
-        maximum: rustix::process::getrlimit(rustix::process::Resource::Core).maximum,
-    };
-    let _ = rustix::process::setrlimit(rustix::process::Resource::Core, no_cores);
-    sandbox::descriptors::raise();
-    match &command {
-        Command::Login(args) => return login::login(args, &env).map(|()| ExitCode::SUCCESS),
-        Command::Logout { registry } => return login::logout(registry, &env).map(|()| ExitCode::SUCCESS),
-        Command::Compose(args) => return compose::run(args, color).map(|()| ExitCode::SUCCESS),
-        // They enter no namespace of ours.
-        Command::Ps { json } => return look::ps(&root, *json, &mut std::io::stdout()).map(|()| ExitCode::SUCCESS),
-        Command::Shell(args) => return look::shell(&root, args).map(ExitCode::from),
-        _ => {}
-    }
-    // Nothing may have started a thread before this.
-    let identity = sandbox::sys::userns::enter().map_err(|cause| Error::new(Kind::System, cause))?;
-    let store = Store::open(&root)?;
-    let layers = Layers::new(store.clone(), flavour(&identity));
-    for warning in store.note().map(str::to_owned).into_iter().chain(crate::cli::room::after_boot(&layers)?) {
-        writeln!(std::io::stderr(), "warning: {warning}").at("write", "standard error")?;
-    }
-    let mut out = std::io::stdout().lock();
     match command {
-        Command::Bake(args) => {
-            drop(out);
-            let prepared = baked.ok_or_else(|| Error::new(Kind::System, "BUG: targets without a plan"))?;
-            return bake::build(&args, prepared, &layers, &identity, color);
-        }
+        Command::Buildx(_) => {}
+        Command::Login(args) => login::login(&args, &env)?,
+        Command::Logout { registry } => login::logout(&registry, &env)?,
+        Command::Compose(args) => compose::run(&args, color)?,
+        Command::Ps { json } => look::ps(&root, json, out)?,
+        Command::Shell(args) => return look::shell(&root, &args).map(ExitCode::from),
+        Command::Completion(args) => completion::print(&args, out)?,
+        Command::Man(args) => completion::write_manual(&args)?,
+
         Command::Build(args) => {
-            drop(out);
-            let mut request = build.ok_or_else(|| Error::new(Kind::System, "BUG: a build without a request"))?;
+            // An error of the command line comes before anything is made.
+            let mut request = BuildRequest::of(&args, &env, now())?;
             request.color = color;
+            let Opened { identity, layers, .. } = open()?;
             return build_image(&args, request, &layers, &identity, color);
         }
-        Command::Images(args) => crate::image::list::images(&store, args.quiet, &args.format, &mut out)?,
-        Command::Inspect(args) => crate::image::list::inspect(&store, &args.images, args.format.as_deref(), &mut out)?,
-        Command::Rmi { images, force } => crate::image::list::remove(&store, &images, force, &mut out)?,
-        Command::Save(args) => {
-            drop(out);
-            let saved = crate::export::save(&layers, &args.image, &args.output, &args.format);
-            saved.map_err(|error| error.within(Kind::Export))?;
+        Command::Bake(args) => match bake::prepare(&args, &env, color)? {
+            bake::Asked::Done => {}
+            bake::Asked::Build(prepared) => {
+                let Opened { identity, layers, .. } = open()?;
+                return bake::build(&args, *prepared, &layers, &identity, color);
+            }
+        },
+        Command::Images(args) => crate::image::list::images(&open()?.store, args.quiet, &args.format, out)?,
+        Command::Inspect(args) => {
+            crate::image::list::inspect(&open()?.store, &args.images, args.format.as_deref(), out)?
         }
+        Command::Rmi { images, force } => crate::image::list::remove(&open()?.store, &images, force, out)?,
+        Command::Save(args) => crate::export::save(&open()?.layers, &args.image, &args.output, &args.format)
+            .map_err(|error| error.within(Kind::Export))?,
         Command::Pull { name, platform, quiet } => {
             let platform = platform.as_deref().map_or(Ok(Platform::host()), Platform::parse);
             let platform = platform.map_err(|cause| Error::new(Kind::Usage, cause))?;
-            let pulled = crate::image::pull::pull(&layers, &name, &platform, &login::settings(&env), now())?;
+            let pulled = crate::image::pull::pull(&open()?.layers, &name, &platform, &login::settings(&env), now())?;
             if !quiet {
-                print(&mut out, &pulled)?;
+                print(out, &pulled)?;
             }
         }
-        Command::Push(args) => {
-            let pushed = login::push(&args, &layers, &env)?;
-            print(&mut out, &pushed)?;
+        Command::Push(args) => print(out, &login::push(&args, &open()?.layers, &env)?)?,
+        Command::Explain(args) => {
+            open()?;
+            crate::cli::explain::explain(&root, &args, out)?
         }
-        Command::Explain(args) => crate::cli::explain::explain(&root, &args, &mut out)?,
-        // These were done above: they need no store.
-        Command::Buildx(_)
-        | Command::Compose(_)
-        | Command::Login(_)
-        | Command::Logout { .. }
-        | Command::Ps { .. }
-        | Command::Shell(_) => {}
-        Command::Du(args) => crate::cli::room::du(&root, &args, now(), &mut out)?,
+        Command::Du(args) => {
+            open()?;
+            crate::cli::room::du(&root, &args, now(), out)?
+        }
         Command::Cache(command) => {
-            let observer: Arc<dyn solver::Observer> =
-                crate::progress::view("plain", crate::progress::Screen { terminal: false, color })?;
-            let desk = crate::cli::mounts::Desk { layers: &layers, env: &env, observer: &observer };
-            crate::cli::mounts::run(&command, &desk, &mut out)?;
+            let layers = &open()?.layers;
+            let screen = crate::progress::Screen { terminal: false, color };
+            let observer: Arc<dyn solver::Observer> = crate::progress::view("plain", screen)?;
+            let desk = crate::cli::mounts::Desk { layers, env: &env, observer: &observer };
+            crate::cli::mounts::run(&command, &desk, out)?;
         }
         Command::Prune(args) => {
-            // What this process looked up is not in use.
-            drop((layers, store));
-            crate::cli::room::prune(&root, &args, now(), &mut out)?;
+            // Dropped at once: the leases of this process would keep what it looked up.
+            drop(open()?);
+            crate::cli::room::prune(&root, &args, now(), out)?;
         }
         Command::Doctor { json } => {
+            let Opened { identity, store, .. } = open()?;
             let (text, able) = crate::doctor::examine(&identity, &store, json);
             out.write_all(text.as_bytes()).map_err(|cause| Error::new(Kind::Export, "cannot print").because(cause))?;
             return Ok(if able { ExitCode::SUCCESS } else { ExitCode::from(Kind::System.exit_code()) });
         }
-        Command::Sync => store::boot::sync(&root)?,
+        Command::Sync => {
+            open()?;
+            store::boot::sync(&root)?
+        }
         Command::Fsck { repair } => {
-            let sound = crate::gc::fsck(&layers, repair, &mut out)?;
+            let sound = crate::gc::fsck(&open()?.layers, repair, out)?;
             return Ok(if sound { ExitCode::SUCCESS } else { ExitCode::from(Kind::Store.exit_code()) });
         }
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// The process holds secrets: they must not end in a core file.
+fn forbid_core_files() {
+    let maximum = rustix::process::getrlimit(rustix::process::Resource::Core).maximum;
+    let none = rustix::process::Rlimit { current: Some(0), maximum };
+    let _ = rustix::process::setrlimit(rustix::process::Resource::Core, none);
 }
 
 fn print(out: &mut impl std::io::Write, text: &str) -> Result<()> {
