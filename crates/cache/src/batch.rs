@@ -1,17 +1,21 @@
-//! A batch: the records that one build pushed together. A record says what a key results in; the facts of each layer stand
-//! in the batch once, however many records name it, so a batch grows with its steps and not with their square.
+//! A batch holds the records that one build pushed together. A record maps a key to its result. The
+//! facts of each layer are in the batch once, however many records name it, so a batch grows
+//! linearly with its steps.
 //!
-//! An object (see [`envelope`]) under the name `batch-<12 hex: milliseconds since 1970>-<16 hex: of the SHA-256 of its body>`.
-//! The body is base64 of Zstandard of JSON:
+//! A batch is an object (see [`envelope`]) with the name `batch-<12 hex: milliseconds since
+//! 1970>-<16 hex: of the SHA-256 of its body>`. The body is base64 of Zstandard of JSON:
 //!
 //! ```text
-//! {"version": 2, "keys": KEY_VERSION, "on": [names of batches], "layers": [facts, or [batch of "on", layer there]],
+//! {"version": 2, "keys": KEY_VERSION, "on": [names of batches],
+//!  "layers": [facts, or [batch of "on", layer there]],
 //!  "chains": [[chain below or null, layer]],
-//!  "records": [{"shelf": "written", "at": milliseconds, "chain": 0, "text": "what the key is made of"}]}
+//!  "records": [{"shelf": "written", "at": milliseconds, "chain": 0,
+//!               "text": "the description of the key"}]}
 //! ```
-//! A chain is a result: a layer on top of another chain. A build that writes several batches names a layer of an earlier
-//! one by its place there; without that batch the record does not count. The key of a record is made of its text when it is read, so no
-//! record can be filed under another key. A batch is never changed; the newest record of a key counts.
+//! A chain is a result: a layer on top of another chain. A build that writes several batches refers
+//! to a layer of an earlier batch by its position there; without that batch the record does not
+//! count. The reader computes a record's key from its text, so no record can be filed under another
+//! key. A batch never changes; the newest record of a key counts.
 
 use super::LARGEST_OBJECT;
 use super::envelope::{self, Signer, Verifier};
@@ -28,17 +32,18 @@ use solver::{Key, Shelf};
 use std::collections::HashMap;
 use std::sync::Arc;
 
-/// Changes with the meaning of any field, and with how layers are packed: other versions are not read.
+/// Raise this when the meaning of a field or the packing of layers changes: other versions are not
+/// read.
 const VERSION: u32 = 2;
-/// More layers in a result are refused, as in images.
+/// The most layers of a result, as in images.
 const MOST_LAYERS: usize = 10_000;
-/// More plain bytes are refused.
+/// The most plain bytes in a body.
 const LARGEST_PLAIN: u64 = 64 << 20;
-/// A larger batch is cut in two: a registry's manifest names its blobs besides.
+/// A larger batch is split: a registry's manifest has to name its blobs too.
 const LARGEST_BATCH: usize = LARGEST_OBJECT as usize / 4;
-/// One with more plain bytes too.
+/// A batch with more plain bytes is split too.
 const LARGEST_WRITTEN: usize = LARGEST_PLAIN as usize / 4;
-/// The beginning of a batch's name.
+/// The prefix of a batch's name.
 pub(super) const PREFIX: &str = "batch-";
 
 /// The result of a key.
@@ -46,15 +51,15 @@ pub(super) const PREFIX: &str = "batch-";
 pub(super) struct Record {
     pub(super) shelf: Shelf,
     pub(super) key: Key,
-    /// When it was pushed: milliseconds since 1970.
+    /// The time of the push in milliseconds since 1970.
     pub(super) at: u64,
-    /// The description of the key, printed.
+    /// The printed description of the key.
     pub(super) text: String,
-    /// The lowest first.
+    /// The layers, the lowest first.
     pub(super) layers: Vec<Arc<Facts>>,
 }
 
-/// A batch that was read.
+/// A batch that was read from a cache.
 #[derive(Debug, Default)]
 pub(super) struct Batch {
     on: Vec<String>,
@@ -62,19 +67,20 @@ pub(super) struct Batch {
     chains: Vec<(Option<u32>, u32)>,
     lines: Vec<Line>,
     keys: Vec<Key>,
-    /// True at the place of each chain whose layers are all known.
+    /// For each chain, true if all its layers are known.
     whole: Vec<bool>,
 }
 
-/// A batch to write.
+/// A batch that is ready to write.
 pub(super) struct Sealed {
     pub(super) name: String,
     pub(super) object: Vec<u8>,
-    /// Every blob that a layer of it comes as, but for those of bases.
+    /// The blobs of its layers, without those of base layers.
     pub(super) blobs: Vec<BaseBlob>,
 }
 
-/// Layers of the batches that a build has written: the name of each batch, and its layers by what they say.
+/// The layers in the batches that this build has written: the names of the batches, and the
+/// position of each layer.
 #[derive(Debug, Default)]
 pub(super) struct Written {
     names: Vec<String>,
@@ -99,7 +105,7 @@ struct Body {
     records: Vec<Line>,
 }
 
-/// A layer as it is written.
+/// The serialized form of a layer.
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(untagged)]
 enum Place {
@@ -129,13 +135,14 @@ fn shelf_of(name: &str) -> Option<Shelf> {
 }
 
 impl Record {
-    /// None if the text is not that of the key: it was printed by another kiln.
+    /// Makes a record. `None` if the key does not belong to the text, as in a record of another
+    /// kiln version.
     pub(super) fn new(shelf: Shelf, key: Key, at: u64, text: &str, layers: Vec<Arc<Facts>>) -> Option<Record> {
         (key_of_text(text) == Some(key)).then(|| Record { shelf, key, at, text: text.to_owned(), layers })
     }
 }
 
-/// The name of an object with a time and a body.
+/// The name of an object, from its time and body.
 pub(super) fn name_of(prefix: &str, at: u64, body: &[u8]) -> String {
     format!("{prefix}{at:012x}-{}", &Digest::of(body).hex()[..16])
 }
@@ -147,7 +154,7 @@ pub(super) fn time_of(prefix: &str, name: &str) -> Option<u64> {
     (hex(time, 12) && hex(digest, 16)).then(|| u64::from_str_radix(time, 16).ok())?
 }
 
-/// JSON as it stands in an object.
+/// Encodes a value as the body of an object.
 pub(super) fn pack(value: &impl Serialize) -> Result<Vec<u8>> {
     let failed = |cause: String| Error::new(Kind::Export, "cannot write an object of a cache").because(cause);
     let json = serde_json::to_vec(value).map_err(|cause| failed(cause.to_string()))?;
@@ -155,14 +162,15 @@ pub(super) fn pack(value: &impl Serialize) -> Result<Vec<u8>> {
     Ok(STANDARD.encode(packed).into_bytes())
 }
 
-/// The opposite of [`pack`]; none of what is damaged or too large.
+/// Decodes a body; `None` if it is damaged or too large.
 pub(super) fn unpack<T: DeserializeOwned>(body: &[u8]) -> Option<T> {
     let packed = STANDARD.decode(body).ok()?;
     let plain = read::at_most(LARGEST_PLAIN, zstd::Decoder::new(packed.as_slice()).ok()?).ok()??;
     serde_json::from_slice(&plain).ok()
 }
 
-/// Makes batches of records: as many as their size needs. They may build on what was written before.
+/// Makes batches of records, as many as their size needs. They may refer to layers in batches that
+/// were written before.
 pub(super) fn seal(records: &[Record], at: u64, signer: Option<&Signer>, written: &mut Written) -> Result<Vec<Sealed>> {
     let plain: usize = records.iter().map(|record| record.text.len() + record.layers.len() * 8).sum();
     let body = if plain > LARGEST_WRITTEN && records.len() > 1 { None } else { Some(body_of(records, written)) };
@@ -189,13 +197,13 @@ pub(super) fn seal(records: &[Record], at: u64, signer: Option<&Signer>, written
     Ok(vec![Sealed { name, object, blobs }])
 }
 
-/// An object of a fixed name around records: the same bytes for the same records.
+/// An object with a fixed name around records: equal records give equal bytes.
 pub(super) fn seal_as(name: &str, records: &[Record], signer: Option<&Signer>) -> Result<Vec<u8>> {
     Ok(envelope::seal(name, &pack(&body_of(records, &Written::default()))?, signer))
 }
 
 impl Written {
-    /// A batch was made.
+    /// Adds a batch that was made.
     fn add(&mut self, name: &str, body: &Body) {
         let batch = self.names.len() as u32;
         self.names.push(name.to_owned());
@@ -217,7 +225,7 @@ fn body_of(records: &[Record], written: &Written) -> Body {
         chains: Vec::new(),
         records: Vec::new(),
     };
-    // Most are the very same value; of others equal ones are found by what they say.
+    // Most equal facts are one shared value; the others are compared by their text.
     let (mut known, mut equal): (HashMap<*const Facts, u32>, HashMap<String, u32>) = Default::default();
     let mut chains: HashMap<(Option<u32>, u32), u32> = HashMap::new();
     for record in records {
@@ -247,7 +255,7 @@ fn body_of(records: &[Record], written: &Written) -> Body {
     body
 }
 
-/// Reads an object under its name; an error says in a few words why it is not used.
+/// Reads an object by its name. The error says in a few words why it is not used.
 pub(super) fn open(name: &str, object: &[u8], verifier: Option<&Verifier>) -> Result<Batch, &'static str> {
     let body = envelope::open(name, object, verifier)?;
     if time_of(PREFIX, name).is_some() && !name.ends_with(&Digest::of(body).hex()[..16]) {
@@ -287,7 +295,7 @@ pub(super) fn open(name: &str, object: &[u8], verifier: Option<&Verifier>) -> Re
 }
 
 impl Batch {
-    /// Every record: its place, shelf, key and time.
+    /// Every record with its position, shelf, key and time.
     pub(super) fn records(&self) -> impl Iterator<Item = (usize, Shelf, Key, u64)> {
         let all = self.lines.iter().zip(&self.keys).enumerate();
         all.filter_map(|(at, (line, key))| Some((at, shelf_of(&line.shelf)?, *key, line.at)))
@@ -299,7 +307,7 @@ impl Batch {
         self.whole.get(line.chain as usize).copied().unwrap_or(false)
     }
 
-    /// The facts of a layer, if they stand in this batch.
+    /// The facts of a layer, if they are known.
     pub(super) fn layer(&self, at: u32) -> Option<Arc<Facts>> {
         match self.layers.get(at as usize)? {
             Layer::Known(facts) => Some(Arc::clone(facts)),
@@ -307,7 +315,7 @@ impl Batch {
         }
     }
 
-    /// Fills in the layers that stand in other batches; `find` has those that are known.
+    /// Fills in the layers that are in other batches; `find` looks them up.
     pub(super) fn resolve(&mut self, find: &dyn Fn(&str, u32) -> Option<Arc<Facts>>) {
         for layer in &mut self.layers {
             if let Layer::Elsewhere(batch, at) = layer
@@ -323,7 +331,7 @@ impl Batch {
         }
     }
 
-    /// The record at a place.
+    /// The record at a position.
     pub(super) fn record(&self, at: usize) -> Option<Record> {
         let (line, key) = (self.lines.get(at)?, *self.keys.get(at)?);
         let (mut layers, mut next) = (Vec::new(), Some(line.chain));
@@ -336,13 +344,13 @@ impl Batch {
         Some(Record { shelf: shelf_of(&line.shelf)?, key, at: line.at, text: line.text.clone(), layers })
     }
 
-    /// The places of all records with the result of this one.
+    /// The positions of all records with the same result as this one.
     pub(super) fn of_same_result(&self, at: usize) -> impl Iterator<Item = usize> {
         let chain = self.lines.get(at).map(|line| line.chain);
         (0..self.lines.len()).filter(move |other| self.lines.get(*other).map(|line| line.chain) == chain)
     }
 
-    /// The blobs that its layers come as, but for those of bases.
+    /// The blobs of its layers, without those of base layers.
     pub(super) fn blobs(&self) -> impl Iterator<Item = &BaseBlob> {
         let known = self.layers.iter().filter_map(|layer| match layer {
             Layer::Known(facts) if facts.kind != LayerKind::Base => Some(facts),

@@ -1,7 +1,9 @@
-//! A folder that others may write to as well: no link that somebody planted in it is followed, neither to read nor to
-//! write, and nothing that is no regular file is read. New names are random, so nobody can take them before.
+//! Accesses a directory that others may write to as well. No link below it is followed, for reading
+//! or writing, and only regular files are read. New names are random, so that no other
+//! process can create them first.
 //!
-//! New files and folders get the mode of the folder itself: a folder that a group may write to stays so below.
+//! New files and directories get the mode of the directory itself, so that a group that may write
+//! to it may also write below it.
 
 use base::error::{At, Error, Kind, Result};
 use base::outside;
@@ -15,20 +17,20 @@ use std::fs::File;
 use std::io::{Read as _, Write as _};
 use std::path::{Path, PathBuf};
 
-/// The beginning of the names of files that are being written, or whose writer was killed.
+/// The prefix of files that are being written, or whose writer was killed.
 pub(super) const TEMPORARY: &str = ".new-";
-/// The longest way below the folder.
+/// The most parts of a path below the directory.
 const MOST_PARTS: usize = 8;
 
-/// The folder.
+/// The directory.
 pub(super) struct Beneath {
     root: PathBuf,
 }
 
-/// A file of it.
+/// A file in it.
 pub(super) struct Found {
     pub(super) name: String,
-    /// When it was written, in seconds since 1970.
+    /// The modification time in seconds since 1970.
     pub(super) at: Option<u64>,
     pub(super) size: u64,
 }
@@ -38,12 +40,12 @@ impl Beneath {
         Beneath { root }
     }
 
-    /// For messages.
+    /// The full path, for messages.
     pub(super) fn show(&self, path: &str) -> PathBuf {
         self.root.join(path)
     }
 
-    /// The folder itself may be a link of the user's; nothing below it is.
+    /// Opens the directory itself. It may be a link of the user; nothing below it may.
     fn base(&self, make: bool) -> Result<OwnedFd> {
         let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
         let open = || rustix::fs::openat(CWD, &self.root, flags, Mode::empty());
@@ -61,14 +63,14 @@ impl Beneath {
         openat2(base, path, flags | OFlags::CLOEXEC | OFlags::NOFOLLOW, Mode::empty(), resolve)
     }
 
-    /// The bytes of a file; none if it is not there.
+    /// The bytes of a file; `None` if it does not exist.
     pub(super) fn read(&self, path: &str, limit: u64) -> Result<Option<Vec<u8>>> {
         let strange = |what: &str| Error::new(Kind::Source, format!("`{}` is {what}", self.show(path).display()));
         let base = match self.base(false) {
             Err(_) if !self.root.exists() => return Ok(None),
             base => base?,
         };
-        // Nobody waits for the other end of a pipe.
+        // NONBLOCK, because opening a pipe would wait for its other end.
         let file = match self.open(&base, path, OFlags::RDONLY | OFlags::NONBLOCK) {
             Err(Errno::NOENT) => return Ok(None),
             Err(Errno::LOOP) => return Err(strange("a link, which is not followed")),
@@ -81,14 +83,15 @@ impl Beneath {
         bytes.ok_or_else(|| strange(&format!("larger than {limit} bytes"))).map(Some)
     }
 
-    /// True if there is a regular file.
+    /// True if the path is a regular file.
     pub(super) fn has(&self, path: &str) -> bool {
         let file = self.base(false).ok().and_then(|base| self.open(&base, path, OFlags::PATH).ok());
         let kind = file.and_then(|file| fstat(&file).ok()).map(|stat| FileType::from_raw_mode(stat.st_mode));
         kind == Some(FileType::RegularFile)
     }
 
-    /// Writes a file whole or not at all. A full or closed disk is an error of the cache, not of the system.
+    /// Writes a file atomically. A full or read-only disk is an error of the cache, not of the
+    /// system.
     pub(super) fn write(&self, path: &str, bytes: &[u8]) -> Result<()> {
         self.put(path, bytes).map_err(|error| error.within(Kind::Export))
     }
@@ -111,7 +114,7 @@ impl Beneath {
         })
     }
 
-    /// Opens a folder below, making what is missing.
+    /// Opens a directory below, and makes the missing parts.
     fn folder(&self, base: OwnedFd, path: &str, modes: u32) -> Result<OwnedFd> {
         let mut dir = base;
         for part in path.split('/').filter(|part| !part.is_empty()).take(MOST_PARTS) {
@@ -132,7 +135,8 @@ impl Beneath {
         Ok(dir)
     }
 
-    /// The regular files of a folder below; nothing if it is not there. Folders are not gone into.
+    /// The regular files of a directory below, without those in subdirectories; empty if it does
+    /// not exist.
     pub(super) fn list(&self, path: &str) -> Result<Vec<Found>> {
         let Some((dir, names)) = self.names(path)? else { return Ok(Vec::new()) };
         let each = |name: &String| {
@@ -145,7 +149,7 @@ impl Beneath {
         Ok(names.iter().filter_map(each).collect())
     }
 
-    /// All names in a folder below, and the folder; none if it is not there.
+    /// Opens a directory below and lists all names in it; `None` if it does not exist.
     fn names(&self, path: &str) -> Result<Option<(OwnedFd, Vec<String>)>> {
         let base = match self.base(false) {
             Err(_) if !self.root.exists() => return Ok(None),
@@ -161,12 +165,12 @@ impl Beneath {
         Ok(Some((dir, names)))
     }
 
-    /// The names of what is in a folder below.
+    /// The names of all entries in a directory below.
     pub(super) fn folders(&self, path: &str) -> Result<Vec<String>> {
         Ok(self.names(path)?.map(|(_, names)| names).unwrap_or_default())
     }
 
-    /// Removes a file; one that is not there is fine.
+    /// Removes a file; it may be missing.
     pub(super) fn remove(&self, path: &str) -> Result<()> {
         let (folder, name) = path.rsplit_once('/').unwrap_or(("", path));
         let Some((dir, _)) = self.names(folder)? else { return Ok(()) };

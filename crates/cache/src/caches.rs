@@ -1,7 +1,9 @@
-//! The cache of a build: the local one first, then `--cache-from`; what is new goes to `--cache-to`.
+//! The cache of a build: reads the local cache first, then each `--cache-from`, and pushes new
+//! results to `--cache-to`.
 //!
-//! The store remembers which key signed a layer that came from a cache. A build whose caches are all verified uses
-//! verified layers alone, from the local store too. A result is signed only if each of its layers was made here or verified.
+//! The store remembers which key signed an imported layer. A build whose caches are all verified
+//! uses only verified layers, from the local store too. A result is signed only if each of its
+//! layers was built here or verified.
 
 use super::batch::Record;
 use super::feed::Feed;
@@ -27,33 +29,33 @@ use std::fs::File;
 use std::sync::{Arc, Mutex, OnceLock};
 use std::time::SystemTime;
 
-/// Whether a layer of a base image, by diff id and blob, can be had on this machine.
+/// Returns true if a layer of a base image, by diff id and blob, is available on this machine.
 pub(crate) type HasBase = Box<dyn Fn(&DiffId, &BaseBlob) -> bool + Send + Sync>;
 
-/// What a build's caches are made of.
+/// The parts that a build's caches are made of.
 pub struct Plan<'a> {
-    /// `--cache-to` and `--cache-from`.
+    /// The `--cache-to` and `--cache-from` options.
     pub wanted: &'a [Wanted],
-    /// How registries are reached.
+    /// The settings for registries.
     pub settings: &'a Settings,
     /// The layers of the store.
     pub layers: &'a Layers,
-    /// Who hears of trouble.
+    /// The receiver of warnings.
     pub observer: &'a Arc<dyn Observer>,
-    /// Tells if a layer of a base image is at hand.
+    /// Returns true if a layer of a base image is available.
     pub has_base: HasBase,
-    /// True once the user wants the build to end.
+    /// Returns true once the user wants the build to stop.
     pub stopped: Stopped,
 }
 
-/// A cache that has a record which this build does not use.
+/// A cache with a record that this build does not use.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Elsewhere {
-    /// Which: `registry r.example/cache`.
+    /// The cache, as `registry r.example/cache`.
     pub title: String,
-    /// Why the record is not used, if the build names the cache.
+    /// The reason why the record is not used, if the build names the cache.
     pub why: Option<String>,
-    /// What to do.
+    /// The advice for the user.
     pub way_out: String,
 }
 
@@ -66,20 +68,20 @@ pub struct Caches {
     inline: Option<Inline>,
     observer: Arc<dyn Observer>,
     has_base: HasBase,
-    /// The keys whose owners are trusted, if nothing else is.
+    /// The trusted keys, if the build uses only verified layers.
     only: Option<Keys>,
-    /// Written keys of this build, for what is pushed at its end.
+    /// The written keys of this build, for the push at its end.
     expected: Mutex<Vec<Key>>,
-    /// Cache mounts that were looked for.
+    /// The cache mounts that were restored or looked up.
     restored: Mutex<HashSet<String>>,
-    /// What earlier builds have seen in other caches.
+    /// The records of other caches that earlier builds noted.
     noted: OnceLock<Vec<notes::Known>>,
-    /// One import at a time: two of the same record would make the same layers.
+    /// Held by an import: two imports of the same record would make the same layers.
     importing: Mutex<()>,
 }
 
 impl Caches {
-    /// Opens them. Nothing is asked or written yet.
+    /// Opens the caches. Nothing is requested or written yet.
     pub fn open(plan: Plan<'_>) -> Result<Caches> {
         let around = Surroundings { store: plan.layers.store(), settings: plan.settings };
         let usable: Vec<&Wanted> = plan.wanted.iter().filter(|wanted| wanted.is_usable(plan.observer)).collect();
@@ -113,22 +115,23 @@ impl Caches {
         &self.feed.lookups
     }
 
-    /// Brings the blob of a layer that travelled, checked, from whichever source has it.
+    /// Downloads and checks the blob of an imported layer, from any source that has it.
     pub fn bring(&self, blob: &BaseBlob, watch: &Watch<'_>) -> Result<()> {
         self.feed.bring(blob, watch)
     }
 
-    /// Tells of a layer that came and is not what its record says.
+    /// Warns that an imported layer differs from its record.
     pub fn complain(&self, blob: &BaseBlob, error: &Error) {
         self.feed.complain(blob, error);
     }
 
-    /// No record that names this blob is used from now on.
+    /// Rejects all records that name this blob from now on.
     pub fn distrust(&self, blob: &BaseBlob) {
         self.feed.distrust(&blob.digest);
     }
 
-    /// Makes a rootfs of a record, without any bytes; else a few words say why it is not used.
+    /// Makes a rootfs from a record without downloading blobs. The error says in a few words why
+    /// the record is not used.
     fn import(&self, at: usize, record: &Record) -> Result<Rootfs, &'static str> {
         let _one = lock(&self.importing);
         let source = self.lookups().sources().get(at).ok_or("it is damaged")?;
@@ -157,7 +160,7 @@ impl Caches {
         Ok(rootfs)
     }
 
-    /// A later build, or a push, can then have the blob from there too.
+    /// Records that a source has a blob, so that a later build or a push can use it from there.
     fn promise(&self, source: usize, blob: &Digest) {
         self.feed.promise(blob, source);
         let path = record::origin(self.layers.store().root(), blob);
@@ -166,19 +169,21 @@ impl Caches {
         }
     }
 
-    /// Whether cache mounts are restored from anywhere.
+    /// True if a source restores cache mounts.
     pub fn restores_mounts(&self) -> bool {
         self.lookups().sources().iter().any(|source| source.mounts && !source.is_broken())
     }
 
-    /// Whether cache mounts are saved anywhere.
+    /// True if a target saves cache mounts.
     pub fn saves_mounts(&self) -> bool {
         self.targets.iter().any(Target::takes_mounts)
     }
 
-    /// Restores a cache mount from the first source that has it. Trouble is a warning: the mount is as it was.
+    /// Restores a cache mount from the first source that has it. A failure is a warning and leaves
+    /// the mount unchanged.
     pub fn restore_mount(&self, mount: &Mount<'_>) -> Option<Moved> {
-        // Once in a build is enough: what others save meanwhile is for the next.
+        // Each mount is restored once per build; later saves of other machines are for the next
+        // build.
         if !lock(&self.restored).insert(mount.name.to_owned()) {
             return None;
         }
@@ -196,7 +201,7 @@ impl Caches {
         None
     }
 
-    /// Saves a cache mount, which the caller holds, to everywhere that takes them.
+    /// Saves a cache mount to every target that takes mounts. The caller holds the mount.
     pub fn save_mount(&self, mount: &Mount<'_>) -> Saves {
         let mut saves = Saves::default();
         for target in self.targets.iter().filter(|target| target.takes_mounts()) {
@@ -212,18 +217,19 @@ impl Caches {
         saves
     }
 
-    /// What is saved of cache mounts in each source, in order; `kiln cache ls`.
+    /// The saved cache mounts of each source, in order, for `kiln cache ls`.
     pub fn saved_mounts(&self) -> Result<Vec<Saved>> {
         let all = self.lookups().sources().iter().map(mounts::list).collect::<Result<Vec<_>>>()?;
         Ok(all.into_iter().flatten().collect())
     }
 
-    /// Takes what was saved of a cache mount away; `kiln cache rm`.
+    /// Removes a saved cache mount, for `kiln cache rm`.
     pub fn forget_mount(&self, saved: &Saved) -> Result<()> {
         self.lookups().sources().iter().try_for_each(|source| mounts::forget(&source.place.backend, saved))
     }
 
-    /// Removes the records of each source that are older than a time, in seconds since 1970; `kiln cache prune`.
+    /// Removes the records of each source that are older than a time in seconds since 1970, for
+    /// `kiln cache prune`.
     pub fn prune(&self, before: u64) -> Result<Pruned> {
         self.lookups().sources().iter().try_fold(Pruned::default(), |all, source| {
             let one = prune::prune(&source.place.backend, before)?;
@@ -241,14 +247,15 @@ impl Caches {
         self.only.as_ref().is_none_or(|keys| self.layers.trusted(&rootfs.layers, keys))
     }
 
-    /// What an image of these layers carries of the cache itself, if that was wished.
+    /// The inline cache for an image with these layers, if it was requested.
     pub fn inline(&self, layers: &[LayerId]) -> Result<Option<String>> {
         let Some(inline) = &self.inline else { return Ok(None) };
         let mut keys = lock(&self.expected).clone();
         keys.sort_unstable();
         keys.dedup();
         let record = |key: &Key| {
-            // Every step that is known anywhere, so that the image is the same whichever machine has built it.
+            // Includes every step that any cache knows, so that the image is the same on every
+            // machine.
             self.get(Shelf::Written, key);
             let (rootfs, description) = self.local.described(Shelf::Written, key, &|found| self.usable(found))?;
             layers.starts_with(&rootfs.layers).then_some((*key, rootfs, description))
@@ -257,8 +264,8 @@ impl Caches {
         inline.field(&records, &self.layers).map(Some)
     }
 
-    /// Begins to push what was not pushed as its step ended. `images` is what each image contains; nothing for a build
-    /// that failed.
+    /// Starts to push the results that were not pushed when their step ended. `images` holds the
+    /// layers of each image, and is empty if the build failed.
     pub fn begin_end(&self, images: &[Vec<LayerId>]) {
         let mut expected = std::mem::take(&mut *lock(&self.expected));
         expected.sort_unstable();
@@ -277,7 +284,8 @@ impl Caches {
         *lock(&self.expected) = expected;
     }
 
-    /// Pushes what is known of a step: the result in this store, or all records of the first cache that has it.
+    /// Pushes the result of a step from this store, or else all its records from the first cache
+    /// that has it.
     fn push_step(&self, target: &Target, key: &Key) {
         if let Some((rootfs, text)) = self.local.described(Shelf::Written, key, &|found| self.usable(found)) {
             target.push(Job::Here { shelf: Shelf::Written, key: *key, rootfs, text });
@@ -302,7 +310,7 @@ impl Caches {
         }
     }
 
-    /// Waits for all that is on its way. A failure is a warning, unless `ignore-error=false` was said.
+    /// Waits for pushes in progress. A failure is a warning, except with `ignore-error=false`.
     pub fn end(&self, stop: &dyn Fn() -> bool) -> Result<()> {
         let mut result = Ok(());
         for target in &self.targets {
@@ -311,7 +319,7 @@ impl Caches {
                 Err(error) if target.must() => {
                     result = result.and(Err(error.hint("ignore-error=true makes this a warning")))
                 }
-                // The cause was told before.
+                // The warning was already given.
                 Err(_) if target.place().has_told() => {}
                 Err(error) => {
                     let text = format!("{error}; the image is not affected");
@@ -323,8 +331,8 @@ impl Caches {
         result
     }
 
-    /// The cache that has the record of a written key, when this build found none that it can use. Nothing is asked: it says
-    /// what look-ups have heard, and what earlier builds have noted.
+    /// The cache that has a record of a written key which this build cannot use. This makes no
+    /// request: it uses earlier look-ups and the notes of earlier builds.
     pub fn elsewhere(&self, key: &Key) -> Option<Elsewhere> {
         if let Some((source, why)) = self.lookups().refusal(key) {
             let way_out = match why {
@@ -350,13 +358,13 @@ impl Caches {
                     why: Some("it can't be reached".to_owned()),
                     way_out: "the warning says why".to_owned(),
                 }),
-                // It was asked, and has it no more.
+                // The cache was read in this build and no longer has the record.
                 Some(_) => None,
             }
         })
     }
 
-    /// Notes what was found in other caches and what was pushed there.
+    /// Notes which records other caches have, from look-ups and pushes.
     fn note(&self) {
         let (store, keys) = (self.layers.store(), lock(&self.expected).clone());
         for (at, source) in self.lookups().sources().iter().enumerate() {
@@ -368,7 +376,7 @@ impl Caches {
         }
     }
 
-    /// What is still to be pushed: the caches, and how many records.
+    /// The caches with records that are still to be pushed, and their number.
     pub fn outstanding(&self) -> Vec<(String, usize)> {
         let targets = self.targets.iter().map(|target| (target.title().to_owned(), target.open_jobs()));
         targets.filter(|(_, count)| *count > 0).collect()

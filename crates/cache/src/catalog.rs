@@ -1,17 +1,20 @@
-//! The contents of a cache. All batches are read at once: after a few requests a build knows every answer.
+//! The contents of a cache. All batches are read at once, so a build knows every answer after a few
+//! requests.
 //!
-//! | object | what it is |
+//! | object | content |
 //! |---|---|
 //! | `batch-<time>-<digest>` | records (see [`batch`]); the list of these names is the truth |
-//! | `index-<time>-<digest>` | copies of batches in one object, so that many small ones are not read one by one; only the newest counts |
+//! | `index-<time>-<digest>` | copies of many small batches; only the newest index counts |
 //!
-//! The body of an index is packed like that of a batch: `{"version": 2, "before": milliseconds, "objects": {name: object}}`.
-//! It has the newest batches, up to a size; what is older than `before` and not in it is not read any more. An index is
-//! not signed: each object in it is checked as if it had been read itself. A batch of an index whose name is not listed
-//! any more was removed, and does not count. Writers never overwrite each other's batches; of two indexes written at once
-//! one is not read, which costs requests and nothing else.
+//! The body of an index is encoded like that of a batch: `{"version": 2, "before": milliseconds,
+//! "objects": {name: object}}`. It contains the newest batches up to a size; batches older than
+//! `before` that it lacks are no longer read. An index is not signed: each object in it is checked
+//! as if it had been read by itself. A batch in an index whose name is no longer listed was removed
+//! and does not count. Writers never overwrite each other's batches. If two indexes are written at
+//! once, one is not read, which only costs requests.
 //!
-//! This machine keeps a copy of each object that it read or wrote ([`Copies`]), and does not read it again.
+//! This machine keeps a copy of each object that it read or wrote ([`Copies`]), and does not read
+//! the object again.
 
 use super::Backend;
 use super::batch::{self, Batch, PREFIX, Record, time_of};
@@ -25,22 +28,22 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-/// The beginning of an index's name.
+/// The prefix of an index's name.
 pub(super) const INDEX: &str = "index-";
 const VERSION: u32 = 2;
-/// Objects that are read at once.
+/// The number of concurrent reads.
 const AT_ONCE: usize = 16;
-/// More batches that no index has are not read: the newest are.
+/// Only this many batches outside the index are read, the newest.
 const MOST_SINGLE: usize = 256;
-/// With more single batches than this, a writer makes an index.
+/// With more batches outside the index, a writer makes a new index.
 pub(super) const ENOUGH_FOR_INDEX: usize = 8;
-/// Bytes of the objects in an index.
+/// The limit in bytes for the objects in an index.
 const LARGEST_INDEX: usize = 2 << 20;
-/// Tries of one object, whatever a backend tries itself, of what fails at once.
+/// The number of tries for one object if a try fails quickly; a backend has its own retries.
 const TRIES: u32 = 3;
 const PAUSE: Duration = Duration::from_millis(50);
 const AT_ONCE_IS: Duration = Duration::from_secs(1);
-/// A record that was pushed longer ago is pushed again by a build that has it, before it is removed as old.
+/// A build pushes a record again if it is older than this, before the record is pruned.
 const OLD: u64 = 7 * 24 * 3600 * 1000;
 
 /// An object of a cache.
@@ -50,17 +53,17 @@ pub(super) struct Object {
     pub(super) bytes: Arc<Vec<u8>>,
 }
 
-/// The objects that were read of a cache. Nothing is checked yet.
+/// The objects that were read from a cache, unchecked.
 #[derive(Debug, Default)]
 pub(super) struct Loaded {
     pub(super) objects: Vec<Object>,
-    /// Names of all indexes.
+    /// The names of all indexes.
     pub(super) indexes: Vec<String>,
-    /// How many batches no index has.
+    /// The number of batches outside the index.
     pub(super) single: usize,
     /// The field `before` of the newest index.
     before: u64,
-    /// Why something was left out.
+    /// The reasons why objects were left out.
     pub(super) trouble: Vec<String>,
 }
 
@@ -71,7 +74,8 @@ struct Index {
     objects: BTreeMap<String, String>,
 }
 
-/// Reads all that a cache holds. `extra`: also what is kept beside the batches (an image's inline cache).
+/// Reads all objects of a cache. `extra` also reads the objects beside the batches (an image's
+/// inline cache).
 pub(super) fn load(backend: &dyn Backend, copies: &Copies, extra: bool) -> Result<Loaded> {
     let (names, more) = std::thread::scope(|scope| {
         let more = scope.spawn(|| if extra { backend.extra() } else { Vec::new() });
@@ -81,7 +85,7 @@ pub(super) fn load(backend: &dyn Backend, copies: &Copies, extra: bool) -> Resul
     let mut loaded = Loaded::default();
     loaded.objects.extend(more.into_iter().map(|(name, bytes)| Object { name, bytes: Arc::new(bytes) }));
     let names = match names {
-        // A login that may read an image may be refused the list of its tags.
+        // A login that may pull an image may not be allowed to list its tags.
         Err(_) if !loaded.objects.is_empty() => return Ok(loaded),
         names => names?,
     };
@@ -103,7 +107,7 @@ pub(super) fn load(backend: &dyn Backend, copies: &Copies, extra: bool) -> Resul
     for (name, got) in got.into_iter().flatten() {
         match got {
             Ok(Some(bytes)) => loaded.objects.push(Object { name: name.clone(), bytes: Arc::new(bytes) }),
-            // Removed between the list and now.
+            // The batch was removed after the list was made.
             Ok(None) => {}
             Err(error) if error.kind() == Kind::Interrupted => return Err(error),
             Err(error) => loaded.trouble.push(error.to_string()),
@@ -118,7 +122,7 @@ pub(super) fn load(backend: &dyn Backend, copies: &Copies, extra: bool) -> Resul
     Ok(loaded)
 }
 
-/// The newest index; one that can't be used is as if it were not there, and the batches are read one by one.
+/// Reads the newest index. A damaged one is ignored, and the batches are read one by one.
 fn read_index(backend: &dyn Backend, copies: &Copies, loaded: &mut Loaded) -> Result<Index> {
     let none = Index { version: VERSION, before: 0, objects: BTreeMap::new() };
     let Some(name) = loaded.indexes.last().cloned() else { return Ok(none) };
@@ -144,7 +148,7 @@ fn read(backend: &dyn Backend, copies: &Copies, name: &str) -> Result<Option<Vec
     Ok(got)
 }
 
-/// What breaks off once often comes whole the next time.
+/// Retries a call that failed quickly: a broken connection often works the next time.
 fn again<T>(ask: impl Fn() -> Result<T>) -> Result<T> {
     let mut tries = 1;
     loop {
@@ -160,7 +164,7 @@ fn again<T>(ask: impl Fn() -> Result<T>) -> Result<T> {
 }
 
 impl Loaded {
-    /// An index of these and newer objects, to put under its name.
+    /// Makes an index of these objects and newer ones.
     pub(super) fn index(&self, newer: &[Object], now: u64) -> Result<Object> {
         let mut all: Vec<&Object> = self.objects.iter().chain(newer).collect();
         all.retain(|object| time_of(PREFIX, &object.name).is_some());
@@ -176,31 +180,31 @@ impl Loaded {
         }
         let before = if size > LARGEST_INDEX { oldest.max(self.before) } else { self.before };
         let body = batch::pack(&Index { version: VERSION, before, objects })?;
-        // Newer than the newest, whatever the clocks say.
+        // The name sorts after the newest index, whatever the clocks say.
         let newest = self.indexes.last().and_then(|name| time_of(INDEX, name)).unwrap_or(0);
         let name = batch::name_of(INDEX, now.max(newest + 1), &body);
         Ok(Object { bytes: Arc::new(envelope::seal(&name, &body, None)), name })
     }
 
-    /// The names of the batches that were read.
+    /// True if this batch was read.
     pub(super) fn has(&self, name: &str) -> bool {
         self.objects.iter().any(|object| object.name == name)
     }
 }
 
-/// The records of a cache, by key.
+/// The records of a cache by key.
 #[derive(Debug, Default)]
 pub(super) struct Catalog {
     batches: Vec<Batch>,
-    /// Batch, place in it, and when it was pushed.
+    /// The batch, the position in it, and the time of the push.
     by_key: HashMap<(Shelf, Key), (usize, usize, u64)>,
     refused: HashMap<(Shelf, Key), &'static str>,
-    /// Why objects were refused, each reason once.
+    /// The reasons why objects were refused, each once.
     pub(super) reasons: Vec<&'static str>,
 }
 
 impl Catalog {
-    /// Made of the objects that were read; with a verifier, of those that it accepts.
+    /// Indexes the objects that were read; a verifier limits them to those that it accepts.
     pub(super) fn of(loaded: &Loaded, verifier: Option<&Verifier>) -> Catalog {
         let mut catalog = Catalog::default();
         let (mut batches, mut names): (Vec<Batch>, HashMap<&str, usize>) = Default::default();
@@ -261,7 +265,7 @@ impl Catalog {
         self.by_key.get(&(shelf, *key)).is_some_and(|(.., at)| now.saturating_sub(*at) < OLD)
     }
 
-    /// Why there is a record that does not count.
+    /// The reason why a record of the key is not used.
     pub(super) fn refusal(&self, shelf: Shelf, key: &Key) -> Option<&'static str> {
         self.refused.get(&(shelf, *key)).copied()
     }

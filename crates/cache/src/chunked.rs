@@ -1,9 +1,11 @@
-//! Blobs as content-defined chunks, for backends where many small objects are cheap: a layer that changed costs its
-//! changed chunks. A blob is compressed in independent pieces (see `layer::pack`), so an unchanged stretch of the layer is
-//! an unchanged stretch of the blob, and the same chunks.
+//! Stores blobs as content-defined chunks, for backends where many small objects are cheap: a
+//! changed layer costs only its changed chunks. A blob is compressed in independent pieces (see
+//! `layer::pack`), so an unchanged part of the layer is an unchanged part of the blob, with the
+//! same chunks.
 //!
-//! A chunk is named by its digest, and stands under `chunks/ab/<64 hex>`. A blob of more than one chunk has a list under
-//! the digest of `kiln list <blob>`: a line for each chunk, `<64 hex> <size>`. A blob of one chunk is that chunk.
+//! A chunk is named by its digest and has the path `chunks/ab/<64 hex>`. A blob with more than one
+//! chunk has a list under the digest of `kiln list <blob>`, with a line `<64 hex> <size>` for each
+//! chunk. A blob with one chunk is that chunk.
 
 use super::side_by_side;
 use base::digest::Digest;
@@ -16,22 +18,22 @@ use std::io::{Read as _, Write as _};
 use std::path::Path;
 use store::Store;
 
-/// A list larger than this is refused: 30 GB of chunks of the usual size.
+/// The largest list in bytes, enough for 30 GB of chunks of the usual size.
 const LARGEST_LIST: u64 = 4 << 20;
-/// Chunks that come or go at once.
+/// The number of chunks that are transferred at once.
 const AT_ONCE: usize = 8;
 
-/// Where chunks are kept.
+/// A place for chunks.
 pub(super) trait Chunks: Sync {
-    /// Whether it is there.
+    /// True if the chunk exists.
     fn has(&self, name: &Digest) -> Result<bool>;
-    /// Its bytes, unchecked; none if it is not there.
+    /// The bytes of a chunk, unchecked; `None` if it does not exist.
     fn get(&self, name: &Digest, limit: u64) -> Result<Option<Vec<u8>>>;
-    /// Writes it, whole or not at all.
+    /// Writes a chunk atomically.
     fn put(&self, name: &Digest, bytes: &[u8]) -> Result<()>;
 }
 
-/// Where a chunk stands.
+/// The path of a chunk.
 pub(super) fn path(name: &Digest) -> String {
     let hex = name.hex();
     format!("chunks/{}/{hex}", &hex[..2])
@@ -46,7 +48,7 @@ fn is_single(blob: &BaseBlob) -> bool {
 }
 
 pub(super) fn has(chunks: &dyn Chunks, blob: &BaseBlob) -> Result<bool> {
-    // The list is written last.
+    // The list is written last, so it proves that all chunks exist.
     chunks.has(&if is_single(blob) { blob.digest } else { list_name(&blob.digest) })
 }
 
@@ -89,7 +91,7 @@ fn put_batch(chunks: &dyn Chunks, batch: &[Vec<u8>]) -> Result<Vec<String>> {
     side_by_side(batch, AT_ONCE, &one).into_iter().collect()
 }
 
-/// Brings a blob into the store; each chunk and the whole are checked.
+/// Downloads a blob into the store; each chunk and the whole are checked.
 pub(super) fn get(chunks: &dyn Chunks, blob: &BaseBlob, store: &Store, watch: &Watch<'_>) -> Result<()> {
     let list = list_of(chunks, blob)?;
     let mut writer = store.blob_of(&blob.digest)?;
@@ -115,7 +117,7 @@ fn lost(name: &Digest, what: &str) -> Error {
     Error::new(Kind::Source, format!("chunk {name} {what}"))
 }
 
-/// What a blob is made of, its list too; nothing for one that is not whole.
+/// The names of a blob's chunks and of its list; empty if the blob is incomplete.
 pub(super) fn names(chunks: &dyn Chunks, blob: &BaseBlob) -> Result<Vec<Digest>> {
     if !has(chunks, blob)? {
         return Ok(Vec::new());
@@ -124,7 +126,8 @@ pub(super) fn names(chunks: &dyn Chunks, blob: &BaseBlob) -> Result<Vec<Digest>>
     Ok(list.into_iter().map(|(name, _)| name).chain([list_name(&blob.digest)]).collect())
 }
 
-/// The chunks of a blob in order. What they say is checked as they come: their sizes must add up to the blob's.
+/// The chunks of a blob in order. Their sizes must add up to the size of the blob; their content is
+/// checked on download.
 fn list_of(chunks: &dyn Chunks, blob: &BaseBlob) -> Result<Vec<(Digest, u64)>> {
     if is_single(blob) {
         return Ok(vec![(blob.digest, blob.size)]);

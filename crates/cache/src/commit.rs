@@ -1,5 +1,6 @@
-//! Writes batches: all records that are ready go out together, at once when the first is, then at growing intervals, and at
-//! the end. So a build that is killed loses little of what it made, and a build of many short steps writes few objects.
+//! Writes batches. All records that are ready are written together: at once when the first is
+//! ready, then at growing intervals, and at the end. So a killed build loses little, and a build of
+//! many short steps writes few objects.
 
 use super::Backend as _;
 use super::batch::{self, Record, Sealed, Written};
@@ -15,21 +16,21 @@ use std::sync::atomic::Ordering;
 use std::sync::{Arc, PoisonError};
 use std::time::{Duration, Instant};
 
-/// How often it is looked whether anything is ready.
+/// The interval for checking whether records are ready.
 const POLL: Duration = Duration::from_millis(100);
 /// The shortest time between two batches.
 const SHORTEST: Duration = Duration::from_secs(4);
-/// The same where every batch is an index.
+/// The same for a backend where every batch is an index.
 const SHORTEST_INDEX: Duration = Duration::from_secs(30);
-/// A later batch waits for this part of what the build took until now.
+/// The time between two batches is at least the build time so far divided by this.
 const PART: u32 = 2;
-/// Tries of one batch, whatever a backend tries itself.
+/// The number of tries for one batch; a backend has its own retries.
 const TRIES: u32 = 3;
 const PAUSE: Duration = Duration::from_millis(200);
-/// Tries to have an index that nobody else has replaced.
+/// The number of tries to write an index that no other writer replaces.
 const INDEX_TRIES: u64 = 4;
 
-/// The thread that writes the batches of a target.
+/// Runs the thread that writes the batches of a target.
 pub(super) fn serve(shared: &Shared) {
     let (began, mut last) = (Instant::now(), None::<Instant>);
     let shortest = if shared.place.backend.newest_only() { SHORTEST_INDEX } else { SHORTEST };
@@ -47,7 +48,7 @@ pub(super) fn serve(shared: &Shared) {
         if last_time || (due && !state.waiting.is_empty()) {
             let ready = state.take_ready();
             if last_time {
-                // The blobs of the others will not come any more.
+                // The blobs of the other records will not be sent any more.
                 state.waiting.clear();
             }
             if !ready.is_empty() || last_time {
@@ -63,7 +64,7 @@ pub(super) fn serve(shared: &Shared) {
                         state.there.extend(written.map(|record| record.key));
                     }
                     Err(error) => {
-                        // Nothing is built on a batch that may not be there.
+                        // Later batches must not refer to a batch that may not exist.
                         (written.written, written.anchored) = Default::default();
                         state.fail(error, &shared.place.title);
                     }
@@ -83,7 +84,7 @@ pub(super) fn serve(shared: &Shared) {
 struct Own {
     objects: Vec<Object>,
     written: Written,
-    /// Blobs that one of its batches names.
+    /// The blobs that one of its batches names.
     anchored: HashSet<Digest>,
 }
 
@@ -105,20 +106,20 @@ fn commit(shared: &Shared, ready: &[Record], last: bool, own: &mut Own) -> Resul
         };
     }
     for mut one in sealed {
-        // An earlier batch of this build keeps the blobs that it names: the two are equally old.
+        // An earlier batch of this build already keeps these blobs, and the two have the same age.
         one.blobs.retain(|blob| own.anchored.insert(blob.digest));
         again(|| backend.put(&one.name, &one.object, &one.blobs), shared)?;
         place.copies.put(&one.name, &one.object);
         own.objects.push(Object { name: one.name, bytes: Arc::new(one.object) });
     }
-    // An index only saves others requests: whatever happens to it is no failure.
+    // An index only saves requests for others, so its failure is no error.
     if last && !own.objects.is_empty() {
         let _ = write_index(shared, &own.objects);
     }
     Ok(())
 }
 
-/// Makes one index of many batches.
+/// Combines many batches in one index.
 fn write_index(shared: &Shared, written: &[Object]) -> Result<()> {
     let (place, backend) = (&shared.place, &shared.place.backend);
     let loaded = place.loaded()?;
@@ -129,12 +130,12 @@ fn write_index(shared: &Shared, written: &[Object]) -> Result<()> {
     let index = loaded.index(written, now())?;
     backend.put(&index.name, &index.bytes, &[])?;
     place.copies.put(&index.name, &index.bytes);
-    // Where nothing can be removed, old indexes stay, and nobody reads them.
+    // If the backend cannot remove old indexes, they stay and are not read.
     loaded.indexes.iter().try_for_each(|old| backend.remove(old))
 }
 
-/// Where only the newest object can be found, it must have all others in it. If somebody else writes at the same time, what
-/// they wrote is taken in, and it is written once more.
+/// Writes an index with all other objects, for backends that find only the newest object. If
+/// another writer interferes, its objects are added and the index is written again.
 fn write_newest(shared: &Shared, sealed: Vec<Sealed>) -> Result<()> {
     let (place, backend) = (&shared.place, &shared.place.backend);
     let own: Vec<Object> =
@@ -147,13 +148,13 @@ fn write_newest(shared: &Shared, sealed: Vec<Sealed>) -> Result<()> {
         }
         let index = loaded.index(&own, now())?;
         again(|| backend.put(&index.name, &index.bytes, &[]), shared)?;
-        // Two that write at the same time do not do so again.
+        // A random pause keeps two writers from colliding again.
         std::thread::sleep(PAUSE * u32::try_from(tried).unwrap_or(1) + Duration::from_millis(now() % 100));
     }
     Ok(())
 }
 
-/// Registries stumble over the same blob from two sides at once: the second time it is there.
+/// Retries a write: a registry may fail while two clients push the same blob, and then has it.
 fn again(put: impl Fn() -> Result<()>, shared: &Shared) -> Result<()> {
     let mut tries = 1;
     loop {

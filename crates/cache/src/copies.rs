@@ -1,11 +1,12 @@
-//! Objects of other caches that this machine has read or written: they never change, so they are not read again.
+//! Copies of objects of other caches that this machine has read or written. Objects never change,
+//! so they are not read again.
 //!
 //! ```text
 //! <root>/remote-objects-v1/<64 hex of what --cache-from says>/<name of the object>
 //! ```
-//! Locking rule: none; files are written under a temporary name and renamed, and can all be lost. What they hold is checked
-//! each time like what comes from the cache itself. GC rule: bounded here, to 16 caches; of each only what was listed last
-//! stays.
+//! Locking rule: none. Files are written under a temporary name and renamed, and can all be lost.
+//! Their content is checked each time, like a download. GC rule: limited here to 16 caches; of each
+//! cache only the objects of its last list stay.
 
 use super::LARGEST_OBJECT;
 use crate::record;
@@ -16,10 +17,10 @@ use std::path::PathBuf;
 use store::Store;
 use store::remove::remove_tree;
 
-/// Caches that stay.
+/// The number of caches that are kept.
 const MOST_PLACES: usize = 16;
 
-/// The objects of one cache.
+/// The copies of one cache.
 #[derive(Clone, Debug)]
 pub(super) struct Copies {
     store: Store,
@@ -27,27 +28,27 @@ pub(super) struct Copies {
 }
 
 impl Copies {
-    /// The copies of the cache that is noted so.
+    /// The copies of a cache, by its note.
     pub(super) fn of(store: &Store, from: &str) -> Copies {
         let folder = store.root().join("remote-objects-v1").join(Digest::of(from.as_bytes()).hex());
         Copies { store: store.clone(), folder }
     }
 
-    /// An object, if there is a copy.
+    /// The copy of an object.
     pub(super) fn get(&self, name: &str) -> Option<Vec<u8>> {
         read::short(LARGEST_OBJECT, &self.folder.join(name)).ok()
     }
 
-    /// Keeps a copy. What can't be kept is read again.
+    /// Keeps a copy; a failure means that the object is read again.
     pub(super) fn put(&self, name: &str, bytes: &[u8]) {
         record::remember(&self.store, &self.folder.join(name), bytes);
     }
 
-    /// Removes all others, and caches that were not used for long.
+    /// Removes all other copies, and those of caches that were not used for long.
     pub(super) fn keep(&self, names: &[&str]) {
         for entry in fs::read_dir(&self.folder).into_iter().flatten().flatten() {
             if !names.iter().any(|name| entry.file_name() == *name) {
-                // Another build may have been faster.
+                // Another build may have removed it first.
                 let _ = fs::remove_file(entry.path());
             }
         }

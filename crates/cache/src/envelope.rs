@@ -1,4 +1,5 @@
-//! What stands around every object of a remote cache: a checksum of its body and, where there is a key, a signature.
+//! The envelope of an object of a remote cache: a checksum of its body and, with a key, a
+//! signature.
 //!
 //! ```text
 //! kiln-object 1 <64 hex: SHA-256 of the body>
@@ -6,8 +7,9 @@
 //!                                                                      an empty line
 //! <body>
 //! ```
-//! Signed is `kiln-object 1 `, the object's name, a line feed, and the body: an object that is copied to another name is
-//! no longer signed. The digests of all blobs stand in the body, so the signature covers them too.
+//! The signature covers `kiln-object 1 `, the object's name, a line feed, and the body, so an
+//! object that is copied to another name is not signed. The digests of all blobs are in the body,
+//! so the signature covers them too.
 
 use base::digest::Digest;
 use base::error::{Error, Kind, Result};
@@ -18,20 +20,20 @@ use ring::signature::{ED25519, Ed25519KeyPair, KeyPair as _, UnparsedPublicKey};
 use std::path::Path;
 
 const MAGIC: &str = "kiln-object 1 ";
-/// The beginning of an Ed25519 public key in DER (RFC 8410, section 4).
+/// The prefix of an Ed25519 public key in DER (RFC 8410, section 4).
 const PUBLIC_KEY: [u8; 12] = [0x30, 0x2a, 0x30, 0x05, 0x06, 0x03, 0x2b, 0x65, 0x70, 0x03, 0x21, 0x00];
-/// A larger file is refused: it holds no key.
+/// The largest key file in bytes.
 const LARGEST_KEY: u64 = 64 << 10;
 
 /// Signs objects.
 pub(super) struct Signer(Ed25519KeyPair);
 
-/// Accepts objects that the owner of a key signed, and no others.
+/// Accepts only the objects that the owner of a key signed.
 #[derive(Clone)]
 pub(super) struct Verifier([u8; 32]);
 
 impl Signer {
-    /// The key in a PEM file, as `openssl genpkey -algorithm ed25519` writes it.
+    /// Reads a private key from a PEM file, as `openssl genpkey -algorithm ed25519` writes it.
     pub(super) fn read(path: &Path) -> Result<Signer> {
         let der = pem(path, "PRIVATE KEY")?;
         let pair = Ed25519KeyPair::from_pkcs8_maybe_unchecked(&der);
@@ -47,19 +49,19 @@ impl Signer {
         Verifier(key)
     }
 
-    /// The name of its public key.
+    /// The fingerprint of its public key.
     pub(super) fn fingerprint(&self) -> String {
         self.verifier().fingerprint()
     }
 }
 
 impl Verifier {
-    /// The name of the key: its SHA-256, in hex.
+    /// The fingerprint of the key: its SHA-256, in hex.
     pub(super) fn fingerprint(&self) -> String {
         Digest::of(&self.0).hex()
     }
 
-    /// The key in a PEM file, as `openssl pkey -pubout` writes it.
+    /// Reads a public key from a PEM file, as `openssl pkey -pubout` writes it.
     pub(super) fn read(path: &Path) -> Result<Verifier> {
         let der = pem(path, "PUBLIC KEY")?;
         let key = der.strip_prefix(&PUBLIC_KEY).and_then(|key| key.try_into().ok());
@@ -84,7 +86,7 @@ fn signed(name: &str, body: &[u8]) -> Vec<u8> {
     [MAGIC.as_bytes(), name.as_bytes(), b"\n", body].concat()
 }
 
-/// An object of a name around its body.
+/// Puts an envelope around a body.
 pub(super) fn seal(name: &str, body: &[u8], signer: Option<&Signer>) -> Vec<u8> {
     let mut head = format!("{MAGIC}{}\n", Digest::of(body).hex());
     if let Some(Signer(pair)) = signer {
@@ -95,7 +97,7 @@ pub(super) fn seal(name: &str, body: &[u8], signer: Option<&Signer>) -> Vec<u8> 
     [head.as_bytes(), body].concat()
 }
 
-/// The body of an object; an error says in a few words what is wrong with it.
+/// The body of an object. The error says in a few words what is wrong with it.
 pub(super) fn open<'a>(name: &str, object: &'a [u8], verifier: Option<&Verifier>) -> Result<&'a [u8], &'static str> {
     let end = object.windows(2).position(|pair| pair == b"\n\n").ok_or("it is damaged")?;
     let (head, body) = (&object[..end], &object[end + 2..]);

@@ -1,4 +1,5 @@
-//! Brings the blobs of layers that travelled, from whichever cache has them. Knows blobs, and which cache promised them.
+//! Downloads the blobs of imported layers from any cache that has them. This module knows blobs and
+//! the caches that promised them.
 
 use super::lookup::{Lookups, Source, lost};
 use base::digest::Digest;
@@ -12,16 +13,16 @@ use std::sync::{Arc, Mutex};
 use std::time::SystemTime;
 use store::Store;
 
-/// Where blobs come from.
+/// The sources of blobs.
 pub(super) struct Feed {
     pub(super) lookups: Lookups,
     store: Store,
     observer: Arc<dyn Observer>,
     /// The source that promised a blob.
     promised: Mutex<HashMap<Digest, usize>>,
-    /// Blobs on their way, each once.
+    /// The blobs that are being downloaded; each has a lock.
     coming: Mutex<HashMap<Digest, Arc<Mutex<()>>>>,
-    /// Blobs that were promised and could not be had, or were not what was promised.
+    /// The blobs that were promised, but were missing or wrong.
     distrusted: Mutex<HashSet<Digest>>,
 }
 
@@ -37,12 +38,12 @@ impl Feed {
         }
     }
 
-    /// A source says that it has a blob.
+    /// Records that a source has a blob.
     pub(super) fn promise(&self, blob: &Digest, source: usize) {
         lock(&self.promised).insert(*blob, source);
     }
 
-    /// The repository that has a blob, by what its source says.
+    /// The repository that has a blob, according to its source.
     pub(super) fn origin(&self, blob: &Digest) -> Option<String> {
         use super::Backend as _;
         let source = *lock(&self.promised).get(blob)?;
@@ -53,7 +54,7 @@ impl Feed {
         self.lookups.sources().get(at)
     }
 
-    /// Brings a blob, checked.
+    /// Downloads a blob and checks it.
     pub(super) fn bring(&self, blob: &BaseBlob, watch: &Watch<'_>) -> Result<()> {
         use super::Backend as _;
         let turn = Arc::clone(lock(&self.coming).entry(blob.digest).or_default());
@@ -74,18 +75,18 @@ impl Feed {
         Err(Error::new(Kind::Lost, format!("no cache has the blob {}", blob.digest)))
     }
 
-    /// Tells of a layer that came and is not what its record says.
+    /// Warns that an imported layer differs from its record.
     pub(super) fn complain(&self, blob: &BaseBlob, error: &Error) {
         let source = lock(&self.promised).get(&blob.digest).copied();
         let text = lost(error);
         match source.and_then(|at| self.source(at)) {
             Some(source) => source.place.warn("layer", &text),
-            // It was promised in an earlier build, by a cache that this one does not name.
+            // An earlier build recorded the promise of a cache that this build does not name.
             None => self.observer.event(SystemTime::now(), &Event::Warning { text: format!("cache: {text}") }),
         }
     }
 
-    /// No record that names this blob is used from now on.
+    /// Rejects all records that name this blob from now on.
     pub(super) fn distrust(&self, blob: &Digest) {
         lock(&self.distrusted).insert(*blob);
     }

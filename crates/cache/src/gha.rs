@@ -1,15 +1,16 @@
-//! type=gha: the cache of GitHub Actions, by its service of version 2: three calls in JSON (Twirp), bytes by signed
-//! addresses of Azure's blob storage. Entries can't be overwritten and belong to a branch: what a pull request's job writes,
-//! no job of the main branch ever sees, by GitHub's own rule.
+//! type=gha: the cache of GitHub Actions, with version 2 of its service: three JSON calls (Twirp),
+//! and bytes at signed URLs of Azure Blob Storage. Entries cannot be overwritten and belong to a
+//! branch: GitHub does not show entries of a pull request's job to jobs of the main branch.
 //!
 //! | object | key of its entry |
 //! |---|---|
-//! | index | `kiln-<scope>-index-<time>-<digest>`: the newest that begins so is the one, and has all batches in it |
-//! | blob | `kiln-<scope>-blob-<64 hex>`, or the same and `.<milliseconds>` where that name is taken by an upload that never ended |
-//! | saved cache mount | `kiln-<scope>-<name>.<milliseconds>`: the newest that begins so is the one |
+//! | index | `kiln-<scope>-index-<time>-<digest>`: only the newest is read |
+//! | blob | `kiln-<scope>-blob-<64 hex>`, or with `.<milliseconds>` added |
+//! | saved cache mount | `kiln-<scope>-<name>.<milliseconds>`: only the newest is read |
 //!
-//! A call names a key and a version; ours is the SHA-256 of `kiln cache 1`. Blobs are whole: an entry costs three calls,
-//! of which GitHub allows a few hundred in a minute.
+//! An index contains all batches. A blob gets the longer name if an upload under the first one
+//! never ended. A call has a key and a version; kiln's version is the SHA-256 of `kiln cache 1`.
+//! Blobs are stored whole: an entry costs three calls, and GitHub allows a few hundred per minute.
 
 use super::catalog::INDEX;
 use super::http::{Answer, Ask, Body, Http};
@@ -26,7 +27,7 @@ use std::io::Write as _;
 use std::path::Path;
 use store::Store;
 
-/// Larger blobs go in blocks of this size, and come in parts of it.
+/// The size of the blocks and ranges in which larger blobs are transferred.
 const BLOCK: u64 = 32 << 20;
 
 struct Service {
@@ -64,7 +65,7 @@ impl Service {
         self.key(&format!("blob-{}", blob.digest.hex()))
     }
 
-    /// A call of the service. None if there is no such entry, or one is there already.
+    /// Calls the service. `None` if there is no such entry, or if it exists already.
     fn call(&self, method: &str, mut question: Value) -> Result<Option<Value>> {
         question["version"] = json!(Digest::of(b"kiln cache 1").hex());
         let bytes = question.to_string().into_bytes();
@@ -86,24 +87,24 @@ impl Service {
         Ok(Some(value).filter(|value| value["ok"] == json!(true)))
     }
 
-    /// Where the bytes of an entry are, and its key.
+    /// The URL of an entry, and its full key.
     fn find(&self, key: &str, prefixes: &[&str]) -> Result<Option<(String, String)>> {
         let found = self.call("GetCacheEntryDownloadURL", json!({"key": key, "restore_keys": prefixes}))?;
         let Some(found) = found else { return Ok(None) };
-        // A key is found by its beginning too: that is another entry.
+        // The service also matches keys by prefix, which may be another entry.
         let matched = found["matched_key"].as_str().unwrap_or(key);
         let exact = matched == key || prefixes.iter().any(|prefix| matched.starts_with(prefix));
         let url = found["signed_download_url"].as_str().filter(|_| exact);
         Ok(url.map(|url| (url.to_owned(), matched.to_owned())))
     }
 
-    /// A blob under whichever of its names.
+    /// Finds a blob under either of its names.
     fn find_blob(&self, blob: &BaseBlob) -> Result<Option<String>> {
         let key = self.blob_key(blob);
         Ok(self.find(&key, &[&format!("{key}.")])?.map(|(url, _)| url))
     }
 
-    /// False if there is such an entry, or somebody has begun to write it.
+    /// Writes an entry. False if it exists, or if its upload has begun.
     fn write(&self, key: &str, size: u64, body: Body<'_>, progress: &dyn Fn(u64)) -> Result<bool> {
         let Some(made) = self.call("CreateCacheEntry", json!({"key": key}))? else { return Ok(false) };
         let url = made["signed_upload_url"].as_str().unwrap_or_default();
@@ -113,7 +114,7 @@ impl Service {
         done.map(|_| true).ok_or_else(|| Error::new(Kind::Export, message))
     }
 
-    /// Azure's Put Blob, or Put Block and Put Block List for a large one.
+    /// Uploads with Azure's Put Blob, or with Put Block and Put Block List if it is large.
     fn upload(&self, url: &str, size: u64, body: Body<'_>, progress: &dyn Fn(u64)) -> Result<()> {
         let put = |url: &str, body: Body<'_>| {
             let headers = || vec![("x-ms-blob-type".to_owned(), "BlockBlob".to_owned())];
@@ -141,7 +142,7 @@ impl Service {
     }
 }
 
-/// Names of which the newest counts.
+/// True for names of which the newest entry counts.
 fn changes(name: &str) -> bool {
     name.starts_with("mount-")
 }
@@ -188,7 +189,7 @@ impl Backend for Service {
             }
             let to = (writer.size() + BLOCK).min(blob.size) - 1;
             let answer = self.read(&url, Some((writer.size(), to)), blob.size)?;
-            // A server that knows no ranges sends all of it.
+            // A server without range requests sends the whole blob.
             let skip = if answer.status == 206 { 0 } else { writer.size() };
             let bytes = answer.body.get(usize::try_from(skip).unwrap_or(usize::MAX)..).unwrap_or_default();
             if bytes.is_empty() {
@@ -204,7 +205,8 @@ impl Backend for Service {
         let key = self.blob_key(blob);
         let body = Body::Part(from, 0, blob.size);
         if !self.write(&key, blob.size, body, watch.progress)? && self.find_blob(blob)?.is_none() {
-            // Somebody has begun to write it: now, or in a job that was killed and never will end it.
+            // Another upload of the entry has begun: it is running, or its job was killed and it
+            // will never end.
             let key = format!("{key}.{}", since_1970().as_millis());
             self.write(&key, blob.size, body, watch.progress)?;
         }

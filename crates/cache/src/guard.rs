@@ -1,6 +1,7 @@
-//! The one place where a cache is waited for. Every call of a backend goes through here, and none outlasts the silence that
-//! `timeout=` allows, or the wish of the user to stop: it runs on a thread of its own that nobody has to wait for. A cache
-//! that was silent for too long is broken: nothing more is asked of it in this build, whoever asks.
+//! Limits the time of every call to a backend: none lasts longer than the silence that `timeout=`
+//! allows, or than the user's wish to stop. Each call runs on a thread of its own, which is
+//! abandoned if it takes too long. A cache that was silent for too long is broken, and nothing more
+//! is requested from it in this build.
 
 use super::{Backend, Listed};
 use base::error::{Error, Kind, Result};
@@ -13,19 +14,19 @@ use std::sync::mpsc::{RecvTimeoutError, channel};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-/// How often a wait looks at the time and at the user's wish.
+/// The interval at which a wait checks the time and the user's wish.
 const POLL: Duration = Duration::from_millis(20);
-/// A cache gets so much time beyond its timeout to report the cause itself.
+/// The time beyond the timeout in which the backend may report the cause itself.
 const GRACE: Duration = Duration::from_millis(100);
-/// A registry may look through a blob before it says that it has it: bytes in a second.
+/// A registry may verify a blob before it answers; this is its lowest speed in bytes per second.
 const SLOWEST: u64 = 10 << 20;
-/// However alive a cache is otherwise: a call without bytes takes no longer than so many timeouts.
+/// The longest time of a call without a blob, in timeouts, even if the cache answers other calls.
 const MOST_TIMEOUTS: u32 = 6;
 
-/// True once the user wants the build to end.
+/// Returns true once the user wants the build to stop.
 pub type Stopped = Arc<dyn Fn() -> bool + Send + Sync>;
 
-/// A backend that is never waited for too long.
+/// A backend with limited waits.
 pub(super) struct Guard {
     inner: Arc<dyn Backend>,
     timeout: Duration,
@@ -36,18 +37,18 @@ pub(super) struct Guard {
 #[derive(Default)]
 struct Health {
     broken: Mutex<Option<Error>>,
-    /// When anything was last heard.
+    /// The time of the last answer.
     heard: Mutex<Option<Instant>>,
 }
 
-/// The progress of a call, and the wish to stop it.
+/// The progress of a call, and the request to stop it.
 #[derive(Default)]
 struct Pulse {
     done: AtomicU64,
     stop: AtomicBool,
 }
 
-/// How long a call may take.
+/// The limits of a call.
 struct Limits<'a> {
     silence: Duration,
     longest: Option<Duration>,
@@ -60,12 +61,12 @@ impl Guard {
         Guard { inner: Arc::from(inner), timeout, stopped, health: Arc::default() }
     }
 
-    /// Why nothing is asked any more.
+    /// The error that broke the cache.
     pub(super) fn broken(&self) -> Option<Error> {
         lock(&self.health.broken).clone()
     }
 
-    /// Nothing is asked from now on.
+    /// Stops all requests from now on.
     pub(super) fn give_up(&self, why: &Error) {
         lock(&self.health.broken).get_or_insert_with(|| why.clone());
     }
@@ -102,7 +103,7 @@ impl Guard {
         let (backend, pulse) = (Arc::clone(&self.inner), Arc::new(Pulse::default()));
         let theirs = Arc::clone(&pulse);
         std::thread::spawn(move || {
-            // Nobody may be there any more to hear of it.
+            // The receiver is gone if the call was abandoned.
             let _ = sender.send(call(&*backend, &theirs));
         });
         let (began, mut moved, mut seen) = (Instant::now(), Instant::now(), 0);
@@ -131,7 +132,7 @@ impl Guard {
         }
     }
 
-    /// Why a call is not waited for any longer.
+    /// The reason to stop waiting for a call.
     fn ended(&self, limits: &Limits<'_>, began: Instant, moved: Instant) -> Option<Error> {
         if (self.stopped)() || (limits.stop)() {
             return Some(Error::new(Kind::Interrupted, "interrupted"));
@@ -193,7 +194,7 @@ impl Backend for Guard {
         self.small(move |backend| backend.remove(&name))
     }
     fn sweep(&self, before: u64, named: &dyn Fn() -> Result<Vec<BaseBlob>>) -> Result<u64> {
-        // Its own questions are guarded. The sweep of a large directory takes its time.
+        // The sweep's own requests are guarded; the sweep of a large directory takes its time.
         self.inner.sweep(before, named)
     }
     fn origin(&self) -> Option<String> {
@@ -206,7 +207,7 @@ mod tests {
     use super::*;
     use registry::client::UNWATCHED;
 
-    /// Answers after a while.
+    /// A backend that answers after a while.
     struct Slow(Duration);
 
     impl Backend for Slow {

@@ -1,4 +1,5 @@
-//! Requests to object stores: bounded answers, tries with growing waits, addresses without what may be a secret in errors.
+//! Requests to object stores: answers are bounded, failures are retried with growing pauses, and
+//! errors show no part of a URL that may be secret.
 
 use base::error::{Error, Kind, Result};
 use base::read;
@@ -10,44 +11,44 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 use ureq::SendBody;
 
-/// Tries of one request.
+/// The number of tries for one request.
 const TRIES: u32 = 4;
-/// No wait is longer, whatever the server wishes.
+/// The longest pause, whatever the server asks for.
 const LONGEST_WAIT: Duration = Duration::from_secs(10);
-/// Of a server's own word for a refusal.
+/// The longest part of a server's own message in an error.
 const LONGEST_WORD: usize = 200;
 
-/// A client; connections are kept.
+/// An HTTP client that keeps connections open.
 pub(super) struct Http {
     agents: Agents,
-    /// For messages: `s3 bucket`.
+    /// The name for messages, as `s3 bucket`.
     title: String,
 }
 
-/// What goes with a request.
+/// The body of a request.
 #[derive(Clone, Copy)]
 pub(super) enum Body<'a> {
     None,
     Bytes(&'a [u8]),
-    /// So many bytes of a file from an offset.
+    /// A range of a file: offset and length.
     Part(&'a Path, u64, u64),
 }
 
-/// A request; `headers` are made anew for each try, because signatures have a time.
+/// A request. `headers` is called for each try, as signatures contain the time.
 pub(super) struct Ask<'a> {
     pub(super) method: &'a str,
     pub(super) url: &'a str,
     pub(super) headers: &'a dyn Fn() -> Vec<(String, String)>,
     pub(super) body: Body<'a>,
-    /// More bytes of an answer are refused.
+    /// The largest answer in bytes.
     pub(super) limit: u64,
 }
 
-/// What came back.
+/// An answer.
 pub(super) struct Answer {
     pub(super) status: u16,
     pub(super) body: Vec<u8>,
-    /// True if it has an `ETag`: an object store gives one to each object.
+    /// True if it has an `ETag`, which an object store gives to each object.
     pub(super) tagged: bool,
 }
 
@@ -62,7 +63,7 @@ impl Http {
         Http { agents: Agents::new(settings), title: title.to_owned() }
     }
 
-    /// Sends, and tries again what may pass.
+    /// Sends a request, and retries temporary failures.
     pub(super) fn send(&self, ask: &Ask<'_>) -> Result<Answer> {
         let (mut tries, began) = (0, Instant::now());
         loop {
@@ -116,7 +117,7 @@ impl Http {
         Ok((Answer { status, body, tagged }, wish.map(Duration::from_secs)))
     }
 
-    /// Somebody else answers in place of the server.
+    /// The error for an answer from a different kind of server.
     pub(super) fn stranger<T>(&self) -> Result<T> {
         let message = format!("{}: the answer is not that of such a server", self.title);
         Err(Error::new(Kind::Export, message)
@@ -125,17 +126,17 @@ impl Http {
 
     fn unreachable(&self, cause: &ureq::Error) -> Error {
         let refused = matches!(cause, ureq::Error::Io(error) if error.kind() == std::io::ErrorKind::ConnectionRefused);
-        // What will not pass is not tried again: it has another kind.
+        // Other kinds than `Source` are not retried, as these failures do not pass.
         let kind = if refused || matches!(cause, ureq::Error::HostNotFound) { Kind::Export } else { Kind::Source };
         let error = Error::new(kind, format!("{}: cannot be reached", self.title));
         match cause {
-            // These would print the address, which may hold a signature.
+            // These errors would print the URL, which may contain a signature.
             ureq::Error::BadUri(_) | ureq::Error::Http(_) => error,
             cause => error.because(cause),
         }
     }
 
-    /// A refusal in one line, with the server's own word for it if it has one between these marks.
+    /// A refusal in one line, with the server's own message, if it has one between these marks.
     pub(super) fn refused(&self, answer: &Answer, marks: [&str; 2]) -> Error {
         let body = String::from_utf8_lossy(&answer.body);
         let word = body.split_once(marks[0]).and_then(|(_, rest)| rest.split_once(marks[1])).map(|(word, _)| word);

@@ -1,9 +1,11 @@
-//! type=inline: records inside the image they are of. Nothing is kept beside the image: its config has one more field, and
-//! its own layers are the blobs. `--cache-from REF` finds them when the image was pushed to REF.
+//! type=inline: records inside their own image. The image config has one more field, and the
+//! image's layers are the blobs. `--cache-from REF` finds the records when the image was pushed to
+//! REF.
 //!
-//! The field `dev.kiln.cache.inline.v2` of the image config is an object around records, like a [`batch`], with the name
-//! `inline`. Only what the image contains is there (`mode=min`). A record names the blobs that a push makes, so
-//! `compression=` must be that of the push. Its time is that of its layer, so that equal images stay equal.
+//! The field `dev.kiln.cache.inline.v2` of the image config is an object around records, like a
+//! [`batch`], with the name `inline`. It contains only the steps of the image (`mode=min`). A
+//! record names the blobs that a push makes, so `compression=` must match the push. A record has
+//! the time of its layer, so that equal images stay equal.
 
 use super::batch::{self, Record};
 use super::envelope::Signer;
@@ -16,20 +18,20 @@ use serde_json::Value;
 use solver::{Key, Shelf};
 use std::sync::Arc;
 
-/// The field of the config.
+/// The field in the image config.
 pub const FIELD: &str = "dev.kiln.cache.inline.v2";
-/// The name that the object is signed under.
+/// The name under which the object is signed.
 const NAME: &str = "inline";
 
 /// A `--cache-to type=inline`.
 pub(super) struct Inline {
     compression: Compression,
     signer: Option<Signer>,
-    /// Layers that one of these keys has signed may be signed again.
+    /// Layers that were signed with one of these keys may be signed again.
     trusted: Keys,
 }
 
-/// It is no place of its own: nothing is read or written by name.
+/// An inline cache is no backend: nothing in it is read or written by name.
 pub(super) fn open(_: &Wanted, _: &Surroundings<'_>) -> Result<Box<dyn Backend>> {
     Err(Error::new(Kind::Usage, "--cache-from type=inline is no place")
         .hint("write the name of the image: --cache-from REF"))
@@ -76,7 +78,7 @@ impl Inline {
     }
 }
 
-/// The object in a config, with its name; none where nothing can be read.
+/// The object in an image config, with its name; `None` if there is none.
 pub(super) fn object(config: &[u8]) -> Option<(String, Vec<u8>)> {
     let value: Value = serde_json::from_slice(config).ok()?;
     Some((NAME.to_owned(), value[FIELD].as_str()?.as_bytes().to_vec()))

@@ -1,18 +1,21 @@
-//! Caches that travel: records and layers of one machine's builds, kept where other machines find them. Knows keys, facts
-//! of layers and blobs; knows nothing of Dockerfiles, steps or images.
+//! Remote caches: records and layers of one machine's builds, stored for other machines. This crate
+//! knows keys, blobs and facts of layers; it does not know Dockerfiles, steps or images.
 //!
-//! | object | name | what it holds |
+//! | object | name | content |
 //! |---|---|---|
-//! | batch | `batch-<time>-<digest>` | an [`envelope`] around records that were pushed together ([`batch`]) |
-//! | index | `index-<time>-<digest>` | copies of batches, to read many in one request ([`catalog`]) |
+//! | batch | `batch-<time>-<digest>` | records that were pushed together ([`batch`]) |
+//! | index | `index-<time>-<digest>` | copies of batches for one request ([`catalog`]) |
 //! | blob | its digest | a layer's compressed tar, or a pack of a cache mount ([`mounts`]) |
-//! | saved mount | `mount-<32 hex>-<scope>` | an envelope around what is in a cache mount, newest wins |
+//! | saved mount | `mount-<32 hex>-<scope>` | the index of a cache mount; the newest wins |
 //!
-//! Batches have names of their own, so jobs that write at the same time never overwrite each other's; of two records of
-//! one key the newest counts. A batch is written after the blobs that it names. Nothing is ever changed in place. Whatever
-//! can't be read, or is not what its name says, is a miss and a warning. No call waits for longer than [`guard`] lets it.
+//! All objects except blobs have an [`envelope`]. Each batch has a name of its own, so jobs that
+//! write at the same time never overwrite each other. The newest record of a key counts. A batch is
+//! written after the blobs that it names, and nothing is changed in place. An object that cannot be
+//! read, or does not match its name, is a cache miss and a warning. [`guard`] limits the time of
+//! every call.
 //!
-//! A backend is one file and one row of [`BACKENDS`]. docs/cache.md has the key layout of each.
+//! A backend is one file and one row of [`BACKENDS`]. docs/cache.md describes the key layout of
+//! each.
 
 #![warn(unreachable_pub)]
 
@@ -64,82 +67,86 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, SystemTime};
 use store::Store;
 
-/// Larger objects are refused; blobs are bounded by the size that their record says.
+/// The largest object in bytes; the size of a blob is in its record.
 const LARGEST_OBJECT: u64 = 4 << 20;
 
-/// Where objects are kept. Called from several threads. Names are of letters, digits, `-`, `_` and `.`, at most 128.
+/// Stores the objects of a cache. Several threads call it. Names have at most 128 letters, digits,
+/// `-`, `_` and `.`.
 pub trait Backend: Send + Sync {
-    /// A small object; none if it is not there.
+    /// Reads a small object; `None` if it does not exist.
     fn get(&self, name: &str) -> Result<Option<Vec<u8>>>;
-    /// Writes a small object, whole or not at all. The blobs are those that it names, which were put before.
+    /// Writes a small object atomically. `blobs` are the blobs that it names, which were put
+    /// before.
     fn put(&self, name: &str, bytes: &[u8], blobs: &[BaseBlob]) -> Result<()>;
-    /// Whether a blob is there.
+    /// True if the blob exists.
     fn has_blob(&self, blob: &BaseBlob) -> Result<bool>;
-    /// Brings a blob into the store, checked.
+    /// Downloads a blob into the store and checks it.
     fn get_blob(&self, blob: &BaseBlob, watch: &Watch<'_>) -> Result<()>;
-    /// Takes a blob from a file. Who calls has asked whether it is there; a second time does no harm.
+    /// Uploads a blob from a file. The caller has checked that it is missing; a second upload does
+    /// no harm.
     fn put_blob(&self, blob: &BaseBlob, from: &Path, watch: &Watch<'_>) -> Result<()>;
-    /// Takes a blob from another place (see [`Backend::origin`]) without its bytes going through this machine; false where
-    /// that can't be.
+    /// Copies a blob from another repository (see [`Backend::origin`]) on the server; false if the
+    /// server cannot do that.
     fn take_blob(&self, blob: &BaseBlob, from: &str) -> Result<bool> {
         let _ = (blob, from);
         Ok(false)
     }
-    /// The names of all batches and indexes; of a backend that lists nothing those of the newest index alone.
+    /// The names of all batches and indexes; if the backend cannot list, only the newest index.
     fn names(&self) -> Result<Vec<String>> {
         Ok(self.list("")?.into_iter().map(|listed| listed.name).collect())
     }
-    /// True if only the newest index can be found: it must then contain all batches.
+    /// True if only the newest index can be found, which must then contain all batches.
     fn newest_only(&self) -> bool {
         false
     }
-    /// Batches that are kept beside the others, by name. What can't be read is not there.
+    /// Batches that are stored beside the others, with their names. Unreadable ones are left out.
     fn extra(&self) -> Vec<(String, Vec<u8>)> {
         Vec::new()
     }
-    /// The small objects whose names begin so.
+    /// The small objects with this prefix.
     fn list(&self, prefix: &str) -> Result<Vec<Listed>>;
-    /// Removes a small object; one that is not there is fine.
+    /// Removes a small object; it may be missing.
     fn remove(&self, name: &str) -> Result<()>;
-    /// Removes what is older than a time, in seconds since 1970, and belongs to no blob of these; how many bytes comes back. For
-    /// backends that nobody else collects.
+    /// Removes chunks that are older than a time in seconds since 1970 and belong to none of the
+    /// named blobs, and returns their size in bytes. Only for backends without a collector of their
+    /// own.
     fn sweep(&self, before: u64, named: &dyn Fn() -> Result<Vec<BaseBlob>>) -> Result<u64> {
         let _ = (before, named);
         Ok(0)
     }
-    /// The repository that has the blobs, if it is one: an image push mounts them from there.
+    /// The repository that has the blobs, if it is one: pushing an image mounts them from there.
     fn origin(&self) -> Option<String> {
         None
     }
 }
 
-/// A small object, as a backend lists it.
+/// A small object in a list.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Listed {
-    /// Its name.
+    /// The name.
     pub name: String,
-    /// When it was written, in seconds since 1970, if the backend knows.
+    /// The time when it was written in seconds since 1970, if the backend knows.
     pub at: Option<u64>,
 }
 
-/// One kind of backend.
+/// A kind of backend.
 pub struct Row {
-    /// `type=`.
+    /// The value of `type=`.
     pub name: &'static str,
-    /// For people.
+    /// The description for the user.
     pub help: &'static str,
-    /// Attributes of both flags.
+    /// The attributes of both flags.
     attributes: &'static [&'static str],
-    /// Attributes of BuildKit's that mean nothing here, and why: they are a warning.
+    /// Attributes of BuildKit that have no effect here, with the reason: they cause a warning.
     unused: &'static [(&'static str, &'static str)],
-    /// Attributes that the environment may give, and by which variables.
+    /// Attributes that environment variables can set, with the names of the variables.
     variables: &'static [(&'static str, &'static [&'static str])],
-    /// The one that says where, for `--cache-to` and `--cache-from`.
+    /// The attribute that names the place, for `--cache-to` and `--cache-from`.
     place: [&'static str; 2],
     open: fn(&Wanted, &Surroundings<'_>) -> Result<Box<dyn Backend>>,
 }
 
-/// All of them.
+/// All kinds of backends.
 pub const BACKENDS: &[Row] = &[
     Row {
         name: "registry",
@@ -219,7 +226,7 @@ pub const BACKENDS: &[Row] = &[
     },
 ];
 
-/// What every `--cache-to` knows.
+/// The attributes of every `--cache-to`.
 const TO: &[&str] = &[
     "mode",
     "ignore-error",
@@ -232,22 +239,22 @@ const TO: &[&str] = &[
     "force-compression",
     "timeout",
 ];
-/// What every `--cache-from` knows.
+/// The attributes of every `--cache-from`.
 const FROM: &[&str] = &["mounts", "mounts-scope", "verify-key", "timeout"];
-/// Attributes that are secret, or those of one job alone: no advice names them.
+/// Attributes that are secret or belong to one job: no message names them.
 const UNSPOKEN: &[&str] = &["access_key_id", "secret_access_key", "session_token", "token", "url_v2"];
-/// A larger cache mount is not saved, unless `mounts-limit=` says so.
+/// The largest cache mount that is saved without `mounts-limit=`.
 const LARGEST_MOUNT: u64 = 2 << 30;
 
-/// What a backend may need of the host.
+/// The parts of the host that a backend may need.
 pub struct Surroundings<'a> {
-    /// Where blobs come to.
+    /// The store that blobs are downloaded to.
     pub store: &'a Store,
-    /// How registries are reached.
+    /// The settings for registries.
     pub settings: &'a Settings,
 }
 
-/// Which way a cache is used.
+/// The direction in which a cache is used.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Way {
     /// `--cache-to`.
@@ -256,17 +263,17 @@ pub enum Way {
     From,
 }
 
-/// A `--cache-to` or `--cache-from` as it was wished.
+/// A `--cache-to` or `--cache-from` option.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Wanted {
-    /// Which flag it was.
+    /// The flag.
     pub way: Way,
-    /// What was written.
+    /// The attributes in the option.
     pub attributes: Attributes,
 }
 
 impl Wanted {
-    /// Takes from the environment what was not said.
+    /// Sets missing attributes from the environment.
     pub fn complete(&mut self, env: &dyn Fn(&str) -> Option<String>) -> Result<()> {
         for (key, names) in self.row()?.variables {
             let mut set = names.iter().filter_map(|name| env(name)).filter(|value| !value.is_empty());
@@ -277,7 +284,8 @@ impl Wanted {
         Ok(())
     }
 
-    /// Whether a backend knows all of it: asked early, since a wrong attribute is no reason to build first.
+    /// Checks that the backend knows all attributes. This runs before the build, which a wrong
+    /// attribute must not delay.
     pub fn check(&self) -> Result<()> {
         let row = self.row()?;
         let place = row.place[usize::from(self.way == Way::From)];
@@ -313,19 +321,19 @@ impl Wanted {
         })
     }
 
-    /// For people: `registry localhost:5000/cache`.
+    /// The name for messages, as `registry localhost:5000/cache`.
     pub fn title(&self) -> String {
         let place = self.row().map(|row| row.place).unwrap_or(["", ""]);
         let place = place.iter().find_map(|key| self.attributes.text(key)).unwrap_or_default();
         format!("{} {place}", self.attributes.kind).trim_end().to_owned()
     }
 
-    /// The same place, as another build would name it.
+    /// The same cache as another build would name it, for the notes.
     fn noted(&self) -> notes::Place {
         let row = self.row().ok();
         let mut from = format!("type={}", self.attributes.kind);
         let place = match self.attributes.kind.as_str() {
-            // Another build begins elsewhere.
+            // Another build may start in another directory.
             "local" => std::path::absolute(self.place()).map(|path| path.display().to_string()).unwrap_or_default(),
             _ => self.place().to_owned(),
         };
@@ -340,7 +348,7 @@ impl Wanted {
         notes::Place { from, title: self.title() }
     }
 
-    /// Equal for two that mean the same place.
+    /// A text that is equal for two options with the same place.
     fn identity(&self) -> String {
         let row = self.row();
         let attributes =
@@ -357,13 +365,13 @@ impl Wanted {
         if self.way == Way::To { "--cache-to" } else { "--cache-from" }
     }
 
-    /// The attribute that says where.
+    /// The value of the attribute that names the place.
     fn place(&self) -> &str {
         let key = self.row().map(|row| row.place[usize::from(self.way == Way::From)]).unwrap_or_default();
         self.attributes.text(key).unwrap_or_default()
     }
 
-    /// Whether only what the image contains is written.
+    /// The mode: `max` pushes every step, `min` only those of the image.
     fn mode(&self) -> Result<Mode> {
         match self.attributes.text("mode") {
             None | Some("max") => Ok(Mode::Max),
@@ -372,7 +380,7 @@ impl Wanted {
         }
     }
 
-    /// How long it may not answer: seconds, or minutes as BuildKit's `10m`.
+    /// The allowed silence: seconds, or minutes as BuildKit's `10m`.
     fn timeout(&self) -> Result<Duration> {
         let Some(text) = self.attributes.text("timeout") else { return Ok(Duration::from_secs(10)) };
         let (number, unit) = match text.strip_suffix('m') {
@@ -385,12 +393,12 @@ impl Wanted {
         })
     }
 
-    /// How layers are packed.
+    /// The compression of layers.
     fn compression(&self) -> Result<Compression> {
         Compression::wanted(&self.attributes)
     }
 
-    /// True if it can be opened at all. Warns of attributes that have no effect.
+    /// True if it can be opened. Warns about attributes without effect.
     fn is_usable(&self, observer: &Arc<dyn Observer>) -> bool {
         let warn = |text: String| observer.event(SystemTime::now(), &Event::Warning { text });
         let row = self.row().ok();
@@ -410,13 +418,13 @@ impl Wanted {
         missing.is_none()
     }
 
-    /// Where cache mounts are kept apart: the first is written, all are looked at in order.
+    /// The scopes of cache mounts: the first is written, all are read in order.
     fn scopes(&self) -> Vec<String> {
         let scopes = self.attributes.text("mounts-scope").unwrap_or("default").split(';').map(str::trim);
         scopes.filter(|scope| !scope.is_empty()).map(str::to_owned).collect()
     }
 
-    /// In bytes.
+    /// The largest cache mount in bytes.
     fn mounts_limit(&self) -> Result<u64> {
         let Some(text) = self.attributes.text("mounts-limit") else { return Ok(LARGEST_MOUNT) };
         size::parse(text).ok_or_else(|| {
@@ -429,16 +437,16 @@ impl Wanted {
     }
 }
 
-/// What is written.
+/// The steps that are pushed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Mode {
-    /// What the image contains.
+    /// The steps of the image.
     Min,
     /// Every step.
     Max,
 }
 
-/// The rows for people.
+/// The description of all backends for the user.
 pub fn help() -> String {
     BACKENDS
         .iter()
@@ -455,8 +463,9 @@ pub fn help() -> String {
         .collect()
 }
 
-/// Does the same with each of several things, some at once, on threads of their own: what waits for a network must not
-/// hold the cores that compress. The results are in the order of the things; after a failure nothing new is begun.
+/// Calls `work` for each item on threads of its own, several at once: waiting for a network must
+/// not occupy the cores that compress. The results are in the order of the items; after a failure
+/// no new item is started.
 pub fn side_by_side<T: Sync, R: Send>(
     things: &[T],
     at_once: usize,

@@ -1,10 +1,10 @@
-//! type=local: a directory, of this machine or of a file system that several share.
+//! type=local: a directory, on this machine or on a shared file system.
 //!
 //! ```text
-//! <dest>/objects/<name>                      small objects, written to a temporary name and renamed
-//! <dest>/chunks/ab/<64 hex>                  see `chunked`
+//! <dest>/objects/<name>           small objects, written to a temporary name and renamed
+//! <dest>/chunks/ab/<64 hex>       see `chunked`
 //! ```
-//! Others may write there too: see [`beneath`](super::beneath).
+//! Others may write to it too: see [`beneath`](super::beneath).
 
 use super::beneath::{Beneath, Found, TEMPORARY};
 use super::chunked::{self, Chunks};
@@ -74,7 +74,7 @@ impl Backend for Local {
         }
         for part in self.folder.folders("chunks")? {
             let path = format!("chunks/{part}");
-            // A file in this place holds no chunks.
+            // A regular file here is no directory of chunks and lists nothing.
             for chunk in self.folder.list(&path).unwrap_or_default() {
                 if chunk.at.is_some_and(|at| at <= before) && !kept.contains(&chunk.name) {
                     self.folder.remove(&format!("{path}/{}", chunk.name))?;
@@ -82,7 +82,7 @@ impl Backend for Local {
                 }
             }
         }
-        // A writer that was killed left a part of an object.
+        // A killed writer leaves a partial object behind.
         for left in self.folder.list("objects")?.iter().filter(|found| found.name.starts_with(TEMPORARY)) {
             if left.at.is_some_and(|at| at <= before) {
                 self.folder.remove(&object(&left.name))?;

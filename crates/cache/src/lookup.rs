@@ -1,6 +1,7 @@
-//! Look-ups: each `--cache-from` is read once, side by side with the others, as soon as the first answer is needed; then
-//! every answer is known. Of several that have a record the first that was named wins, and those with `verify-key=` come
-//! before those without, so the same build gets the same answers whichever cache is faster.
+//! Look-ups: when the first answer is needed, every `--cache-from` is read once, in parallel; then
+//! all answers are known. If several have a record, the first one named wins, and those with
+//! `verify-key=` come before those without. So the same build gets the same answers, whichever
+//! cache is faster.
 
 use super::Wanted;
 use super::batch::Record;
@@ -16,10 +17,10 @@ use std::sync::{Arc, Mutex, OnceLock};
 /// One `--cache-from`.
 pub(super) struct Source {
     pub(super) place: Arc<Place>,
-    /// Whether cache mounts come from it.
+    /// True if cache mounts are restored from it.
     pub(super) mounts: bool,
     pub(super) scopes: Vec<String>,
-    /// Signatures that count, if any must.
+    /// The verifier of signatures, if they are required.
     pub(super) verifier: Option<Verifier>,
     catalog: OnceLock<Option<Catalog>>,
 }
@@ -39,7 +40,7 @@ impl Source {
         self.place.is_broken()
     }
 
-    /// The records that count; none if the cache can't be read. Waits until it is read.
+    /// The usable records; `None` if the cache cannot be read. Waits until it is read.
     fn catalog(&self) -> Option<&Catalog> {
         let read = || {
             let loaded = self.place.loaded().inspect_err(|error| self.place.give_up(error)).ok()?;
@@ -55,16 +56,16 @@ impl Source {
         self.catalog.get_or_init(read).as_ref()
     }
 
-    /// The same, if it was read already.
+    /// The same, without waiting for the cache.
     fn known(&self) -> Option<&Catalog> {
         self.catalog.get()?.as_ref()
     }
 }
 
-/// The sources, and what is wrong with records in them.
+/// The sources, and the refused records in them.
 pub(super) struct Lookups {
     sources: Vec<Source>,
-    /// Records that were found and are not used.
+    /// Records that were found and are not used: the source and the reason.
     refused: Mutex<HashMap<Key, (usize, &'static str)>>,
 }
 
@@ -77,7 +78,7 @@ impl Lookups {
         &self.sources
     }
 
-    /// The places of the sources in the order in which they win.
+    /// The sources with their positions, in the order in which they win.
     fn order(&self) -> impl Iterator<Item = (usize, &Source)> {
         let of = |verified: bool| {
             self.sources.iter().enumerate().filter(move |(_, source)| source.verifier.is_some() == verified)
@@ -85,13 +86,13 @@ impl Lookups {
         of(true).chain(of(false))
     }
 
-    /// The records of a key, the one that wins first.
+    /// The records of a key, the winning one first.
     pub(super) fn get(&self, shelf: Shelf, key: &Key) -> impl Iterator<Item = (usize, Record)> {
         self.sources.iter().for_each(|source| source.place.begin());
         self.order().filter_map(move |(at, source)| Some((at, source.catalog()?.get(shelf, key)?)))
     }
 
-    /// All records of a step with the same result, of the first source that has the step.
+    /// All records of a step with the same result, from the first source that has the step.
     pub(super) fn step(&self, key: &Key) -> Option<(usize, Vec<Record>)> {
         self.sources.iter().for_each(|source| source.place.begin());
         self.order().find_map(|(at, source)| {
@@ -100,12 +101,12 @@ impl Lookups {
         })
     }
 
-    /// Remembers that a record which was found is not used.
+    /// Remembers why a record is not used.
     pub(super) fn refuse(&self, source: usize, key: &Key, why: &'static str) {
         lock(&self.refused).insert(*key, (source, why));
     }
 
-    /// The source that has the record of a written key which is not used, and why.
+    /// The source with a refused record of a written key, and the reason.
     pub(super) fn refusal(&self, key: &Key) -> Option<(&Source, &'static str)> {
         if let Some((at, why)) = lock(&self.refused).get(key).copied() {
             return Some((&self.sources[at], why));
@@ -113,7 +114,8 @@ impl Lookups {
         self.sources.iter().find_map(|source| Some((source, source.known()?.refusal(Shelf::Written, key)?)))
     }
 
-    /// The written keys that a source has, and those that it does not have. Both are empty if it was not asked.
+    /// Splits written keys into those that a source has and those that it lacks. Both are empty if
+    /// the source was not read.
     pub(super) fn heard(&self, at: usize, keys: &[Key]) -> (Vec<Key>, Vec<Key>) {
         let Some(catalog) = self.sources[at].known() else { return Default::default() };
         let there = |key: &Key| catalog.has(Shelf::Written, key) || catalog.refusal(Shelf::Written, key).is_some();
@@ -121,7 +123,7 @@ impl Lookups {
     }
 }
 
-/// The warning about a layer that can't be fetched.
+/// The warning about a layer that cannot be downloaded.
 pub(super) fn lost(error: &Error) -> String {
     format!("a layer can't be had, what needs it is built again: {error}")
 }

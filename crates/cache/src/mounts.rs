@@ -1,9 +1,11 @@
-//! Cache mounts that travel (`mounts=true`): `RUN --mount=type=cache` folders, saved after a build and restored on a machine
-//! that has none. Knows what a mount holds; its folder and its lock belong to `engine`, which holds it meanwhile.
+//! Saves and restores cache mounts (`mounts=true`): the directory of a `RUN --mount=type=cache` is
+//! saved after a build, and restored on a machine that has none. This module knows the content of a
+//! mount; `engine` owns its directory and holds its lock meanwhile.
 //!
-//! A save is an index with the packs it names, and an object that points to it: `mount-<32 hex of the mount's name>-<scope>`.
-//! The scope is what `mounts-scope=` says, a branch for example; a restore takes the first of several that is there. Of
-//! two jobs that save the same mount in the same scope, the last one wins: each save is whole, so nothing is mixed.
+//! A save is an index with the packs that it names, and an object that points to it: `mount-<32 hex
+//! of the mount's name>-<scope>`. The scope is the value of `mounts-scope=`, for example a branch;
+//! a restore takes the first scope that exists. If two jobs save the same mount in the same scope,
+//! the last one wins. Each save is complete, so they never mix.
 
 mod index;
 mod restore;
@@ -26,66 +28,66 @@ use std::path::Path;
 use std::sync::Mutex;
 use store::remove::remove_tree;
 
-/// What an index says that it is.
+/// The media type of an index.
 const INDEX_TYPE: &str = "application/vnd.kiln.cache.index.v1+zstd";
 
-/// A cache mount on this machine, held so that nobody changes it.
+/// A cache mount on this machine, locked against changes.
 #[derive(Clone, Copy, Debug)]
 pub struct Mount<'a> {
-    /// Its folder; what is mounted is `data` in it.
+    /// Its directory; the mounted content is in `data`.
     pub folder: &'a Path,
-    /// The name of the folder: 64 hex digits of what the mount is.
+    /// The name of the directory: 64 hex digits that identify the mount.
     pub name: &'a str,
-    /// `id=` of the mount.
+    /// The mount's `id=`.
     pub id: &'a str,
 }
 
-/// The object that points to what was saved.
+/// The object that points to a saved mount.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Saved {
     version: u32,
-    /// Of the mount's folder.
+    /// The name of the mount's directory.
     pub name: String,
-    /// `id=` of the mount.
+    /// The mount's `id=`.
     pub id: String,
-    /// Where it belongs.
+    /// The scope it was saved in.
     pub scope: String,
-    /// When, in seconds since 1970.
+    /// The time of the save in seconds since 1970.
     pub at: u64,
-    /// Plain bytes of its files.
+    /// The plain size of its files in bytes.
     pub size: u64,
-    /// How many files.
+    /// The number of files.
     pub files: u64,
     index: BaseBlob,
     packs: Vec<BaseBlob>,
 }
 
-/// What a save moved.
+/// The amount that a save or restore moved.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Moved {
-    /// Bytes that went or came.
+    /// The number of bytes sent or received.
     pub bytes: u64,
-    /// Plain bytes of the mount.
+    /// The plain size of the mount in bytes.
     pub of: u64,
 }
 
-/// What came of saving a mount in several places.
+/// The result of saving a mount to several targets.
 #[derive(Debug, Default)]
 pub struct Saves {
-    /// Each that had something new.
+    /// The saves that sent something new.
     pub moved: Vec<Moved>,
-    /// What failed, and whether that is a failure of the build (`ignore-error=false`).
+    /// The failures; true if the failure fails the build (`ignore-error=false`).
     pub failures: Vec<(bool, Error)>,
 }
 
-/// Where and how mounts are saved.
+/// The target of saves and its settings.
 pub(super) struct Place<'a> {
     pub(super) backend: &'a dyn Backend,
     pub(super) signer: Option<&'a Signer>,
-    /// The first is written; the others are looked at for what need not be sent again.
+    /// The first scope is written; the others are searched for packs that need not be sent again.
     pub(super) scopes: &'a [String],
-    /// A larger mount is not saved.
+    /// The largest mount that is saved, in bytes.
     pub(super) limit: u64,
 }
 
@@ -93,7 +95,7 @@ pub(super) struct Place<'a> {
 fn object(name: &str, scope: &str) -> String {
     let clean: String =
         scope.chars().map(|c| if c.is_ascii_alphanumeric() || "_.-".contains(c) { c } else { '-' }).take(24).collect();
-    // Two scopes that look the same when cleaned stay two.
+    // Two scopes that become equal when cleaned stay apart.
     let clean = if clean == scope { clean } else { format!("{clean}.{}", &Digest::of(scope.as_bytes()).hex()[..8]) };
     format!("mount-{:.32}-{clean}", name)
 }
@@ -107,7 +109,7 @@ fn find(source: &Source, mount: &Mount<'_>, scopes: &[String]) -> Result<Option<
     Ok(None)
 }
 
-/// What stands under a name. What can't be used is told once, and is not there.
+/// Reads a saved mount by its name. An unusable one causes one warning and counts as missing.
 fn read(source: &Source, name: &str) -> Result<Option<Saved>> {
     let Some(bytes) = source.place.backend.get(name)? else { return Ok(None) };
     let body = envelope::open(name, &bytes, source.verifier.as_ref());
@@ -122,7 +124,7 @@ fn read(source: &Source, name: &str) -> Result<Option<Saved>> {
     }
 }
 
-/// All that is saved there.
+/// All saved mounts of a source.
 pub(super) fn list(source: &Source) -> Result<Vec<Saved>> {
     let names = source.place.backend.list("mount-")?;
     let mut all =
@@ -131,19 +133,19 @@ pub(super) fn list(source: &Source) -> Result<Vec<Saved>> {
     Ok(all)
 }
 
-/// The blobs that such an object names, whoever wrote it.
+/// The blobs that the object of a saved mount names, without checking its signature.
 pub(super) fn blobs_of(name: &str, object: &[u8]) -> Vec<BaseBlob> {
     let body = envelope::open(name, object, None).ok();
     let saved = body.and_then(|body| serde_json::from_slice::<Saved>(body).ok());
     saved.map_or_else(Vec::new, |saved| saved.packs.into_iter().chain([saved.index]).collect())
 }
 
-/// Takes what was saved of a mount away; its packs go with the backend's own collector.
+/// Removes a saved mount; the backend's collector removes its packs.
 pub(super) fn forget(backend: &dyn Backend, saved: &Saved) -> Result<()> {
     backend.remove(&object(&saved.name, &saved.scope))
 }
 
-/// Gives the mount what was saved, unless it has something newer. None if there is nothing to restore.
+/// Restores a mount, unless it has newer content. `None` if there is nothing to restore.
 pub(super) fn restore(source: &Source, mount: &Mount<'_>, scopes: &[String], layers: &Layers) -> Result<Option<Moved>> {
     let data = mount.folder.join("data");
     let known = Known::read(mount.folder);
@@ -174,7 +176,8 @@ pub(super) fn restore(source: &Source, mount: &Mount<'_>, scopes: &[String], lay
     std::fs::create_dir(&new).at("make", &new)?;
     let here = data.exists().then_some((data.as_path(), &known));
     let restored = restore::restore(&index, &new, here, layers.flavour(), store, &|pack| bring(&pack.blob));
-    // They are the backend's: here they were needed once. What the store had before is its own, whatever an index says.
+    // These blobs were needed once and are not kept in the store. Blobs that the store had before
+    // stay.
     let brought = brought.into_inner().unwrap_or_default();
     for blob in &brought {
         let _ = std::fs::remove_file(store.blob_path(&blob.digest));
@@ -192,7 +195,7 @@ pub(super) fn restore(source: &Source, mount: &Mount<'_>, scopes: &[String], lay
     Ok(Some(Moved { bytes: brought.iter().map(|blob| blob.size).sum(), of: saved.size }))
 }
 
-/// Saves a mount. None if there is nothing new in it.
+/// Saves a mount. `None` if it has not changed.
 pub(super) fn save(place: &Place<'_>, mount: &Mount<'_>, layers: &Layers) -> Result<Option<Moved>> {
     let (store, data) = (layers.store(), mount.folder.join("data"));
     let known = Known::read(mount.folder);
@@ -257,7 +260,7 @@ fn size_of(tree: &layer::tree::Tree) -> u64 {
     tree.entries.iter().map(size).sum()
 }
 
-/// What is saved there already, as far as all its packs are there: index, digest and scope.
+/// An earlier save whose packs all exist: its index, digest and scope.
 fn earlier(
     place: &Place<'_>,
     mount: &Mount<'_>,
@@ -268,7 +271,8 @@ fn earlier(
     for scope in place.scopes {
         let name = object(mount.name, scope);
         let Some(bytes) = place.backend.get(&name)? else { continue };
-        // Whoever wrote it: what is taken from it is named by content.
+        // The signature does not matter, as everything that is used from it is named by its
+        // content.
         let Ok(body) = envelope::open(&name, &bytes, None) else { continue };
         let Ok(saved) = serde_json::from_slice::<Saved>(body) else { continue };
         let index = match &known.index {

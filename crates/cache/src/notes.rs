@@ -1,16 +1,18 @@
-//! Which other caches have which records, as far as builds on this machine have seen: what was pushed there, or had from
-//! there. So that a step that runs can say that its result is there. Nothing is asked for it.
+//! Notes which records other caches have, as far as builds on this machine have seen: those pushed
+//! there and those read from there. A step that runs can then say that a cache has its result. This
+//! makes no requests.
 //!
 //! ```text
 //! <root>/remotes-v1/<64 hex of what --cache-from says>
 //! ```
-//! Text: what stands behind `--cache-from`, the title, then a line for each record: the first 32 digits of its written key,
-//! the newest last. No secret stands there.
+//! The file is text: the value for `--cache-from`, the title, then a line for each record: the
+//! first 32 digits of its written key, the newest last. It contains no secrets.
 //!
-//! Locking rule: none. Files are written under a temporary name and renamed; of two builds at once one may lose what it
-//! noted. A build in which every step is found here reads and writes nothing. All of it can be lost, and it may be
-//! outdated: others remove records too. GC rule: the collector leaves it, because what it took away may be there still; it is
-//! bounded here, to 16 caches of 4096 records: 2 MB.
+//! Locking rule: none. Files are written under a temporary name and renamed; of two builds at the
+//! same time one may lose its notes. A build with all steps in the local cache reads and writes
+//! nothing. The notes can be lost, and may be outdated, as others remove records too. GC rule: the
+//! collector keeps them, because records that it removed here may still exist there. They are
+//! limited here to 16 caches of 4096 records: 2 MB.
 
 use crate::record;
 use base::digest::Digest;
@@ -21,24 +23,24 @@ use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use store::Store;
 
-/// Part of the folder's name.
+/// A part of the directory's name.
 const VERSION: u32 = 1;
-/// Caches that stay, and records of each.
+/// The number of caches that are kept, and of records for each.
 const MOST_PLACES: usize = 16;
 const MOST_KEYS: usize = 4096;
-/// A larger file is none of ours.
+/// The largest file in bytes.
 const LARGEST: u64 = 1 << 20;
 
-/// A cache as it is noted.
+/// A cache in the notes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Place {
-    /// What to write behind `--cache-from`.
+    /// The value for `--cache-from`.
     pub(super) from: String,
-    /// For people.
+    /// The name for messages.
     pub(super) title: String,
 }
 
-/// What is known of one cache.
+/// The notes about one cache.
 #[derive(Clone, Debug)]
 pub(super) struct Known {
     pub(super) place: Place,
@@ -46,7 +48,7 @@ pub(super) struct Known {
 }
 
 impl Known {
-    /// Whether it had the record of a written key.
+    /// True if the cache had the record of a written key.
     pub(super) fn has(&self, key: &Key) -> bool {
         self.keys.contains(&short(key))
     }
@@ -60,14 +62,14 @@ fn short(key: &Key) -> String {
     format!("{key}").chars().take(32).collect()
 }
 
-/// Of every cache that was noted, the one that was last used first.
+/// The notes about every cache, the most recently used first.
 pub(super) fn load(root: &Path) -> Vec<Known> {
     newest(root).iter().take(MOST_PLACES).filter_map(|path| parse(path)).collect()
 }
 
-/// Notes what was found in a cache, and what was looked for and is not there any more.
+/// Notes the keys that a cache has, and removes those that it no longer has.
 pub(super) fn save(store: &Store, place: &Place, found: &[Key], gone: &[Key]) {
-    // Each is one line of the file.
+    // Each is one line of the file, so it must not contain line feeds.
     if [&place.from, &place.title].iter().any(|text| text.contains(char::is_control)) {
         return;
     }
@@ -85,7 +87,7 @@ pub(super) fn save(store: &Store, place: &Place, found: &[Key], gone: &[Key]) {
     keys[skip..].iter().for_each(|key| text.extend([key.as_str(), "\n"]));
     record::remember(store, &path, text.as_bytes());
     for old in newest(store.root()).iter().skip(MOST_PLACES) {
-        // Another build may have been faster.
+        // Another build may have removed it first.
         let _ = fs::remove_file(old);
     }
 }
@@ -97,7 +99,7 @@ fn parse(path: &Path) -> Option<Known> {
     Some(Known { place, keys: lines.take(MOST_KEYS).collect() })
 }
 
-/// The files, the newest first.
+/// The note files, the newest first.
 fn newest(root: &Path) -> Vec<PathBuf> {
     let entries = fs::read_dir(folder(root)).into_iter().flatten().flatten();
     let mut all: Vec<_> =

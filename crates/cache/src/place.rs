@@ -1,5 +1,5 @@
-//! A cache as a build knows it, once for `--cache-from` and `--cache-to` together: what it holds is read once, and what is
-//! wrong with it is told once.
+//! A cache in a build, shared by `--cache-from` and `--cache-to`: its content is read once, and
+//! each kind of trouble causes one warning.
 
 use super::catalog::{self, Loaded};
 use super::copies::Copies;
@@ -13,21 +13,21 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Condvar, Mutex, PoisonError, Weak};
 use std::time::SystemTime;
 
-/// A place that holds a cache.
+/// The place of a cache.
 pub(super) struct Place {
-    /// For people.
+    /// The name for messages.
     pub(super) title: String,
-    /// Equal where the place is the same.
+    /// A text that is equal for the same place.
     identity: String,
-    /// As it is noted.
+    /// The cache in the notes.
     pub(super) noted: notes::Place,
     pub(super) backend: Guard,
     pub(super) copies: Copies,
     state: Mutex<State>,
     changed: Condvar,
-    /// The sorts of trouble that were told: each is told once.
+    /// The kinds of trouble that were reported; each is reported once.
     warned: Mutex<HashSet<&'static str>>,
-    /// Threads that nobody waits for must not keep it: its views end with the build.
+    /// Weak, because abandoned threads must not keep the observer alive after the build.
     observer: Weak<dyn Observer>,
 }
 
@@ -54,7 +54,7 @@ impl<'a> Places<'a> {
         Places { around, observer, stopped, known: Vec::new() }
     }
 
-    /// The place that a flag means.
+    /// The place of a `--cache-to` or `--cache-from`.
     pub(super) fn open(&mut self, wanted: &Wanted) -> Result<Arc<Place>> {
         let identity = wanted.identity();
         if let Some(place) = self.known.iter().find(|place| place.identity == identity) {
@@ -82,7 +82,8 @@ impl<'a> Places<'a> {
 }
 
 impl Place {
-    /// Tells of a sort of trouble, once in a build: what is wrong with one object is likely wrong with many.
+    /// Warns about one kind of trouble, once per build: many objects are likely to have the same
+    /// fault.
     pub(super) fn warn(&self, sort: &'static str, text: &str) {
         if lock(&self.warned).insert(sort) {
             let text = format!("cache {}: {text}", self.title);
@@ -91,12 +92,12 @@ impl Place {
         }
     }
 
-    /// True if a warning has said that it is gone.
+    /// True if a warning has said that the cache is given up.
     pub(super) fn has_told(&self) -> bool {
         lock(&self.warned).contains("gone")
     }
 
-    /// It is said elsewhere what is wrong with it.
+    /// Suppresses the warning about a broken cache, which is reported elsewhere.
     pub(super) fn tell(&self) {
         if self.is_broken() {
             lock(&self.warned).insert("gone");
@@ -107,7 +108,7 @@ impl Place {
         self.backend.broken().is_some()
     }
 
-    /// Says why once; from now on it is as if it were not there.
+    /// Warns once, and ignores the cache from now on.
     pub(super) fn give_up(&self, why: &Error) {
         self.backend.give_up(why);
         if why.kind() != Kind::Interrupted {
@@ -115,14 +116,14 @@ impl Place {
         }
     }
 
-    /// Begins to read what it holds, on a thread of its own.
+    /// Starts to read the cache, on a thread of its own.
     pub(super) fn begin(self: &Arc<Place>) {
         let mut state = lock(&self.state);
         if matches!(*state, State::Unread) {
             *state = State::Reading;
             let place = Arc::clone(self);
             std::thread::spawn(move || {
-                // A panic must not let the others wait for ever.
+                // After a panic the waiting threads must not wait for ever.
                 let load = AssertUnwindSafe(|| catalog::load(&place.backend, &place.copies, true).map(Arc::new));
                 let panicked = |_| Err(Error::new(Kind::Source, "BUG: reading a cache panicked"));
                 *lock(&place.state) = State::Read(catch_unwind(load).unwrap_or_else(panicked));
@@ -131,7 +132,8 @@ impl Place {
         }
     }
 
-    /// Its contents. Waits while they are read. The wait ends, because each request has a limit.
+    /// The content of the cache. Waits until it is read, which ends because each request has a time
+    /// limit.
     pub(super) fn loaded(self: &Arc<Place>) -> Result<Arc<Loaded>> {
         self.begin();
         let mut state = lock(&self.state);

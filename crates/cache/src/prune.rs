@@ -1,13 +1,15 @@
-//! Old records of a remote cache, removed by whoever owns it: nobody knows whether a record is still read, so age
-//! decides. A build that uses a record for longer than a week pushes it again.
+//! Removes old records of a remote cache for its owner. Nobody knows whether a record is still
+//! read, so age decides. A build pushes a record again if the record is more than a week old.
 //!
-//! Records go by the batch. A batch is as old as its name says, or as the backend says where that is longer ago. Cache
-//! mounts stay: each is one object that is written anew (`kiln cache rm` removes them). Then the backend removes what no
-//! object names any more, if nobody else does that for it ([`Backend::sweep`]). A job that pushes meanwhile may count on a
-//! chunk that goes: its record is a miss later, as when any blob is lost.
+//! Records are removed by the batch. The age of a batch is in its name, unless the backend reports
+//! an older time. Cache mounts stay, as each is one object that is overwritten (`kiln cache rm`
+//! removes them). Then the backend removes unnamed blobs, if it has no collector of its own
+//! ([`Backend::sweep`]). A job that pushes meanwhile may rely on a removed chunk: its record is a
+//! miss later, as with any lost blob.
 //!
-//! Records of the format before this one are objects of their own; they go by what the backend says of their age. Where it
-//! says nothing (a registry) they stay: equal ones of several tags are one manifest there.
+//! Records of the previous format are objects of their own, and the backend decides their age. If
+//! it reports no time (a registry), they stay: there, equal records of several tags are one
+//! manifest.
 
 use super::batch::{self, PREFIX, time_of};
 use super::catalog::INDEX;
@@ -16,21 +18,21 @@ use base::error::Result;
 use layer::BaseBlob;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-/// Requests at once.
+/// The number of concurrent requests.
 const AT_ONCE: usize = 8;
 
-/// What was removed.
+/// The result of pruning.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Pruned {
-    /// Records that went.
+    /// The number of removed records.
     pub records: u64,
-    /// Records that stayed.
+    /// The number of kept records.
     pub kept: u64,
-    /// Bytes of blobs that nothing names any more.
+    /// The size of removed blobs in bytes.
     pub bytes: u64,
 }
 
-/// Removes the records that are as old as a time, or older, in seconds since 1970.
+/// Removes the records that are at least as old as a time in seconds since 1970.
 pub(super) fn prune(backend: &dyn Backend, before: u64) -> Result<Pruned> {
     let all = backend.list("")?;
     let newest = all.iter().map(|listed| listed.name.as_str()).filter(|name| time_of(INDEX, name).is_some()).max();
@@ -38,7 +40,7 @@ pub(super) fn prune(backend: &dyn Backend, before: u64) -> Result<Pruned> {
     let look = |listed: &Listed| -> Result<bool> {
         let name = listed.name.as_str();
         if time_of(INDEX, name).is_some() {
-            // An index that is not the newest is not read; the newest leaves out what is not there.
+            // Only the newest index is read, and its entries for missing batches are ignored.
             let old = Some(name) != newest || time_of(INDEX, name).is_some_and(|at| at / 1000 <= before);
             return if old { backend.remove(name).map(|()| true) } else { Ok(false) };
         }
@@ -62,7 +64,8 @@ pub(super) fn prune(backend: &dyn Backend, before: u64) -> Result<Pruned> {
     Ok(Pruned { records: gone.into_inner(), kept: kept.into_inner(), bytes })
 }
 
-/// When a batch, or a record of the format before, was written: seconds since 1970. None for all other objects.
+/// The time of a batch, or of a record of the previous format, in seconds since 1970; `None` for
+/// other objects.
 fn age(listed: &Listed) -> Option<u64> {
     match time_of(PREFIX, &listed.name) {
         Some(at) => Some(listed.at.unwrap_or(u64::MAX).min(at / 1000)),
@@ -70,19 +73,19 @@ fn age(listed: &Listed) -> Option<u64> {
     }
 }
 
-/// True if an object is a record as kiln wrote it before there were batches.
+/// True if an object is a record of the format before batches.
 fn is_of_version_1(name: &str) -> bool {
     let key = ["written-", "settled-", "described-", "same-"].iter().find_map(|shelf| name.strip_prefix(shelf));
     key.is_some_and(|key| key.len() == 64 && key.bytes().all(|byte| byte.is_ascii_hexdigit()))
 }
 
-/// How many records an object has; one that can't be read counts as one.
+/// The number of records in an object; an unreadable one counts as one.
 fn count(backend: &dyn Backend, name: &str) -> Result<u64> {
     let batch = backend.get(name)?.and_then(|object| batch::open(name, &object, None).ok());
     Ok(batch.map_or(1, |batch| batch.records().count() as u64))
 }
 
-/// The blobs that an object names, whoever wrote it.
+/// The blobs that an object names, without checking its signature.
 fn blobs_of(name: &str, object: &[u8]) -> Vec<BaseBlob> {
     match batch::open(name, object, None) {
         Ok(batch) => batch.blobs().cloned().collect(),
@@ -93,7 +96,7 @@ fn blobs_of(name: &str, object: &[u8]) -> Vec<BaseBlob> {
     }
 }
 
-/// Those of a record of the format before.
+/// The blobs of a record in the previous format.
 fn old_blobs_of(object: &[u8]) -> Vec<BaseBlob> {
     let body = object.windows(2).position(|pair| pair == b"\n\n").and_then(|end| object.get(end + 2..));
     let value: serde_json::Value = body.and_then(|body| serde_json::from_slice(body).ok()).unwrap_or_default();

@@ -1,6 +1,6 @@
-//! The push to `--cache-to`. It runs in the background while steps run. Results become records and blobs. Blobs go first,
-//! many at once, of all steps. The records whose blobs are all there go out together ([`commit`]), so that nobody finds a
-//! record whose blobs are missing.
+//! Pushes to `--cache-to` in the background while steps run. Results become records and blobs. The
+//! blobs of all steps are sent first, many at once. Records whose blobs have all arrived are
+//! written together ([`commit`]), so that no reader finds a record without its blobs.
 
 use super::batch::Record;
 use super::catalog::Catalog;
@@ -25,24 +25,24 @@ use std::sync::{Arc, Condvar, Mutex, OnceLock, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-/// Blobs that are sent at once to one cache: most of the time of a small one is spent waiting.
+/// The number of blobs sent at once to one cache: a small one spends most of its time waiting.
 const MOST_BLOBS: usize = 32;
-/// Large blobs that are sent at once: most of their time is spent on the bytes.
+/// The number of large blobs sent at once: most of their time is spent on the bytes.
 const MOST_LARGE: usize = 4;
 const LARGE: u64 = 1 << 20;
-/// Results that are packed at once.
+/// The number of results that are packed at once.
 const MOST_PACKERS: usize = 4;
-/// After so many failures nothing more is tried.
+/// After this many failures nothing more is pushed.
 const MOST_FAILURES: usize = 3;
-/// How often a wait looks at the user's wish.
+/// The interval at which a wait checks the user's wish to stop.
 const POLL: Duration = Duration::from_millis(50);
 
 /// A result to push.
 #[derive(Clone, Debug)]
 pub(super) enum Job {
-    /// One of this store.
+    /// A result in this store.
     Here { shelf: Shelf, key: Key, rootfs: Rootfs, text: String },
-    /// One of another cache, which promised its blobs.
+    /// A record of another cache, which promised its blobs.
     There { record: Record, verified: bool },
 }
 
@@ -68,7 +68,7 @@ pub(super) struct Shared {
     must: bool,
     compression: Compression,
     pub(super) signer: Option<Signer>,
-    /// Layers that one of these keys has signed may be signed again.
+    /// Layers that were signed with one of these keys may be signed again.
     trusted: Keys,
     layers: Layers,
     pub(super) feed: Arc<Feed>,
@@ -82,23 +82,23 @@ pub(super) struct Shared {
 #[derive(Default)]
 pub(super) struct State {
     jobs: VecDeque<Job>,
-    /// The names of all jobs that were put in the queue.
+    /// The names of all jobs that were queued.
     known: HashSet<(Shelf, Key)>,
     packing: usize,
     blobs: HashMap<Digest, There>,
     to_send: VecDeque<Arc<Facts>>,
     sending: usize,
     sending_large: usize,
-    /// Records, each until all its blobs are there.
+    /// Records that wait for their blobs.
     pub(super) waiting: Vec<Record>,
     facts: HashMap<LayerId, Arc<Facts>>,
     pub(super) committing: bool,
     pub(super) closed: bool,
-    /// Written keys whose records are there.
+    /// The written keys whose records are in the cache.
     pub(super) there: Vec<Key>,
-    /// Results that would be signed and are not trusted.
+    /// The number of results that cannot be signed because they are not trusted.
     untrusted: usize,
-    /// The first of them.
+    /// The first failure.
     failure: Option<Error>,
     failures: usize,
 }
@@ -108,7 +108,7 @@ pub(super) struct State {
 enum There {
     OnItsWay,
     Yes,
-    /// Nobody has it, or it could not be sent.
+    /// No source has it, or sending it failed.
     No,
 }
 
@@ -151,17 +151,17 @@ impl Target {
         &self.shared.place
     }
 
-    /// The written keys whose records are known to be there.
+    /// The written keys whose records are in the cache.
     pub(super) fn there(&self) -> Vec<Key> {
         lock(&self.shared.state).there.clone()
     }
 
-    /// Whether every step is pushed, and at once.
+    /// True if every step is pushed as soon as it ends.
     pub(super) fn takes_all(&self) -> bool {
         self.shared.mode == Mode::Max
     }
 
-    /// Whether cache mounts go there.
+    /// True if cache mounts are saved to it.
     pub(super) fn takes_mounts(&self) -> bool {
         self.shared.mounts
     }
@@ -174,18 +174,19 @@ impl Target {
         mounts::save(&place, mount, &shared.layers)
     }
 
-    /// Whether a failure of this cache is one of the build.
+    /// True if a failure of this cache fails the build.
     pub(super) fn must(&self) -> bool {
         self.shared.must
     }
 
-    /// True if the record of a written key is there and will stay a while. Waits until the cache is read.
+    /// True if the record of a written key exists and will stay a while. Waits until the cache is
+    /// read.
     pub(super) fn holds(&self, key: &Key) -> bool {
         let now = u64::try_from(since_1970().as_millis()).unwrap_or_default();
         self.shared.catalog().is_some_and(|catalog| catalog.has_fresh(Shelf::Written, key, now))
     }
 
-    /// A written key whose record is there already.
+    /// Notes a written key whose record already exists.
     pub(super) fn note(&self, key: Key) {
         lock(&self.shared.state).there.push(key);
     }
@@ -215,19 +216,19 @@ impl Target {
         }
     }
 
-    /// How many records wait or are on their way.
+    /// The number of records that wait or are being pushed.
     pub(super) fn open_jobs(&self) -> usize {
         let state = lock(&self.shared.state);
         state.jobs.len() + state.packing + state.waiting.len() + usize::from(state.committing)
     }
 
-    /// Waits for what is on its way. It comes to an end: each request does, one way or the other.
+    /// Waits for the pushes, which end because each request has a time limit.
     pub(super) fn finish(&self, stop: &dyn Fn() -> bool) -> Result<()> {
         let mut state = lock(&self.shared.state);
         state.closed = true;
         self.shared.changed.notify_all();
         while !state.is_idle() {
-            // The thread that ends it all may have panicked.
+            // The thread that ends the wait may have panicked.
             let dead = lock(&self.shared.threads).commit.as_ref().is_none_or(JoinHandle::is_finished);
             if stop() || dead {
                 self.shared.stop.store(true, Ordering::SeqCst);
@@ -241,7 +242,7 @@ impl Target {
         drop(state);
         let threads = std::mem::take(&mut *lock(&self.shared.threads));
         for thread in threads.commit.into_iter().chain(threads.packers).chain(threads.senders) {
-            // One that panicked has pushed nothing more; what it did is whole.
+            // A thread that panicked has stopped pushing; its finished pushes are complete.
             let _ = thread.join();
         }
         if untrusted > 0 {
@@ -255,7 +256,7 @@ impl Target {
 }
 
 impl State {
-    /// Nothing is left to pack or to send.
+    /// True if nothing is left to pack or to send.
     pub(super) fn is_sent(&self) -> bool {
         self.jobs.is_empty() && self.packing == 0 && self.to_send.is_empty() && self.sending == 0
     }
@@ -264,7 +265,7 @@ impl State {
         self.is_sent() && self.waiting.is_empty() && !self.committing
     }
 
-    /// Takes the records whose blobs are all there; those that can't be whole are dropped.
+    /// Takes the records whose blobs have all arrived, and drops those with a lost blob.
     pub(super) fn take_ready(&mut self) -> Vec<Record> {
         let blobs = &self.blobs;
         let all_are = |record: &Record, what: There| {
@@ -279,7 +280,7 @@ impl State {
         ready
     }
 
-    /// Something went wrong. The first error is told at the end.
+    /// Counts a failure. The first error is reported at the end.
     pub(super) fn fail(&mut self, error: Error, title: &str) {
         self.failures += 1;
         self.failure.get_or_insert(error.context(format!("cache {title}")));
@@ -288,7 +289,7 @@ impl State {
         }
     }
 
-    /// Nothing more is pushed.
+    /// Stops all pushes.
     pub(super) fn give_up(&mut self) {
         self.failures = self.failures.max(MOST_FAILURES);
         self.jobs.clear();
@@ -298,7 +299,7 @@ impl State {
 }
 
 impl Shared {
-    /// The records that are there; none if the cache can't be read. Then nothing can be pushed either.
+    /// The records in the cache; `None` if it cannot be read, and then nothing can be pushed.
     fn catalog(&self) -> Option<&Catalog> {
         if let Some(catalog) = self.catalog.get() {
             return Some(catalog);
@@ -308,12 +309,12 @@ impl Shared {
         Some(self.catalog.get_or_init(|| Catalog::of(&loaded, verifier.as_ref())))
     }
 
-    /// True if there is nothing more to do once the queues are empty.
+    /// True if the threads may end once the queues are empty.
     fn is_over(&self, state: &State) -> bool {
         state.closed || self.stop.load(Ordering::SeqCst)
     }
 
-    /// As many senders as there is to send, up to the most there are.
+    /// Starts sender threads, as many as there are blobs to send, up to the limit.
     fn add_senders(self: &Arc<Shared>, wanted: usize) {
         let mut threads = lock(&self.threads);
         while threads.senders.len() < wanted.min(MOST_BLOBS) {
@@ -322,7 +323,7 @@ impl Shared {
         }
     }
 
-    /// A thread that makes records of results.
+    /// Runs a thread that makes records of results.
     fn pack_all(self: &Arc<Shared>) {
         let mut state = lock(&self.state);
         loop {
@@ -359,7 +360,7 @@ impl Shared {
         }
     }
 
-    /// A record of a result; none if it can't travel.
+    /// The record of a result; `None` if it may not be pushed.
     fn pack(&self, job: Job) -> Result<Option<Record>> {
         let at = u64::try_from(since_1970().as_millis()).unwrap_or_default();
         let (shelf, key, rootfs, text) = match job {
@@ -387,7 +388,7 @@ impl Shared {
         Ok(facts)
     }
 
-    /// A thread that sends blobs.
+    /// Runs a thread that sends blobs.
     fn send_all(&self) {
         let mut state = lock(&self.state);
         loop {
@@ -421,10 +422,10 @@ impl Shared {
         }
     }
 
-    /// Makes sure that a blob is there. False if nobody has it.
+    /// Makes sure that the cache has a blob. False if no source has it.
     fn send(&self, facts: &Facts) -> Result<bool> {
         let (blob, backend) = (&facts.blob, &self.place.backend);
-        // If nothing can be read there, nothing is written either.
+        // A cache that cannot be read is not written either.
         self.place.loaded()?;
         if backend.has_blob(blob)? {
             return Ok(true);

@@ -1,15 +1,19 @@
-//! The cache: key -> small records. Losing one costs time, nothing else, so whatever can't be read is a miss and
-//! whatever can't be written is not there. Knows nothing of what a layer holds.
+//! The local cache: maps keys to small records. Losing one only costs time, so an unreadable record
+//! is a miss and a failed write is ignored. This module does not know the content of layers.
 //!
 //! ```text
 //! <root>/cache-v2/
-//!   records/<shelf>/ab/<64 hex>   JSON: {"layers": [...], "records": [{"layers", "at", "description"}]}, newest first
-//!   locks/<64 hex>                held (flock) by the build that runs the step; holds its pid as text
+//!   records/<shelf>/ab/<64 hex>   JSON, the newest record first:
+//!                                 {"layers": [...],
+//!                                  "records": [{"layers", "at", "description"}]}
+//!   locks/<64 hex>                flock of the build that runs the step; contains its pid
 //! ```
 //!
-//! `layers` at the top names every layer of every record, for the collector. A record is written to a temporary
-//! name and renamed. Two builds that add to the same key at once may lose one of the two records: a miss later.
-//! The time of a record's file is that of its last use, give or take ten minutes. GC rule: a record lives while the collector's policy says so (see `gc`); a layer lives while a record names it.
+//! `layers` at the top names every layer of every record, for the collector. A record is written to
+//! a temporary name and renamed. If two builds add to the same key at once, one record may be lost,
+//! which is a miss later. The time of a record's file is that of its last use, to within ten
+//! minutes. GC rule: a record lives while the collector's policy says so (see `gc`); a layer lives
+//! while a record names it.
 
 use base::digest::Digest;
 use layer::LayerId;
@@ -23,28 +27,28 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use store::Store;
 
-/// Part of the cache's directory name: another meaning of a key is another directory.
+/// A part of the cache's directory name: a new meaning of keys gets a new directory.
 pub const CACHE_VERSION: u32 = solver::key::KEY_VERSION;
-/// Records kept under one key.
+/// The number of records kept for one key.
 const MOST_RECORDS: usize = 8;
-/// How exact the time of the last use is.
+/// The precision of the last use.
 const MARK_EVERY: Duration = Duration::from_secs(600);
-/// A file larger than this is no record of ours.
+/// The largest record file in bytes.
 const LARGEST_RECORD: u64 = 8 << 20;
 
-/// The records in the store's folder.
+/// The records in the store's directory.
 #[derive(Clone, Debug)]
 pub struct LocalCache {
     store: Store,
     root: PathBuf,
 }
 
-/// What stands in a file under `records`.
+/// The content of a file under `records`.
 #[derive(Debug, Default, Serialize, Deserialize)]
 pub struct RecordFile {
     /// Every layer that a record of this file names.
     pub layers: Vec<LayerId>,
-    /// The newest first.
+    /// The records, the newest first.
     pub records: Vec<Record>,
 }
 
@@ -53,18 +57,18 @@ pub struct RecordFile {
 pub struct Record {
     /// The rootfs, the lowest layer first.
     pub layers: Vec<LayerId>,
-    /// When it was written, in seconds since 1970.
+    /// The time when it was written in seconds since 1970.
     pub at: u64,
-    /// What the key was made of, printed: why a step ran again is a diff of two of these.
+    /// The printed description of the key: comparing two of them shows why a step ran again.
     pub description: String,
 }
 
-/// The folder of the cache under a store's root.
+/// The directory of the cache below a store's root.
 pub fn folder(root: &Path) -> PathBuf {
     root.join(format!("cache-v{CACHE_VERSION}"))
 }
 
-/// Where it is remembered from where a blob comes: the name of an image or repository, or a layout.
+/// The file that records the origin of a blob: the name of an image, a repository or a layout.
 pub fn origin(root: &Path, blob: &Digest) -> PathBuf {
     folder(root).join("origins").join(blob.hex())
 }
@@ -77,7 +81,7 @@ pub fn remember(store: &Store, path: &Path, bytes: &[u8]) {
 }
 
 impl LocalCache {
-    /// The cache beside a store. Nothing is made before it is needed.
+    /// The cache of a store. Directories are made when they are needed.
     pub fn new(store: &Store) -> LocalCache {
         LocalCache { store: store.clone(), root: folder(store.root()) }
     }
@@ -99,13 +103,13 @@ impl LocalCache {
         let mut bytes = Vec::with_capacity(usize::try_from(metadata.len().min(LARGEST_RECORD)).ok()? + 1);
         (&file).take(LARGEST_RECORD).read_to_end(&mut bytes).ok()?;
         if metadata.modified().ok().and_then(|time| time.elapsed().ok()).is_some_and(|age| age > MARK_EVERY) {
-            // Without the mark it is collected earlier than it should be.
+            // If this fails, the record is collected earlier than it should be.
             let _ = file.set_modified(SystemTime::now());
         }
         serde_json::from_slice(&bytes).ok()
     }
 
-    /// The newest record under a key that is good, with what the key was made of.
+    /// The newest record for a key that `good` accepts, with the description of the key.
     pub fn described(&self, shelf: Shelf, key: &Key, good: &dyn Fn(&Rootfs) -> bool) -> Option<(Rootfs, String)> {
         let records = self.read(&self.path(shelf, key))?.records.into_iter();
         let mut records = records.map(|record| (Rootfs { layers: record.layers }, record.description));
@@ -115,8 +119,9 @@ impl LocalCache {
     fn write(&self, path: &Path, file: &RecordFile) -> std::io::Result<()> {
         let temp = self.store.temp("record");
         fs::write(&temp, serde_json::to_vec(file)?)?;
-        // To replace a file by a rename makes ext4 write the new one out at once (ext4(5), auto_da_alloc); to exchange
-        // the two does not, and after a power cut an empty record is a miss.
+        // Replacing a file by a rename makes ext4 write the new file out at once (ext4(5),
+        // auto_da_alloc). Exchanging the two does not, and an empty record after a power failure is
+        // only a miss.
         match rustix::fs::renameat_with(CWD, &temp, CWD, path, RenameFlags::EXCHANGE) {
             Ok(()) => fs::remove_file(&temp),
             Err(_) => fs::rename(&temp, path).or_else(|_| {
@@ -146,7 +151,7 @@ impl Cache<Rootfs> for LocalCache {
         file.layers = file.records.iter().flat_map(|record| record.layers.iter().cloned()).collect();
         file.layers.sort();
         file.layers.dedup();
-        // A record that can't be written is a miss of a later build.
+        // A record that cannot be written is a miss in a later build.
         let _ = self.write(&path, &file);
     }
 
@@ -157,7 +162,7 @@ impl Cache<Rootfs> for LocalCache {
             fs::create_dir_all(self.root.join("locks"))?;
             open()
         });
-        // Without a place for locks there is nobody to share with.
+        // If locks cannot be made, the key is not shared with other builds.
         let mut file = file.or_else(|_| File::open("/dev/null")).map_err(|cause| cause.to_string())?;
         if file.try_lock().is_err() {
             let mut owner = String::new();

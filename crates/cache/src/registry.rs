@@ -1,11 +1,13 @@
-//! type=registry: a repository. An object is a manifest of its own, under a tag made of the tag of `ref=` and the object's
-//! name, with the object as an annotation, so that reading one is one request. The blobs that it names are its layers, so
-//! the registry's own collector keeps them. Another annotation holds the tag of `ref=`: so no manifest has tags of two
-//! caches, and one that is deleted (a registry deletes by digest, and all tags with it) is missed by nobody else.
+//! type=registry: a repository. Each object is a manifest under a tag made of the tag of `ref=` and
+//! the object's name. The object is an annotation of the manifest, so that reading it takes one
+//! request. The blobs that it names are the manifest's layers, so the registry's garbage collection
+//! keeps them. Another annotation contains the tag of `ref=`, so that two caches never share a
+//! manifest: a registry deletes a manifest by digest, with all its tags.
 //!
-//! Why whole blobs and not chunks: the blob is the one that the image push needs, which is then mounted and not sent a second
-//! time; a registry's own collector keeps what a manifest names; and a chunk costs three requests of a registry (HEAD,
-//! POST, PUT), which limits requests more than bytes. docs/cache.md has the figures.
+//! Blobs are stored whole and not in chunks: an image push needs the same blob, and mounts it
+//! instead of sending it again; the registry's garbage collection keeps what a manifest names; and
+//! a chunk costs three requests (HEAD, POST, PUT), while registries limit requests more than bytes.
+//! docs/cache.md has the figures.
 
 use super::{Backend, LARGEST_OBJECT, Listed, Surroundings, Wanted, inline};
 use base::error::{Error, Kind, Result};
@@ -19,15 +21,15 @@ use std::path::Path;
 use std::sync::Mutex;
 use store::Store;
 
-/// The annotation that holds an object, and the type of its manifest.
+/// The annotation that contains an object, and the type of its manifest.
 const ANNOTATION: &str = "dev.kiln.cache.object.v1";
-/// The annotation that holds the tag of `ref=`.
+/// The annotation that contains the tag of `ref=`.
 const SCOPE: &str = "dev.kiln.cache.scope";
 const ARTIFACT: &str = "application/vnd.kiln.cache.v1";
 const MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
 const EMPTY: &str = "application/vnd.oci.empty.v1+json";
 
-/// A config larger than this is not read.
+/// The largest image config in bytes.
 const LARGEST_CONFIG: u64 = 8 << 20;
 
 struct Repository {
@@ -59,12 +61,12 @@ impl Repository {
         Reference { tag: Some(format!("{}.{name}", self.scope())), ..self.place.clone() }
     }
 
-    /// The tag that keeps this cache apart.
+    /// The tag that distinguishes this cache.
     fn scope(&self) -> &str {
         self.place.tag.as_deref().unwrap_or("latest")
     }
 
-    /// The inline cache of an image under the tag (`type=inline`).
+    /// The inline cache of the image with this tag (`type=inline`).
     fn inline(&self) -> Option<(String, Vec<u8>)> {
         let manifest = self.client.find_manifest(&self.place).ok()??;
         let value: Value = serde_json::from_slice(&manifest.bytes).ok()?;
@@ -74,8 +76,9 @@ impl Repository {
         inline::object(&self.store.read_blob(&digest, LARGEST_CONFIG).ok()?)
     }
 
-    /// Every manifest needs a config; ours is `{}` (OCI image specification, "Guidelines for Artifact Usage"). One worker
-    /// brings it and the others wait: Debian's registry answers 400 to a manifest while it takes the same blob once more.
+    /// Pushes the empty config `{}` that every manifest needs (OCI image specification, "Guidelines
+    /// for Artifact Usage"). One worker pushes it and the others wait: Debian's registry answers
+    /// 400 to a manifest while it receives the same blob again.
     fn need_empty(&self) -> Result<BaseBlob> {
         let mut there = lock(&self.empty);
         if let Some(blob) = &*there {
@@ -151,7 +154,7 @@ impl Backend for Repository {
         let tag = format!("{}.", self.scope());
         let names = self.client.tags(&self.place)?;
         let names = names.iter().filter_map(|name| name.strip_prefix(&tag));
-        // A list of tags has no times.
+        // A list of tags contains no times.
         let listed = |name: &str| Listed { name: name.to_owned(), at: None };
         Ok(names.filter(|name| name.starts_with(prefix)).map(listed).collect())
     }

@@ -1,12 +1,14 @@
-//! type=s3: a bucket of S3 or of anything that speaks it.
+//! type=s3: a bucket of S3 or of a compatible server.
 //!
 //! ```text
-//! <prefix><manifests_prefix>[<name=>/]objects/<name>   small objects (BuildKit's default prefixes: `manifests/` and `blobs/`)
-//! <prefix><blobs_prefix>chunks/ab/<64 hex>      see `chunked`
+//! <prefix><manifests_prefix>[<name=>/]objects/<name>   small objects
+//! <prefix><blobs_prefix>chunks/ab/<64 hex>               see `chunked`
 //! ```
-//! Who one is: `access_key_id=`, `secret_access_key=` and `session_token=`, else AWS_ACCESS_KEY_ID and so on (see the
-//! row), else nobody (a public bucket, to read). Requests are signed by `sigv4`. A PUT is whole or not at all by S3's own promise, and
-//! what was put is seen by the next GET (S3 is strongly consistent since 2020).
+//! The default prefixes are BuildKit's, `manifests/` and `blobs/`. The credentials are
+//! `access_key_id=`, `secret_access_key=` and `session_token=`, else AWS_ACCESS_KEY_ID and so on
+//! (see the row); without them requests are anonymous (to read a public bucket). `sigv4` signs
+//! requests. S3 guarantees that a PUT is atomic and that the next GET sees it (S3 is strongly
+//! consistent since 2020).
 
 use super::chunked::{self, Chunks};
 use super::http::{Answer, Ask, Body, Http};
@@ -22,13 +24,13 @@ use std::path::Path;
 use std::time::SystemTime;
 use store::Store;
 
-/// Pages of a list beyond this are not asked for.
+/// The most pages of a list that are requested.
 const MOST_PAGES: usize = 1000;
 
 struct Bucket {
     http: Http,
     store: Store,
-    /// `https://host` and the path of the bucket, without a slash at the end.
+    /// `https://host`; `root` is the path of the bucket, without a trailing slash.
     host: String,
     root: String,
     region: String,
@@ -59,7 +61,8 @@ pub(super) fn open(wanted: &Wanted, around: &Surroundings<'_>) -> Result<Box<dyn
         token: value("session_token"),
     });
     let prefix = wanted.attributes.text("prefix").unwrap_or_default();
-    // Caches of one bucket that have the same blobs; of several names the first is meant.
+    // The name keeps caches of one bucket apart that share their blobs; of several names the first
+    // is used.
     let name = wanted.attributes.text("name").and_then(|names| names.split(';').next());
     let name = name.filter(|name| !name.is_empty()).map(|name| format!("{name}/")).unwrap_or_default();
     Ok(Box::new(Bucket {
@@ -78,7 +81,7 @@ pub(super) fn open(wanted: &Wanted, around: &Surroundings<'_>) -> Result<Box<dyn
 }
 
 impl Bucket {
-    /// `key` is empty for the bucket itself.
+    /// Sends a request. `key` is empty for the bucket itself.
     fn ask(&self, method: &str, key: &str, query: &str, body: Body<'_>, limit: u64) -> Result<Answer> {
         let path = format!("{}/{}", self.root, escaped(key, "/"));
         let url = format!("{}{path}{}{query}", self.host, if query.is_empty() { "" } else { "?" });
@@ -97,7 +100,7 @@ impl Bucket {
         self.http.send(&Ask { method, url: &url, headers: &headers, body, limit })
     }
 
-    /// True if an object is not there, though its bucket is.
+    /// True if the object does not exist but its bucket does.
     fn is_absent(answer: &Answer) -> bool {
         let body = String::from_utf8_lossy(&answer.body);
         answer.status == 404 && between(&body, "Code").is_none_or(|code| code != "NoSuchBucket")
@@ -129,13 +132,13 @@ impl Bucket {
     }
 }
 
-/// What stands in an element of XML that has no others in it.
+/// The text of an XML element without child elements.
 fn between(text: &str, element: &str) -> Option<String> {
     let (_, rest) = text.split_once(&format!("<{element}>"))?;
     Some(unescaped(rest.split_once(&format!("</{element}>"))?.0))
 }
 
-/// Text of XML with its characters by name or number as they are meant (XML 1.0, sections 4.1 and 4.6).
+/// Replaces the character and entity references of XML text (XML 1.0, sections 4.1 and 4.6).
 fn unescaped(text: &str) -> String {
     let mut parts = text.split('&');
     let mut out = parts.next().unwrap_or_default().to_owned();
@@ -178,7 +181,8 @@ impl Chunks for Bucket {
         match self.ask("HEAD", &format!("{}{}", self.blobs, chunked::path(name)), "", Body::None, LARGEST_OBJECT)? {
             answer if answer.is_good() && answer.tagged => Ok(true),
             answer if answer.is_good() => self.http.stranger(),
-            // Without the right to list, S3 answers 403 for what is not there; the PUT that follows tells if it is another.
+            // Without the right to list, S3 answers 403 for a missing object; if access is denied,
+            // the following PUT fails.
             answer if matches!(answer.status, 403 | 404) => Ok(false),
             answer => self.refused(&answer),
         }
@@ -211,7 +215,7 @@ impl Backend for Bucket {
     fn list(&self, prefix: &str) -> Result<Vec<Listed>> {
         let (mut all, mut more) = (Vec::new(), String::new());
         for _ in 0..MOST_PAGES {
-            // Sorted by name, as the signature has it.
+            // The parameters are sorted by name, as the signature requires.
             let query = format!("{more}list-type=2&prefix={}", escaped(&format!("{}{prefix}", self.objects), ""));
             let answer = self.ask("GET", "", &query, Body::None, 16 << 20)?;
             if !answer.is_good() {

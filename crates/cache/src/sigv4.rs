@@ -1,13 +1,14 @@
-//! AWS Signature Version 4 for S3: the headers that say who asks ("Authenticating Requests: Using the Authorization
-//! Header", Amazon S3 API reference). On ring's HMAC, which TLS has brought anyway: the crates that do this bring an XML
-//! reader and a second set of hashes for what is a page here.
+//! AWS Signature Version 4 for S3: the headers that authenticate a request ("Authenticating
+//! Requests: Using the Authorization Header", Amazon S3 API reference). It uses ring's HMAC, which
+//! TLS needs anyway. The crates for this would add an XML reader and a second set of hashes, for a
+//! page of code.
 
 use base::clock::rfc3339;
 use base::digest::Digest;
 use ring::hmac;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-/// Who asks.
+/// The credentials of the client.
 #[derive(Clone)]
 pub(super) struct Credentials {
     pub(super) id: String,
@@ -15,21 +16,21 @@ pub(super) struct Credentials {
     pub(super) token: Option<String>,
 }
 
-/// What is asked.
+/// The request to sign.
 pub(super) struct Request<'a> {
     pub(super) method: &'a str,
-    /// With its port, as it goes into the request.
+    /// With its port, as the request has it.
     pub(super) host: &'a str,
-    /// Escaped.
+    /// The escaped path.
     pub(super) path: &'a str,
-    /// Escaped and sorted by name.
+    /// The escaped query, sorted by name.
     pub(super) query: &'a str,
-    /// Of the body: SHA-256 in hex.
+    /// SHA-256 of the body in hex.
     pub(super) hash: &'a str,
     pub(super) region: &'a str,
 }
 
-/// The headers to send, the one that authorizes among them.
+/// The headers to send, with the authorization.
 pub(super) fn sign(request: &Request<'_>, who: &Credentials, at: SystemTime) -> Vec<(String, String)> {
     let (day, time) = stamp(at);
     let mut headers = vec![
@@ -49,7 +50,7 @@ pub(super) fn sign(request: &Request<'_>, who: &Credentials, at: SystemTime) -> 
     let key = steps.iter().fold(format!("AWS4{}", who.secret).into_bytes(), |key, step| mac(&key, step.as_bytes()));
     let signature: String = mac(&key, text.as_bytes()).iter().map(|byte| format!("{byte:02x}")).collect();
     let value = format!("AWS4-HMAC-SHA256 Credential={}/{scope},SignedHeaders={names},Signature={signature}", who.id);
-    // The client writes the host itself.
+    // The client writes the host header itself.
     headers.remove(0);
     headers.push(("authorization".to_owned(), value));
     headers
@@ -59,7 +60,7 @@ fn mac(key: &[u8], text: &[u8]) -> Vec<u8> {
     hmac::sign(&hmac::Key::new(hmac::HMAC_SHA256, key), text).as_ref().to_vec()
 }
 
-/// `20130524` and `20130524T000000Z`.
+/// The date and time, as `20130524` and `20130524T000000Z`.
 fn stamp(at: SystemTime) -> (String, String) {
     let seconds = at.duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
     let time = rfc3339(i64::try_from(seconds).unwrap_or_default()).replace(['-', ':'], "");
@@ -71,7 +72,8 @@ mod tests {
     use super::*;
     use std::time::Duration;
 
-    /// The example "GET Bucket Lifecycle" of Amazon's page: it signs just the headers that we sign.
+    /// The example "GET Bucket Lifecycle" in Amazon's documentation, which signs the same headers
+    /// as kiln.
     #[test]
     fn the_signature_is_that_of_the_published_example() {
         let who = Credentials {

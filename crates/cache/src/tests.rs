@@ -1,5 +1,6 @@
-//! The same suite over every backend: one function, one line a backend. docker-registry and an S3 server (moto) are real;
-//! GitHub's service is a small server of these tests' own that follows the published protocol.
+//! The same suite for every backend: one function, one line per backend. docker-registry and an S3
+//! server (moto) are real; GitHub's service is a small server in these tests that follows the
+//! published protocol.
 
 use super::*;
 use ::registry::client::UNWATCHED;
@@ -9,7 +10,7 @@ use std::time::Duration;
 
 mod github;
 
-/// Everything a backend must do. `lists`: it can list and remove.
+/// Tests everything that a backend must do. `lists` is true if it can list and remove.
 fn conforms(kind: &str, attributes: &[(&str, &str)], lists: bool) {
     let dir = tempfile::tempdir().expect("a folder");
     let store = Store::open(dir.path()).expect("a store");
@@ -18,7 +19,7 @@ fn conforms(kind: &str, attributes: &[(&str, &str)], lists: bool) {
     wanted.check().expect("known attributes");
     let backend = wanted.open(&Surroundings { store: &store, settings: &settings }).expect("a backend");
 
-    // Small objects: none, then what was put; the other name is another object.
+    // Small objects: none at first, then the one that was put; the other name is another object.
     let name = format!("written-{}", "ab".repeat(32));
     assert_eq!(backend.get(&name).expect("an answer"), None);
     let watch = UNWATCHED;
@@ -36,11 +37,11 @@ fn conforms(kind: &str, attributes: &[(&str, &str)], lists: bool) {
     let body = "kiln-object 1\n\n{\"text\": \"\u{e9}\\u0000\"}";
     backend.put(&name, body.as_bytes(), &named).expect("taken");
     assert_eq!(backend.get(&name).expect("an answer").as_deref(), Some(body.as_bytes()));
-    // Where names are taken once, that is said.
+    // A backend that cannot overwrite names says so.
     assert_eq!(backend.put(&name, body.as_bytes(), &named).is_ok(), lists);
     assert_eq!(backend.get(&format!("settled-{}", "ab".repeat(32))).expect("an answer"), None);
 
-    // Indexes of mounts: the newest counts, and a name is not found by its beginning.
+    // Saved mounts: the newest counts, and a prefix of a name finds nothing.
     for text in ["one", "two"] {
         backend.put("mount-0-main", text.as_bytes(), &[]).expect("taken");
         std::thread::sleep(Duration::from_millis(5));
@@ -48,7 +49,7 @@ fn conforms(kind: &str, attributes: &[(&str, &str)], lists: bool) {
     assert_eq!(backend.get("mount-0-main").expect("an answer").as_deref(), Some(&b"two"[..]));
     assert_eq!(backend.get("mount-0-mai").expect("an answer"), None);
 
-    // A blob that nobody has, and one that is not what it says.
+    // A blob that does not exist, and one with a wrong size.
     let (absent, path) = noise(&store, 4097);
     std::fs::remove_file(path).expect("removed");
     assert!(backend.get_blob(&absent, &watch).is_err());
@@ -62,7 +63,7 @@ fn conforms(kind: &str, attributes: &[(&str, &str)], lists: bool) {
         let now = base::clock::since_1970().as_secs();
         assert!(listed[0].at.is_none_or(|at| now.abs_diff(at) < 3600), "{kind}: {listed:?}");
         assert_eq!(listed[0].at.is_none(), kind == "registry");
-        // A batch that was written a while ago, by its name.
+        // A batch that was written a while ago, according to its name.
         let records = [batch::tests::record(1, 7, vec![batch::tests::layer(1)])];
         let sealed =
             batch::seal(&records, (now - 600) * 1000, None, &mut Default::default()).expect("sealed").remove(0);
@@ -86,7 +87,7 @@ fn conforms(kind: &str, attributes: &[(&str, &str)], lists: bool) {
     }
 }
 
-/// A blob of bytes that don't compress, in the store.
+/// A blob of incompressible bytes in the store.
 fn noise(store: &Store, size: usize) -> (BaseBlob, PathBuf) {
     let mut state = size as u64;
     let bytes: Vec<u8> = std::iter::repeat_with(|| {
@@ -104,13 +105,14 @@ fn noise(store: &Store, size: usize) -> (BaseBlob, PathBuf) {
 struct Server {
     child: Child,
     port: u16,
-    /// Gone with the server.
+    /// Deleted with the server.
     _dir: tempfile::TempDir,
 }
 
 impl Server {
     fn start(program: &str, args: &dyn Fn(u16, &Path) -> Vec<String>) -> Server {
-        // None of those that the kernel may give to somebody else before the server has it (ip(7), ip_local_port_range).
+        // No port from the range that the kernel may assign to another process (ip(7),
+        // ip_local_port_range).
         static NEXT: AtomicU32 = AtomicU32::new(0);
         let next = || std::process::id().wrapping_add(NEXT.fetch_add(1, Ordering::SeqCst)) % 2000 + 18_000;
         let mut ports = std::iter::repeat_with(next).map(|port| port as u16);

@@ -1,8 +1,10 @@
-//! What is in a saved cache mount: its tree, the chunks of each file, and the packs that hold the chunks.
+//! The index of a saved cache mount: its tree, the chunks of each file, and the packs that hold the
+//! chunks.
 //!
-//! Zstandard around JSON: `{"version": 1, "packs": [{"blob": ..., "raw": bytes}], "chunks": base64 of 44 bytes each (SHA-256,
-//! then pack, offset in the pack's plain bytes and size as little-endian u32), "files": [[chunk, ...], ...] in the order of
-//! the tree's files, "tree": base64 of the tree}`. Further names of one inode have no chunks.
+//! The format is Zstandard around JSON: `{"version": 1, "packs": [{"blob": ..., "raw": bytes}],
+//! "chunks": base64 of 44 bytes each (SHA-256, then pack, offset in the pack's plain bytes and size
+//! as little-endian u32), "files": [[chunk, ...], ...] in the order of the tree's files, "tree":
+//! base64 of the tree}`. Further names of one inode have no chunks.
 
 use base::digest::Digest;
 use base::error::{At, Error, Kind, Result};
@@ -16,20 +18,20 @@ use serde::{Deserialize, Serialize};
 use std::collections::HashSet;
 use std::path::Path;
 
-/// No index is larger, packed or not.
+/// The largest index in bytes, compressed or not.
 pub(super) const LARGEST_INDEX: u64 = 512 << 20;
-/// No pack has more plain bytes.
+/// The most plain bytes in a pack.
 pub(super) const LARGEST_PACK: u64 = 64 << 20;
 
-/// A pack: plain bytes of chunks, one after another, as one blob.
+/// A pack: the plain bytes of chunks, one after another, as one blob.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Pack {
     pub(super) blob: BaseBlob,
-    /// Its plain size.
+    /// The plain size in bytes.
     pub(super) raw: u64,
 }
 
-/// A stretch of a file.
+/// A part of a file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Chunk {
     pub(super) digest: Digest,
@@ -38,12 +40,12 @@ pub(super) struct Chunk {
     pub(super) size: u32,
 }
 
-/// All of it.
+/// A decoded index.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Index {
     pub(super) packs: Vec<Pack>,
     pub(super) chunks: Vec<Chunk>,
-    /// For each file of the tree.
+    /// The chunk numbers for each file of the tree.
     pub(super) files: Vec<Vec<u32>>,
     pub(super) tree: Tree,
 }
@@ -59,7 +61,7 @@ struct Wire {
 }
 
 impl Index {
-    /// The files of the tree with their chunks. Of several names of one inode only the first has chunks.
+    /// The files of the tree with their chunks. Only the first name of an inode has chunks.
     pub(super) fn files(&self) -> impl Iterator<Item = (&Entry, &Vec<u32>)> {
         files_of(&self.tree).zip(&self.files)
     }
@@ -78,7 +80,7 @@ impl Index {
         zstd::bulk::compress(&json, 3).map_err(|cause| failed(cause.to_string()))
     }
 
-    /// Reads what may come from anywhere: all numbers are within their bounds afterwards.
+    /// Reads an untrusted index; afterwards all numbers are within their limits.
     pub(super) fn decode(path: &Path) -> Result<Index> {
         let file = std::fs::File::open(path).at("open", path)?;
         let (plain, _) = layer::compress::decompressor(Box::new(file))?;
@@ -111,7 +113,7 @@ fn index_of(wire: Wire) -> Option<Index> {
     }
     let chunks = bytes.chunks_exact(44).map(chunk).collect::<Option<Vec<Chunk>>>()?;
     let index = Index { packs: wire.packs, chunks, files: wire.files, tree };
-    // Every file is as long as its chunks.
+    // The chunks of every file must add up to its size.
     let mut seen = HashSet::new();
     for (entry, list) in index.files() {
         let size: Option<u64> =

@@ -1,4 +1,5 @@
-//! Restoring a cache mount: what is here already is taken from here; packs are brought for the rest alone.
+//! Restores a cache mount: chunks that are here already are copied, and packs are downloaded only
+//! for the others.
 
 use super::index::{Chunk, Index, Pack};
 use super::state::Known;
@@ -15,19 +16,20 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use store::Store;
 
-/// Packs that are brought at once.
+/// The number of packs that are downloaded at once.
 const AT_ONCE: usize = 4;
 
-/// Where a chunk's bytes are.
+/// The place of a chunk's bytes.
 #[derive(Clone)]
 enum Place {
-    /// In a file that is here already: which, and where in it.
+    /// In a file that exists here: its directory, its path and the offset.
     Here(Arc<PathBuf>, Box<[u8]>, u64),
     /// In the plain bytes of a pack.
     Pack(Arc<File>),
 }
 
-/// Writes what an index holds to a fresh directory. `bring` sees to it that a pack's blob is in the store.
+/// Writes the content of an index to a new directory. `bring` downloads a pack's blob into the
+/// store.
 pub(super) fn restore(
     index: &Index,
     to: &Path,
@@ -78,7 +80,7 @@ fn damaged(what: &str) -> Error {
     Error::new(Kind::Source, format!("a saved cache mount is damaged: {what}"))
 }
 
-/// The plain bytes of a pack, in a file without a name.
+/// The plain bytes of a pack, in an unlinked file.
 fn unpacked(pack: &Pack, store: &Store) -> Result<File> {
     let path = store.temp("pack");
     let mut file = File::options().read(true).write(true).create_new(true).open(&path).at("make", &path)?;
@@ -88,7 +90,7 @@ fn unpacked(pack: &Pack, store: &Store) -> Result<File> {
     if count == pack.raw { Ok(file) } else { Err(damaged("a pack has another size")) }
 }
 
-/// A chunk that is read, and checked, when its turn comes.
+/// A chunk that is read and checked when it is needed.
 struct Late {
     made: Option<Cursor<Vec<u8>>>,
     chunk: Chunk,

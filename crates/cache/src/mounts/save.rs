@@ -1,6 +1,8 @@
-//! Saving a cache mount: what no pack holds yet becomes new packs; a pack that is mostly dead is written anew.
+//! Saves a cache mount: chunks that no pack holds go into new packs, and a pack with mostly unused
+//! chunks is rewritten.
 //!
-//! A file that did not change since the last save (inode, size, time, time of change) is not read; its chunks are known.
+//! A file that has not changed since the last save (inode, size, mtime, ctime) is not read, as its
+//! chunks are known.
 
 use super::index::{Chunk, Index, LARGEST_PACK, Pack, files_of};
 use super::state::Known;
@@ -14,17 +16,18 @@ use std::io::{Read as _, Write as _};
 use std::path::Path;
 use store::Store;
 
-/// Plain bytes of a pack, about.
+/// The approximate plain size of a pack in bytes.
 const PACK: u64 = 32 << 20;
-/// With more packs than this, the smallest are joined.
+/// With more packs than this, the smallest are merged.
 const MOST_PACKS: usize = 64;
-/// What a pack says that it is.
+/// The media type of a pack.
 pub(super) const PACK_TYPE: &str = "application/vnd.kiln.cache.pack.v1+zstd";
 
-/// Where a stretch of a file is.
+/// A part of a file: path, offset and size.
 type Stretch<'a> = (&'a [u8], u64, u32);
 
-/// The index of a directory. What `earlier` has in its packs stays there; `put` takes each new pack.
+/// Makes the index of a directory. Chunks in the packs of `earlier` stay there; `put` takes each
+/// new pack.
 pub(super) fn save(
     dir: &Path,
     known: &Known,
@@ -57,7 +60,7 @@ pub(super) fn save(
     Ok(index)
 }
 
-/// Each file's chunks, and where each chunk can be read.
+/// The chunks of each file, and a place to read each chunk from.
 #[expect(clippy::type_complexity, reason = "two lists that are made in one walk")]
 fn cut<'t>(
     dir: &Path,
@@ -116,7 +119,7 @@ fn read(dir: &Path, (path, offset, size): Stretch<'_>) -> Result<Vec<u8>> {
     Ok(bytes)
 }
 
-/// Takes over the packs that are worth it, with their living chunks.
+/// Keeps the packs with enough used chunks.
 fn keep(earlier: &Index, lists: &[Vec<(Digest, u32)>], index: &mut Index, at: &mut HashMap<Digest, u32>) {
     let wanted: HashSet<Digest> = lists.iter().flatten().map(|(digest, _)| *digest).collect();
     let mut live = vec![0_u64; earlier.packs.len()];
@@ -150,7 +153,7 @@ struct Packer<'a> {
 }
 
 impl Packer<'_> {
-    /// The pack and the place in it.
+    /// Adds a chunk, and returns the pack and the offset in it.
     fn add(&mut self, bytes: &[u8], packs: &mut Vec<Pack>) -> Result<(u32, u32)> {
         let failed = |cause| Error::new(Kind::Store, "cannot write a pack").because(cause);
         if self.open.as_ref().is_some_and(|(_, raw)| raw + bytes.len() as u64 > PACK.min(LARGEST_PACK)) {

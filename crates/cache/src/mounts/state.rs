@@ -1,11 +1,11 @@
-//! What is known of a cache mount on this machine: what it held when it was last saved or restored, and which of its files
-//! are still those.
+//! The state of a cache mount on this machine: its content at the last save or restore, and the
+//! files that have not changed since.
 //!
 //! ```text
-//! <mount>/id         the mount's id, for people
-//! <mount>/index      the index of then; missing if it was never saved or restored
-//! <mount>/stats      JSON: the digest of the index's blob, and of each file (inode, size, time and time of change)
-//! <mount>/dirty      a step has used it since
+//! <mount>/id         the mount's id, for the user
+//! <mount>/index      the index of the last save or restore; missing if there was none
+//! <mount>/stats      JSON: the digest of the index's blob, and the stat of each file
+//! <mount>/dirty      exists if a step has used the mount since
 //! ```
 
 use super::index::{Index, files_of};
@@ -22,31 +22,32 @@ use std::os::unix::ffi::OsStrExt as _;
 use std::path::Path;
 use std::time::Duration;
 
-/// A file that changed this shortly before it was looked at may change again unseen: clocks of files tick slowly.
+/// A file that changed this many nanoseconds before the check may change again unnoticed, as file
+/// times come from a coarse clock.
 const YOUNG: i128 = 100_000_000;
 
-/// Inode, size, seconds and nanoseconds of modification and of change.
+/// Inode, size, mtime and ctime, each in seconds and nanoseconds.
 type Stat = [i64; 6];
 
 #[derive(Serialize, Deserialize)]
 struct Stats {
-    /// Of the blob that the index came or went as.
+    /// The digest of the index's blob.
     index: Digest,
     files: Vec<Option<Stat>>,
 }
 
-/// What a mount held.
+/// The known content of a mount.
 #[derive(Default)]
 pub(super) struct Known {
     pub(super) index: Option<Index>,
     /// The digest of the index's blob.
     pub(super) digest: Option<Digest>,
-    /// By path: the number of the file, and what it looked like.
+    /// By path: the position of the file in the index, and its stat.
     stats: HashMap<Box<[u8]>, (usize, Stat)>,
 }
 
 impl Known {
-    /// Reads it; whatever can't be read is not known.
+    /// Reads the state; unreadable parts count as unknown.
     pub(super) fn read(mount: &Path) -> Known {
         let stats = fs::read(mount.join("stats")).ok().and_then(|bytes| serde_json::from_slice::<Stats>(&bytes).ok());
         let (Some(stats), Ok(index)) = (stats, Index::decode(&mount.join("index"))) else { return Known::default() };
@@ -55,7 +56,7 @@ impl Known {
         Known { index: Some(index), digest: Some(stats.index), stats: by_path }
     }
 
-    /// The chunks of a file that is still what it was.
+    /// The chunks of a file, if it has not changed.
     pub(super) fn chunks(&self, dir: &Path, entry: &Entry) -> Option<Vec<(Digest, u32)>> {
         let (at, stat) = self.stats.get(&entry.path)?;
         let index = self.index.as_ref()?;
@@ -65,14 +66,14 @@ impl Known {
         })
     }
 
-    /// All files that are still what they were.
+    /// All files that have not changed, with their chunks.
     pub(super) fn files<'a>(&'a self, dir: &'a Path) -> impl Iterator<Item = (Box<[u8]>, Vec<(Digest, u32)>)> + 'a {
         let files = self.index.iter().flat_map(|index| files_of(&index.tree));
         files.filter_map(move |entry| Some((entry.path.clone(), self.chunks(dir, entry)?)))
     }
 }
 
-/// Writes down what the mount holds now: nobody may use it meanwhile.
+/// Records the current content of a mount, which the caller holds.
 pub(super) fn write(mount: &Path, index: &Index, blob: Digest, packed: &[u8]) -> Result<()> {
     let failed = |cause| Error::new(Kind::System, "cannot write what is known of a cache mount").because(cause);
     let stats = Stats { index: blob, files: stats_of(&mount.join("data"), &index.tree) };
@@ -86,7 +87,7 @@ pub(super) fn write(mount: &Path, index: &Index, blob: Digest, packed: &[u8]) ->
 }
 
 fn stats_of(dir: &Path, tree: &Tree) -> Vec<Option<Stat>> {
-    // What was written just now is old enough to be trusted a moment later.
+    // After this pause, files that were just written are old enough.
     std::thread::sleep(Duration::from_millis(120));
     let now = since_1970().as_nanos() as i128;
     let old = |stat: &Stat| i128::from(stat[4]) * 1_000_000_000 + i128::from(stat[5]) + YOUNG < now;

@@ -1,6 +1,7 @@
-//! GitHub's cache service as far as it is published (the protocol of actions/toolkit's `cache` package, version 2): three Twirp
-//! calls in JSON, and Azure's blob storage behind signed addresses. Entries are immutable; a key is found exactly or by the
-//! beginnings that `restore_keys` names, the newest first.
+//! GitHub's cache service as far as it is published (the protocol of actions/toolkit's `cache`
+//! package, version 2): three Twirp calls in JSON, and Azure Blob Storage behind signed URLs.
+//! Entries are immutable. A key is found exactly or by the prefixes in `restore_keys`, the newest
+//! first.
 
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
@@ -15,22 +16,22 @@ const SERVICE: &str = "/twirp/github.actions.results.api.v1.CacheService/";
 
 #[derive(Default)]
 pub(crate) struct State {
-    /// Finished ones, the oldest first: key, version, number of its bytes.
+    /// Finished entries, the oldest first: key, version, number of its bytes.
     entries: Vec<(String, String, usize)>,
-    /// Begun ones.
+    /// Entries whose upload has begun.
     open: HashMap<(String, String), usize>,
     blobs: HashMap<usize, Vec<u8>>,
     blocks: HashMap<(usize, String), Vec<u8>>,
     count: usize,
 }
 
-/// Starts it; the value of ACTIONS_RESULTS_URL comes back.
+/// Starts the service, and returns the value for ACTIONS_RESULTS_URL.
 #[allow(dead_code, reason = "not every test does")]
 pub(crate) fn serve() -> String {
     serve_open().0
 }
 
-/// The same, with what it holds.
+/// The same, with the state of the service.
 pub(crate) fn serve_open() -> (String, Arc<Mutex<State>>) {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
     let url = format!("http://{}/", listener.local_addr().expect("an address"));
@@ -74,7 +75,7 @@ fn answer(state: &Mutex<State>, base: &str, mut client: TcpStream) -> Option<()>
 }
 
 impl State {
-    /// Removes entries whose keys have this in them.
+    /// Removes the entries whose keys contain this text.
     #[allow(dead_code, reason = "not every test does")]
     pub(crate) fn evict(&mut self, part: &str) {
         self.entries.retain(|(key, ..)| !key.contains(part));
@@ -106,7 +107,7 @@ impl State {
             }
             "GetCacheEntryDownloadURL" => {
                 let prefixes = question["restore_keys"].as_array().into_iter().flatten().filter_map(Value::as_str);
-                // The service looks for the key itself as a beginning too.
+                // The service also uses the key itself as a prefix.
                 let wishes = std::iter::once(key.as_str()).chain(prefixes).collect::<Vec<_>>();
                 let exact = self.entries.iter().find(|(known, of, _)| *known == key && *of == version);
                 let near = || {
