@@ -1,6 +1,7 @@
-//! `kiln build --call`: what a Dockerfile is instead of what it builds. Results are text or JSON with BuildKit's fields
-//! (`frontend/subrequests`); findings of checks also SARIF, and annotations of GitHub. Knows no files: it is given what was
-//! found.
+//! `kiln build --call`: answers questions about a Dockerfile instead of building it. Answers are
+//! text or JSON with BuildKit's fields (`frontend/subrequests`); the findings of checks are also
+//! available as SARIF and as GitHub annotations. This module reads no files: the caller passes the
+//! findings.
 //!
 //! | new | file | row |
 //! |---|---|---|
@@ -15,22 +16,22 @@ use base::error::{Error, Result};
 use frontend::diagnostic::Diagnostic;
 use frontend::outline::{Outline, Target};
 
-/// What is asked.
+/// The kind of question.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Call {
-    /// An image.
+    /// Build an image.
     Build,
-    /// What checks find.
+    /// Report the findings of checks.
     Check,
-    /// What the target takes.
+    /// List the arguments and mounts of the target.
     Outline,
-    /// Which targets there are.
+    /// List the targets.
     Targets,
-    /// What can be asked.
+    /// List the calls.
     Describe,
 }
 
-/// What can be asked, with its name and what it gives.
+/// Every call with its name and its description.
 const CALLS: &[(&str, Call, &str)] = &[
     ("build", Call::Build, "an image"),
     ("check", Call::Check, "what is suspicious about the Dockerfile"),
@@ -39,30 +40,30 @@ const CALLS: &[(&str, Call, &str)] = &[
     ("subrequests.describe", Call::Describe, "what can be asked"),
 ];
 
-/// Findings of checks.
+/// The findings of checks.
 pub struct Findings<'a> {
     /// The Dockerfile's name.
     pub file: &'a str,
-    /// Its bytes.
+    /// The content of the Dockerfile.
     pub source: &'a [u8],
-    /// In the order of the file.
+    /// The warnings in the order of the file.
     pub warnings: &'a [Diagnostic],
-    /// Why it can't be built.
+    /// The errors that prevent a build.
     pub errors: &'a [Diagnostic],
-    /// Whether text may be coloured.
+    /// True if text may be coloured.
     pub color: bool,
 }
 
 type Format = fn(&Findings<'_>) -> String;
 
-/// Formats of findings.
+/// The formats of findings.
 const CHECK_FORMATS: &[(&str, Format)] =
     &[("text", text::findings), ("json", json::findings), ("sarif", sarif::findings), ("github", github::findings)];
 
 /// A call with the format of its answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Asked {
-    /// What is asked.
+    /// The call.
     pub call: Call,
     format: &'static str,
 }
@@ -74,7 +75,7 @@ impl Default for Asked {
 }
 
 impl Asked {
-    /// Reads `check`, `check,format=json`, `lint`.
+    /// Parses `check`, `check,format=json`, `lint`.
     pub fn parse(text: &str) -> Result<Asked> {
         let mut fields = text.split(',');
         let name = fields.next().unwrap_or("");
@@ -97,29 +98,29 @@ impl Asked {
         Ok(asked)
     }
 
-    /// Findings as they are printed.
+    /// Formats findings.
     pub fn findings(&self, findings: &Findings<'_>) -> String {
         let row = CHECK_FORMATS.iter().find(|(name, _)| *name == self.format);
         row.map_or(text::findings as Format, |(_, format)| *format)(findings)
     }
 
-    /// An outline as it is printed.
+    /// Formats an outline.
     pub fn outline(&self, outline: &Outline, source: &[u8]) -> String {
         if self.format == "json" { json::outline(outline, source) } else { text::outline(outline) }
     }
 
-    /// Targets as they are printed.
+    /// Formats targets.
     pub fn targets(&self, targets: &[Target], source: &[u8]) -> String {
         if self.format == "json" { json::targets(targets, source) } else { text::targets(targets) }
     }
 
-    /// What can be asked, as it is printed.
+    /// Formats the list of calls.
     pub fn describe(&self) -> String {
         if self.format == "json" { json::describe(CALLS) } else { text::describe(CALLS) }
     }
 }
 
-/// The line to name for a finding, from 1.
+/// The line number to report for a finding, from 1.
 fn line(finding: &Diagnostic) -> u32 {
     finding.span.as_ref().map_or(1, |span| span.lines.0.max(1))
 }

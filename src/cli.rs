@@ -1,6 +1,6 @@
-//! The command line: what was typed (`args`), what it means (`request`), who one is to registries (`login`), looking at what
-//! runs (`look`), and how an
-//! error is printed (`failure`). The environment is read here and nowhere below.
+//! The command line: the flags (`args`), the request that they make (`request`), credentials for
+//! registries (`login`), commands for running steps (`look`), and the printing of errors
+//! (`failure`). The environment is read here and in no module below.
 
 pub mod args;
 mod bake;

@@ -1,17 +1,18 @@
-//! COPY, ADD and WORKDIR: from files to the entries of a layer. Knows nothing of keys, of how a layer is stored, and
-//! of where its sources come from.
+//! COPY, ADD and WORKDIR: turn files into the entries of a layer. This module does not know keys,
+//! the storage of layers, or the origin of its sources.
 //!
-//! Three steps, so that a key can be had before anything is written:
+//! There are three steps, so that a key can be computed before anything is written:
 //!
-//! 1. [`select()`] walks and hashes what the sources mean. Its digest stands for them.
-//! 2. [`facts`] plans the layer on top of its base. The digest stands for all that was looked up there: the resolved
-//!    destination, what stands there, the metadata of parents that the layer repeats, the ids behind names. (With
-//!    `--link` there is no base.) Archives are read here, to a temporary file: where their members go depends
-//!    on the links in the target.
-//! 3. [`entries`] gives the plan its times and readers. No file is opened before its bytes are wanted.
+//! 1. [`select()`] walks and hashes the sources. Its digest represents them.
+//! 2. [`facts`] plans the layer on top of its base. The digest covers everything that was looked up
+//!    there: the resolved destination, the entry there, the metadata of parents that the layer
+//!    repeats, the ids of names. (With `--link` there is no base.) Archives are read here, to a
+//!    temporary file, because the paths of their members depend on links in the target.
+//! 3. [`entries`] adds times and readers to the plan. No file is opened before its bytes are
+//! needed.
 //!
-//! Between 1 and the rest a user's file may change. What is read of it is compared with the digest of the selection in
-//! the same read: here for archives, by who writes the layer for all else.
+//! A user's file may change after step 1. Each file is compared with the digest of the selection
+//! while it is read: archives here, other files by the writer of the layer.
 
 mod mode;
 mod owner;
@@ -40,26 +41,27 @@ use selection::Picked;
 use store::Store;
 use verified::Verified;
 
-/// A planned layer, and what its plan depends on in the base.
+/// A planned layer, and the facts of the base that the plan depends on.
 pub struct Facts {
     made: Vec<Made>,
     digest: Digest,
 }
 
 impl Facts {
-    /// Of all that was looked up in the base.
+    /// The digest of all facts that were looked up in the base.
     pub fn digest(&self) -> Digest {
         self.digest
     }
 
-    /// The paths, but for directories, that get their times from elsewhere than the clock, and these times.
+    /// The paths of files whose times are not the time of the step, with these times.
     pub fn times(&self) -> impl Iterator<Item = (&[u8], Time)> {
         let timed = self.made.iter().filter(|made| !made.now && !made.entry.node.is_dir());
         timed.map(|made| (&*made.entry.path, made.entry.mtime))
     }
 }
 
-/// Plans the layer of a copy on its base (none on an empty root; `--link` takes none either).
+/// Plans the layer of a copy on its base. The base is `None` for an empty root, and is ignored with
+/// `--link`.
 pub fn facts(
     op: &op::Copy,
     selection: &Selection,
@@ -103,7 +105,7 @@ fn add(
         Some(archive) => unpack::unpack(archive, &placing.dest(), placing.owner, plan, store).map(|()| true),
         None => Ok(false),
     };
-    // Whatever was found wrong, or not to be an archive: it may have been another file.
+    // The result may come from a file that has changed, so the digest is checked first.
     file.verify()?;
     unpacked.map_err(|error| {
         let name = layer::tree::show(&taken.name);
@@ -111,7 +113,7 @@ fn add(
     })
 }
 
-/// Plans the layer of a WORKDIR: the directory and its missing parents, nothing if it is there.
+/// Plans the layer of a WORKDIR: the directory and its missing parents; empty if it exists.
 pub fn mkdir_facts(action: &FileAction, base: Option<&dyn Files>) -> Result<Facts> {
     let FileAction::Mkdir { path, user } = action;
     let mut plan = Plan::new(base);
@@ -129,8 +131,8 @@ pub fn mkdir(action: &FileAction, base: Option<&dyn Files>, now: Time) -> Result
     Ok(timed(facts.made, now).map(|(entry, _)| (entry, Bytes::None)).collect())
 }
 
-/// The layer of a copy, in the order of a tree: `now` is the time of what has no other (made directories,
-/// here-documents). Hard links share a number, and each of them has the bytes.
+/// The layer of a copy in tree order. `now` is the time of made directories and here-documents.
+/// Hard links share a number, and each of them has the bytes.
 pub fn entries(
     op: &op::Copy,
     facts: Facts,
@@ -161,7 +163,7 @@ pub fn entries(
     Ok(result)
 }
 
-/// The owner behind a name, as one of the facts.
+/// Looks up the owner with a name, and records it as a fact.
 fn owned(text: &str, base: Option<&dyn Files>, plan: &Plan<'_>) -> Result<Owner> {
     let owner = owner(text, base)?;
     plan.record("uid", u64::from(owner.uid));

@@ -1,5 +1,6 @@
-//! `kiln doctor`: what this machine lets kiln do, what is missing, why, and what would lift it. Everything is tried, not
-//! guessed, where it can be. Changes nothing but a folder of its own, which it removes.
+//! `kiln doctor`: checks which features of this machine kiln can use, and says how to enable the
+//! others. Features are tried instead of guessed, if possible. It changes nothing except a
+//! directory of its own, which it removes.
 
 use base::error::{Error, Result};
 use sandbox::cgroup::{Devices, Groups, Resources};
@@ -13,16 +14,16 @@ use serde_json::json;
 use store::remove::remove_tree;
 use store::{Store, owner};
 
-/// What came out of one question.
+/// The result of one check.
 struct Answer {
     what: &'static str,
     good: bool,
     found: String,
-    /// What would lift it.
+    /// The way to enable the feature.
     lift: Option<String>,
 }
 
-/// Asks everything. The text to print, and whether steps can run.
+/// Runs all checks. Returns the text to print, and true if steps can run.
 pub fn examine(identity: &Identity, store: &Store, as_json: bool) -> (String, bool) {
     let container = container(identity, store);
     let able = container.good;
@@ -62,7 +63,7 @@ fn answer(what: &'static str, good: bool, found: impl Into<String>, lift: Option
 
 fn kernel() -> Answer {
     let release = rustix::system::uname().release().to_string_lossy().into_owned();
-    // What has no number is not judged: the containers below are tried.
+    // An unknown version is not judged, as the containers are tried below.
     let new = kernel::parse(&release).is_none_or(|version| version >= kernel::OLDEST);
     let lift = format!("RUN needs {}.{} or newer", kernel::OLDEST.0, kernel::OLDEST.1);
     answer("kernel", new, format!("Linux {release}"), Some(&lift))
@@ -83,7 +84,7 @@ fn who(identity: &Identity) -> Answer {
     }
 }
 
-/// A container with nothing in it: all goes well until its program is not found.
+/// Runs an empty container, which should fail only because its program is missing.
 fn container(identity: &Identity, store: &Store) -> Answer {
     let tried = trial(identity, store);
     let lift = tried.as_ref().err().map(|error| {
@@ -153,7 +154,7 @@ fn filter() -> Answer {
 }
 
 fn devices() -> Answer {
-    // Mounts without devices are a part of every container; the group is the second lock.
+    // Every container has a /dev without devices; the cgroup is a second barrier.
     let made = Groups::default().make(&Resources::default(), &Devices::UsualAnd(Vec::new()));
     let grouped = made.ok().flatten().is_some_and(|group| group.controls_devices());
     let found = if grouped { "closed by mounts and by a control group" } else { "closed by mounts" };
@@ -173,7 +174,7 @@ fn private(store: &Store) -> Answer {
     }
 }
 
-/// A network as a step gets it, with a look-up and a connection in it.
+/// Sets up the network of a step, with a look-up and a connection in it.
 fn network() -> Answer {
     let networks = Networks::default();
     let lease = match networks.order(false).wait(&Stop::default()) {

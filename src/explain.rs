@@ -1,21 +1,24 @@
-//! Why a step was not in the cache: what differs from the nearest earlier time. Decides nothing: the solver has missed
-//! already when it is asked. Knows no Dockerfile; a step is an op with a name.
+//! Explains why a step was not in the cache: finds the differences from the most similar earlier
+//! run. It does not affect the solver, which has already decided. This module does not know
+//! Dockerfiles; a step is an op with a name.
 //!
 //! ```text
 //! <root>/explain-v1/
-//!   steps/<64 hex>        JSON: the accounts of the steps that ran for one Dockerfile and context, the newest first
-//!   files/<64 hex>        what a copy took (see `files`)
-//!   removed               what the collector took away, and why (see `removed`)
-//!   builds/<time>-<pid>   JSON: what became of each step of one build (see `builds`)
+//!   steps/<64 hex>        JSON: the accounts of one Dockerfile and context, the newest first
+//!   files/<64 hex>        the files of a copy (see `files`)
+//!   removed               the records that the collector removed (see `removed`)
+//!   builds/<time>-<pid>   JSON: the outcome of each step of one build (see `builds`)
 //! ```
 //!
-//! An account is the op's description, read by the walk that makes its key, and names for the content of its inputs. On a
-//! miss the nearest account is looked for: among those of the same Dockerfile and context, by text, place and fields, so that a
-//! renamed stage or an inserted line does not hide it; for a Dockerfile that was never built here, among those built last,
-//! by text alone. A build in which every step is found reads and writes nothing here.
+//! An account is the op's description, read by the same walk as its key, and names for the content
+//! of its inputs. On a miss the nearest account is searched: among those of the same Dockerfile and
+//! context by text, position and fields, so that a renamed stage or an inserted line does not hide
+//! it; for a Dockerfile that was never built here, among the most recent builds, by text alone. A
+//! build in which every step is cached reads and writes nothing here.
 //!
-//! Locking rule: none. Files are written under a temporary name and renamed; of two builds at once one may lose its accounts.
-//! All of it can be lost: then a step counts as never built. GC rule: the collector keeps the newest of each.
+//! Locking rule: none. Files are written under a temporary name and renamed; of two builds at the
+//! same time one may lose its accounts. All of it can be lost: then a step counts as never built.
+//! GC rule: the collector keeps the newest of each.
 
 mod account;
 pub mod builds;
@@ -39,20 +42,21 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, OnceLock};
 use store::Store;
 
-/// Part of the folder's name.
+/// A part of the directory's name.
 const VERSION: u32 = 1;
-/// Accounts kept for one Dockerfile and context, and of these for one place.
+/// The number of accounts kept for one Dockerfile and context, and of these for one position.
 const MOST_ACCOUNTS: usize = 512;
 const MOST_AT_A_PLACE: usize = 4;
-/// Differences that are told of a step; all of them are counted.
+/// The number of differences reported for a step; all of them are counted.
 const MOST_DIFFERENCES: usize = 100;
-/// Dockerfiles that one which was never built here is compared with.
+/// The number of other Dockerfiles to compare with, if a Dockerfile was never built here.
 const MOST_STRANGERS: usize = 4;
-/// Dockerfiles whose accounts stay, lists of files that stay, and what these may take in bytes.
+/// The number of Dockerfiles with accounts, the number of file lists, and the size of these lists
+/// in bytes.
 const MOST_PLACES: usize = 256;
 const MOST_LISTS: usize = 512;
 const LISTS_BYTES: u64 = 64 << 20;
-/// A file larger than this is none of ours.
+/// The largest file in bytes.
 const LARGEST: u64 = 64 << 20;
 
 const INSTRUCTION: &str = "instruction";
@@ -66,7 +70,7 @@ const INPUT: &str = "input";
 const REMOTE: &str = "remote";
 const NEW: &str = "new";
 
-/// Every word of [`Miss::cause`], and what it means: for `kiln explain --help`.
+/// Every word of [`Miss::cause`] with its meaning, for `kiln explain --help`.
 pub const CAUSES: &[(&str, &str)] = &[
     (BASE, "the digest of a base image"),
     (INSTRUCTION, "the instruction's text"),
@@ -85,12 +89,13 @@ pub const CAUSES: &[(&str, &str)] = &[
     (NEW, "never built here"),
 ];
 
-/// The folder under a store's root.
+/// The directory below a store's root.
 pub fn folder(root: &Path) -> PathBuf {
     root.join(format!("explain-v{VERSION}"))
 }
 
-/// Whether `wanted` means this step: its stage (`build`), its number as shown (`2/4`, `build 2/4`), or a part of its text.
+/// True if `wanted` selects this step by its stage (`build`), its number (`2/4`, `build 2/4`), or a
+/// part of its text.
 pub fn names(wanted: &str, name: &str, stage: &str) -> bool {
     let Some((number, text)) = name.strip_prefix('[').and_then(|rest| rest.split_once("] ")) else { return false };
     let wanted = wanted.trim();
@@ -103,27 +108,27 @@ pub fn names(wanted: &str, name: &str, stage: &str) -> bool {
     wanted.eq_ignore_ascii_case(stage) || same(number) || same(fraction) || wanted == name || text.contains(wanted)
 }
 
-/// A step that nothing was found for.
+/// A step that missed the cache.
 pub struct Step<'a> {
-    /// The graph it stands in.
+    /// The graph of the step.
     pub graph: &'a Graph<Op>,
-    /// Which vertex.
+    /// Its vertex.
     pub id: VertexId,
     /// The outputs of its inputs.
     pub inputs: &'a [Option<Rootfs>],
-    /// What it copies, if that is known.
+    /// The selection of a copy, if it is known.
     pub selection: Option<Arc<Selection>>,
-    /// `--no-cache`.
+    /// True with `--no-cache`.
     pub fresh: bool,
-    /// An earlier layer is there, but its files have other times than they would get here.
+    /// True if an earlier layer exists, but its files have other times than this build would set.
     pub retimed: bool,
-    /// Its written key.
+    /// The written key of the step.
     pub written: Option<Key>,
     /// Another cache that has its result.
     pub elsewhere: Option<Elsewhere>,
 }
 
-/// The earlier builds of one Dockerfile and context, to which a build is compared.
+/// The earlier builds of one Dockerfile and context, for comparison.
 pub struct Explainer {
     store: Store,
     path: PathBuf,
@@ -141,29 +146,29 @@ pub struct Misses<'a> {
 #[derive(Default)]
 struct State {
     now: Vec<Account>,
-    /// The misses: the place of the account in `now`, and the first cause in words.
+    /// The misses: the index of the account in `now`, and the first cause in words.
     missed: HashMap<VertexId, (usize, String)>,
     /// The steps that ran again with the same result.
     same: HashSet<VertexId>,
 }
 
-/// Accounts of earlier builds.
+/// The accounts of earlier builds.
 #[derive(Clone, Default, Serialize, Deserialize)]
 struct Earlier {
     accounts: Vec<Account>,
-    /// They are of other Dockerfiles.
+    /// True if they belong to other Dockerfiles.
     #[serde(skip)]
     strangers: bool,
 }
 
 impl Explainer {
-    /// For the build of one Dockerfile and context, which `place` names.
+    /// The explainer for one Dockerfile and context, which `place` identifies.
     pub fn new(store: &Store, place: &str) -> Explainer {
         let path = folder(store.root()).join("steps").join(Digest::of(place.as_bytes()).hex());
         Explainer { store: store.clone(), path, earlier: OnceLock::new() }
     }
 
-    /// Begins with a graph. `arguments` are the names of its build arguments.
+    /// Starts with a graph. `arguments` are the names of its build arguments.
     pub fn misses(&self, arguments: BTreeSet<String>) -> Misses<'_> {
         Misses { explainer: self, arguments, state: Mutex::default() }
     }
@@ -185,7 +190,7 @@ impl Misses<'_> {
         let account = account_of(step, &self.arguments);
         let earlier = self.explainer.earlier.get_or_init(|| self.explainer.load());
         let like = |old: &&Account| account.likeness(old, earlier.strangers);
-        // The first of the nearest is the newest of them.
+        // `max_by_key` returns the last maximum, which is the newest after `rev`.
         let nearest = earlier.accounts.iter().rev().max_by_key(like).filter(|old| like(old) > 0);
         let follows = state.follows(step);
         let here = self.explain(step, &account, nearest, follows.as_ref());
@@ -197,7 +202,7 @@ impl Misses<'_> {
         miss
     }
 
-    /// The step has a result: the next miss is compared with this.
+    /// Records that the step has a result, for comparison with the next miss.
     pub fn done(&self, id: VertexId, selection: Option<&Selection>) {
         if let Some(selection) = selection {
             files::save(&self.explainer.store, selection);
@@ -210,12 +215,13 @@ impl Misses<'_> {
         }
     }
 
-    /// The step's result is that of an earlier run: what stands on it does not run because of it.
+    /// Records that the result equals that of an earlier run, so later steps do not run because of
+    /// it.
     pub fn came_out_the_same(&self, id: VertexId) {
         lock(&self.state).same.insert(id);
     }
 
-    /// Keeps what was learned.
+    /// Saves the accounts of this build.
     pub fn save(&self) {
         let mut state = lock(&self.state);
         let mut accounts = std::mem::take(&mut state.now);
@@ -223,7 +229,7 @@ impl Misses<'_> {
             return;
         }
         accounts.reverse();
-        // Another build may have come in between.
+        // Another build may have saved its accounts meanwhile.
         accounts.extend(read::<Earlier>(&self.explainer.path).unwrap_or_default().accounts);
         let (mut seen, mut places) = (HashSet::new(), HashMap::<_, usize>::new());
         accounts.retain(|account| {
@@ -240,7 +246,7 @@ impl Misses<'_> {
         trim(&folder.join("files"), MOST_LISTS, LISTS_BYTES);
     }
 
-    /// The questions in order, as far as this machine can answer them.
+    /// Compares the accounts, cause by cause, with the data of this machine.
     fn explain(
         &self,
         step: &Step<'_>,
@@ -271,13 +277,13 @@ impl Misses<'_> {
                 Some(rows) => files::compare(&rows, &files::rows(selection), MOST_DIFFERENCES),
                 None => (Vec::new(), 0),
             };
-            // A list that is lost, or names that are the same where their order or destination is not.
+            // The list is lost, or the names are equal and their order or destination differs.
             let unknown = Difference { cause: FILE, name: String::new(), old: None, new: None };
             let unknown = files.is_empty().then_some(unknown);
             count += more + usize::from(unknown.is_some());
             differences.extend(files.into_iter().chain(unknown));
         }
-        // The very step, with all below it, was here: that its inputs were made again is no cause.
+        // This step with all its inputs existed, so a rebuilt input is not the cause.
         if count == 0 && old.written == now.written && self.removal(now, old).is_some() {
             return self.explain_equal(now, old);
         }
@@ -300,7 +306,7 @@ impl Misses<'_> {
         Miss { cause: first.cause, text, differences }
     }
 
-    /// Nothing differs, and still nothing was found.
+    /// Explains a miss without a difference.
     fn explain_equal(&self, now: &Account, old: &Account) -> Miss {
         let (cause, text) = match self.removal(now, old) {
             Some(removal) => ("evicted", removal.words()),
@@ -310,7 +316,7 @@ impl Misses<'_> {
         Miss { cause, text, differences: Vec::new() }
     }
 
-    /// What took the record away, unless the step ran again since.
+    /// The removal of the record, unless the step ran again since.
     fn removal(&self, now: &Account, old: &Account) -> Option<removed::Removal> {
         let of = |key: &str| removed::of(self.explainer.store.root(), key).filter(|removal| removal.at >= old.at);
         of(&now.written).or_else(|| of(&old.written))
@@ -318,7 +324,8 @@ impl Misses<'_> {
 }
 
 impl State {
-    /// The nearest step below that ran in this build and came out another: its name, and the root of it in words.
+    /// The nearest step below that ran in this build with another result: its name, and its cause
+    /// in words.
     fn follows(&self, step: &Step<'_>) -> Option<(String, String)> {
         let mut todo: VecDeque<VertexId> = step.graph.get(step.id).inputs.iter().copied().collect();
         let mut seen = HashSet::new();
@@ -358,7 +365,7 @@ fn account_of(step: &Step<'_>, arguments: &BTreeSet<String>) -> Account {
     fields.extend(account::fields(&vertex.op, arguments));
     let text = match vertex.name.split_once("] ") {
         Some((_, text)) => text.to_owned(),
-        // A step beside the Dockerfile's own: files for a mount.
+        // A step that is not in the Dockerfile: files for a mount.
         None => format!("internal {}", fields.iter().map(|field| field.value.as_str()).collect::<Vec<_>>().join(" ")),
     };
     let before = step.graph.iter().take(step.id.index()).filter(|(_, other)| other.stage == vertex.stage);
@@ -375,13 +382,13 @@ fn account_of(step: &Step<'_>, arguments: &BTreeSet<String>) -> Account {
     }
 }
 
-/// A name for all layers of a rootfs.
+/// A short name for all layers of a rootfs.
 fn fold(rootfs: &Rootfs) -> String {
     let all: String = rootfs.layers.iter().map(|layer| format!("{layer} ")).collect();
     Digest::of(all.as_bytes()).hex().chars().take(16).collect()
 }
 
-/// The files of a folder with their sizes, the newest first.
+/// The files of a directory with their sizes, the newest first.
 fn newest(folder: &Path) -> Vec<(PathBuf, u64)> {
     let entries = fs::read_dir(folder).into_iter().flatten().flatten();
     let known = |entry: fs::DirEntry| {
@@ -393,13 +400,13 @@ fn newest(folder: &Path) -> Vec<(PathBuf, u64)> {
     all.into_iter().map(|(_, path, size)| (path, size)).collect()
 }
 
-/// Removes the oldest files of a folder.
+/// Removes the oldest files of a directory.
 fn trim(folder: &Path, most: usize, bytes: u64) {
     let mut sum = 0;
     for (at, (path, size)) in newest(folder).into_iter().enumerate() {
         sum += size;
         if at >= most || sum > bytes {
-            // Another build may have been faster.
+            // Another build may have removed it first.
             let _ = fs::remove_file(path);
         }
     }
@@ -413,7 +420,7 @@ fn bytes(path: &Path) -> Option<Vec<u8>> {
     base::read::at_most(LARGEST, File::open(path).ok()?).ok()?
 }
 
-/// Under a temporary name first. What can't be written is not there.
+/// Writes a file under a temporary name and renames it. A failed write is ignored.
 fn write(store: &Store, path: &Path, bytes: &[u8]) {
     let temp = store.temp("explain");
     let folder = path.parent().unwrap_or(path);

@@ -1,4 +1,4 @@
-//! Where an image goes. One row an exporter; each is a file of its own.
+//! Exports images. Each exporter is one row and one file.
 
 mod directory;
 mod layout;
@@ -18,76 +18,77 @@ use oci_spec::image::Descriptor;
 use std::collections::HashSet;
 use std::path::PathBuf;
 
-/// Takes images somewhere.
+/// Exports images to one kind of destination.
 pub trait Exporter {
-    /// Does it. Blobs of bases that are missing were fetched before, if [`Exporter::needs_bytes`] said so.
+    /// Exports images. If [`Exporter::needs_bytes`] returns true, missing blobs of base layers were
+    /// downloaded before.
     fn export(&self, images: &[Image], layers: &Layers, watch: &Watch<'_>) -> Result<Exported>;
-    /// Whether the bytes of all layers must be there.
+    /// True if the bytes of all layers are needed.
     fn needs_bytes(&self) -> bool;
-    /// Has blobs that are not here put where the image goes, as far as that works without their bytes coming here; those
-    /// that are there come back.
+    /// Copies missing blobs to the destination without downloading them, if possible, and returns
+    /// those that the destination has.
     fn place(&self, images: &[Image], layers: &Layers, watch: &Watch<'_>) -> HashSet<Digest> {
         let _ = (images, layers, watch);
         HashSet::new()
     }
-    /// How it packs the layers' blobs, if it does.
+    /// The packing of layer blobs, if it packs any.
     fn packs(&self) -> Option<Packing> {
         None
     }
-    /// For people: `exporting to OCI image format`.
+    /// The title of the step: `exporting to OCI image format`.
     fn title(&self) -> &'static str;
 }
 
-/// What goes on during an export.
+/// The observer of an export.
 #[derive(Clone, Copy)]
 pub struct Watch<'a> {
-    /// Told of a transfer: what, bytes so far and in all.
+    /// Receives the progress of a transfer: its name, bytes so far, and total bytes.
     pub progress: &'a (dyn Fn(&str, u64, u64) + Sync),
-    /// Whether to give up.
+    /// Returns true if the export should stop.
     pub stop: &'a (dyn Fn() -> bool + Sync),
 }
 
-/// Nobody looks, nothing stops it.
+/// Without progress or stop.
 pub const UNWATCHED: Watch<'static> = Watch { progress: &|_, _, _| {}, stop: &|| false };
 
-/// What came out, for `--metadata-file`.
+/// The result of an export, for `--metadata-file`.
 #[derive(Clone, Debug, Default)]
 pub struct Exported {
-    /// Of the manifest or index, if one was made.
+    /// The descriptor of the manifest or index, if one was made.
     pub descriptor: Option<Descriptor>,
-    /// The names given.
+    /// The names of the image.
     pub names: Vec<String>,
 }
 
-/// One way out.
+/// One exporter.
 pub struct Row {
-    /// `type=` of `--output`.
+    /// The `type=` of `--output`.
     pub name: &'static str,
-    /// For people.
+    /// The description for the user.
     pub help: &'static str,
-    /// The attributes it knows besides `type`.
+    /// The attributes besides `type`.
     pub attributes: &'static [&'static str],
     make: fn(&Wanted) -> Result<Box<dyn Exporter>>,
 }
 
-/// An `--output` as it was wished.
+/// An `--output` option.
 #[derive(Clone, Debug, Default)]
 pub struct Wanted {
-    /// What was written.
+    /// The attributes in the option.
     pub attributes: Attributes,
-    /// `-t`.
+    /// The names from `-t`.
     pub names: Vec<String>,
-    /// Seconds since 1970: now, or SOURCE_DATE_EPOCH.
+    /// The time of the build in seconds since 1970: now, or SOURCE_DATE_EPOCH.
     pub now: i64,
-    /// How registries are reached.
+    /// The settings for registries.
     pub settings: Settings,
-    /// BUILDKIT_MULTI_PLATFORM: one image goes out in the form of several.
+    /// BUILDKIT_MULTI_PLATFORM: true if one image is exported in the form of several.
     pub multi: bool,
 }
 
 const PACKING: [&str; 4] = ["compression", "compression-level", "force-compression", "oci-mediatypes"];
 
-/// All ways out.
+/// All exporters.
 pub const EXPORTERS: &[Row] = &[
     Row {
         name: "oci",
@@ -149,7 +150,7 @@ pub const EXPORTERS: &[Row] = &[
     },
 ];
 
-/// The rows for people: what follows `kiln build --help`.
+/// The rows as text for `kiln build --help`.
 pub fn help() -> String {
     EXPORTERS
         .iter()
@@ -168,7 +169,7 @@ pub fn exporter(wanted: &Wanted) -> Result<Box<dyn Exporter>> {
     (row.make)(wanted)
 }
 
-/// How the first of these outputs that packs blobs does it.
+/// The packing of the first output that packs blobs.
 pub fn packs(outputs: &[Wanted]) -> Result<Option<Packing>> {
     for output in outputs {
         if let Some(packing) = exporter(output)?.packs() {
@@ -179,7 +180,7 @@ pub fn packs(outputs: &[Wanted]) -> Result<Option<Packing>> {
 }
 
 impl Wanted {
-    /// A path, or none for standard output.
+    /// The path; `None` for standard output.
     fn dest(&self) -> Result<Option<PathBuf>> {
         match self.attributes.text("dest") {
             Some("-") => Ok(None),
@@ -189,25 +190,26 @@ impl Wanted {
         }
     }
 
-    /// Whether each platform has a folder of its own; none if that depends on how many there are.
+    /// True if each platform has a directory of its own; `None` if that depends on the number of
+    /// platforms.
     fn split(&self) -> Result<Option<bool>> {
         let said = self.attributes.has("platform-split");
         let said = said.then(|| self.attributes.flag("platform-split", true)).transpose()?;
         Ok(said.or(self.multi.then_some(true)))
     }
 
-    /// The directory that loses what the image does not have: `type=local,mode=delete`.
+    /// The directory that loses files which the image lacks: `type=local,mode=delete`.
     pub fn emptied(&self) -> Option<PathBuf> {
         let deletes = self.attributes.kind == "local" && self.attributes.text("mode") == Some("delete");
         self.attributes.text("dest").filter(|_| deletes).map(PathBuf::from)
     }
 
-    /// Whether the output goes to standard output.
+    /// True if the output is standard output.
     pub fn is_standard_output(&self) -> bool {
         self.attributes.text("dest") == Some("-")
     }
 
-    /// How blobs are made; `oci` if nothing is said of the media types.
+    /// The packing of blobs. `oci` selects the default media types.
     fn packing(&self, oci: bool) -> Result<Packing> {
         self.attributes.flag("rewrite-timestamp", true)?;
         Ok(Packing {
@@ -218,7 +220,7 @@ impl Wanted {
         })
     }
 
-    /// The names of `name=` and `-t`.
+    /// The names from `name=` and `-t`.
     fn all_names(&self) -> Vec<String> {
         let own = self
             .attributes
@@ -233,7 +235,7 @@ impl Wanted {
     }
 }
 
-/// The blobs that an export of images of the store needs and the store lacks, each once.
+/// The blobs that an export of stored images needs and the store lacks, without duplicates.
 fn missing(images: &[Image], layers: &Layers) -> Result<Vec<BaseBlob>> {
     let mut missing: Vec<_> =
         images.iter().flat_map(|image| &image.layers).filter_map(|layer| layers.missing_blob(layer)).collect();
@@ -246,7 +248,7 @@ fn missing(images: &[Image], layers: &Layers) -> Result<Vec<BaseBlob>> {
     Ok(missing)
 }
 
-/// `kiln save`: an image of the store as a tarball.
+/// Runs `kiln save`: writes an image of the store as a tarball.
 pub fn save(layers: &Layers, name: &str, dest: &str, format: &str) -> Result<()> {
     let refs = Refs::new(layers.store());
     let entry = refs.get(name)?.ok_or_else(|| {
@@ -257,7 +259,7 @@ pub fn save(layers: &Layers, name: &str, dest: &str, format: &str) -> Result<()>
         let error = Error::new(Kind::Source, format!("the layer {} was never brought here", blob.digest));
         return Err(error.hint("build once with `-o type=oci,...`, or pull the image, which brings it"));
     }
-    // The archive is in that format; a manifest that came in the other is written anew.
+    // The archive has this format; a manifest of the other format is converted.
     let oci = if format == "oci" { "true" } else { "false" };
     let attributes = Attributes::new(format, [("dest", dest), ("oci-mediatypes", oci)]);
     let wanted = Wanted { attributes, names: vec![entry.name], ..Wanted::default() };

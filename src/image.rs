@@ -1,9 +1,12 @@
-//! An image: a config and layers, put together from what a build resulted in; and the named ones of the store.
+//! An image: a config and layers, assembled from the result of a build; and the named images of the
+//! store.
 //!
 //! ```text
-//! <root>/refs-v1/<64 hex of the name>    JSON: name, when, and for each platform the config's digest and the layers
+//! <root>/refs-v1/<64 hex of the name>    JSON: the name, its time, and for each platform
+//!                                        the config's digest and the layers
 //! ```
-//! A ref is written under a temporary name and renamed. GC rule: refs are the roots of the collector.
+//! A ref is written under a temporary name and renamed. GC rule: refs are the roots of the
+//! collector.
 
 mod format;
 pub mod list;
@@ -23,28 +26,29 @@ use layer::{LayerId, LayerKind, Layers};
 use frontend::platform::Platform;
 use solver::Bug;
 
-/// What stands in `comment` of the history.
+/// The `comment` in the history.
 const COMMENT: &str = "kiln.dockerfile.v0";
 
 /// An image of one platform.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Image {
-    /// The config blob's bytes.
+    /// The bytes of the config blob.
     pub config: Vec<u8>,
-    /// Their digest: the image id.
+    /// The digest of the config: the image ID.
     pub id: Digest,
-    /// The lowest first.
+    /// The layers, the lowest first.
     pub layers: Vec<LayerId>,
-    /// Whose it is.
+    /// The platform of the image.
     pub platform: Platform,
-    /// No time in it is later: SOURCE_DATE_EPOCH.
+    /// SOURCE_DATE_EPOCH, the latest time in the image.
     pub epoch: Option<i64>,
-    /// The manifest that it was pulled with. It goes out again as it came.
+    /// The manifest that it was pulled with, which is pushed unchanged.
     pub manifest: Option<Digest>,
 }
 
-/// Puts the image of a plan together of the layers that it resulted in: those of the base, and one for each step that
-/// made one. Anything else is a bug, and no image. `more` is one more field of the config.
+/// Assembles the image of a plan from the layers of its result: those of the base, and one for each
+/// step that made one. A different number of layers is a bug. `more` is another field of the
+/// config.
 pub fn assemble(
     plan: &Plan,
     layers: &[LayerId],
@@ -88,7 +92,8 @@ pub fn assemble(
     let diff_ids =
         layers.iter().map(|layer| Ok(store.diff_id(layer, epoch)?.to_string())).collect::<Result<Vec<String>>>()?;
     for ((layer, is), wanted) in layers.iter().zip(&diff_ids).zip(&plan.base_layers) {
-        // A layer of an image that was built here has another diff id where times are bounded otherwise.
+        // A layer of an image that was built here has another diff ID if its times are clamped
+        // differently.
         if is != wanted && store.record(layer)?.kind == LayerKind::Base {
             return Err(Bug("an image does not begin with the layers of its base").into());
         }
@@ -108,7 +113,8 @@ pub fn assemble(
     Ok(Image { config, id, layers: layers.to_vec(), platform: platform.clone(), epoch, manifest: None })
 }
 
-/// As many entries with a layer as there are layers: missing ones are added, those too many have none.
+/// Makes the number of entries with a layer equal to the number of layers: adds missing entries,
+/// and marks surplus ones as empty.
 fn normal(mut history: Vec<History>, layers: usize) -> Vec<History> {
     let mut count = 0;
     for entry in history.iter_mut().filter(|entry| !entry.empty_layer) {

@@ -1,4 +1,5 @@
-//! `kiln build`: a Dockerfile becomes an OCI image. ARCHITECTURE.md has the map; [`pipeline`] is a build on one screen.
+//! `kiln build`: builds an OCI image from a Dockerfile. ARCHITECTURE.md has the map; [`pipeline`]
+//! is a build on one screen.
 
 #![warn(unreachable_pub)]
 

@@ -1,4 +1,5 @@
-//! A build, from the request to the exported image: parse, plan, solve, assemble, export. Read this first.
+//! A build, from the request to the exported image: parse, plan, solve, assemble, export. Read this
+//! first.
 
 mod call;
 mod guess;
@@ -28,7 +29,7 @@ use solver::{Event, Failure, Observer, StepId, Task, VertexId};
 use std::sync::Arc;
 use std::time::SystemTime;
 
-/// A build gives up after it has found a context changing so many times.
+/// The number of times that a changed context is read again before the build fails.
 const MOST_LOOKS: u32 = 10;
 
 /// The result of a build.
@@ -126,15 +127,15 @@ impl Build<'_> {
         }
         let epoch = self.request.epoch;
         if epoch.is_some() {
-            // The blobs of remote caches have other times in them: their layers are packed again.
+            // The blobs of remote caches may have later times, so their layers are packed again.
             self.host.fetch_travelled(&rootfs.layers, StepId(self.next_step))?;
         }
         let inline = self.host.remote_caches.inline(&rootfs.layers)?.map(|text| (cache::inline::FIELD, text));
         self.phase("assemble", || image::assemble(plan, &rootfs.layers, epoch, &self.host.layers, inline))
     }
 
-    /// Begins again while a cache loses layers or a context changes under the build. A lost layer is forgotten, and
-    /// steps that ran are kept, so this ends.
+    /// Starts again if a cache has lost layers or a context has changed. A lost layer is forgotten
+    /// and finished steps are kept, so this ends.
     fn until_sources_hold<T>(&mut self, attempt: impl Fn(&mut Self) -> Result<T>) -> Result<T> {
         loop {
             match attempt(self) {
@@ -153,14 +154,15 @@ impl Build<'_> {
         }
     }
 
-    /// Waits for the export to `--cache-to`. A failed build has no images, and its exports are waited for all the same.
+    /// Waits for the export to `--cache-to`. A failed build has no images, but its exports are
+    /// waited for too.
     fn finish_remote_caches(&mut self, images: Option<&[Image]>) -> Result<()> {
         let layers: Vec<_> = images.unwrap_or_default().iter().map(|image| image.layers.clone()).collect();
         let (step, caches) = (self.take_step(), &self.host.remote_caches);
         caches.begin_end(&layers);
         let mounts = self.host.save_cache_mounts(step);
         let open = caches.outstanding();
-        // A failure stops all else, but not the export. Ctrl-C ends it.
+        // A failure stops everything except the export; Ctrl-C ends it.
         let end = || caches.end(&|| self.host.stop.is_interrupted());
         let result = if open.is_empty() {
             end()
@@ -176,7 +178,7 @@ impl Build<'_> {
         StepId(self.next_step - 1)
     }
 
-    /// Does a part of the build, and tells the observer how long it took.
+    /// Runs a phase of the build and reports its duration.
     fn phase<T>(&self, name: &'static str, work: impl FnOnce() -> T) -> T {
         solver::phase(&*self.host.observer, None, name, work)
     }

@@ -1,4 +1,4 @@
-//! Views of the one stream of events. One row a view; each is a file of its own.
+//! Views of the stream of events. Each view is one row and one file.
 
 pub mod log;
 mod plain;
@@ -12,21 +12,21 @@ use solver::{Event, Observer};
 use std::sync::Arc;
 use std::time::SystemTime;
 
-/// One view.
+/// A view.
 pub struct Row {
-    /// `--progress=`.
+    /// The value of `--progress`.
     pub name: &'static str,
-    /// For people.
+    /// The description for the user.
     pub help: &'static str,
     make: fn(Screen) -> Arc<dyn Observer>,
 }
 
-/// What a view must know of where it writes.
+/// The properties of the output that a view needs.
 #[derive(Clone, Copy, Debug)]
 pub struct Screen {
-    /// Standard error is a terminal that can move its cursor.
+    /// True if standard error is a terminal that can move its cursor.
     pub terminal: bool,
-    /// Colors are wished.
+    /// True if colours may be used.
     pub color: bool,
 }
 
@@ -44,12 +44,12 @@ pub const VIEWS: &[Row] = &[
     Row { name: "rawjson", help: "a JSON object a line, as docker buildx writes it", make: |_| rawjson::view() },
 ];
 
-/// The rows for people: what follows `kiln build --help`.
+/// The rows as text for `kiln build --help`.
 pub fn help() -> String {
     VIEWS.iter().map(|row| format!("  {:<9}{}\n", row.name, row.help)).collect()
 }
 
-/// The view of a name.
+/// The view with a name.
 pub fn view(name: &str, screen: Screen) -> Result<Arc<dyn Observer>> {
     let row = VIEWS.iter().find(|row| row.name == name);
     let row = row.ok_or_else(|| Error::unknown("progress view", name, VIEWS.iter().map(|row| row.name)))?;
@@ -62,7 +62,7 @@ impl Observer for Nothing {
     fn event(&self, _: SystemTime, _: &Event) {}
 }
 
-/// Several observers as one.
+/// Passes events to several observers.
 pub struct All(pub Vec<Arc<dyn Observer>>);
 
 impl Observer for All {

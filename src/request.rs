@@ -1,5 +1,5 @@
-//! The request of a build: plain data that a front end (the command line, bake, compose) fills and [`crate::pipeline`]
-//! builds. It knows no flags.
+//! The request of a build: plain data that a front end (the command line, bake, compose) fills and
+//! [`crate::pipeline`] builds. It knows no flags.
 
 pub mod fetch;
 
@@ -62,7 +62,8 @@ pub struct BuildRequest {
     pub asked: Asked,
     /// `--allow`.
     pub allow: Allow,
-    /// The places of the Dockerfile and the context: two builds with the same place are compared by `kiln explain`.
+    /// The places of the Dockerfile and the context: two builds with the same place are compared by
+    /// `kiln explain`.
     pub place: String,
     /// `--fail-on-miss`.
     pub fail_on_miss: Vec<String>,
@@ -129,10 +130,11 @@ pub struct Allow {
 }
 
 impl BuildRequest {
-    /// Removes `--iidfile` and `--metadata-file` of an earlier build: a build that fails must not leave them.
+    /// Removes `--iidfile` and `--metadata-file` of an earlier build: a build that fails must not
+    /// leave them.
     pub fn remove_earlier_answers(&self) -> Result<()> {
         for path in self.iidfile.iter().chain(&self.metadata_file) {
-            // Only files: /dev/stdout stays, and what it leads to.
+            // Only regular files are removed: /dev/stdout and its target stay.
             let is_file = std::fs::symlink_metadata(path).is_ok_and(|metadata| metadata.is_file());
             if is_file {
                 match std::fs::remove_file(path) {

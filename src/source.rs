@@ -1,4 +1,4 @@
-//! What comes from outside the graph: base images and the user's directories.
+//! Inputs from outside the graph: base images and the user's directories.
 
 pub mod archive;
 pub mod context;

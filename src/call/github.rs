@@ -1,4 +1,4 @@
-//! Annotations of GitHub Actions: workflow commands, a line each.
+//! Annotations of GitHub Actions: one workflow command per line.
 
 use super::{Findings, line};
 use frontend::diagnostic::Severity;
@@ -16,7 +16,7 @@ pub(super) fn findings(findings: &Findings<'_>) -> String {
     all.map(one).collect()
 }
 
-/// As `@actions/core` escapes what stands behind the second `::`.
+/// Escapes the text after the second `::` as `@actions/core` does.
 fn escaped(text: &str) -> String {
     text.replace('%', "%25").replace('\r', "%0D").replace('\n', "%0A")
 }

@@ -1,4 +1,4 @@
-//! Answers for programs, with the fields of BuildKit's subrequests.
+//! Answers in JSON, with the fields of BuildKit's subrequests.
 
 use super::{Call, Findings};
 use base64::Engine as _;

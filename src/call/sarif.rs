@@ -1,4 +1,5 @@
-//! SARIF 2.1.0 (OASIS, static analysis results interchange format): what code hosts show beside the lines.
+//! SARIF 2.1.0 (OASIS, static analysis results interchange format), which code hosts show beside
+//! the lines.
 
 use super::{Findings, line};
 use frontend::check::{RULES, Rule};

@@ -1,4 +1,4 @@
-//! Every format of every answer, from findings made by hand.
+//! Every format of every answer, from constructed findings.
 
 use super::*;
 use frontend::line::Span;

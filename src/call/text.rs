@@ -1,10 +1,10 @@
-//! Answers for people: tables, and pictures of what was found.
+//! Answers as text: tables, and findings with their source lines.
 
 use super::{Call, Findings};
 use frontend::check::Rule;
 use frontend::outline::{Need, Outline, Target};
 
-/// Every finding with its place, worst last; a sentence first.
+/// A summary, then every finding with its source lines, errors last.
 pub(super) fn findings(findings: &Findings<'_>) -> String {
     let mut text = match (findings.warnings.len(), findings.errors.is_empty()) {
         (0, true) => "Check complete, no warnings found.\n".to_owned(),
@@ -69,7 +69,7 @@ pub(super) fn describe(calls: &[(&str, Call, &str)]) -> String {
     table(&["NAME", "DESCRIPTION"], calls.iter().map(row).collect())
 }
 
-/// Columns under their heads, and an empty line; nothing without rows.
+/// Aligned columns with a header, and an empty line; empty without rows.
 fn table(heads: &[&str], rows: Vec<Vec<String>>) -> String {
     if rows.is_empty() {
         return String::new();

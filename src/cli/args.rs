@@ -1,4 +1,4 @@
-//! What was typed, by clap. Nothing is looked up here.
+//! The command line as clap definitions. Nothing is resolved here.
 
 use clap::builder::{OsStringValueParser, TypedValueParser as _};
 use clap::{Args, Parser, Subcommand};
@@ -8,7 +8,7 @@ use std::path::PathBuf;
 #[derive(Debug, Parser)]
 #[command(name = "kiln", version, max_term_width = 110, disable_help_subcommand = true, after_help = EXIT_CODES)]
 pub struct Cli {
-    /// What to do.
+    /// The command to run.
     #[command(subcommand)]
     pub command: Command,
 }
@@ -29,7 +29,7 @@ KILN_GC says how much room the store may take, see docs/room.md: off, or max-use
 const LOGIN: &str = "The credential is tried first. It is kept by the helper that Docker's config.json names (credHelpers, \
 credsStore), else in that file itself, which only you can read: $DOCKER_CONFIG/config.json, or ~/.docker/config.json.";
 
-/// What can be written behind `--output` and `--progress`.
+/// The values of `--output`, `--cache-to` and `--progress`, for the help text.
 fn tables() -> String {
     format!(
         "Outputs:\n{}\nCaches (docs/cache.md):\n{}\nProgress views:\n{}\n{EXIT_CODES}",
@@ -39,7 +39,7 @@ fn tables() -> String {
     )
 }
 
-/// What a step can differ in.
+/// The causes in a report, for the help text.
 fn causes() -> String {
     let rows: String = crate::explain::CAUSES.iter().map(|(word, help)| format!("  {word:<13}{help}\n")).collect();
     format!(
@@ -52,8 +52,8 @@ fn causes() -> String {
 pub enum Command {
     /// Build an image from a Dockerfile.
     ///
-    /// Each RUN has a network of its own, with a way out, by pasta or slirp4netns. Where neither can be had it has the
-    /// host's, and the build says so.
+    /// Each RUN gets a network of its own with access to the outside, by pasta or slirp4netns. If
+    /// neither works, it uses the host's network, with a warning.
     #[command(after_help = tables())]
     Build(Box<Build>),
     /// Define and run applications of several containers with compose files.
@@ -65,76 +65,78 @@ pub enum Command {
     /// docker's name for `kiln build` and `kiln bake`.
     #[command(subcommand, hide = true)]
     Buildx(Buildx),
-    /// List the images of the store.
+    /// List images.
     Images(Images),
     /// Display detailed information on one or more images.
     Inspect(Inspect),
-    /// Take names of images away; `kiln prune` then frees what nothing needs.
+    /// Remove one or more images; `kiln prune` then frees the space.
     Rmi {
-        /// Names or image ids.
+        /// Names or image IDs.
         #[arg(required = true)]
         images: Vec<String>,
-        /// With an id: all names of the image, in whatever repositories they are.
+        /// Force removal of an image by its ID: removes all its names.
         #[arg(short, long)]
         force: bool,
     },
-    /// Write images as a tarball.
+    /// Save an image to a tar archive (streamed to STDOUT by default).
     Save(Save),
-    /// Bring an image of a registry into the store, under its name.
+    /// Download an image from a registry.
     Pull {
         /// The image.
         name: String,
-        /// Which of several images [default: this machine's].
+        /// Set platform if the image is multi-platform [default: this machine's].
         #[arg(long, value_name = "OS/ARCH")]
         platform: Option<String>,
-        /// Print nothing.
+        /// Suppress verbose output.
         #[arg(short, long)]
         quiet: bool,
     },
-    /// Push an image of the store to a registry; the digest of what stands there is printed.
+    /// Upload an image to a registry and print its digest.
     Push(Push),
-    /// Keep who you are to a registry, for `docker` and `kiln` alike.
+    /// Authenticate to a registry; `docker` uses the same credentials.
     #[command(after_help = LOGIN)]
     Login(Login),
-    /// Forget who you are to a registry.
+    /// Log out from a registry.
     Logout {
         /// Host and port of the registry.
         #[arg(default_value = "docker.io")]
         registry: String,
     },
-    /// Say why steps of the last build were not cached.
+    /// Show why steps of the last build were not cached.
     ///
-    /// A step is compared with the nearest earlier one of the same Dockerfile and context.
+    /// A step is compared with the most similar earlier step of the same Dockerfile and context.
     #[command(after_help = causes())]
     Explain(Explain),
-    /// Show what takes how much room in the store.
+    /// Show the disk usage of the store.
     Du(Du),
-    /// The folders of RUN --mount=type=cache: list, save, restore, remove.
+    /// Manage the cache mounts of RUN --mount=type=cache.
     #[command(subcommand)]
     Cache(CacheCommand),
-    /// List the steps that run now, with their processes: for builds that hang.
+    /// List the running steps of all builds, with their processes.
     Ps {
-        /// As JSON: id, build (its process), name, begun (milliseconds since 1970), pid, processes.
+        /// Print JSON: id, build (process ID), name, begun (milliseconds since 1970), pid,
+        /// processes.
         #[arg(long)]
         json: bool,
     },
-    /// Run a shell, or a command, inside a step that runs now.
+    /// Run a shell or another command inside a running step.
     ///
-    /// It has the step's root, processes, network, environment, user and limits, and no more privileges. It ends with the step. Its
-    /// exit code is that of the command. While kiln shell itself is stopped (SIGSTOP) the step can't end.
+    /// The command has the step's root, processes, network, environment, user and limits, and no
+    /// more privileges. It ends with the step. kiln exits with the command's exit code. While kiln
+    /// shell itself is stopped (SIGSTOP), the step cannot end.
     Shell(super::look::Shell),
-    /// Free what no image and no recent build needs, and what `kiln rmi` took the last name from. Builds may run
-    /// meanwhile; what they use stays.
+    /// Remove build cache, and images without a name. Builds may run meanwhile; the cache that they
+    /// use stays.
     Prune(Prune),
-    /// Say what this machine lets kiln do, what is missing, and what would lift it.
+    /// Check which features of this machine kiln can use, and how to enable the others.
     Doctor {
-        /// As JSON.
+        /// Print JSON.
         #[arg(long)]
         json: bool,
     },
-    /// Check everything in the store, byte by byte.
+    /// Verify every file in the store.
     Fsck {
-        /// Remove what is damaged: it is built or pulled again when it is needed.
+        /// Remove damaged data; it is built or pulled again when needed.
         #[arg(long)]
         repair: bool,
     },
@@ -143,185 +145,193 @@ pub enum Command {
     /// Write manual pages into a directory.
     #[command(hide = true)]
     Man(super::completion::Manual),
-    /// Bring the store to the disk now; builds do it in the background, once an hour. For machines that end with their job.
+    /// Write the store to disk now. Builds do this once an hour, in the background; use it on
+    /// machines that end with their job.
     Sync,
 }
 
-/// `kiln cache`.
+/// The commands of `kiln cache`.
 #[derive(Debug, Subcommand)]
 pub enum CacheCommand {
-    /// List the cache mounts of this machine, or those that were saved elsewhere.
+    /// List the cache mounts of this machine, or of a cache.
     Ls {
-        /// Where: as --cache-from of `kiln build`.
+        /// The cache to list, as --cache-from of `kiln build`.
         #[arg(long, value_name = "type=TYPE,...")]
         from: Option<String>,
     },
-    /// Save cache mounts for other machines; what is there already is not sent again.
+    /// Save cache mounts to a cache. Data that it has already is not sent again.
     Export {
-        /// Where to: as --cache-to of `kiln build`.
+        /// The cache to save to, as --cache-to of `kiln build`.
         #[arg(long, value_name = "type=TYPE,...")]
         to: String,
-        /// Which [default: all].
+        /// The ids of cache mounts [default: all].
         ids: Vec<String>,
     },
-    /// Bring cache mounts that other machines have saved; what was used here since stays.
+    /// Restore cache mounts from a cache. Mounts that were used here since stay as they are.
     Import {
-        /// From where: as --cache-from of `kiln build`.
+        /// The cache to restore from, as --cache-from of `kiln build`.
         #[arg(long, value_name = "type=TYPE,...")]
         from: String,
-        /// Which [default: all].
+        /// The ids of cache mounts [default: all].
         ids: Vec<String>,
     },
-    /// Remove cache mounts of this machine, or what was saved of them elsewhere.
+    /// Remove cache mounts of this machine, or of a cache.
     Rm {
-        /// Where: as --cache-from of `kiln build`.
+        /// The cache to remove from, as --cache-from of `kiln build`.
         #[arg(long, value_name = "type=TYPE,...")]
         from: Option<String>,
-        /// Which.
+        /// The ids of cache mounts.
         #[arg(required = true)]
         ids: Vec<String>,
     },
-    /// Remove old records of steps from a cache that builds push to; saved cache mounts stay.
+    /// Remove old results of steps from a cache; saved cache mounts stay.
     Prune {
-        /// Where: as --cache-from of `kiln build`.
+        /// The cache to prune, as --cache-from of `kiln build`.
         #[arg(long, value_name = "type=TYPE,...")]
         from: String,
-        /// Records that were written more recently than this stay: 12h, 30d.
+        /// Keep results that were written more recently than this: 12h, 30d.
         #[arg(long, visible_alias = "keep", value_name = "AGE")]
         keep_duration: String,
     },
 }
 
-/// `kiln build`.
+/// The flags of `kiln build`.
 #[derive(Debug, Args)]
 pub struct Build {
-    /// The directory to build from; `-` reads a Dockerfile from standard input, without a context.
+    /// The build context: a directory, a URL, or `-` for a Dockerfile or tarball on standard input.
     pub context: String,
-    /// The Dockerfile [default: CONTEXT/Dockerfile]; `-` for standard input.
+    /// Name of the Dockerfile [default: CONTEXT/Dockerfile]; `-` is standard input.
     #[arg(short, long, value_name = "PATH")]
     pub file: Option<String>,
-    /// A name for the image (may repeat).
+    /// Image identifier (may repeat).
     #[arg(short, long, value_name = "NAME[:TAG]")]
     pub tag: Vec<String>,
-    /// The value of an ARG; NAME alone takes it from the environment (may repeat).
+    /// Set build-time variables; NAME alone takes the value from the environment (may repeat).
     #[arg(long, value_name = "NAME[=VALUE]")]
     pub build_arg: Vec<String>,
-    /// The stage to build [default: the last].
+    /// Set the target build stage to build [default: the last].
     #[arg(long, value_name = "STAGE")]
     pub target: Option<String>,
-    /// A label of the image (may repeat).
+    /// Set metadata for an image (may repeat).
     #[arg(long, value_name = "NAME=VALUE")]
     pub label: Vec<String>,
-    /// What to build for; several make an index. RUN for another architecture needs an emulator: see `kiln doctor`.
+    /// Set target platform for build; several make an index. RUN for another architecture needs an
+    /// emulator: see `kiln doctor`.
     #[arg(long, value_name = "OS/ARCH", value_delimiter = ',')]
     pub platform: Vec<String>,
-    /// Another directory or image by name: NAME=DIR, NAME=docker-image://REF, NAME=oci-layout://PATH:TAG (may repeat).
+    /// Additional build contexts: NAME=DIR, NAME=docker-image://REF, NAME=oci-layout://PATH:TAG
+    /// (may repeat).
     #[arg(long, value_name = "NAME=SOURCE")]
     pub build_context: Vec<String>,
-    /// A secret for the steps that ask for it: id=ID,src=FILE or id=ID,env=NAME (may repeat).
+    /// Secret to expose to the build: id=ID,src=FILE or id=ID,env=NAME (may repeat).
     #[arg(long, value_name = "id=ID,...")]
     pub secret: Vec<String>,
-    /// An ssh agent for the steps that ask for it: `default` is that of $SSH_AUTH_SOCK; ID=SOCKET, ID=KEYFILE,KEYFILE
-    /// (may repeat).
+    /// SSH agent socket or keys to expose to the build: `default` is $SSH_AUTH_SOCK; ID=SOCKET,
+    /// ID=KEYFILE,KEYFILE (may repeat).
     #[arg(long, value_name = "default|ID[=PATH]")]
     pub ssh: Vec<String>,
-    /// Allow what is refused otherwise: network.host, security.insecure, device, device=NAME, buildx.local.delete (may
-    /// repeat).
+    /// Allow extra privileged entitlement: network.host, security.insecure, device, device=NAME,
+    /// buildx.local.delete (may repeat).
     #[arg(long, value_name = "WHAT", value_delimiter = ',')]
     pub allow: Vec<String>,
-    /// What to give instead of an image: build, check, outline, targets, subrequests.describe; check as text, json, sarif
-    /// or github, the others as text or json.
+    /// Set method for evaluating build: build, check, outline, targets, subrequests.describe; the
+    /// formats are text and json, for check also sarif and github.
     #[arg(long, value_name = "CALL[,format=FORMAT]", conflicts_with = "check")]
     pub call: Option<String>,
-    /// Look for what is suspicious, build nothing: the same as --call=check. The exit code is 1 when there is something.
+    /// Shorthand for --call=check. The exit code is 1 if there are findings.
     #[arg(long)]
     pub check: bool,
-    /// Run every step again.
+    /// Do not use cache when building the image.
     #[arg(long)]
     pub no_cache: bool,
-    /// Run the steps of these stages again (may repeat).
+    /// Do not cache specified stages (may repeat).
     #[arg(long, value_name = "STAGE", value_delimiter = ',')]
     pub no_cache_filter: Vec<String>,
-    /// End with exit code 5 before a step runs that was not cached: a stage, a number as shown (2/4, "build 2/4"), or a part of
-    /// the instruction (may repeat).
+    /// Exit with code 5 before running an uncached step. STEP is a stage, a number as shown (2/4,
+    /// "build 2/4"), or a part of the instruction (may repeat).
     #[arg(long, value_name = "STEP")]
     pub fail_on_miss: Vec<String>,
-    /// Look for results of other machines there before running anything: type=TYPE,...; REF is type=registry,ref=REF
-    /// (may repeat).
+    /// External cache sources: type=TYPE,...; REF is type=registry,ref=REF (may repeat).
     #[arg(long, value_name = "type=TYPE,...")]
     pub cache_from: Vec<String>,
-    /// Leave each result there for other machines as soon as its step ends (may repeat).
+    /// Cache export destinations; each result is pushed when its step ends (may repeat).
     #[arg(long, value_name = "type=TYPE,...")]
     pub cache_to: Vec<String>,
-    /// Insist on the registry: never use an earlier answer for a base image.
+    /// Always attempt to pull all referenced images.
     #[arg(long)]
     pub pull: bool,
-    /// The network of RUN: default (its own, with a way out), none (loopback alone), host.
+    /// Set the networking mode for the RUN instructions during build: default (a network of its
+    /// own), none (loopback only), host.
     #[arg(long, value_name = "MODE", default_value = "default")]
     pub network: String,
-    /// A limit of every process of a step: nofile=1024:4096, nproc=100, core=0, ... (may repeat).
+    /// Ulimit options: nofile=1024:4096, nproc=100, core=0, ... (may repeat).
     #[arg(long, value_name = "NAME=SOFT[:HARD]")]
     pub ulimit: Vec<String>,
-    /// What a step may use: memory=512m, memory-swap=1g, cpus=1.5, cpu-quota=50000, cpu-period=100000, cpu-shares=512,
-    /// cpuset-cpus=0-1, cpuset-mems=0, pids=1000 (may repeat, or several behind commas).
+    /// Limit the resources of each step: memory=512m, memory-swap=1g, cpus=1.5, cpu-quota=50000,
+    /// cpu-period=100000, cpu-shares=512, cpuset-cpus=0-1, cpuset-mems=0, pids=1000 (may repeat, or
+    /// be separated by commas).
     #[arg(long, value_name = "NAME=VALUE,...")]
     pub resource: Vec<String>,
-    /// The control group to make those of steps in [default: kiln's own, or what is above it].
+    /// Set the parent cgroup for the RUN instructions during build [default: kiln's own cgroup or
+    /// its parent].
     #[arg(long, value_name = "PATH")]
     pub cgroup_parent: Option<String>,
-    /// docker's older names of --resource.
+    /// Docker's older names for --resource.
     #[command(flatten)]
     pub older: super::limits::Older,
-    /// The size of /dev/shm [default: 64m].
+    /// Shared memory size for build containers [default: 64m].
     #[arg(long, value_name = "SIZE")]
     pub shm_size: Option<String>,
-    /// How many steps may run at once [default: 4 for each core, and at least 16; fewer while cores or memory are short].
+    /// Limit the number of concurrent steps [default: 4 per core, at least 16; fewer under CPU or
+    /// memory pressure].
     #[arg(long, value_name = "N")]
     pub jobs: Option<std::num::NonZeroUsize>,
-    /// A line of /etc/hosts for RUN: NAME:IP or NAME=IP (may repeat). `host-gateway` as IP is this machine's own address.
+    /// Add a custom host-to-IP mapping: NAME:IP or NAME=IP (may repeat). `host-gateway` is this
+    /// machine's own address.
     #[arg(long, value_name = "NAME:IP")]
     pub add_host: Vec<String>,
-    /// How progress is shown: auto, tty, plain, quiet, rawjson.
+    /// Set type of progress output: auto, tty, plain, quiet, rawjson.
     #[arg(long, value_name = "VIEW", default_value = "auto")]
     pub progress: String,
-    /// Show nothing but the image id.
+    /// Suppress the build output and print image ID on success.
     #[arg(short, long)]
     pub quiet: bool,
-    /// Write the image id to a file.
+    /// Write the image ID to a file.
     #[arg(long, value_name = "PATH", value_parser = OsStringValueParser::new().map(PathBuf::from))]
     pub iidfile: Option<PathBuf>,
-    /// Write what came out to a file, as JSON.
+    /// Write build result metadata to a file.
     #[arg(long, value_name = "PATH", value_parser = OsStringValueParser::new().map(PathBuf::from))]
     pub metadata_file: Option<PathBuf>,
-    /// Say at the end where the time went, step by step, the critical path first; --metadata-file gets it too.
+    /// Print the time of each step after the build, the critical path first; --metadata-file gets
+    /// it too.
     #[arg(long)]
     pub timings: bool,
-    /// Write where the time went as a Chrome trace, for chrome://tracing and ui.perfetto.dev.
+    /// Write the timings as a Chrome trace, for chrome://tracing and ui.perfetto.dev.
     #[arg(long, value_name = "PATH", value_parser = OsStringValueParser::new().map(PathBuf::from))]
     pub trace: Option<PathBuf>,
-    /// Where the image goes: type=oci|docker|local|tar|image|registry,dest=PATH,...; DIR is type=local; `-` is a tarball on
-    /// standard output (may repeat).
+    /// Output destination: type=oci|docker|local|tar|image|registry,dest=PATH,...; DIR is
+    /// type=local; `-` is a tarball on standard output (may repeat).
     #[arg(short, long, value_name = "type=TYPE,...")]
     pub output: Vec<String>,
-    /// Push the image under its names: the same as --output=type=registry.
+    /// Shorthand for --output=type=registry.
     #[arg(long)]
     pub push: bool,
-    /// Keep the image in the store: what kiln does anyway.
+    /// Keep the image in the store, which is the default.
     #[arg(long)]
     pub load: bool,
-    /// Accepted where it changes nothing: `false`.
+    /// Accepted only as `false`: there are no attestations.
     #[arg(long, value_name = "false", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
     pub provenance: Option<String>,
-    /// Accepted where it changes nothing: `false`.
+    /// Accepted only as `false`: there are no attestations.
     #[arg(long, value_name = "false", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
     pub sbom: Option<String>,
-    /// Accepted: containers never stay.
+    /// Accepted without effect: containers are always removed.
     #[arg(long, hide = true)]
     pub rm: bool,
-    /// Accepted: containers never stay.
+    /// Accepted without effect: containers are always removed.
     #[arg(long, hide = true)]
     pub force_rm: bool,
-    /// Flags of `docker buildx build` that are not there yet: known, so that the answer is not "unknown".
+    /// Flags of `docker buildx build` that are recognised but not supported, for a better error.
     #[command(flatten)]
     pub later: Later,
 }
@@ -342,8 +352,8 @@ pub struct Bake {
     /// Targets, groups and patterns [default: default].
     #[arg(value_name = "TARGET")]
     pub targets: Vec<String>,
-    /// A build definition file; `-` for standard input (may repeat) [default: compose.yaml, docker-bake.json,
-    /// docker-bake.hcl, docker-bake.override.hcl and their other names].
+    /// A build definition file; `-` for standard input (may repeat) [default: compose.yaml,
+    /// docker-bake.json, docker-bake.hcl, docker-bake.override.hcl and their other names].
     #[arg(short, long, value_name = "FILE")]
     pub file: Vec<String>,
     /// Print the options without building.
@@ -364,8 +374,8 @@ pub struct Bake {
     /// Set a variable value (may repeat).
     #[arg(long, value_name = "NAME=VALUE")]
     pub var: Vec<String>,
-    /// Allow build to access specified resources: network.host, security.insecure, device=NAME, ssh, fs.read=PATH,
-    /// fs.write=PATH, fs=PATH, buildx.local.delete (may repeat).
+    /// Allow build to access specified resources: network.host, security.insecure, device=NAME,
+    /// ssh, fs.read=PATH, fs.write=PATH, fs=PATH, buildx.local.delete (may repeat).
     #[arg(long, value_name = "WHAT")]
     pub allow: Vec<String>,
     /// Set method for evaluating build (check, outline, targets).
@@ -409,12 +419,12 @@ pub struct Bake {
     /// Write what came out of each target to a file, as JSON.
     #[arg(long, value_name = "PATH", value_parser = OsStringValueParser::new().map(PathBuf::from))]
     pub metadata_file: Option<PathBuf>,
-    /// Accepted: there are no builders.
+    /// Accepted without effect: there are no builders.
     #[arg(long, hide = true)]
     pub builder: Option<String>,
 }
 
-/// Flags that are known but not there yet.
+/// Flags that are recognised but not supported.
 #[derive(Debug, Default, Args)]
 pub struct Later {
     #[arg(long, hide = true)]
@@ -430,7 +440,7 @@ pub struct Later {
 }
 
 impl Later {
-    /// The first of them that was used.
+    /// The first of these flags that was used.
     pub fn used(&self) -> Option<&'static str> {
         let given: [(&'static str, bool); 5] = [
             ("--annotation", !self.annotation.is_empty()),
@@ -443,10 +453,10 @@ impl Later {
     }
 }
 
-/// `kiln images`.
+/// The flags of `kiln images`.
 #[derive(Debug, Args)]
 pub struct Images {
-    /// Only the image ids.
+    /// Only show image IDs.
     #[arg(short, long)]
     pub quiet: bool,
     /// Format output using a custom template:
@@ -459,10 +469,10 @@ pub struct Images {
     pub format: String,
 }
 
-/// `kiln inspect`.
+/// The flags of `kiln inspect`.
 #[derive(Debug, Args)]
 pub struct Inspect {
-    /// Names, or beginnings of image ids.
+    /// Image names, or prefixes of image IDs.
     #[arg(required = true)]
     pub images: Vec<String>,
     /// Format output using a custom template: 'json', or a Go template ('{{json .Config.Env}}').
@@ -470,106 +480,113 @@ pub struct Inspect {
     pub format: Option<String>,
 }
 
-/// `kiln save`.
+/// The flags of `kiln save`.
 #[derive(Debug, Args)]
 pub struct Save {
-    /// A name, or the beginning of an image id.
+    /// An image name, or a prefix of an image ID.
     pub image: String,
-    /// Where to [default: standard output].
+    /// Write to a file, instead of STDOUT.
     #[arg(short, long, value_name = "PATH", default_value = "-")]
     pub output: String,
-    /// docker or oci.
+    /// Archive format: docker or oci.
     #[arg(long, default_value = "docker", value_parser = ["docker", "oci"])]
     pub format: String,
 }
 
-/// `kiln push`.
+/// The flags of `kiln push`.
 #[derive(Debug, Args)]
 pub struct Push {
-    /// A name, or the beginning of an image id.
+    /// An image name, or a prefix of an image ID.
     pub image: String,
     /// The name to push to [default: the image's own].
     pub dest: Option<String>,
-    /// gzip, zstd or uncompressed, for layers that no registry gave.
+    /// Compression of layers that were built here: gzip, zstd or uncompressed.
     #[arg(long, value_name = "HOW", default_value = "gzip")]
     pub compression: String,
-    /// oci or docker: whose media types the manifest has [default: those that it was pulled with, or oci].
+    /// Media types of the manifest: oci or docker [default: those it was pulled with, or oci].
     #[arg(long, value_parser = ["docker", "oci"])]
     pub format: Option<String>,
-    /// Print nothing but the digest.
+    /// Suppress verbose output: print only the digest.
     #[arg(short, long)]
     pub quiet: bool,
 }
 
-/// `kiln login`.
+/// The flags of `kiln login`.
 #[derive(Debug, Args)]
 pub struct Login {
     /// Host and port of the registry.
     #[arg(default_value = "docker.io")]
     pub registry: String,
-    /// The user.
+    /// Username.
     #[arg(short, long, value_name = "NAME")]
     pub username: Option<String>,
-    /// The password; other processes can see it here, so --password-stdin is better.
+    /// Password or Personal Access Token (PAT). Other processes can see it, so --password-stdin is
+    /// safer.
     #[arg(short, long, value_name = "PASSWORD", conflicts_with = "password_stdin")]
     pub password: Option<String>,
-    /// Read the password from standard input.
+    /// Take the Password or Personal Access Token (PAT) from stdin.
     #[arg(long)]
     pub password_stdin: bool,
 }
 
-/// `kiln explain`.
+/// The flags of `kiln explain`.
 #[derive(Debug, Args)]
 pub struct Explain {
-    /// Only this step, with all that differs: a stage, a number as shown (2/4), or a part of the instruction.
+    /// Show only this step, with all differences: a stage, a number as shown (2/4), or a part of
+    /// the instruction.
     pub step: Option<String>,
-    /// Which of the last builds: 1 is the last, 2 the one before it.
+    /// The build to show: 1 is the last, 2 the one before it.
     #[arg(short = 'n', long, value_name = "NUMBER", default_value_t = 1)]
     pub build: usize,
-    /// As JSON.
+    /// Print JSON.
     #[arg(long)]
     pub json: bool,
 }
 
-/// `kiln du`.
+/// The flags of `kiln du`.
 #[derive(Debug, Args)]
 pub struct Du {
-    /// Only what passes: id=, parents=, description=, type=, inuse, mutable, immutable, shared, private, until=AGE; also != and ~= (may repeat).
+    /// Provide filter values: id=, parents=, description=, type=, inuse, mutable, immutable,
+    /// shared, private, until=AGE; also != and ~= (may repeat).
     #[arg(long, value_name = "FILTER")]
     pub filter: Vec<String>,
-    /// All that is known of each thing.
+    /// Provide a more verbose output.
     #[arg(long)]
     pub verbose: bool,
-    /// table, or json: one object a line.
+    /// Format the output: table, or json with one object per line.
     #[arg(long, default_value = "table", value_parser = ["table", "json"])]
     pub format: String,
 }
 
-/// `kiln prune`.
+/// The flags of `kiln prune`.
 #[derive(Debug, Args)]
 pub struct Prune {
-    /// Everything that no image and no running build needs, however recent.
+    /// Remove everything that no image and no running build uses, however recent.
     #[arg(short, long)]
     pub all: bool,
-    /// What was used more recently than this stays: 12h, 7d [default: 7d, or 0 with a filter or a size].
+    /// Keep data that was used more recently than this: 12h, 7d [default: 7d, or 0 with a filter or
+    /// a size].
     #[arg(long, visible_alias = "keep", value_name = "AGE")]
     pub keep_duration: Option<String>,
-    /// Only what passes: id=, parents=, description=, type=, inuse, mutable, immutable, shared, private, until=AGE; also != and ~= (may repeat).
+    /// Provide filter values: id=, parents=, description=, type=, inuse, mutable, immutable,
+    /// shared, private, until=AGE; also != and ~= (may repeat).
     #[arg(long, value_name = "FILTER")]
     pub filter: Vec<String>,
-    /// Remove the least recently used until the store takes no more than this: 10gb, 512MiB, 20% (of the disk).
+    /// Maximum amount of disk space allowed to keep: 10gb, 512MiB, 20% (of the disk). The least
+    /// recently used data is removed first.
     #[arg(long, value_name = "SIZE")]
     pub max_used_space: Option<String>,
-    /// Remove the least recently used until so much of the disk is free.
+    /// Target amount of free disk space after pruning. The least recently used data is removed
+    /// first.
     #[arg(long, value_name = "SIZE")]
     pub min_free_space: Option<String>,
-    /// So much may stay, whatever the other sizes say.
+    /// Amount of disk space always allowed to keep, whatever the other sizes say.
     #[arg(long, alias = "keep-storage", value_name = "SIZE")]
     pub reserved_space: Option<String>,
-    /// List what goes.
+    /// Provide a more verbose output: list the removed data.
     #[arg(long)]
     pub verbose: bool,
-    /// Accepted: kiln never asks.
+    /// Do not prompt for confirmation; kiln never does.
     #[arg(short, long)]
     pub force: bool,
 }

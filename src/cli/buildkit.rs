@@ -1,5 +1,5 @@
-//! Build arguments and variables that are for BuildKit and buildx themselves: what each does here. Those that the frontend
-//! reads where they count are only listed.
+//! Build arguments and variables for BuildKit and buildx themselves, and their effect here. Those
+//! that the frontend reads are only listed.
 
 use super::request::Environment;
 use base::attributes::Attributes;
@@ -10,7 +10,7 @@ use std::collections::BTreeMap;
 
 type BuildArgs = BTreeMap<String, String>;
 
-/// Build arguments that do here what they do there, or have nothing to do.
+/// Build arguments that have the same effect as in BuildKit, or need none.
 const HONOURED: &[&str] = &[
     "BUILDKIT_BUILD_NAME",
     "BUILDKIT_CACHE_MOUNT_NS",
@@ -23,7 +23,7 @@ const HONOURED: &[&str] = &[
     "BUILDKIT_SYNTAX",
 ];
 
-/// Variables that would change the result there.
+/// Environment variables that would change the result in buildx.
 const NOT_HONOURED: &[(&str, &str)] = &[
     ("BUILDX_GIT_LABELS", "the image gets no labels of the repository"),
     ("BUILDX_DEFAULT_POLICY", "no policy is applied"),
@@ -38,7 +38,7 @@ fn is_on(args: &BuildArgs, name: &str) -> bool {
     args.get(name).and_then(|text| bool_of(text)).unwrap_or(false)
 }
 
-/// What is asked for and does nothing here, in words.
+/// Warnings about settings that have no effect here.
 pub(super) fn warnings(args: &BuildArgs, env: &Environment<'_>) -> Vec<String> {
     let unknown = |name: &&String| name.starts_with("BUILDKIT_") && !HONOURED.contains(&name.as_str());
     let of_args = args
@@ -53,7 +53,7 @@ pub(super) fn warnings(args: &BuildArgs, env: &Environment<'_>) -> Vec<String> {
     of_args.chain(of_env).collect()
 }
 
-/// What can't be meant.
+/// Rejects build arguments with an impossible value.
 pub(super) fn check(args: &BuildArgs) -> Result<()> {
     if args.get("BUILDKIT_SYNTAX").is_some_and(|text| text.trim().is_empty()) {
         return Err(usage("the build argument BUILDKIT_SYNTAX is empty")
@@ -65,14 +65,15 @@ pub(super) fn check(args: &BuildArgs) -> Result<()> {
     Ok(())
 }
 
-/// BUILDKIT_INLINE_CACHE: the same as `--cache-to type=inline`.
+/// Turns BUILDKIT_INLINE_CACHE into `--cache-to type=inline`.
 pub(super) fn inline_cache(args: &BuildArgs, caches: &[Wanted]) -> Option<Wanted> {
     let there = caches.iter().any(|cache| cache.way == Way::To && cache.attributes.kind == "inline");
     let wanted = is_on(args, "BUILDKIT_INLINE_CACHE") && !there;
     wanted.then(|| Wanted { way: Way::To, attributes: Attributes::new("inline", []) })
 }
 
-/// BUILDKIT_MULTI_PLATFORM: whether the result has the form of several platforms, an index and a folder for each.
+/// Reads BUILDKIT_MULTI_PLATFORM: true if the result is an index with a directory for each
+/// platform, even for one.
 pub(super) fn multi_platform(args: &BuildArgs, platforms: usize) -> Result<bool> {
     let Some(text) = args.get("BUILDKIT_MULTI_PLATFORM").filter(|text| !text.is_empty()) else { return Ok(false) };
     let multi = bool_of(text)
@@ -83,7 +84,7 @@ pub(super) fn multi_platform(args: &BuildArgs, platforms: usize) -> Result<bool>
     Ok(multi)
 }
 
-/// BUILDKIT_CONTEXT_KEEP_GIT_DIR: whether repositories keep their `.git` where nothing else is said.
+/// Reads BUILDKIT_CONTEXT_KEEP_GIT_DIR: true if repositories keep their `.git` by default.
 pub fn keeps_git_dir(args: &BuildArgs) -> bool {
     is_on(args, "BUILDKIT_CONTEXT_KEEP_GIT_DIR")
 }

@@ -13,7 +13,7 @@ pub fn caches(args: &args::Build, env: &Environment<'_>) -> Result<Vec<Wanted>> 
     from.chain(args.cache_to.iter().map(|text| cache(Way::To, text, env))).collect()
 }
 
-/// `type=local,dest=x`, or the name of a repository.
+/// Parses `type=local,dest=x`, or the name of a repository.
 pub fn cache(way: Way, text: &str, env: &Environment<'_>) -> Result<Wanted> {
     let attributes = match text.contains('=') {
         true => Attributes::parse(text),

@@ -13,18 +13,18 @@ use host::Machine;
 use std::io::Write as _;
 use std::path::PathBuf;
 
-/// `kiln compose`.
+/// The flags of `kiln compose`.
 #[derive(Debug, Args)]
 pub struct Compose {
     /// The project.
     #[command(flatten)]
     pub project: Project,
-    /// What to do with it.
+    /// The verb.
     #[command(subcommand)]
     pub verb: Verb,
 }
 
-/// The flags that say which project is meant.
+/// The flags that select the project.
 #[derive(Debug, Args)]
 pub struct Project {
     /// Compose configuration files (may repeat); `-` is standard input.
@@ -39,7 +39,8 @@ pub struct Project {
     /// Specify an alternate environment file (may repeat).
     #[arg(long, value_name = "PATH")]
     pub env_file: Vec<String>,
-    /// Specify an alternate working directory [default: the path of the, first specified, Compose file].
+    /// Specify an alternate working directory [default: the path of the, first specified, Compose
+    /// file].
     #[arg(long, value_name = "PATH", alias = "workdir")]
     pub project_directory: Option<String>,
     /// Run compose in backward compatibility mode: names have `_` between their parts.
@@ -105,7 +106,7 @@ pub struct Config {
     /// Print the service names, one per line.
     #[arg(long = "services")]
     pub list_services: bool,
-    /// What is listed instead of the project.
+    /// The lists to print instead of the project.
     #[command(flatten)]
     pub lists: Lists,
 }
@@ -139,7 +140,7 @@ pub struct Lists {
     pub environment: bool,
 }
 
-/// Does what a verb says.
+/// Runs a verb.
 pub fn run(args: &Compose, color: bool) -> Result<()> {
     let color = match args.project.ansi.as_str() {
         "never" => false,
@@ -198,7 +199,7 @@ fn warn(report: &Report, color: bool) -> Result<()> {
     Ok(())
 }
 
-/// An error about a project, with the pictures of its places.
+/// An error about a project, with its source lines.
 fn picture(error: &problem::Error, report: &Report, color: bool) -> Error {
     let pictures = error.problems.iter().map(|problem| problem.render(&report.sources, Severity::Error, color));
     let message = error.problems.first().map(|problem| problem.message.clone()).unwrap_or_default();

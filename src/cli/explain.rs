@@ -10,7 +10,7 @@ use frontend::remote::redacted;
 use std::io::Write;
 use std::path::Path;
 
-/// What is built, for people.
+/// The name of the build for the user.
 pub fn shown(args: &args::Build) -> String {
     let context = redacted(&args.context);
     match &args.file {
@@ -19,7 +19,7 @@ pub fn shown(args: &args::Build) -> String {
     }
 }
 
-/// Prints what is known of a build, or of one step of it.
+/// Prints the report of a build, or of one step of it.
 pub fn explain(root: &Path, args: &args::Explain, out: &mut dyn Write) -> Result<()> {
     let mut build = builds::load(root, args.build).ok_or_else(|| {
         Error::new(Kind::Usage, "no build is remembered under this number")
@@ -40,12 +40,12 @@ pub fn explain(root: &Path, args: &args::Explain, out: &mut dyn Write) -> Result
     }
     let mut text = Vec::new();
     print(&build, args.step.is_some(), &mut text).map_err(failed)?;
-    // Names and values are those of a Dockerfile.
+    // Names and values come from a Dockerfile and may contain escape sequences.
     let text = printable_lines(&redacted(&String::from_utf8_lossy(&text)));
     out.write_all(text.as_bytes()).map_err(failed)
 }
 
-/// `build` of `[build 2/4] RUN make`.
+/// Returns `build` for `[build 2/4] RUN make`.
 fn stage(name: &str) -> &str {
     let number = name.strip_prefix('[').and_then(|rest| rest.split_once(']')).map_or("", |(number, _)| number);
     number.split_whitespace().rev().nth(1).unwrap_or("")

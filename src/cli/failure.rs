@@ -1,4 +1,4 @@
-//! An error on the terminal: what, why, the way out.
+//! Prints an error on the terminal: the message, the causes, the hints.
 
 use base::error::Error;
 use base::text::{coloured, printable_lines};
@@ -9,7 +9,7 @@ pub fn print(error: &Error, color: bool) {
     let paint = |code: &str, text: &str| if color { format!("\u{1b}[{code}m{text}\u{1b}[0m") } else { text.to_owned() };
     let mut text = String::new();
     if let Some(picture) = error.picture() {
-        // Its lines hold what is of others: a Dockerfile, and what a step wrote.
+        // The lines contain foreign text: a Dockerfile, and the output of a step.
         picture.trim_end().lines().for_each(|line| text.push_str(&format!("{}\n", coloured(line))));
     }
     if !error.picture().is_some_and(|picture| picture.contains(error.message())) {
@@ -21,6 +21,6 @@ pub fn print(error: &Error, color: bool) {
     for hint in error.hints() {
         text.push_str(&format!("{} {}\n", paint("1;36", "help:"), printable_lines(hint)));
     }
-    // There is nobody else to tell if this fails.
+    // If printing fails, there is no other way to report the error.
     let _ = std::io::stderr().lock().write_all(text.as_bytes());
 }

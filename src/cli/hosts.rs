@@ -1,11 +1,11 @@
-//! `--add-host`: lines of /etc/hosts for RUN, in docker's notation.
+//! `--add-host`: lines for /etc/hosts of RUN, in docker's notation.
 
 use base::error::{Error, Kind, Result};
 use frontend::op::HOST_GATEWAY;
 use std::net::IpAddr;
 
-/// `NAME:IP` or `NAME=IP`, several behind commas; a further address alone is for the name before it. `host-gateway` stands for
-/// an address of the host.
+/// Parses `NAME:IP` or `NAME=IP`, separated by commas. Another address after a comma belongs to the
+/// name before it. `host-gateway` is an address of the host.
 pub(super) fn hosts(texts: &[String]) -> Result<Vec<(String, String)>> {
     let mut all: Vec<(String, String)> = Vec::new();
     for text in texts {
@@ -30,7 +30,7 @@ pub(super) fn hosts(texts: &[String]) -> Result<Vec<(String, String)>> {
     Ok(all)
 }
 
-/// An address, in brackets if wished.
+/// Parses an address with or without brackets.
 fn address(text: &str) -> Option<String> {
     let inner = text.strip_prefix('[').and_then(|text| text.strip_suffix(']')).unwrap_or(text);
     inner.parse::<IpAddr>().is_ok().then(|| inner.to_owned())

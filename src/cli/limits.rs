@@ -1,4 +1,5 @@
-//! `--ulimit`, `--shm-size` and `--resource`: what bounds a step's processes, in docker's notation.
+//! `--ulimit`, `--shm-size` and `--resource`: the limits of a step's processes, in docker's
+//! notation.
 
 use super::args;
 use base::error::{Error, Kind, Result};
@@ -8,7 +9,7 @@ use rustix::process::{Resource, Rlimit};
 use sandbox::Limits;
 use sandbox::cgroup::Resources;
 
-/// Names of limits as docker and ulimit(1) have them (setrlimit(2)).
+/// The names of limits in docker and ulimit(1), for setrlimit(2).
 const NAMES: &[(&str, Resource)] = &[
     ("as", Resource::As),
     ("core", Resource::Core),
@@ -28,7 +29,7 @@ const NAMES: &[(&str, Resource)] = &[
     ("stack", Resource::Stack),
 ];
 
-/// What `docker build` has as a flag for each, the same as `--resource NAME=VALUE`.
+/// The flags of `docker build` that equal `--resource NAME=VALUE`.
 #[derive(Debug, Default, Args)]
 pub struct Older {
     #[arg(short, long, hide = true)]
@@ -48,7 +49,7 @@ pub struct Older {
 }
 
 impl Older {
-    /// As `--resource` has them.
+    /// The flags as pairs for `--resource`.
     pub fn pairs(&self) -> impl Iterator<Item = (&'static str, &str)> {
         let given = [
             ("memory", &self.memory),
@@ -63,7 +64,7 @@ impl Older {
     }
 }
 
-/// Reads the flags.
+/// Reads the limits from the flags.
 pub(super) fn of(args: &args::Build) -> Result<Limits> {
     let mut limits = Limits { resources: resources(args)?, ..Limits::default() };
     if let Some(text) = &args.shm_size {
@@ -92,7 +93,7 @@ fn resources(args: &args::Build) -> Result<Resources> {
     Ok(all)
 }
 
-/// At commas, but not inside of a list of processors (`cpuset-cpus=0,2`).
+/// Splits at commas, except inside a list of processors (`cpuset-cpus=0,2`).
 fn split(text: &str) -> Vec<&str> {
     let begins = |at: usize| text[at + 1..].split(',').next().is_some_and(|next| next.contains('='));
     let cuts: Vec<usize> = text.match_indices(',').map(|(at, _)| at).filter(|at| begins(*at)).collect();
@@ -132,7 +133,7 @@ fn resource(all: &mut Resources, name: &str, value: &str) -> Result<()> {
     Ok(())
 }
 
-/// `nofile=1024:4096`; -1 stands for no limit.
+/// Parses `nofile=1024:4096`; -1 means no limit.
 fn ulimit(text: &str) -> Result<(Resource, Rlimit)> {
     let wrong = || usage(format!("--ulimit {text}: not of the form NAME=SOFT[:HARD]"));
     let (name, values) = text.split_once('=').ok_or_else(wrong)?;

@@ -1,4 +1,5 @@
-//! Who one is to registries: `kiln login`, `kiln logout`, and what of the environment says so to the other commands.
+//! Credentials for registries: `kiln login`, `kiln logout`, and the settings of the environment for
+//! other commands.
 
 use super::args;
 use super::request::Environment;
@@ -14,10 +15,10 @@ use rustix::termios::{LocalModes, OptionalActions, tcgetattr, tcsetattr};
 use std::io::{BufRead as _, IsTerminal as _, Read as _, Write as _};
 use std::path::PathBuf;
 
-/// A longer password is none.
+/// The longest password in bytes.
 const LONGEST: u64 = 64 << 10;
 
-/// How registries are reached, and where credentials are kept.
+/// The settings for registries and credentials.
 pub fn settings(env: &Environment<'_>) -> Settings {
     let set = |name: &str| (env.get)(name).filter(|value| !value.is_empty()).map(PathBuf::from);
     let folder = set("DOCKER_CONFIG").or_else(|| set("HOME").map(|home| home.join(".docker")));
@@ -41,7 +42,7 @@ pub fn settings(env: &Environment<'_>) -> Settings {
     }
 }
 
-/// `kiln login`: tries the credential, then keeps it.
+/// Runs `kiln login`: checks the credential, then stores it.
 pub fn login(args: &args::Login, env: &Environment<'_>) -> Result<()> {
     let name = registry(&args.registry)?;
     let credential = Credential::Password { user: user(args)?, password: password(args)? };
@@ -58,7 +59,7 @@ pub fn login(args: &args::Login, env: &Environment<'_>) -> Result<()> {
     }
 }
 
-/// `kiln logout`.
+/// Runs `kiln logout`.
 pub fn logout(text: &str, env: &Environment<'_>) -> Result<()> {
     let name = registry(text)?.registry;
     match settings(env).logins.remove(&name)? {
@@ -67,7 +68,7 @@ pub fn logout(text: &str, env: &Environment<'_>) -> Result<()> {
     }
 }
 
-/// `kiln push`.
+/// Runs `kiln push`.
 pub fn push(args: &args::Push, layers: &Layers, env: &Environment<'_>) -> Result<String> {
     let mut attributes = Attributes::new("registry", [("compression", args.compression.as_str())]);
     if let Some(format) = &args.format {
@@ -78,7 +79,7 @@ pub fn push(args: &args::Push, layers: &Layers, env: &Environment<'_>) -> Result
     Ok(if args.quiet { pushed.rsplit('@').next().unwrap_or_default().to_owned() } else { pushed })
 }
 
-/// A registry as a name, to ask it something that concerns no repository.
+/// A registry as a reference, for requests without a repository.
 fn registry(text: &str) -> Result<Reference> {
     let host = text.trim_start_matches("https://").trim_start_matches("http://");
     let host = host.strip_suffix("/v1/").or_else(|| host.strip_suffix("/v2/")).unwrap_or(host).trim_end_matches('/');
@@ -122,7 +123,7 @@ fn password(args: &args::Login) -> Result<String> {
     if password.is_empty() { Err(Error::new(Kind::Usage, "the password is empty")) } else { Ok(password) }
 }
 
-/// A line from the terminal that it does not show.
+/// Reads a line from the terminal without echo.
 fn unseen() -> Result<String> {
     let stdin = std::io::stdin();
     let before = tcgetattr(&stdin).at("read the settings of", "the terminal")?;
@@ -131,7 +132,7 @@ fn unseen() -> Result<String> {
     ask("password: ")?;
     tcsetattr(&stdin, OptionalActions::Flush, &quiet).at("change the settings of", "the terminal")?;
     let answer = line();
-    // The terminal is as it was, whatever came.
+    // The terminal is restored even if reading failed.
     let restored = tcsetattr(&stdin, OptionalActions::Flush, &before);
     ask("\n")?;
     restored.at("change the settings of", "the terminal")?;
@@ -144,7 +145,7 @@ fn line() -> Result<String> {
     if count as u64 > LONGEST { Err(too_long()) } else { text(bytes) }
 }
 
-/// Without the end of the line.
+/// Decodes a line and strips its end.
 fn text(bytes: Vec<u8>) -> Result<String> {
     let text = String::from_utf8(bytes).map_err(|_| Error::new(Kind::Usage, "the answer is no UTF-8 text"))?;
     Ok(text.trim_end_matches(['\n', '\r']).to_owned())

@@ -1,4 +1,4 @@
-//! `kiln ps` and `kiln shell`: looking at a step while it runs.
+//! `kiln ps` and `kiln shell`: commands for running steps.
 
 use base::error::{Error, Kind, Result};
 use base::text;
@@ -9,27 +9,27 @@ use std::io::Write;
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::Path;
 
-/// Names of steps hold what a Dockerfile holds, and that may be long.
+/// The longest name of a step that is printed; a name contains text of the Dockerfile.
 const LONGEST_NAME: usize = 120;
 
-/// `kiln shell`.
+/// The flags of `kiln shell`.
 #[derive(Debug, Args)]
 pub struct Shell {
-    /// The step: its id, its name, or a part of that [default: the only one that runs].
+    /// The step: its id, its name, or a part of the name [default: the only running step].
     pub step: Option<String>,
-    /// The command, behind `--` [default: /bin/sh].
+    /// The command, after `--` [default: /bin/sh].
     #[arg(last = true, value_name = "COMMAND")]
     pub command: Vec<std::ffi::OsString>,
 }
 
-/// Lists the steps that run now, with their processes.
+/// Lists the running steps with their processes.
 pub fn ps(root: &Path, json: bool, out: &mut dyn Write) -> Result<()> {
     let all = running::list(root);
     let text = if json { as_json(&all) } else { all.iter().map(as_text).collect() };
     out.write_all(text.as_bytes()).map_err(|cause| Error::new(Kind::Export, "cannot print the list").because(cause))
 }
 
-/// A line for the step, then one for each process.
+/// A line for the step, then a line for each process.
 fn as_text(running: &Running) -> String {
     let name = text::line(&running.step.name, LONGEST_NAME);
     let mut text = format!("{}  {}s  {name}\n", running.id, running.age().as_secs());
@@ -54,7 +54,8 @@ fn as_json(all: &[Running]) -> String {
     format!("{:#}\n", serde_json::Value::Array(rows))
 }
 
-/// Runs a command inside a running step; its exit code comes back. Must be called before any thread exists.
+/// Runs a command inside a running step and returns its exit code. Must be called before any thread
+/// is started.
 pub fn shell(root: &Path, args: &Shell) -> Result<u8> {
     let all = running::list(root);
     let running = choose(&all, args.step.as_deref())?;
@@ -65,7 +66,7 @@ pub fn shell(root: &Path, args: &Shell) -> Result<u8> {
     attach::attach(&running.step, &command, std::env::var_os("TERM").as_deref())
 }
 
-/// By id, by name, or by a part of it that no other has.
+/// Finds a step by its id, its name, or a unique part of its name.
 fn choose<'a>(all: &'a [Running], wanted: Option<&str>) -> Result<&'a Running> {
     let fits = |running: &&Running| wanted.is_none_or(|wanted| running.step.name.contains(wanted));
     let exact = all.iter().find(|running| wanted.is_some_and(|it| running.id == it || running.step.name == it));

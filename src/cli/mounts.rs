@@ -1,4 +1,4 @@
-//! `kiln cache`: the cache mounts of this machine, and those that were saved elsewhere.
+//! `kiln cache`: the cache mounts of this machine, and those saved in a cache.
 
 use super::args::CacheCommand;
 use super::caches;
@@ -25,17 +25,17 @@ struct Local {
     id: String,
 }
 
-/// What the commands need.
+/// The context of the commands.
 pub struct Desk<'a> {
     /// The layers of the store.
     pub layers: &'a Layers,
     /// The environment.
     pub env: &'a Environment<'a>,
-    /// Who hears of trouble.
+    /// The receiver of warnings.
     pub observer: &'a Arc<dyn Observer>,
 }
 
-/// Does what `kiln cache` was told.
+/// Runs a command of `kiln cache`.
 pub fn run(command: &CacheCommand, desk: &Desk<'_>, out: &mut dyn Write) -> Result<()> {
     match command {
         CacheCommand::Ls { from: Some(from) } => desk.list_saved(from, out),
@@ -52,12 +52,12 @@ fn print(out: &mut dyn Write, text: std::fmt::Arguments<'_>) -> Result<()> {
     writeln!(out, "{text}").map_err(|cause| Error::new(Kind::Export, "cannot print the answer").because(cause))
 }
 
-/// Whether `one` is asked for by `ids`; ids of mounts begin with a slash, whether that was written or not.
+/// True if `ids` selects `one`. The ids of mounts begin with a slash, which may be omitted.
 fn is_asked(ids: &[String], one: &str) -> bool {
     ids.is_empty() || ids.iter().any(|id| id.trim_start_matches('/') == one.trim_start_matches('/'))
 }
 
-/// Every id must be one of these.
+/// Fails if an id is not among the known ones.
 fn all_known<'a>(ids: &[String], known: impl Iterator<Item = &'a str>) -> Result<()> {
     let known: Vec<&str> = known.collect();
     let missing = ids.iter().find(|id| !known.iter().any(|one| is_asked(std::slice::from_ref(id), one)));
@@ -82,7 +82,8 @@ impl Desk<'_> {
         })
     }
 
-    /// The mounts here, by id; those that no kiln of today has used have none and are left out.
+    /// The mounts on this machine that `ids` selects. A mount that an old kiln version used has no
+    /// id and is left out.
     fn mounts(&self, ids: &[String]) -> Result<Vec<Local>> {
         let mut all = Vec::new();
         for entry in fs::read_dir(folder(self.layers.store().root())).into_iter().flatten().flatten() {
@@ -143,7 +144,7 @@ impl Desk<'_> {
         all.retain(|saved| is_asked(ids, &saved.id));
         all.dedup_by(|one, two| one.name == two.name);
         for saved in all {
-            // It names a folder: it is what a name is, or it is none of ours.
+            // The name becomes a directory name, so it must be 64 hex digits.
             if saved.name.len() != 64 || !saved.name.bytes().all(|byte| byte.is_ascii_hexdigit()) {
                 continue;
             }
@@ -189,7 +190,7 @@ impl Desk<'_> {
     }
 }
 
-/// Nobody else has the mount meanwhile.
+/// Locks a mount against other users.
 fn hold(folder: &Path, id: &str) -> Result<File> {
     let path = folder.join("lock");
     let lock = OpenOptions::new().create(true).append(true).open(&path).at("open", &path)?;

@@ -1,5 +1,6 @@
-//! The operand of `kiln build`: a directory; `-` for standard input, which is a Dockerfile or a tar, told apart by the first
-//! bytes as docker does; a git repository; a URL of a tarball or of a Dockerfile.
+//! The operand of `kiln build`: a directory; a git repository; the URL of a tarball or of a
+//! Dockerfile; or `-` for a Dockerfile or a tar on standard input, which the first bytes tell
+//! apart, as in docker.
 
 use super::args;
 use crate::request::fetch::{PendingContext, head, is_archive};
@@ -10,7 +11,7 @@ use frontend::remote::{self, Remote, redacted};
 use std::io::{Cursor, Read as _};
 use std::path::{Path, PathBuf};
 
-/// The Dockerfile and the context that the operand and `--file` name.
+/// The Dockerfile and the context named by the operand and `--file`.
 #[derive(Debug, Default)]
 pub struct Inputs {
     pub(super) dockerfile: Vec<u8>,
@@ -19,7 +20,7 @@ pub struct Inputs {
     pub(super) pending: Option<PendingContext>,
 }
 
-/// Its name in errors.
+/// The name of standard input in errors.
 const STDIN: &str = "standard input";
 
 fn usage(message: impl Into<String>) -> Error {
@@ -64,7 +65,8 @@ pub(super) fn inputs(args: &args::Build) -> Result<Inputs> {
         return Err(usage(format!("there is no Dockerfile `{}`", path.display()))
             .hint(format!("make a file `{name}`, or name another with -f")));
     }
-    // A pipe that the user names has somebody who writes to it; one that lies in a context may have nobody, for ever.
+    // A pipe that the user names has a writer. A pipe in a context may have none, and reading it
+    // would hang.
     if file.is_none() && !path.is_file() {
         return Err(usage(format!("`{}` is no regular file", path.display())).hint("name another Dockerfile with -f"));
     }
@@ -72,9 +74,9 @@ pub(super) fn inputs(args: &args::Build) -> Result<Inputs> {
     Ok(Inputs { dockerfile, dockerfile_path: Some(path), context: Some(context), pending: None })
 }
 
-/// The repository or URL of a name, if it is one.
+/// The repository or URL that a text names, if it is one.
 pub(super) fn named(text: &str) -> Result<Option<Remote>> {
-    // Docker takes this for a repository too, unless there is such a directory.
+    // Docker also takes this for a repository, unless there is such a directory.
     let whole = match text.strip_prefix("github.com/") {
         Some(_) if !Path::new(text).exists() => {
             let (path, rest) = text.find(['#', '?']).map_or((text, ""), |at| text.split_at(at));

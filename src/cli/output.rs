@@ -1,4 +1,4 @@
-//! `--output` and `--push`: where images go, as plain data.
+//! `--output` and `--push`: the destinations of images, as plain data.
 
 use super::args;
 use crate::export::Wanted;
@@ -7,14 +7,14 @@ use base::error::{At as _, Error, Kind, Result};
 use registry::Settings;
 use std::path::{Component, Path, PathBuf};
 
-/// What outputs need of the rest of the command line.
+/// The other settings that outputs need.
 pub(super) struct Around<'a> {
-    /// Seconds since 1970: now, or SOURCE_DATE_EPOCH.
+    /// The time of the build in seconds since 1970: now, or SOURCE_DATE_EPOCH.
     pub(super) now: i64,
     pub(super) settings: &'a Settings,
-    /// One platform has the form of several.
+    /// True if one platform is exported in the form of several.
     pub(super) multi: bool,
-    /// `--allow buildx.local.delete`.
+    /// True with `--allow buildx.local.delete`.
     pub(super) may_delete: bool,
 }
 
@@ -31,7 +31,7 @@ pub(super) fn outputs(args: &args::Build, around: &Around<'_>) -> Result<Vec<Wan
     let wanted = |attributes| {
         let (names, settings) = (args.tag.clone(), around.settings.clone());
         let wanted = Wanted { attributes, names, now: around.now, settings, multi: around.multi };
-        // Asked for early: a wrong attribute is no reason to build first.
+        // The exporter is made now, because a wrong attribute must be reported before the build.
         crate::export::exporter(&wanted).map(|_| wanted)
     };
     let all: Vec<Wanted> = all.into_iter().map(wanted).collect::<Result<_>>()?;
@@ -42,7 +42,7 @@ pub(super) fn outputs(args: &args::Build, around: &Around<'_>) -> Result<Vec<Wan
     Ok(all)
 }
 
-/// As in buildx `mode=delete` is for folders below the current directory: elsewhere it has to be allowed.
+/// As in buildx, `mode=delete` works below the current directory; elsewhere it has to be allowed.
 fn refuse_to_empty(output: &Wanted) -> Result<()> {
     let Some(dest) = output.emptied() else { return Ok(()) };
     let here = std::env::current_dir().and_then(|here| here.canonicalize()).at("find", ".")?;
@@ -54,7 +54,8 @@ fn refuse_to_empty(output: &Wanted) -> Result<()> {
     Err(Error::new(Kind::Usage, text).hint("add `--allow buildx.local.delete` if that is meant"))
 }
 
-/// A path without links, as far as it exists. What does not exist is made later: it can't lead back by a link.
+/// Resolves the links of a path, as far as it exists. The missing part will be created, so it
+/// contains no links.
 fn resolved(path: &Path) -> PathBuf {
     let mut rest = Vec::new();
     let mut there = path;
@@ -78,7 +79,7 @@ fn resolved(path: &Path) -> PathBuf {
     }
 }
 
-/// `type=oci,dest=x`, a directory, or `-`.
+/// Parses `type=oci,dest=x`, a directory, or `-`.
 fn output(text: &str) -> Result<Attributes> {
     let output = match text {
         "-" => Attributes::new("tar", [("dest", text)]),

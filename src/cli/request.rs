@@ -1,4 +1,4 @@
-//! The request of a build from its command line and its environment.
+//! Makes the request of a build from its command line and environment.
 
 use super::args;
 use super::buildkit;
@@ -15,14 +15,14 @@ use frontend::op::Network;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
-/// The environment, read once.
+/// The environment of the process.
 pub struct Environment<'a> {
-    /// The value of a variable.
+    /// Returns the value of a variable.
     pub get: &'a dyn Fn(&str) -> Option<String>,
 }
 
 impl BuildRequest {
-    /// Resolves what was typed.
+    /// Resolves the command line.
     pub fn of(args: &args::Build, env: &Environment<'_>, now: i64) -> Result<BuildRequest> {
         if let Some(flag) = args.later.used() {
             return Err(
@@ -60,7 +60,7 @@ impl BuildRequest {
             "default" | "" => Network::Default,
             "none" => Network::None,
             "host" => {
-                // As with docker: who asks for it on the command line allows it.
+                // As in docker, the flag itself allows it.
                 allow.network_host = true;
                 Network::Host
             }
@@ -79,7 +79,7 @@ impl BuildRequest {
         let outputs = super::output::outputs(args, &around)?;
         let mut caches = super::caches::caches(args, env)?;
         caches.extend(buildkit::inline_cache(&build_args, &caches));
-        // As with buildx the variable counts where the flag leaves it open.
+        // As in buildx, the variable counts if the flag is `auto`.
         let progress = Some(args.progress.clone()).filter(|view| view != "auto" && !view.is_empty());
         let progress = progress.or_else(|| (env.get)("BUILDKIT_PROGRESS").filter(|view| !view.is_empty()));
         let progress = progress.unwrap_or_else(|| "auto".to_owned());

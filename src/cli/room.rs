@@ -1,4 +1,4 @@
-//! `kiln du` and `kiln prune`: what takes how much room, and what is to go; and what went with the power.
+//! `kiln du` and `kiln prune`: disk usage and removal; and the recovery after a crash.
 
 use super::args;
 use crate::gc::inventory::{Inventory, Item};
@@ -17,14 +17,14 @@ use std::path::Path;
 use std::time::SystemTime;
 use store::boot;
 
-/// What `kiln prune` keeps when nothing is said.
+/// The age in seconds that `kiln prune` keeps by default.
 const KEEP: i64 = 7 * 86_400;
 
 fn failed(cause: std::io::Error) -> Error {
     Error::new(Kind::Export, "cannot print the answer").because(cause)
 }
 
-/// Filters, and the age that `until=` asks for.
+/// The filters, and the age in `until=`.
 fn filters(texts: &[String]) -> Result<(Vec<Filter>, Option<i64>)> {
     let (mut all, mut until) = (Vec::new(), None);
     for text in texts.iter().flat_map(|text| text.split(',')) {
@@ -36,7 +36,7 @@ fn filters(texts: &[String]) -> Result<(Vec<Filter>, Option<i64>)> {
     Ok((all, until))
 }
 
-/// What was typed, as a rule.
+/// The rule from the flags.
 fn rule(args: &args::Prune) -> Result<Rule> {
     let (filters, until) = filters(&args.filter)?;
     let amount = |text: &Option<String>| text.as_deref().map(Amount::parse).transpose();
@@ -62,7 +62,7 @@ fn rule(args: &args::Prune) -> Result<Rule> {
     Ok(Rule { name, filters, keep, all, max_used, reserved, min_free, exact: true, ..Rule::default() })
 }
 
-/// Removes, and says what came of it.
+/// Removes data and prints the result.
 pub fn prune(root: &Path, args: &args::Prune, now: i64, out: &mut dyn Write) -> Result<()> {
     let rule = rule(args)?;
     let Some(done) = collect(root, &rule, now, Other::Wait)? else { return Ok(()) };
@@ -80,7 +80,7 @@ pub fn prune(root: &Path, args: &args::Prune, now: i64, out: &mut dyn Write) -> 
         }
     }
     for stuck in &done.stuck {
-        // The next ones went all the same.
+        // A failed removal does not stop the others.
         let _ = writeln!(std::io::stderr(), "warning: cannot remove {stuck}");
     }
     print(&done, out).map_err(failed)
@@ -99,7 +99,7 @@ fn print(done: &Collected, out: &mut dyn Write) -> std::io::Result<()> {
     writeln!(out, "freed {}, {} left", size::shown(done.freed.bytes), size::shown(done.left.bytes))
 }
 
-/// Collects when it is time. A build does not fail because of it.
+/// Collects garbage if it is due. A failure does not fail the build.
 pub fn after_build(root: &Path, rule: &Rule, now: i64, observer: &dyn Observer) {
     let warn = |text: String| observer.event(SystemTime::now(), &Event::Warning { text });
     match policy::after_build(root, rule, now) {
@@ -115,7 +115,8 @@ pub fn after_build(root: &Path, rule: &Rule, now: i64, observer: &dyn Observer) 
     }
 }
 
-/// Looks at what the machine may have lost, if it went down since anybody was here. What there is to say of it comes back.
+/// Checks what a crash of the machine may have damaged, once after each boot, and returns a message
+/// about lost data.
 pub fn after_boot(layers: &Layers) -> Result<Option<String>> {
     let Some(boot) = boot::begin(layers.store().root())? else { return Ok(None) };
     let lost = recover(layers, boot.since())?;
@@ -126,7 +127,7 @@ pub fn after_boot(layers: &Layers) -> Result<Option<String>> {
     Ok(Some(text).filter(|_| lost > 0))
 }
 
-/// Shows what takes how much room.
+/// Prints the disk usage.
 pub fn du(root: &Path, args: &args::Du, now: i64, out: &mut dyn Write) -> Result<()> {
     let (filters, until) = filters(&args.filter)?;
     let inventory = Inventory::read(root, true, now)?;
@@ -154,7 +155,7 @@ pub fn du(root: &Path, args: &args::Du, now: i64, out: &mut dyn Write) -> Result
 
 fn table(items: &[&Item], out: &mut dyn Write) -> std::io::Result<()> {
     writeln!(out, "{:<14}{:<21}{:<13}{:>10}  {:<22}DESCRIPTION", "ID", "TYPE", "RECLAIMABLE", "SIZE", "LAST USED")?;
-    // Small things that are many are one line a kind.
+    // Internal items are summed up in one line per kind.
     let small = |item: &Item| item.kind == crate::gc::inventory::Type::Internal;
     for item in items.iter().filter(|item| !small(item)) {
         let description = text::line(&item.description, 60);

@@ -1,4 +1,4 @@
-//! The program from its start to its exit code: which verb does what.
+//! The program from its start to its exit code: calls the command's function.
 
 use crate::cli::args::{self, Cli, Command};
 use crate::cli::completion;
@@ -22,7 +22,8 @@ use std::sync::Arc;
 use std::time::Duration;
 use store::Store;
 
-/// The whole program: reads the command line, does what it says, prints an error, answers the exit code.
+/// The whole program: reads the command line, runs the command, prints an error, and returns the
+/// exit code.
 pub fn main() -> ExitCode {
     let color = std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none();
     base::umask::close();
@@ -46,7 +47,8 @@ struct Opened {
 }
 
 impl Opened {
-    /// Enters a user namespace if kiln is not root, and opens the store. No thread may have been started before.
+    /// Enters a user namespace if kiln is not root, and opens the store. No thread may have been
+    /// started before.
     fn new(root: &Path) -> Result<Opened> {
         let identity = sandbox::sys::userns::enter().map_err(|cause| Error::new(Kind::System, cause))?;
         let store = Store::open(root)?;
@@ -58,7 +60,7 @@ impl Opened {
     }
 }
 
-/// Does the verb. Those above the blank line need no store, and enter no namespace.
+/// Runs the command. Those above the blank line need no store, and enter no namespace.
 fn run(cli: Cli, color: bool) -> Result<ExitCode> {
     let get = |name: &str| std::env::var(name).ok();
     let env = Environment { get: &get };
@@ -128,7 +130,7 @@ fn run(cli: Cli, color: bool) -> Result<ExitCode> {
             crate::cli::mounts::run(&command, &desk, out)?;
         }
         Command::Prune(args) => {
-            // Dropped at once: the leases of this process would keep what it looked up.
+            // Dropped at once: the leases of this process would keep the layers that it looked up.
             drop(open()?);
             crate::cli::room::prune(&root, &args, now(), out)?;
         }
@@ -150,7 +152,7 @@ fn run(cli: Cli, color: bool) -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// The process holds secrets: they must not end in a core file.
+/// Prevents core files, which would contain the secrets in kiln's memory.
 fn forbid_core_files() {
     let maximum = rustix::process::getrlimit(rustix::process::Resource::Core).maximum;
     let none = rustix::process::Rlimit { current: Some(0), maximum };
@@ -208,7 +210,7 @@ fn build_image(
         tell_timings(&timings, args)?;
     }
     let id = built?.id();
-    // What is on standard output is a tarball, and nothing else.
+    // Standard output must contain only the tarball.
     if request.quiet && !request.outputs.iter().any(crate::export::Wanted::is_standard_output) {
         writeln!(std::io::stdout(), "{id}")
             .map_err(|cause| Error::new(Kind::Export, "cannot print the image id").because(cause))?;
@@ -223,7 +225,7 @@ pub(super) fn observer(view: &str, screen: crate::progress::Screen) -> Result<Ar
     Ok(Arc::new(crate::progress::All(observers)))
 }
 
-/// Says that files of other users can't be theirs, where that is so.
+/// Warns if files cannot belong to other users here.
 pub(super) fn tell_of_single_id(identity: &Identity, observer: &dyn solver::Observer) {
     if !identity.single_id {
         return;
@@ -236,7 +238,7 @@ pub(super) fn tell_of_single_id(identity: &Identity, observer: &dyn solver::Obse
     observer.event(std::time::SystemTime::now(), &solver::Event::Warning { text });
 }
 
-/// Collects what the store need not keep, and has it brought to the disk later.
+/// Collects garbage if it is due, and syncs the store to disk later.
 pub(super) fn after_builds(layers: &Layers, observer: &dyn solver::Observer) -> Result<()> {
     if let Some(rule) = crate::gc::policy::Rule::automatic(std::env::var("KILN_GC").ok().as_deref())? {
         crate::cli::room::after_build(layers.store().root(), &rule, now(), observer);
@@ -245,7 +247,7 @@ pub(super) fn after_builds(layers: &Layers, observer: &dyn solver::Observer) -> 
     Ok(())
 }
 
-/// Where the time went, of a build that failed too.
+/// Prints the timings, after a failed build too.
 fn tell_timings(timings: &Timings, args: &args::Build) -> Result<()> {
     if let Some(path) = &args.trace {
         let written = base::outside::write(path, timings.trace().to_string().as_bytes()).at("write", path);
@@ -258,11 +260,12 @@ fn tell_timings(timings: &Timings, args: &args::Build) -> Result<()> {
     Ok(())
 }
 
-/// After a Ctrl-C everything must have ended in this time. What waits for something that does not come (a server, a pipe,
-/// another process's lock) is not waited for.
+/// The time in which everything must end after Ctrl-C. A thread that waits longer (for a server, a
+/// pipe, or another process's lock) is abandoned.
 const LAST_WORDS: Duration = Duration::from_secs(3);
 
-/// Ctrl-C ends every container at once, and kiln itself soon after, whatever it does; a second one ends it at once.
+/// The first Ctrl-C ends every container at once and kiln soon after; a second one ends kiln at
+/// once.
 pub(super) fn on_interrupt(stop: &sandbox::Stop) -> Result<()> {
     use signal_hook::consts::{SIGINT, SIGTERM};
     let mut signals = signal_hook::iterator::Signals::new([SIGINT, SIGTERM])

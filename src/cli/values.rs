@@ -1,4 +1,4 @@
-//! The values of build flags that have a form of their own: pairs, platforms, entitlements, contexts, secrets, agents.
+//! Parses the values of build flags: pairs, platforms, entitlements, contexts, secrets, agents.
 
 use super::args;
 use super::operand;
@@ -11,7 +11,7 @@ use frontend::platform::Platform;
 use frontend::remote::redacted;
 use std::path::Path;
 
-/// buildx's name of the entitlement to empty any directory.
+/// buildx's entitlement for emptying any directory.
 const LOCAL_DELETE: &str = "buildx.local.delete";
 
 pub(super) fn usage(message: impl Into<String>) -> Error {
@@ -24,7 +24,7 @@ fn pair<'a>(flag: &str, text: &'a str) -> Result<(&'a str, &'a str)> {
         .ok_or_else(|| usage(format!("{flag} {}: not of the form NAME=VALUE", redacted(text))))
 }
 
-/// `NAME=VALUE` or `NAME`. As with buildx the name must not be empty.
+/// Parses `NAME=VALUE` or `NAME`. As in buildx, the name must not be empty.
 pub(super) fn named<'a>(flag: &str, text: &'a str) -> Result<(&'a str, Option<&'a str>)> {
     let (name, value) = text.split_once('=').map_or((text, None), |(name, value)| (name, Some(value)));
     if name.is_empty() {
@@ -33,12 +33,12 @@ pub(super) fn named<'a>(flag: &str, text: &'a str) -> Result<(&'a str, Option<&'
     Ok((name, value))
 }
 
-/// A text that was given; an empty one is the same as none, as it comes of a script's unset variable.
+/// The text of a flag; empty counts as unset, as it may come from an unset variable of a script.
 pub(super) fn given<T: Clone + AsRef<std::ffi::OsStr>>(text: &Option<T>) -> Option<T> {
     text.clone().filter(|text| !text.as_ref().is_empty())
 }
 
-/// Directories by their real path, everything else as it was typed.
+/// A key for the build's place: directories by their real path, everything else as typed.
 pub(super) fn place(args: &args::Build) -> String {
     let real =
         |path: &str| Path::new(path).canonicalize().map_or_else(|_| path.to_owned(), |path| path.display().to_string());
@@ -103,7 +103,7 @@ pub(super) fn named_context(text: &str) -> Result<(String, NamedContext)> {
     Ok((name.to_owned(), context))
 }
 
-/// `id=x,src=file`, `id=x,env=NAME`, with `type=` if wished.
+/// Parses `id=x,src=file` or `id=x,env=NAME`, with an optional `type=`.
 pub(super) fn secret(text: &str, env: &Environment<'_>) -> Result<(String, Secret)> {
     let (mut id, mut file, mut variable, mut kind) = (None, None, None, None);
     for field in text.split(',') {
@@ -135,7 +135,7 @@ pub(super) fn secret(text: &str, env: &Environment<'_>) -> Result<(String, Secre
     Ok((id, secret))
 }
 
-/// `default`, `id=path,path`, with `raw=true` if wished.
+/// Parses `default` or `id=path,path`, with an optional `raw=true`.
 pub(super) fn agent(text: &str, env: &Environment<'_>) -> Result<(String, Agent)> {
     let (id, rest) = text.split_once('=').unwrap_or((text, ""));
     if id.is_empty() {

@@ -1,5 +1,5 @@
-//! From words to flags, with the habits of docker's command line (Go's pflag): switches with values, and the last of a flag
-//! counts. Knows no flag by name.
+//! Parses words into flags with the conventions of docker's command line (Go's pflag): switches may
+//! have values, and the last value of a flag counts. This module names no flag.
 
 use super::args::Cli;
 use base::words::bool_of;
@@ -8,12 +8,12 @@ use clap::{Arg, ArgAction, CommandFactory as _, FromArgMatches as _, Parser as _
 use std::ffi::OsString;
 use std::path::Path;
 
-/// Reads the command line; an error or an answer to `--help` ends the process.
+/// Parses the command line; an error or `--help` ends the process.
 pub fn parse() -> Cli {
     parse_from(called_as(std::env::args_os().collect())).unwrap_or_else(|error| error.exit())
 }
 
-/// A program that is called `docker-compose` is `kiln compose`.
+/// A program with the name `docker-compose` is `kiln compose`.
 fn called_as(mut words: Vec<OsString>) -> Vec<OsString> {
     let name = words.first().and_then(|word| Path::new(word).file_name());
     if name.is_some_and(|name| name == "docker-compose") {
@@ -22,11 +22,11 @@ fn called_as(mut words: Vec<OsString>) -> Vec<OsString> {
     words
 }
 
-/// The same, of these words.
+/// Parses the given words.
 pub fn parse_from(words: Vec<OsString>) -> Result<Cli, clap::Error> {
     let parsed = as_in_go(Cli::command()).try_get_matches_from(&words);
     match parsed.and_then(|matches| Cli::from_arg_matches(&matches)) {
-        // Help shows switches as they are usually written.
+        // Help shows switches in their usual form.
         Err(error) if error.kind() == ErrorKind::DisplayHelp => match Cli::try_parse_from(words) {
             Err(plain) if plain.kind() == ErrorKind::DisplayHelp => Err(plain),
             _ => Err(error),
@@ -35,8 +35,8 @@ pub fn parse_from(words: Vec<OsString>) -> Result<Cli, clap::Error> {
     }
 }
 
-/// Flags as docker has them, by Go's pflag: a switch may have a value (`--push=false`, `-q=1`), and of a flag that is given twice
-/// the last counts.
+/// Gives flags the behaviour of Go's pflag: a switch may have a value (`--push=false`, `-q=1`), and
+/// the last value of a repeated flag counts.
 fn as_in_go(command: clap::Command) -> clap::Command {
     let switch = |arg: Arg| match arg.get_action() {
         ArgAction::SetTrue => arg
@@ -65,7 +65,7 @@ mod tests {
         std::iter::once("kiln").chain(text.iter().copied()).map(OsString::from).collect()
     }
 
-    /// Every command with the words that lead to it.
+    /// Collects every command with the words that lead to it.
     fn commands(command: &clap::Command, way: &[String], all: &mut Vec<(Vec<String>, clap::Command)>) {
         for inner in command.get_subcommands() {
             let way = [way, &[inner.get_name().to_owned()]].concat();
@@ -108,7 +108,7 @@ mod tests {
                     let value = |text: &str| {
                         let line = [way.clone(), vec![format!("{name}{text}")]].concat();
                         let line = std::iter::once("kiln".to_owned()).chain(line);
-                        // What else the command needs is no matter here.
+                        // The other arguments of the command do not matter here.
                         let root = as_in_go(Cli::command()).ignore_errors(true);
                         let mut matches = root.try_get_matches_from(line).ok()?;
                         for step in &way {
@@ -139,7 +139,7 @@ mod tests {
         for wrong in ["--push=maybe", "--push=", "-q=2"] {
             assert!(parse_from(words(&["build", wrong, "."])).is_err(), "{wrong}");
         }
-        // A switch takes nothing from the words behind it.
+        // A switch does not consume the next word.
         let Ok(Cli { command: Command::Rmi { images, force } }) = parse_from(words(&["rmi", "-f", "true"])) else {
             panic!("no rmi")
         };

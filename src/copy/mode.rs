@@ -1,11 +1,11 @@
-//! `--chmod`: octal, or symbolic as in chmod(1) with a umask of 0. Knows nothing of files.
+//! `--chmod`: octal, or symbolic as in chmod(1) with a umask of 0. This module does not know files.
 
 use base::error::{Error, Kind, Result};
 
-/// What `--chmod` says.
+/// A parsed `--chmod`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Chmod {
-    /// The mode that everything gets.
+    /// The mode of every file.
     Octal(u32),
     /// Changes, applied in order.
     Symbolic(Vec<Change>),
@@ -23,9 +23,9 @@ pub(super) struct Change {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum What {
     Bits(u32),
-    /// `X`: these bits, for directories and what anyone may already run.
+    /// `X`: these bits, for directories and files that have an execute bit.
     Search(u32),
-    /// What one class may, named by its shift.
+    /// The permissions of one class, named by its shift.
     As(u32),
 }
 
@@ -33,11 +33,11 @@ const SET_UID: u32 = 0o4000;
 const SET_GID: u32 = 0o2000;
 const STICKY: u32 = 0o1000;
 const EXECUTE: u32 = 0o111;
-/// What `a` means, and no letter at all.
+/// The bits of `a`, and of a clause without letters.
 const ALL: u32 = 0o6777;
 
 impl Chmod {
-    /// Reads what was written behind `--chmod=`.
+    /// Parses the value of `--chmod=`.
     pub(super) fn parse(text: &str) -> Result<Chmod> {
         let bad = || {
             let message = format!("`{text}` is not a mode for `--chmod`");
@@ -60,12 +60,12 @@ impl Chmod {
             Chmod::Octal(mode) => return *mode,
             Chmod::Symbolic(changes) => changes,
         };
-        // `X` asks about the mode before any change, as in BSD's setmode(3).
+        // `X` depends on the mode before any change, as in BSD's setmode(3).
         let runs = directory || mode & EXECUTE != 0;
         changes.iter().fold(mode, |mode, change| change.apply(mode, runs))
     }
 
-    /// The permissions of directories that have to be made for the copy: an octal mode holds for them too.
+    /// The mode of directories that the copy has to make; an octal mode applies to them too.
     pub(super) fn of_made_directories(&self) -> u32 {
         match self {
             Chmod::Octal(mode) => mode & 0o777,
@@ -94,7 +94,7 @@ impl Change {
     }
 }
 
-/// One clause: whose, then one or more of operator and permissions.
+/// One clause: the classes, then one or more operators with permissions.
 fn symbolic(clause: &[u8], changes: &mut Vec<Change>) -> Option<()> {
     let end = clause.iter().position(|byte| !b"ugoa".contains(byte))?;
     let (letters, mut rest) = clause.split_at(end);
@@ -107,7 +107,7 @@ fn symbolic(clause: &[u8], changes: &mut Vec<Change>) -> Option<()> {
         }
     });
     let who = if letters.is_empty() { ALL } else { named };
-    // For `o` alone, `s` and `t` say nothing.
+    // With `o` alone, `s` and `t` have no effect.
     let special = letters.is_empty() || named & !0o007 != 0;
     while let Some((&operator, more)) = rest.split_first() {
         if !b"+-=".contains(&operator) {
@@ -140,7 +140,7 @@ fn permissions(letters: &[u8], operator: u8, who: u32, special: bool, changes: &
         }
     }
     let change = |operator, what| Change { who: who | sticky, operator, what };
-    // With `=`, the first change clears, those after it add.
+    // With `=`, the first change clears, and the following ones add.
     let mut operator = operator;
     let then = if operator == b'=' { b'+' } else { operator };
     if bits | sticky != 0 || operator == b'=' && copies.is_empty() {

@@ -1,12 +1,12 @@
-//! Who shall own what is copied: `--chown` and USER, as ids, or as names that stand in the target's `/etc/passwd` and
-//! `/etc/group`. Knows nothing of the host's users.
+//! The owner of copied files: `--chown` and USER, as ids, or as names from the target's
+//! `/etc/passwd` and `/etc/group`. This module does not know the host's users.
 
 use base::error::{Error, Kind, Result};
 use layer::files::{Files, resolve};
 use layer::tree::Node;
 use std::io::{BufRead, BufReader, Read};
 
-/// A hostile image must not make us read for ever (CVE-2026-47262).
+/// The largest file that is read, because a hostile image may have an endless one (CVE-2026-47262).
 const MAX_BYTES: u64 = 10 << 20;
 
 /// A user and a group.
@@ -25,8 +25,8 @@ enum Who<'a> {
 
 /// The owner that `text` (`user`, `user:group`) means in `base`.
 ///
-/// As in BuildKit: a number alone is the group too; a name alone brings the group of its row; a name without a row is
-/// root. Names need a base to be looked up in.
+/// As in BuildKit, a number alone is also the group, a name alone brings the group of its row, and
+/// a name without a row is root. Names need a base for the look-up.
 pub fn owner(text: &str, base: Option<&dyn Files>) -> Result<Owner> {
     let (user, group) = text.split_once(':').map_or((text, None), |(user, group)| (user, Some(group)));
     let mut owner = match who(user)? {
@@ -48,7 +48,8 @@ pub fn owner(text: &str, base: Option<&dyn Files>) -> Result<Owner> {
     Ok(owner)
 }
 
-/// What looks like a number is one: were it taken for a name when it is too large, it would become root.
+/// Parses a user. A text of digits is always a number: a number that is too large must not become a
+/// name, which would be root.
 fn who(text: &str) -> Result<Who<'_>> {
     let digits = text.strip_prefix(['-', '+']).unwrap_or(text);
     match text {
@@ -62,7 +63,7 @@ fn who(text: &str) -> Result<Who<'_>> {
     }
 }
 
-/// The first `ids` numbers from the third field on, in the first row of a name.
+/// The first `ids` numbers from the third field on, in the first row with the name.
 fn row(base: Option<&dyn Files>, path: &[u8], name: &str, ids: usize) -> Result<Option<[u32; 2]>> {
     let shown = String::from_utf8_lossy(path);
     let Some(base) = base else {
@@ -100,7 +101,7 @@ fn row(base: Option<&dyn Files>, path: &[u8], name: &str, ids: usize) -> Result<
     }
 }
 
-/// A field that is no id counts as 0, as in BuildKit.
+/// An invalid id counts as 0, as in BuildKit.
 fn id(field: &[u8]) -> u32 {
     let number = std::str::from_utf8(field).ok().and_then(|text| text.parse::<i32>().ok());
     number.and_then(|id| u32::try_from(id).ok()).unwrap_or(0)

@@ -1,5 +1,5 @@
-//! The paths of sources as text: cleaned, split at their first wildcard, split at the pivot of `--parents`; and what
-//! to say for a source that is not there. Knows nothing of copying.
+//! The paths of sources as text: cleans them, splits them at the first wildcard and at the pivot of
+//! `--parents`, and makes the error for a missing source. This module does not copy.
 
 use base::error::{Error, Kind, Result};
 use base::words::distance_of;
@@ -7,11 +7,12 @@ use frontend::glob::Glob;
 use layer::files::{Files, resolve};
 use layer::tree::{child, show};
 
-/// Distances are quadratic; nobody wants a hint for longer names, or out of so many.
+/// Distances take quadratic time, so longer names, and larger directories, get no hint.
 const MAX_HINT_NAME: usize = 100;
 const MAX_HINT_NAMES: usize = 10_000;
 
-/// The parts of a path without empty ones and dots; `..` takes the one before away and stops at the root.
+/// The parts of a path without empty ones and dots; `..` removes the part before it and stops at
+/// the root.
 pub(super) fn parts(path: &str) -> Vec<&str> {
     let mut parts = Vec::new();
     for part in path.split('/') {
@@ -24,7 +25,7 @@ pub(super) fn parts(path: &str) -> Vec<&str> {
     parts
 }
 
-/// Whether a path or a part of one is a pattern.
+/// True if a path or a part of one is a pattern.
 pub(super) fn is_pattern(text: &str) -> bool {
     let mut bytes = text.bytes();
     while let Some(byte) = bytes.next() {
@@ -37,16 +38,16 @@ pub(super) fn is_pattern(text: &str) -> bool {
     false
 }
 
-/// A source of `--parents`: the directory that is left away and the pattern that is kept below it.
+/// Splits a source of `--parents` into the directory that is left out and the pattern that is kept.
 pub(super) fn pivot(path: &str) -> (&str, &str) {
     path.split_once("/./").unwrap_or(("", path))
 }
 
-/// The paths that a source means, in order, links not yet followed at their end. A path without wildcards
-/// means itself, whether it is there or not; wildcards may match nothing.
+/// The paths that a source means, in order; links at their end are not followed. A path without
+/// wildcards means itself, even if it is missing; wildcards may match nothing.
 ///
-/// As in BuildKit, what stands before the first wildcard is resolved, what comes after it is matched part by part
-/// against what really is there: `**` is no more than `*`, and no link is followed.
+/// As in BuildKit, the path before the first wildcard is resolved, and the rest is matched part by
+/// part against the existing files: `**` equals `*`, and no link is followed.
 pub(super) fn expand(files: &dyn Files, path: &str) -> Result<Vec<Box<[u8]>>> {
     let parts = parts(path);
     let literal = parts.iter().take_while(|part| !is_pattern(part)).count();
@@ -65,7 +66,7 @@ pub(super) fn expand(files: &dyn Files, path: &str) -> Result<Vec<Box<[u8]>>> {
     };
     for (depth, pattern) in patterns.iter().enumerate() {
         let last = depth + 1 == patterns.len();
-        // A pattern that can't be read matches nothing.
+        // An invalid pattern matches nothing.
         let Ok(glob) = Glob::new(pattern, false) else { return Ok(Vec::new()) };
         let mut next = Vec::new();
         for dir in level {
@@ -85,7 +86,7 @@ fn is_dir(files: &dyn Files, path: &[u8]) -> Result<bool> {
     Ok(files.lookup(path)?.is_some_and(|entry| entry.node.is_dir()))
 }
 
-/// The error for a source that is not there, with the name that was perhaps meant.
+/// The error for a missing source, with a similar name as a hint.
 pub(super) fn missing(files: &dyn Files, path: &[u8]) -> Error {
     let error = Error::new(Kind::Dockerfile, format!("`{}` was not found", show(path)));
     match near(files, path) {
@@ -94,7 +95,7 @@ pub(super) fn missing(files: &dyn Files, path: &[u8]) -> Error {
     }
 }
 
-/// The path with its first missing part replaced by the most similar name there is.
+/// The path with its first missing part replaced by the most similar existing name.
 fn near(files: &dyn Files, path: &[u8]) -> Option<Box<[u8]>> {
     let (mut here, mut at) = (Box::<[u8]>::default(), 0);
     for part in path.split(|byte| *byte == b'/') {
@@ -114,7 +115,7 @@ fn near(files: &dyn Files, path: &[u8]) -> Option<Box<[u8]>> {
     None
 }
 
-/// How far two names are from each other, no matter the case.
+/// The edit distance of two names, ignoring case.
 fn distance(a: &[u8], b: &[u8]) -> usize {
     if a.len().max(b.len()) > MAX_HINT_NAME {
         return usize::MAX;

@@ -1,17 +1,18 @@
-//! Puts what was selected in its place: which directories are made, what the copied things are called, what
-//! replaces what. Knows nothing of how files are read.
+//! Places selected files: decides which directories are made, which names the copied files get, and
+//! what they replace. This module does not read files.
 //!
 //! As in BuildKit (fsutil's copy):
 //!
 //! | source | destination | what happens |
 //! |---|---|---|
-//! | file | a directory, or ends in a slash | it goes into the directory, under its own name |
-//! | file | a file, a link to one, nothing | it takes that name; a link is followed, a missing path made |
-//! | directory | a directory or nothing | its contents go there; the destination keeps its mode and owner |
+//! | file | a directory, or ends in a slash | it goes into the directory, with its own name |
+//! | file | a file, a link to one, nothing | it gets that name, behind the link if there is one |
+//! | directory | a directory or nothing | its contents go there; the destination stays as it is |
 //! | directory | a file | error |
 //!
-//! Below the destination nothing is followed: a copied file replaces a file or link of its name, and is refused where a
-//! directory stands; a copied directory is merged into a directory, which takes its metadata, and is refused elsewhere.
+//! Below the destination no link is followed. A copied file replaces a file or link of its name,
+//! and may not replace a directory. A copied directory is merged into a directory, which takes its
+//! metadata, and may not replace a file.
 
 use super::mode::Chmod;
 use super::owner::Owner;
@@ -23,9 +24,9 @@ use layer::files::Files;
 use layer::tree::{Entry, Node, Time, show, split};
 use std::collections::HashMap;
 
-/// What the flags and the destination of a copy say.
+/// The destination and the flags of a copy.
 pub(super) struct Placing<'a> {
-    /// As in the op: absolute, perhaps with a slash at its end.
+    /// As in the op: absolute, possibly with a trailing slash.
     pub dest: &'a str,
     pub owner: Option<Owner>,
     pub chmod: Option<Chmod>,
@@ -57,7 +58,7 @@ impl Placing<'_> {
                     Node::File { digest, .. } => Some(digest),
                     _ => None,
                 };
-                // Names of one inode whose digests differ were looked at before and after a change.
+                // Names of one inode with different digests were read before and after a change.
                 let group = item.entry.link.zip(digest);
                 let link = group.map(|group| *links.entry(group).or_insert_with(|| plan.link_group()));
                 self.file(Entry { path, link, ..item.entry.clone() }, content, false, plan)?;
@@ -76,7 +77,7 @@ impl Placing<'_> {
         self.file(entry, Content::Inline(number), true, plan)
     }
 
-    /// Where a source goes, after all directories on the way were made.
+    /// The path of a source in the target. Makes the missing directories.
     fn target(&self, name: &[u8], directory: bool, plan: &mut Plan<'_>) -> Result<Box<[u8]>> {
         let dest = self.dest();
         let into = self.dest.ends_with('/') || self.dest.ends_with("/.");
@@ -98,7 +99,7 @@ impl Placing<'_> {
         plan.make_dirs(path, mode, self.owner)
     }
 
-    /// The destination of a directory's contents takes only the time of it.
+    /// The destination takes only the time of a directory whose contents are copied.
     fn contents_of(&self, root: &Entry, path: &[u8], plan: &mut Plan<'_>) -> Result<()> {
         if path.is_empty() {
             return Ok(());
@@ -111,7 +112,7 @@ impl Placing<'_> {
 
     fn directory(&self, item: &Item, path: Box<[u8]>, plan: &mut Plan<'_>) -> Result<()> {
         let there = match item.carried {
-            // Of a directory on the way to a selected file, what is there keeps its owner.
+            // If it only leads to a selected file, an existing directory keeps its owner.
             true => plan.lookup(&path)?,
             false => plan.peek(&path)?,
         };
@@ -130,7 +131,7 @@ impl Placing<'_> {
         plan.put_file(self.flagged(entry), content, now)
     }
 
-    /// The entry with what `--chown` and `--chmod` make of it.
+    /// The entry after `--chown` and `--chmod`.
     fn flagged(&self, mut entry: Entry) -> Entry {
         if let Some(Owner { uid, gid }) = self.owner {
             (entry.uid, entry.gid) = (uid, gid);

@@ -1,5 +1,6 @@
-//! What a layer will hold, planned in memory on top of the rootfs below it; and a record of all that was looked up
-//! there, because a change of it must run the step again. Knows nothing of sources and archives.
+//! Plans a layer in memory on top of the rootfs below it, and records all facts that were looked up
+//! there, because a change of them must run the step again. This module does not know sources or
+//! archives.
 
 use super::owner::Owner;
 use super::selection::Framed;
@@ -13,11 +14,11 @@ use std::collections::BTreeMap;
 use std::fs::File;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-/// A layer to be.
+/// A planned layer.
 pub(super) struct Plan<'a> {
     base: Option<&'a dyn Files>,
     made: BTreeMap<Box<[u8]>, Made>,
-    /// Whether anything is there that was not below.
+    /// True if the plan adds something to the base.
     changed: bool,
     links: u32,
     facts: Mutex<Framed>,
@@ -26,22 +27,22 @@ pub(super) struct Plan<'a> {
 /// One path of the layer.
 pub(super) struct Made {
     pub entry: Entry,
-    /// The time is that of the step.
+    /// True if the time is that of the step.
     pub now: bool,
     pub content: Content,
-    /// A directory through which nothing of the base is seen.
+    /// True for a directory that hides everything of the base.
     fresh: bool,
 }
 
-/// Where a file's bytes come from.
+/// The source of a file's bytes.
 #[derive(Clone)]
 pub(super) enum Content {
     None,
     /// A path of a source.
     Source(Input, Box<[u8]>),
-    /// A here-document: its place among the op's sources.
+    /// A here-document: its index among the op's sources.
     Inline(usize),
-    /// A part of a temporary file that has no name any more.
+    /// A part of an unlinked temporary file.
     Spooled {
         file: Arc<File>,
         offset: u64,
@@ -52,19 +53,19 @@ pub(super) enum Content {
 }
 
 impl<'a> Plan<'a> {
-    /// An empty layer on a base; none for an empty root.
+    /// An empty layer on a base; the base is `None` for an empty root.
     pub(super) fn new(base: Option<&'a dyn Files>) -> Plan<'a> {
         let (made, facts) = Default::default();
         Plan { base, made, changed: false, links: 0, facts }
     }
 
-    /// What was planned, and the digest of what was looked up below.
+    /// The planned paths, and the digest of the facts that were looked up below.
     pub(super) fn finish(self) -> (Vec<Made>, Digest) {
         let made = if self.changed { self.made.into_values().collect() } else { Vec::new() };
         (made, self.facts.into_inner().unwrap_or_else(PoisonError::into_inner).finish())
     }
 
-    /// Lets something else enter the digest.
+    /// Adds another fact to the digest.
     pub(super) fn record(&self, what: &str, number: u64) {
         let mut facts = self.facts();
         facts.bytes(what.as_bytes());
@@ -76,7 +77,8 @@ impl<'a> Plan<'a> {
         resolve(self, path)
     }
 
-    /// What stands at a path, unrecorded: for questions whose answer does not change the layer, or ends in an error.
+    /// The entry at a path, unrecorded: for questions whose answer does not change the layer, or
+    /// ends in an error.
     pub(super) fn peek(&self, path: &[u8]) -> Result<Option<Entry>> {
         match self.made.get(path) {
             Some(made) => Ok(Some(made.entry.clone())),
@@ -84,7 +86,7 @@ impl<'a> Plan<'a> {
         }
     }
 
-    /// What the base shows at a path that the plan does not hold.
+    /// The entry of the base at a path that the plan does not contain.
     fn through(&self, path: &[u8]) -> Result<Option<Entry>> {
         let mut at = path;
         while let Some((dir, _)) = split(at) {
@@ -100,8 +102,9 @@ impl<'a> Plan<'a> {
         }
     }
 
-    /// Makes what is missing of a directory (a path without links), as `mkdir -p` does; what is there goes into the
-    /// layer unchanged, because a parent in a layer replaces the one below it.
+    /// Makes the missing parts of a directory (a path without links), as `mkdir -p` does. Existing
+    /// parts are repeated in the layer, because a directory in a layer replaces the metadata of the
+    /// one below it.
     pub(super) fn make_dirs(&mut self, path: &[u8], mode: u32, owner: Option<Owner>) -> Result<()> {
         let ends = path.iter().enumerate().filter(|(_, byte)| **byte == b'/').map(|(at, _)| at);
         for end in ends.chain((!path.is_empty()).then_some(path.len())) {
@@ -123,7 +126,7 @@ impl<'a> Plan<'a> {
         self.made.entry(entry.path.clone()).or_insert_with_key(|_| made(entry));
     }
 
-    /// Puts a directory where there is one or nothing. What is in it stays.
+    /// Puts a directory over a directory or a missing path. Its content stays.
     pub(super) fn put_dir(&mut self, entry: Entry) -> Result<()> {
         let fresh = match self.made.get(&entry.path) {
             Some(made) => made.fresh,
@@ -137,9 +140,10 @@ impl<'a> Plan<'a> {
         self.put(Made { entry, now: false, content: Content::None, fresh })
     }
 
-    /// Puts a directory where there is something else.
+    /// Replaces a file with a directory.
     pub(super) fn replace_by_dir(&mut self, entry: Entry) -> Result<()> {
-        // The base may have a directory here, behind a file of ours that goes now; it must not come back.
+        // The base may have a directory here, hidden by a planned file that is now replaced. It
+        // must stay hidden.
         let below = self.base.map_or(Ok(None), |base| base.lookup(&entry.path))?;
         let opaque = below.is_some_and(|below| below.node.is_dir());
         self.record("replaced directory", u64::from(opaque));
@@ -147,7 +151,7 @@ impl<'a> Plan<'a> {
         self.put(Made { entry, now: false, content: Content::None, fresh: true })
     }
 
-    /// Puts anything but a directory, in place of whatever is there.
+    /// Puts anything except a directory, and replaces what the path had.
     pub(super) fn put_file(&mut self, entry: Entry, content: Content, now: bool) -> Result<()> {
         if self.made.get(&entry.path).is_some_and(|made| made.entry.node.is_dir()) {
             self.remove_below(&entry.path);
@@ -174,18 +178,18 @@ impl<'a> Plan<'a> {
         below.iter().for_each(|path| drop(self.made.remove(path)));
     }
 
-    /// A number for a group of hard links that nobody has yet.
+    /// A new number for a group of hard links.
     pub(super) fn link_group(&mut self) -> u32 {
         self.links += 1;
         self.links
     }
 
-    /// What is planned at a path.
+    /// The planned entry at a path.
     pub(super) fn made(&mut self, path: &[u8]) -> Option<&mut Made> {
         self.made.get_mut(path)
     }
 
-    /// Brings a file of the base into the layer, so that it can get more names.
+    /// Copies a file of the base into the layer, so that it can get more names.
     pub(super) fn adopt(&mut self, entry: Entry) -> Result<()> {
         if let Some(base) = self.base
             && !self.made.contains_key(&entry.path)
@@ -211,14 +215,14 @@ impl<'a> Plan<'a> {
     }
 }
 
-/// The target as it will be. Every answer that comes from the base is recorded.
+/// The target with the planned layer. Every answer from the base is recorded.
 impl Files for Plan<'_> {
     fn lookup(&self, path: &[u8]) -> Result<Option<Entry>> {
         if let Some(made) = self.made.get(path) {
             return Ok(Some(made.entry.clone()));
         }
         let found = self.through(path)?;
-        // The root belongs to no layer, and it is always there.
+        // The root belongs to no layer, and it always exists.
         if !path.is_empty() {
             fact(path, found.as_ref(), &mut self.facts());
         }
@@ -239,7 +243,8 @@ impl Files for Plan<'_> {
     }
 }
 
-/// Of directories all that a layer repeats, of links where they lead, of others that they are in the way.
+/// Records an entry of the base: for a directory everything that a layer repeats, for a link its
+/// target, for others that they exist.
 fn fact(path: &[u8], found: Option<&Entry>, to: &mut Framed) {
     to.bytes(path);
     match found {
@@ -276,7 +281,7 @@ fn unreadable(path: &[u8]) -> Error {
     Error::new(Kind::Dockerfile, format!("`/{}` is only planned and cannot be read", show(path)))
 }
 
-/// A path below a directory, as another directory's.
+/// A path below one directory, moved to another directory.
 pub(super) fn moved(dir: &[u8], below: &[u8]) -> Box<[u8]> {
     if below.is_empty() { dir.into() } else { child(dir, below) }
 }

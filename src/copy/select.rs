@@ -1,8 +1,10 @@
-//! Finds what the sources of a copy mean and walks it. Reads the inputs alone; knows nothing of the target.
+//! Finds and walks the sources of a copy. Reads only the inputs; this module does not know the
+//! target.
 //!
-//! As in BuildKit: a source is resolved with all links, at its end too; within a directory links are copied as links.
-//! `--exclude` is matched against paths below each source and never against a source itself, so it
-//! does not touch files that a wildcard names directly (moby/buildkit#5489). Without wildcards a source must exist.
+//! As in BuildKit, a source is resolved with all links, also a link at its end; within a directory
+//! links are copied as links. `--exclude` is matched against paths below each source and never
+//! against a source itself, so it does not affect files that a wildcard names directly
+//! (moby/buildkit#5489). A source without wildcards must exist.
 
 use super::pattern::{self, is_pattern};
 use super::selection::{Files as Taken, Item, Picked, Selection};
@@ -16,15 +18,15 @@ use rayon::prelude::*;
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 
-/// The files behind the inputs of a vertex that a copy reads.
+/// The files of the inputs that a copy reads.
 pub type Sources<'s, 'a> = &'s dyn Fn(Input) -> Result<&'a dyn Files>;
 
-/// More than any image holds; beyond it the walk has lost its way.
+/// More than any image has; beyond it the walk is looping.
 const MAX_ITEMS: usize = 16 << 20;
-/// As many as are followed elsewhere.
+/// The number of links followed in one path, as in `resolve`.
 const MAX_LINKS: usize = 255;
 
-/// Looks at the sources of `op` and remembers what is to be copied. All files have been hashed afterwards.
+/// Selects the files of `op`'s sources, and hashes all of them.
 pub fn select(op: &Copy, sources: Sources<'_, '_>) -> Result<Selection> {
     let exclude = match op.exclude.is_empty() {
         true => None,
@@ -55,8 +57,8 @@ pub fn select(op: &Copy, sources: Sources<'_, '_>) -> Result<Selection> {
     Ok(Selection::new(op, picked))
 }
 
-/// The digest of what a mount of a path shows: the path with all that is below it, links to it followed. None where
-/// nothing is there.
+/// The digest of the content that a mount of a path shows: the path, with links followed, and
+/// everything below it. `None` if it does not exist.
 pub fn below(files: &dyn Files, path: &str) -> Result<Option<Digest>> {
     let path = pattern::parts(path).join("/").into_bytes();
     let Some(root) = resolve(files, &path)?.entry else { return Ok(None) };
@@ -70,7 +72,7 @@ fn matcher(patterns: &[String], flag: &str) -> Result<Ignore> {
         .map_err(|cause| Error::new(Kind::Dockerfile, format!("malformed pattern for `{flag}`")).because(cause.message))
 }
 
-/// All that one source means.
+/// The files of one source.
 fn pick(op: &Copy, files: &dyn Files, path: &str, exclude: Option<&Ignore>) -> Result<Vec<Taken>> {
     let (path, kept) = if op.parents { pattern::pivot(path) } else { (path, "") };
     let include = Include::new(kept)?;
@@ -89,8 +91,9 @@ fn pick(op: &Copy, files: &dyn Files, path: &str, exclude: Option<&Ignore>) -> R
     Ok(all)
 }
 
-/// A source of `--parents` without wildcards must name something that is taken. No link on the way to it is followed; one
-/// at its end is taken as a link, wherever it leads. As in BuildKit, one that stands in the root must lead somewhere.
+/// Fails unless a source of `--parents` without wildcards names a file that is copied. Links on the
+/// way are not followed, and a link at the end is copied as a link. As in BuildKit, a link in the
+/// root must have an existing target.
 fn require(files: &dyn Files, taken: &Taken, kept: &[u8]) -> Result<()> {
     let path = if taken.root().path.is_empty() { kept.into() } else { child(&taken.root().path, kept) };
     let named = |item: &&Item| *item.entry.path == *path || is_below(&item.entry.path, &path);
@@ -103,15 +106,15 @@ fn require(files: &dyn Files, taken: &Taken, kept: &[u8]) -> Result<()> {
     if there { Ok(()) } else { Err(pattern::missing(files, &path)) }
 }
 
-/// What `--parents` takes below the directory that is left away.
+/// The filter of `--parents`, for paths below the directory that is left out.
 struct Include {
     matcher: Ignore,
-    /// The parts before the first wildcard: nothing else has to be looked at.
+    /// The parts before the first wildcard: only these have to be read.
     literal: Vec<Box<[u8]>>,
 }
 
 impl Include {
-    /// None for a source that means everything.
+    /// `None` for a source that means everything.
     fn new(kept: &str) -> Result<Option<Include>> {
         let parts = pattern::parts(kept);
         if parts.is_empty() {
@@ -123,22 +126,22 @@ impl Include {
         Ok(Some(Include { matcher, literal }))
     }
 
-    /// The only name in a directory that can lead to a match, if that is known.
+    /// The only name in a directory that can lead to a match, if it is known.
     fn only(&self, depth: usize) -> Option<&[u8]> {
         self.literal.get(depth).map(|part| &**part)
     }
 }
 
-/// A directory whose children are being looked at.
+/// A directory whose children are being read.
 struct Frame {
-    /// Waits here until something in it is selected; none if it is in the list.
+    /// The directory itself, until a file in it is selected.
     waiting: Option<Entry>,
-    /// What the patterns said of it.
+    /// The result of the patterns for it.
     verdict: Verdict,
     children: std::vec::IntoIter<Entry>,
 }
 
-/// What `--exclude` and `--parents` say of a path.
+/// The result of `--exclude` and `--parents` for a path.
 #[derive(Default)]
 struct Verdict {
     excluded: bool,
@@ -154,7 +157,7 @@ struct Filter<'a> {
 }
 
 impl Filter<'_> {
-    /// Whether everything is taken.
+    /// True if everything is copied.
     fn is_empty(&self) -> bool {
         self.include.is_none() && self.exclude.is_none()
     }
@@ -170,13 +173,13 @@ impl Filter<'_> {
         verdict
     }
 
-    /// Whether something in a directory may be taken.
+    /// True if a path in the directory may be copied.
     fn enters(&self, below: &str, verdict: &Verdict) -> bool {
         !verdict.excluded || self.exclude.is_some_and(|exclude| exclude.may_hold_exception(below))
     }
 }
 
-/// The source and what is taken below it; directories stand before what is in them.
+/// The source and the selected paths below it; directories come before their content.
 fn walk(files: &dyn Files, root: Entry, include: Option<&Include>, exclude: Option<&Ignore>) -> Result<Vec<Item>> {
     let skip = if root.path.is_empty() { 0 } else { root.path.len() + 1 };
     let filter = Filter { include, exclude };
@@ -219,7 +222,8 @@ fn walk(files: &dyn Files, root: Entry, include: Option<&Include>, exclude: Opti
     Ok(items)
 }
 
-/// A path with all that is on the way to it, links included, from the root on: what a mount of it needs.
+/// A path with everything on the way to it from the root, including links: a mount of the path
+/// needs them.
 fn way(files: &dyn Files, path: &str) -> Result<Vec<Item>> {
     let mut found = BTreeMap::new();
     let mut ahead = vec![pattern::parts(path).join("/").into_bytes()];
@@ -282,7 +286,7 @@ fn children(
     Ok(entries.into_iter())
 }
 
-/// Gives every file its digest, on all cores.
+/// Hashes every file, on all cores.
 fn hash(files: &dyn Files, items: &mut [Item]) -> Result<()> {
     let unknown = |item: &&mut Item| matches!(item.entry.node, Node::File { digest: None, .. });
     let mut unknown: Vec<&mut Item> = items.iter_mut().filter(unknown).collect();

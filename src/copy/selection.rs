@@ -1,10 +1,11 @@
-//! What the sources of a copy hold, as a list, and its digest. Knows nothing of where it is copied to.
+//! The selected files of a copy as a list, and their digest. This module does not know the
+//! destination.
 //!
 //! | enters the digest | does not |
 //! |---|---|
 //! | order and names of the sources | where in the input they lie |
 //! | relative paths, types, modes, link targets, device numbers | times |
-//! | owners, unless `--chown` replaces them | mode and owner of a directory whose contents are copied |
+//! | owners, unless `--chown` replaces them | mode and owner of the source directory |
 //! | extended attributes, link groups, digests of contents | |
 
 use base::digest::{Digest, Hasher};
@@ -23,20 +24,20 @@ pub struct Selection {
 #[derive(Debug)]
 pub(super) enum Picked {
     Path(Files),
-    /// A here-document: its place among the op's sources.
+    /// A here-document: its index among the op's sources.
     Inline(usize),
 }
 
-/// A file, or a directory with what is taken of it.
+/// A file, or a directory with its selected content.
 #[derive(Debug)]
 pub(super) struct Files {
     pub input: Input,
-    /// What it is called when the destination is a directory.
+    /// Its name below a destination that is a directory.
     pub name: Box<[u8]>,
-    /// The first is the source itself, with links followed; the paths of the others begin with its path, and
-    /// directories stand before what is in them. Every file has its digest.
+    /// The first is the source itself, with links followed. The paths of the others begin with its
+    /// path, and directories come before their content. Every file has its digest.
     pub items: Vec<Item>,
-    /// Whether it is a file that is to be unpacked if its content is a tar.
+    /// True if a tar archive is to be unpacked.
     pub unpack: bool,
 }
 
@@ -44,7 +45,7 @@ pub(super) struct Files {
 #[derive(Debug)]
 pub(super) struct Item {
     pub entry: Entry,
-    /// A directory that was not selected itself, but holds something that was.
+    /// True for a directory that was not selected itself, but contains a selected path.
     pub carried: bool,
 }
 
@@ -54,7 +55,7 @@ impl Selection {
         Selection { picked, digest }
     }
 
-    /// What is taken, in order, without the directories whose contents alone are copied.
+    /// The copied paths, in order, without directories of which only the contents are copied.
     pub fn entries(&self) -> impl Iterator<Item = &Entry> {
         let files = self.picked.iter().filter_map(|picked| match picked {
             Picked::Path(files) => Some(files),
@@ -64,7 +65,7 @@ impl Selection {
         files.flat_map(move |files| files.items.iter().enumerate().filter(whole).map(|(_, item)| &item.entry))
     }
 
-    /// Of all that is taken.
+    /// The digest of everything that is copied.
     pub fn digest(&self) -> Digest {
         self.digest
     }
@@ -77,7 +78,7 @@ impl Files {
         &self.items[0].entry
     }
 
-    /// The digest of the files as they are, the mode and owner of the first one with them.
+    /// The digest of the files, with the mode and owner of the source itself.
     pub(super) fn shown(&self) -> Digest {
         let mut to = Framed::default();
         let Entry { mode, uid, gid, xattrs, .. } = self.root();
@@ -87,7 +88,7 @@ impl Files {
         to.finish()
     }
 
-    /// The path of an item, from its source on; empty for the source itself.
+    /// The path of an item below its source; empty for the source itself.
     pub(super) fn below<'a>(&self, item: &'a Item) -> &'a [u8] {
         let root = self.root().path.len();
         let skip = if root == 0 { 0 } else { root + 1 };
@@ -95,7 +96,7 @@ impl Files {
     }
 }
 
-/// A hasher whose parts can't run into each other.
+/// A hasher that keeps its parts apart.
 #[derive(Default)]
 pub(super) struct Framed(Hasher);
 

@@ -1,4 +1,5 @@
-//! What a COPY puts where. Expectations are those of `testdata`'s conformance cases and of BuildKit's source.
+//! The results of COPY. Expected values come from `testdata`'s conformance cases and from
+//! BuildKit's source.
 #![allow(clippy::unwrap_used)]
 
 mod archives;
@@ -10,7 +11,7 @@ use super::*;
 use frontend::op::Unpack;
 use memory::{MemoryFiles, layer};
 
-/// `COPY flags source... dest`, with sources in input 0; `<<NAME=text` is a here-document.
+/// Parses `COPY flags source... dest`, with sources in input 0; `<<NAME=text` is a here-document.
 pub(super) fn op(line: &str) -> op::Copy {
     let mut copy = op::Copy { base: Some(1), ..op::Copy::default() };
     let mut words = Vec::new();
@@ -122,7 +123,7 @@ fn links_of_the_target_are_followed_to_the_destination_but_not_below_it() {
     check("a.txt /broken", &["made/ @99", "made/later=a"]);
     check("a.txt /file", &["etc/", "etc/f=a"]);
     check("dir/x.txt /lnk/", &["real/", "real/x.txt=x"]);
-    // With --link there is no target to look at.
+    // With --link there is no target to read.
     check("--link a.txt /lnk/a", &["lnk/ @99", "lnk/a=a"]);
 }
 
@@ -254,7 +255,7 @@ fn chown_takes_ids_or_names_of_the_target() {
     check("daemon:7", " 1:7");
     check("11", " 11:11");
     check("root:5", " 0:5");
-    // As in BuildKit, a name that has no row is root.
+    // As in BuildKit, a name without a row is root.
     check("nobody", "");
     check("odd", "");
     check(":staff", " 0:50");

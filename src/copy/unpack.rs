@@ -1,11 +1,12 @@
-//! ADD of an archive: its members are planned beneath the destination, their bytes go to a temporary file that has no
-//! name. Knows nothing of tar's format or of compression.
+//! ADD of an archive: plans its members beneath the destination, and writes their bytes to an
+//! unlinked temporary file. This module does not know tar's format or compression.
 //!
-//! As in Docker, the destination is the root of everything while a member is placed: absolute names and links start
-//! there, `..` stops there, in links of the archive and of the target alike; a name that would lead out is refused.
-//! A member replaces whatever stands at its path, except that a directory is merged into a directory and
-//! gives it its metadata; the destination itself keeps its own. Owners and modes are the archive's, only `--chown`
-//! holds for all of it; directories that no member names belong to root.
+//! As in Docker, the destination is the root while a member is placed: absolute names and links
+//! start there, and `..` stops there, in links of the archive and of the target alike. A name that
+//! would lead out is refused. A member replaces the entry at its path, except that a directory is
+//! merged into a directory, which takes its metadata; the destination itself keeps its own. Owners
+//! and modes come from the archive; only `--chown` overrides them. Directories without a member
+//! belong to root.
 
 use super::owner::Owner;
 use super::plan::{Content, Plan, moved};
@@ -29,14 +30,16 @@ pub(super) struct Begun {
     rest: Archive<Stream>,
 }
 
-/// The archive that a file is; none if it is something else. As in BuildKit: whether its first header can be read.
+/// Opens a file as an archive; `None` if it is not one. As in BuildKit, a readable first header
+/// decides.
 pub(super) fn archive(file: Stream) -> Option<Begun> {
     let mut rest = Archive::new(decompressor(file).ok()?.0);
     let first = rest.next_member().ok().flatten()?;
     Some(Begun { first, rest })
 }
 
-/// Plans the members of `archive` beneath the directory `dest` (a clean path), which is made if it is missing.
+/// Plans the members of `archive` beneath the directory `dest` (a clean path), which is made if it
+/// is missing.
 pub(super) fn unpack(
     archive: Begun,
     dest: &[u8],
@@ -59,7 +62,7 @@ pub(super) fn unpack(
     Ok(())
 }
 
-/// The name of a member from the destination on; none for the destination itself.
+/// The name of a member relative to the destination; `None` for the destination itself.
 fn clean(name: &[u8]) -> Result<Option<Vec<u8>>> {
     let absolute = name.starts_with(b"/");
     let mut parts: Vec<&[u8]> = Vec::new();
@@ -77,8 +80,8 @@ fn clean(name: &[u8]) -> Result<Option<Vec<u8>>> {
     Ok((!parts.is_empty()).then(|| parts.join(&b'/')))
 }
 
-/// The path in the rootfs for a name in the archive, links in its directory followed; directories that are missing
-/// on the way are made.
+/// The path in the rootfs for a name in the archive, with the links in its directory followed.
+/// Missing directories are made.
 fn place(dest: &[u8], name: &[u8], plan: &mut Plan<'_>) -> Result<Box<[u8]>> {
     let (dir, last) = split(name).unwrap_or((b"", name));
     let dir = resolve(&Below { plan, dest }, dir)?.path;
@@ -129,7 +132,7 @@ fn put(
     }
 }
 
-/// One more name for what an earlier member, or the target, has.
+/// Plans a hard link to a file of an earlier member or of the target.
 fn link(target: &[u8], dest: &[u8], path: Box<[u8]>, plan: &mut Plan<'_>) -> Result<()> {
     let missing = || {
         let message = format!("malformed archive: it links to `{}`, which is not a file there", show(target));
@@ -140,7 +143,7 @@ fn link(target: &[u8], dest: &[u8], path: Box<[u8]>, plan: &mut Plan<'_>) -> Res
     let dir = resolve(&Below { plan, dest }, dir)?.path;
     let from = moved(&moved(dest, &dir), last);
     let there = plan.lookup(&from)?.filter(|there| !there.node.is_dir()).ok_or_else(missing)?;
-    // What stands at the link's own path goes first, and with it whatever lies below.
+    // The entry at the link's own path is removed first, with everything below it.
     if from == path || is_below(&from, &path) {
         return Err(missing());
     }
@@ -181,7 +184,8 @@ impl Files for Below<'_, '_> {
     }
 }
 
-/// A temporary file for the bytes of all members. It is removed at once; its space is freed with the last reader.
+/// A temporary file for the bytes of all members. It is unlinked at once; its space is freed with
+/// the last reader.
 struct Spool {
     file: Arc<File>,
     end: u64,
@@ -196,7 +200,7 @@ impl Spool {
         Ok(Spool { file: Arc::new(file), end: 0, buffer: vec![0; BUFFER] })
     }
 
-    /// Takes the bytes of the current member; holes stay holes, and zeros become some.
+    /// Writes the bytes of the current member. Holes stay holes, and runs of zeros become holes.
     fn take(&mut self, member: &Member, reader: &mut Archive<Stream>) -> Result<Content> {
         let failed = |cause| Error::new(Kind::System, "cannot write the archive's files to the store").because(cause);
         let offset = self.end;
@@ -223,7 +227,7 @@ impl Spool {
                 left -= count as u64;
             }
         }
-        // A hole at the end has no byte after it that would make the file long enough.
+        // A hole at the end has no byte after it that would extend the file.
         self.file.set_len(end).map_err(failed)?;
         self.end = end;
         Ok(Content::Spooled { file: self.file.clone(), offset, size: member.size })

@@ -1,5 +1,5 @@
-//! A file that is read once and hashed in the same read, and compared with the digest that its selection speaks of.
-//! Knows nothing of what the bytes mean.
+//! Reads a file once, hashes it in the same read, and compares the digest with that of the
+//! selection. This module does not interpret the bytes.
 
 use base::digest::{Digest, Hasher};
 use base::error::{At as _, Error, Result};
@@ -9,7 +9,7 @@ use layer::tree::{Entry, Node, show};
 use std::io::{self, Read};
 use std::sync::{Arc, Mutex};
 
-/// Bytes that are read at once of what nobody asked for.
+/// The buffer size for the bytes that the reader left.
 const BUFFER: usize = 128 << 10;
 
 /// One file of a source.
@@ -21,12 +21,12 @@ pub(super) struct Verified<'a> {
 struct State {
     file: Stream,
     left: u64,
-    /// None for a file that lasts.
+    /// `None` for a file that cannot change.
     hasher: Option<Hasher>,
 }
 
 impl<'a> Verified<'a> {
-    /// Opens the file of an entry that has its digest.
+    /// Opens the file of an entry with a digest.
     pub(super) fn open(files: &dyn Files, entry: &'a Entry) -> Result<Verified<'a>> {
         let file = files.open(&entry.path)?;
         let left = if let Node::File { size, .. } = entry.node { size } else { 0 };
@@ -34,12 +34,12 @@ impl<'a> Verified<'a> {
         Ok(Verified { entry, state: Arc::new(Mutex::new(State { file, left, hasher })) })
     }
 
-    /// Its bytes, once.
+    /// The bytes of the file, once.
     pub(super) fn reader(&self) -> Stream {
         Box::new(Reader(Arc::clone(&self.state)))
     }
 
-    /// Reads what was left, and says whether all of it was what the selection found.
+    /// Reads the rest, and fails if the file is not the selected one.
     pub(super) fn verify(self) -> Result<()> {
         let mut state = lock(&self.state);
         if state.hasher.is_none() {

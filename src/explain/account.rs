@@ -1,4 +1,4 @@
-//! What a step was made of, field by field: the same walk that makes its key, read by a third reader.
+//! The account of a step, field by field, made by the same walk as its key.
 
 use super::{ARGUMENT, BASE, ENVIRONMENT, INSTRUCTION, MOUNT, OPTION};
 use base::digest::Digest;
@@ -7,45 +7,45 @@ use serde::{Deserialize, Serialize};
 use solver::{Describe, Difference, Manifest};
 use std::collections::BTreeSet;
 
-/// Longer values are cut, with their digest behind.
+/// The longest value; a longer one is cut and gets its digest appended.
 const LONGEST_VALUE: usize = 300;
 
-/// A step as it once was, or was tried.
+/// A step as it ran, or was tried.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub(super) struct Account {
     /// `RUN make`: the name without its `[build 2/4]`.
     pub text: String,
-    /// The stage it stands in.
+    /// The stage of the step.
     pub stage: String,
-    /// Its place in the stage.
+    /// Its position in the stage.
     pub number: usize,
     /// The written key.
     pub written: String,
-    /// When, in milliseconds since 1970.
+    /// The time in milliseconds since 1970.
     pub at: i64,
-    /// Whether it had a result.
+    /// True if it had a result.
     pub done: bool,
     /// The op's description.
     pub fields: Vec<Field>,
-    /// Of each input that is a step's output, a name for all its layers; empty for others.
+    /// For each input that is a step's output, a name for all its layers; empty for others.
     pub inputs: Vec<String>,
-    /// Digest of what a copy selects.
+    /// The digest of the selection of a copy.
     pub selection: Option<String>,
 }
 
-/// One part of a description, in words of the user.
+/// One part of a description, in the user's words.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Field {
     /// A word of [`solver::Miss::cause`].
     pub what: String,
-    /// Which one.
+    /// The name of the part.
     pub name: String,
-    /// What it is.
+    /// The value of the part.
     pub value: String,
 }
 
 impl Account {
-    /// How near another is: higher is nearer, 0 is another step.
+    /// The similarity of another account; 0 means another step.
     pub(super) fn likeness(&self, other: &Account, strangers: bool) -> usize {
         let text = self.text == other.text;
         let place = self.stage == other.stage && self.number == other.number;
@@ -65,7 +65,7 @@ impl Account {
             + 16 * usize::from(self.written == other.written)
     }
 
-    /// The fields that differ, the nearest to the user first.
+    /// The fields that differ, the most relevant first.
     pub(super) fn compare(&self, old: &Account) -> Vec<Difference> {
         let mut all = Vec::new();
         for cause in [BASE, INSTRUCTION, ARGUMENT, ENVIRONMENT, MOUNT, OPTION] {
@@ -103,13 +103,13 @@ fn joined(fields: &[Field]) -> String {
     fields.iter().map(|field| field.value.as_str()).collect::<Vec<_>>().join(" ")
 }
 
-/// Whether two texts share their first half.
+/// True if two texts share their first half.
 fn alike(one: &str, two: &str) -> bool {
     let shared = one.bytes().zip(two.bytes()).take_while(|(one, two)| one == two).count();
     shared * 2 > one.len().max(two.len())
 }
 
-/// The description of an op, for people. `arguments` are the names that are build arguments.
+/// The description of an op as fields. `arguments` are the names that are build arguments.
 pub(super) fn fields(op: &impl Describe, arguments: &BTreeSet<String>) -> Vec<Field> {
     let mut reader =
         Reader { arguments, fields: Vec::new(), groups: Vec::new(), parts: Vec::new(), name: String::new() };
@@ -117,7 +117,7 @@ pub(super) fn fields(op: &impl Describe, arguments: &BTreeSet<String>) -> Vec<Fi
     reader.fields
 }
 
-/// A base image as a field: its name may change too, so that its place tells which one it is.
+/// A base image as a field. Its position identifies it, because its name may change too.
 pub(super) fn base(place: usize, name: &str, digest: &str) -> Field {
     let value = format!("{}@{digest}", name.split('@').next().unwrap_or(name));
     Field { what: BASE.to_owned(), name: place.to_string(), value }
@@ -127,7 +127,7 @@ struct Reader<'a> {
     arguments: &'a BTreeSet<String>,
     fields: Vec<Field>,
     groups: Vec<&'static str>,
-    /// The parts of the group that is open, where it becomes one field.
+    /// The parts of the open group, if it becomes one field.
     parts: Vec<String>,
     /// The first text of a pair or a mount.
     name: String,
@@ -144,7 +144,7 @@ impl Reader<'_> {
     }
 }
 
-/// The inputs' places in the graph say nothing to people.
+/// True for the index of an input in the graph, which means nothing to the user.
 fn is_place(name: &str, value: &str) -> bool {
     matches!(name, "base" | "from") && (value == "none" || value.bytes().all(|byte| byte.is_ascii_digit()))
 }

@@ -1,7 +1,7 @@
-//! What became of each step of the last builds: what `kiln explain` shows.
+//! The outcome of each step of the last builds, for `kiln explain`.
 //!
-//! `<root>/explain-v1/builds/<microseconds since 1970, 20 digits>-<pid>`, JSON; the newest stay. Builds in which every step
-//! was found leave none.
+//! `<root>/explain-v1/builds/<microseconds since 1970, 20 digits>-<pid>`, JSON; the newest are
+//! kept. Builds in which every step was cached leave none.
 
 use base::clock::since_1970;
 use serde::{Deserialize, Serialize};
@@ -9,21 +9,21 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use store::Store;
 
-/// Reports that stay.
+/// The number of reports that are kept.
 const MOST: usize = 32;
 
 /// One build.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct Build {
-    /// What was built: the Dockerfile, or what stood for it.
+    /// The Dockerfile, or its substitute.
     pub dockerfile: String,
     /// `--target`.
     pub target: Option<String>,
-    /// When it began, in seconds since 1970.
+    /// The start time in seconds since 1970.
     pub at: i64,
-    /// How long it took.
+    /// The duration in seconds.
     pub seconds: f64,
-    /// In the order in which they were heard of.
+    /// The steps in the order of their first event.
     pub steps: Vec<Step>,
 }
 
@@ -34,33 +34,33 @@ pub struct Step {
     pub name: String,
     /// `cached`, `done`, `failed`, `stopped` or `running`.
     pub state: String,
-    /// How long it ran.
+    /// The duration in seconds.
     pub seconds: f64,
-    /// Why it ran.
+    /// The reason why it ran.
     pub miss: Option<Missed>,
 }
 
-/// Why a step ran.
+/// The reason why a step ran.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct Missed {
-    /// One word.
+    /// The cause in one word.
     pub cause: String,
-    /// One line.
+    /// The cause in one line.
     pub text: String,
-    /// What differs.
+    /// The differences.
     pub differences: Vec<Differs>,
 }
 
-/// One thing that differs.
+/// One difference.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct Differs {
-    /// What sort of thing.
+    /// The kind of the difference, as a cause.
     pub cause: String,
-    /// Which one.
+    /// The name of the part that differs.
     pub name: String,
-    /// Before.
+    /// The earlier value.
     pub old: Option<String>,
-    /// Now.
+    /// The new value.
     pub new: Option<String>,
 }
 
@@ -81,14 +81,14 @@ fn folder(root: &Path) -> PathBuf {
     super::folder(root).join("builds")
 }
 
-/// Keeps a report, and lets the oldest go.
+/// Saves a report and removes the oldest.
 pub fn save(store: &Store, build: &Build) {
     let path = folder(store.root()).join(format!("{:020}-{}", since_1970().as_micros(), std::process::id()));
     if let Ok(bytes) = serde_json::to_vec(build) {
         super::write(store, &path, &bytes);
     }
     for old in list(store.root()).iter().skip(MOST) {
-        // Another build may have been faster.
+        // Another build may have removed it first.
         let _ = fs::remove_file(old);
     }
 }
@@ -102,7 +102,7 @@ fn list(root: &Path) -> Vec<PathBuf> {
     all
 }
 
-/// A report: 1 is that of the last build.
+/// A report by its number; 1 is the last build.
 pub fn load(root: &Path, number: usize) -> Option<Build> {
     super::read(list(root).get(number.checked_sub(1)?)?)
 }

@@ -1,12 +1,13 @@
-//! What a copy took, as a list that outlives it: so that the file which differs can be named.
+//! The files of a copy as a list that outlives it, so that the file that differs can be named.
 //!
 //! ```text
 //! <root>/explain-v1/files/<64 hex of the selection's digest>
-//!   "kilnfl01", count, then for each path: bytes shared with the path before, length and bytes of the rest, kind, mode,
-//!   owner, group, size, first 8 bytes of the content's digest, and of that of the extended attributes
+//!   "kilnfl01", count, then for each path: bytes shared with the path before, length and bytes of
+//!   the rest, kind, mode, owner, group, size, first 8 bytes of the content's digest, and of that of
+//!   the extended attributes
 //! ```
-//! Numbers are LEB128; the digests are 8 raw bytes. Written under a temporary name and renamed. A list that is lost or damaged
-//! costs the name of a file. GC rule: the collector keeps the newest.
+//! Numbers are LEB128; the digests are 8 raw bytes. Written under a temporary name and renamed. A
+//! list that is lost or damaged costs the name of a file. GC rule: the collector keeps the newest.
 
 use crate::copy::Selection;
 use base::digest::{Digest, Hasher};
@@ -17,7 +18,7 @@ use std::path::{Path, PathBuf};
 use store::Store;
 
 const MAGIC: &[u8; 8] = b"kilnfl01";
-/// Paths of one list; what comes after them is not kept.
+/// The most paths in a list; the others are left out.
 const MOST_ROWS: usize = 200_000;
 
 /// One path.
@@ -54,7 +55,7 @@ impl Row {
         Row { path: entry.path.to_vec(), kind, mode: entry.mode, owner, group, size, content, attributes }
     }
 
-    /// For people: what can differ, in parts between `, `.
+    /// The attributes that can differ, separated by `, `.
     fn show(&self) -> String {
         let content: String = self.content.iter().take(6).map(|byte| format!("{byte:02x}")).collect();
         let mut text = match self.kind {
@@ -79,7 +80,7 @@ fn first(digest: &Digest) -> [u8; 8] {
     bytes
 }
 
-/// What a copy takes now.
+/// The files of a current copy.
 pub(super) fn rows(selection: &Selection) -> Vec<Row> {
     selection.entries().take(MOST_ROWS).map(Row::of).collect()
 }
@@ -88,7 +89,7 @@ fn path(root: &Path, digest: &str) -> PathBuf {
     super::folder(root).join("files").join(digest.trim_start_matches("sha256:"))
 }
 
-/// Keeps a list.
+/// Saves a list.
 pub(super) fn save(store: &Store, selection: &Selection) {
     let path = path(store.root(), &selection.digest().to_string());
     if !path.exists() {
@@ -171,9 +172,9 @@ impl<'a> Reader<'a> {
     }
 }
 
-/// What differs, in the order of the new list, at most `most` of it; and how much there is in all.
+/// The differences in the order of the new list, at most `most`, and the total number.
 pub(super) fn compare(old: &[Row], new: &[Row], most: usize) -> (Vec<Difference>, usize) {
-    // Nearly all of two lists is the same, and most of that stands at their ends.
+    // Two lists are mostly equal, so equal rows at both ends are skipped.
     let same = old.iter().zip(new).take_while(|(one, two)| one == two).count();
     let (old, new) = (&old[same..], &new[same..]);
     let same = old.iter().rev().zip(new.iter().rev()).take_while(|(one, two)| one == two).count();

@@ -1,27 +1,28 @@
-//! What the collector took away: so that a step which it made run again says so.
+//! Records that the collector removed, so that a step that runs again can say so.
 //!
-//! `<root>/explain-v1/removed` has a line for each record that went: the first 32 digits of its key, when in milliseconds since 1970, and
-//! the rule in words. Lines are appended in one write; the collector, which runs alone, keeps the newest.
+//! `<root>/explain-v1/removed` has a line for each removed record: the first 32 digits of its key,
+//! the time in milliseconds since 1970, and the rule in words. Lines are appended in one write; the
+//! collector, which runs alone, keeps the newest.
 
 use std::collections::HashSet;
 use std::fs::{self, File};
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
-/// Lines that stay.
+/// The number of lines that are kept.
 const MOST_LINES: usize = 8192;
 
-/// One record that went.
+/// One removed record.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Removal {
-    /// When, in milliseconds since 1970.
+    /// The time in milliseconds since 1970.
     pub at: i64,
-    /// By which rule.
+    /// The rule in words.
     pub rule: String,
 }
 
 impl Removal {
-    /// For people.
+    /// The removal as a sentence part.
     pub fn words(&self) -> String {
         format!("evicted {} by {}", base::clock::rfc3339(self.at / 1000), self.rule)
     }
@@ -36,11 +37,11 @@ fn short(key: &str) -> &str {
 }
 
 fn text(root: &Path) -> String {
-    // No such file: nothing was ever taken away.
+    // Without the file, nothing was ever removed.
     String::from_utf8_lossy(&super::bytes(&path(root)).unwrap_or_default()).into_owned()
 }
 
-/// When and why the record of a key went.
+/// The removal of the record of a key.
 pub fn of(root: &Path, key: &str) -> Option<Removal> {
     let text = text(root);
     let line = text.lines().rev().find(|line| !key.is_empty() && line.starts_with(short(key)))?;
@@ -48,7 +49,7 @@ pub fn of(root: &Path, key: &str) -> Option<Removal> {
     Some(Removal { at: at.parse().ok()?, rule: rule.to_owned() })
 }
 
-/// Notes records that went.
+/// Notes removed records.
 pub fn note(root: &Path, keys: &[String], rule: &str) -> std::io::Result<()> {
     note_at(root, keys, super::now(), rule)
 }

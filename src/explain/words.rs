@@ -1,10 +1,10 @@
-//! A cause in one line, for people.
+//! Formats a cause as one line.
 
 use super::{ARGUMENT, BASE, ENVIRONMENT, FILE, INPUT, MOST_DIFFERENCES, MOUNT, NEW, OPTION, REMOTE};
 use cache::Elsewhere;
 use solver::{Difference, Miss};
 
-/// What differs. `root` is what an input stands on that differs itself.
+/// A difference in words. `root` is the cause behind a changed input.
 pub(super) fn of(one: &Difference, root: Option<&str>) -> String {
     let Difference { cause, name, old, new } = one;
     let what = match *cause {
@@ -36,7 +36,7 @@ pub(super) fn of(one: &Difference, root: Option<&str>) -> String {
     }
 }
 
-/// Only the parts that differ; of a whole digest its beginning.
+/// Only the parts that differ; a digest is shortened.
 fn parts(old: &str, new: &str, between: &str) -> (String, String) {
     let short = |part: &str| match part.starts_with("sha256:") && part.len() == 71 {
         true => part.chars().take(19).collect(),
@@ -53,7 +53,7 @@ fn parts(old: &str, new: &str, between: &str) -> (String, String) {
     }
 }
 
-/// The result is in another cache: that comes before what this machine lacks.
+/// Reports that another cache has the result, before the cause on this machine.
 pub(super) fn only_in(place: &Elsewhere, here: Miss) -> Miss {
     let why = place.why.as_ref().map_or(String::new(), |why| format!(", not used because {why}"));
     let mut text = format!("only in remote {}{why}: {}", place.title, place.way_out);

@@ -1,5 +1,6 @@
-//! type=local: the files of the image in a directory of the user. Only with mode=delete something is removed from it: what
-//! the image does not have. Links in it are never followed: every place is opened beneath its descriptor.
+//! type=local: writes the files of the image to a directory of the user. Only mode=delete removes
+//! files that the image lacks. Links in the directory are never followed: every path is opened
+//! beneath its descriptor.
 
 mod stale;
 
@@ -128,7 +129,7 @@ impl Target<'_> {
     ) -> Result<()> {
         let shown = || self.shown(&entry.path);
         if !entry.is_dir() {
-            // What stands there is replaced, a link too, not what it leads to.
+            // An existing entry is replaced; for a link that is the link itself, not its target.
             let _ = rustix::fs::unlinkat(dir, name, AtFlags::empty());
         }
         match &entry.node {

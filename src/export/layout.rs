@@ -1,5 +1,5 @@
-//! type=oci and type=docker: an OCI layout (image-layout.md) as a tarball or a directory; for Docker with the
-//! `manifest.json` that `docker load` of any version reads.
+//! type=oci and type=docker: an OCI layout (image-layout.md) as a tarball or a directory; for
+//! Docker with the `manifest.json` that every version of `docker load` reads.
 
 use super::output::Output;
 use super::{Exported, Exporter, Wanted, Watch};
@@ -98,13 +98,13 @@ impl Exporter for Layout {
     }
 }
 
-/// The time of an image by its config: that of now would be another one in each archive.
+/// The time of an image from its config: the current time would make each archive different.
 fn created(image: &Image) -> Option<String> {
     ImageConfig::read(&image.config).ok()?.created
 }
 
 impl Layout {
-    /// What `docker load` has read since before there was an OCI layout.
+    /// The `manifest.json` that `docker load` read before OCI layouts existed.
     fn docker_manifest(&self, packed: &[Packed]) -> Vec<u8> {
         let path = |digest: &Digest| format!("blobs/sha256/{}", digest.hex());
         // Docker's own names are short: `app:latest`.
@@ -125,7 +125,7 @@ impl Layout {
     }
 }
 
-/// Everything that a layout holds.
+/// The content of a layout.
 struct Content<'a> {
     packed: &'a [Packed],
     small: &'a [(Digest, Vec<u8>)],
@@ -136,7 +136,7 @@ struct Content<'a> {
 const VERSION: &[u8] = b"{\"imageLayoutVersion\":\"1.0.0\"}";
 
 impl Content<'_> {
-    /// Blobs that lie in the store, each once.
+    /// The blobs in the store, without duplicates.
     fn blobs(&self) -> BTreeSet<(Digest, u64)> {
         self.packed.iter().flat_map(|one| one.blobs.iter().copied()).collect()
     }

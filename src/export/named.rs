@@ -1,5 +1,5 @@
-//! type=image: the store, under the names that were given, and with push=true a registry too. Manifest and blobs are
-//! made when somebody wants them.
+//! type=image: puts images in the store under their names, and with push=true also in a registry.
+//! Manifest and blobs are made when they are needed.
 
 use super::registry::Push;
 use super::{Exported, Exporter, Wanted, Watch};
@@ -19,7 +19,7 @@ struct Named {
 pub(super) fn image(wanted: &Wanted) -> Result<Box<dyn Exporter>> {
     wanted.packing(true)?;
     let push = wanted.attributes.flag("push", false)?.then(|| Push::of(wanted)).transpose()?;
-    // What is pushed by its digest has no name of its own.
+    // An image that is pushed by its digest gets no name.
     let by_digest = wanted.attributes.flag("push-by-digest", false)?;
     let names = wanted.all_names().into_iter().filter(|_| !by_digest);
     Ok(Box::new(Named { names: names.map(|name| refs::normal(&name)).collect::<Result<_>>()?, now: wanted.now, push }))

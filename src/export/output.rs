@@ -1,4 +1,5 @@
-//! A tarball on its way to a file or to standard output: written under another name, synced, renamed.
+//! Writes a tarball to a file or to standard output. A file is written under a temporary name,
+//! synced and renamed.
 
 use base::error::{At, Error, Kind, Result};
 use base::outside;
@@ -10,22 +11,23 @@ use std::path::{Path, PathBuf};
 use std::sync::mpsc::{SyncSender, sync_channel};
 use std::thread::JoinHandle;
 
-/// Where the bytes go.
+/// The destination of the bytes.
 pub(super) struct Output {
     to: Box<dyn Write>,
     file: Option<(PathBuf, PathBuf)>,
-    /// The same file, without what still waits in `to`.
+    /// The same file, without the bytes still buffered in `to`.
     direct: Option<File>,
     syncer: Option<Syncer>,
     time: Time,
 }
 
-/// Bytes that are copied before the disk is told of them.
+/// The bytes that are written before a sync is requested.
 const PIECE: u64 = 64 << 20;
 
-/// A thread that has written bytes brought to the disk while others are copied: at the end there is less to wait for.
+/// A thread that syncs written bytes to the disk while others are copied, to shorten the final
+/// sync.
 struct Syncer {
-    /// A wish is enough for all that was written until it is heard.
+    /// One pending request covers everything written until it is received.
     wish: SyncSender<()>,
     thread: JoinHandle<()>,
 }
@@ -36,7 +38,7 @@ impl Syncer {
         let (wish, wishes) = sync_channel(1);
         let sync = move || {
             for () in wishes {
-                // What could not be written is told by the sync at the end.
+                // The final sync reports a failed write.
                 let _ = file.sync_data();
             }
         };
@@ -51,7 +53,7 @@ impl Syncer {
 }
 
 impl Output {
-    /// To a path, or to standard output. Times in the archive are `time`.
+    /// Opens a path or standard output. `time` is the time of the archive's entries.
     pub(super) fn create(dest: Option<&Path>, time: i64) -> Result<Output> {
         let time = Time { seconds: time, nanos: 0 };
         let Some(dest) = dest else {
@@ -73,7 +75,7 @@ impl Output {
                 .hint("name a file, or add tar=false"));
         }
         if dest.metadata().is_ok_and(|there| !there.is_file()) {
-            // A pipe or a device is written to and never replaced.
+            // A pipe or a device is opened and never replaced.
             let file = File::options().write(true).open(dest).at("open", dest)?;
             let to = Box::new(BufWriter::with_capacity(1 << 20, file));
             return Ok(Output { to, file: None, direct: None, syncer: None, time });
@@ -87,24 +89,25 @@ impl Output {
         Ok(Output { to, file: Some((temp, dest.to_owned())), direct, syncer: None, time })
     }
 
-    /// A file of the archive.
+    /// Adds a file with these bytes.
     pub(super) fn file(&mut self, name: &str, bytes: &[u8]) -> Result<()> {
         self.stream(name, bytes.len() as u64, &mut &*bytes)
     }
 
-    /// A file of the archive from a reader.
+    /// Adds a file from a reader.
     fn stream(&mut self, name: &str, size: u64, from: &mut dyn Read) -> Result<()> {
         self.header(name, size)?;
         self.content(from, size)
     }
 
-    /// A file of the archive from a file of the host, copied by the kernel where it can.
+    /// Adds a file from a file of the host, copied by the kernel if possible.
     pub(super) fn copy(&mut self, name: &str, size: u64, from: &File) -> Result<()> {
         self.header(name, size)?;
         let mut left = size;
         if let Some(direct) = &self.direct {
             self.to.flush().map_err(failed)?;
-            // Both files go on behind what was copied, so that whatever the kernel leaves is copied the usual way.
+            // Both files continue after the copied bytes, so the rest can be copied the usual way
+            // if the kernel stops.
             while left > 0 {
                 let most = usize::try_from(left.min(PIECE)).unwrap_or(usize::MAX);
                 match rustix::fs::copy_file_range(from, None, direct, None, most) {
@@ -128,12 +131,12 @@ impl Output {
         self.raw(&write::header(name.as_bytes(), &entry, write::Kind::Node, None))
     }
 
-    /// The content of the file whose header was written.
+    /// The content of the file whose header was written last.
     pub(super) fn content(&mut self, from: impl Read, size: u64) -> Result<()> {
         self.rest(from, size, size)
     }
 
-    /// The last `left` bytes of a content of `size` bytes, and what fills its last block.
+    /// The last `left` bytes of a content of `size` bytes, and the padding after them.
     fn rest(&mut self, from: impl Read, left: u64, size: u64) -> Result<()> {
         let mut from = std::io::BufReader::with_capacity(256 << 10, from.take(left));
         let copied = std::io::copy(&mut from, &mut self.to).map_err(failed)?;
@@ -143,19 +146,19 @@ impl Output {
         self.raw(&[0; 512][..padding(size) as usize])
     }
 
-    /// A directory of the archive.
+    /// Adds a directory.
     pub(super) fn directory(&mut self, name: &str) -> Result<()> {
         let header =
             write::header(name.as_bytes(), &Entry::directory(name.as_bytes(), self.time), write::Kind::Node, None);
         self.raw(&header)
     }
 
-    /// Bytes as they are.
+    /// Writes bytes unchanged.
     pub(super) fn raw(&mut self, bytes: &[u8]) -> Result<()> {
         self.to.write_all(bytes).map_err(failed)
     }
 
-    /// Ends the archive and gives it its name.
+    /// Ends the archive and renames the file.
     pub(super) fn finish(mut self) -> Result<()> {
         self.to.write_all(&write::END).and_then(|()| self.to.flush()).map_err(failed)?;
         if let Some(syncer) = self.syncer.take() {

@@ -21,7 +21,7 @@ pub(super) fn tar(wanted: &Wanted) -> Result<Box<dyn Exporter>> {
     Ok(Box::new(Tar { dest: wanted.dest()?, split }))
 }
 
-/// The folder of a platform in an output of several: `linux_amd64`.
+/// The directory of a platform in an output of several: `linux_amd64`.
 pub(super) fn folder(image: &Image) -> String {
     image.platform.to_string().replace('/', "_")
 }

@@ -1,5 +1,5 @@
-//! type=registry: an image under each of its names at a registry; blobs first, several at once, then the manifests, the one
-//! with the name last, so that nobody ever finds an image with a part missing.
+//! type=registry: pushes an image to each of its names. Blobs are sent first, several at once, then
+//! the manifests, the one with the tag last, so that no client finds an image with a missing part.
 
 use super::{Exported, Exporter, UNWATCHED, Wanted, Watch};
 use crate::image::manifest::{Packed, Packing, pack_but, top};
@@ -18,19 +18,19 @@ use std::collections::{BTreeSet, HashSet};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-/// Blobs that are sent at once.
+/// The number of blobs sent at once.
 const AT_ONCE: usize = 4;
 
 /// A push to some names.
 pub(super) struct Push {
     names: Vec<Reference>,
     by_digest: bool,
-    /// The names come back with the digest as well.
+    /// True if the names are also returned with the digest.
     canonical: bool,
     packing: Packing,
     settings: Settings,
     multi: bool,
-    /// Blobs that are there, without their bytes having been here.
+    /// The blobs that the registry has without a download to this machine.
     placed: Mutex<HashSet<Digest>>,
 }
 
@@ -42,7 +42,7 @@ pub(super) fn registry(wanted: &Wanted) -> Result<Box<dyn Exporter>> {
 }
 
 impl Push {
-    /// What an `--output` says of pushing.
+    /// The push that an `--output` describes.
     pub(super) fn of(wanted: &Wanted) -> Result<Push> {
         let by_digest = wanted.attributes.flag("push-by-digest", false)?;
         let names = wanted.all_names().iter().map(|name| target(name, by_digest)).collect::<Result<Vec<_>>>()?;
@@ -56,7 +56,7 @@ impl Push {
     }
 }
 
-/// A name that can be pushed to.
+/// A reference that can be pushed to.
 fn target(name: &str, by_digest: bool) -> Result<Reference> {
     let reference: Reference = name.parse().map_err(|cause: String| Error::new(Kind::Usage, cause))?;
     if reference.digest.is_some() {
@@ -87,7 +87,7 @@ impl Exporter for Push {
         let place = |digest: &Digest| {
             let Some(from) = origins.origin(digest).filter(|_| !(watch.stop)()) else { return Ok(None) };
             let there = |to| Ok(client.has_blob(to, digest)? || client.mount_blob(to, digest, &from)?);
-            // Whatever is wrong is told when the bytes are sent.
+            // An error is reported when the bytes are sent.
             let all = self.names.iter().map(there).collect::<Result<Vec<bool>>>();
             Ok(all.is_ok_and(|all| all.into_iter().all(|there| there)).then_some(*digest))
         };
@@ -132,21 +132,21 @@ impl Exporter for Push {
     }
 }
 
-/// What goes to each of the names.
+/// The content that is pushed to each name.
 struct Shipment<'a> {
     client: Client,
     origins: Images,
     layers: &'a Layers,
     packed: &'a [Packed],
-    /// What every name has already.
+    /// The blobs that every name already has.
     placed: &'a HashSet<Digest>,
-    /// The manifest or index that the name will stand for.
+    /// The manifest or index that the name will refer to.
     top: &'a (Descriptor, Vec<u8>),
     watch: &'a Watch<'a>,
 }
 
 impl Shipment<'_> {
-    /// `earlier` are names that have all of it already.
+    /// Pushes to one name. `earlier` are names that already have everything.
     fn send(&self, to: &Reference, earlier: &[Reference], by_digest: bool) -> Result<()> {
         let blobs: BTreeSet<(Digest, u64)> = self.packed.iter().flat_map(|one| one.blobs.iter().copied()).collect();
         let blobs: Vec<(Digest, u64)> = blobs.into_iter().filter(|(digest, _)| !self.placed.contains(digest)).collect();
@@ -213,17 +213,17 @@ impl Shipment<'_> {
     }
 }
 
-/// An image of the store to push.
+/// A push of an image in the store.
 pub struct StoredPush<'a> {
-    /// Its name or id.
+    /// The name or id of the image.
     pub image: &'a str,
-    /// The name to push to, if it is another.
+    /// The name to push to, if it differs.
     pub dest: Option<&'a str>,
     /// `type=registry`, with `compression=` and `oci-mediatypes=`.
     pub attributes: Attributes,
 }
 
-/// `kiln push`: what stands at the registry afterwards, as `name@digest`.
+/// Runs `kiln push` and returns `name@digest`.
 pub fn push(layers: &Layers, wish: StoredPush<'_>, settings: &Settings) -> Result<String> {
     let refs = Refs::new(layers.store());
     let entry = refs.get(wish.image)?.ok_or_else(|| {
@@ -237,7 +237,7 @@ pub fn push(layers: &Layers, wish: StoredPush<'_>, settings: &Settings) -> Resul
     let missing = super::missing(&images, layers)?;
     let source = Images::new(layers.store().clone(), settings);
     source.fetch(&missing, UNWATCHED.progress, UNWATCHED.stop)?;
-    // What came from a cache must be what its record said before it goes out as ours.
+    // An imported layer is checked against its record before it is pushed.
     let new = |layer: &&LayerId| {
         let blob = layers.record(layer).ok().and_then(|record| record.blob);
         layers.travelled(layer) && blob.is_some_and(|blob| missing.contains(&blob))

@@ -1,5 +1,6 @@
-//! Templates of `kiln images --format` and `kiln inspect --format`: docker's fields of an image, and
-//! the values behind them. The crate `template` knows the language; this module knows the fields.
+//! Templates of `kiln images --format` and `kiln inspect --format`: docker's fields of an image,
+//! and the values behind them. The crate `template` knows the language; this module knows the
+//! fields.
 
 use super::refs::{Ref, RefImage};
 use base::clock::rfc3339;
@@ -18,7 +19,8 @@ const HEADINGS: &[(&str, &str)] = &[
     ("Platform", "PLATFORM"),
 ];
 
-/// A line for each image. With `table ` before the template the columns are aligned below a heading.
+/// A line for each image. With `table ` before the template the columns are aligned below a
+/// heading.
 ///
 /// # Errors
 /// The template is wrong, or names a field that a row does not have.
@@ -27,7 +29,7 @@ pub(super) fn rows(template: &str, refs: &[Ref], now: i64) -> Result<String> {
         Some(text) => (true, text.trim_start()),
         None => (false, template),
     };
-    // As in docker a shell's `\t` and `\n` stand for what they mean.
+    // As in docker, the escapes `\t` and `\n` of a shell are replaced.
     let parsed = parse(&text.replace("\\t", "\t").replace("\\n", "\n"))?;
     let values = refs.iter().flat_map(|one| one.images.iter().map(move |image| row(one, image, now)));
     let mut lines = Vec::new();
@@ -40,7 +42,7 @@ pub(super) fn rows(template: &str, refs: &[Ref], now: i64) -> Result<String> {
     Ok(if aligned { template::table::align(&lines) } else { lines.iter().map(|line| format!("{line}\n")).collect() })
 }
 
-/// A line for each value; `json` is the value itself.
+/// A line for each value; the template `json` prints the value itself.
 ///
 /// # Errors
 /// The template is wrong, or takes a field of something that has none.
@@ -50,7 +52,8 @@ pub(super) fn each(template: &str, values: &[Value]) -> Result<String> {
     values.iter().map(line).collect()
 }
 
-/// An image with docker's fields, and ours: `id`, `name`, `platform`, `layers` and `config`.
+/// The fields of an image: docker's, and kiln's own `id`, `name`, `platform`, `layers` and
+/// `config`.
 pub(super) fn inspected(entry: &Ref, image: &RefImage, config: Value) -> Value {
     let field = |name: &str| config.get(name).cloned().unwrap_or(Value::Null);
     let text = |name: &str| config.get(name).and_then(Value::as_str).unwrap_or_default();
@@ -118,7 +121,7 @@ fn short(name: &str) -> (&str, &str) {
     }
 }
 
-/// A time that has passed, as docker writes it (go-units, `HumanDuration`).
+/// A duration in docker's words (go-units, `HumanDuration`).
 fn since(seconds: i64) -> String {
     let (minutes, hours) = (seconds / 60, (seconds + 1800) / 3600);
     let text = match seconds {

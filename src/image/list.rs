@@ -20,7 +20,7 @@ fn unknown(name: &str) -> Error {
     Error::new(Kind::Usage, format!("there is no image `{name}`")).hint("`kiln images` lists them")
 }
 
-/// The ids alone, JSON, a table, or what a template makes of each image.
+/// Prints the IDs alone, JSON, a table, or a template for each image.
 pub fn images(store: &Store, quiet: bool, format: &str, out: &mut dyn Write) -> Result<()> {
     let all = Refs::new(store).list()?;
     if quiet {
@@ -61,7 +61,7 @@ fn table(all: &[Ref], out: &mut dyn Write) -> Result<()> {
     Ok(())
 }
 
-/// The images as a JSON list, or what a template makes of each.
+/// Prints the images as a JSON list, or a template for each.
 pub fn inspect(store: &Store, names: &[String], template: Option<&str>, out: &mut dyn Write) -> Result<()> {
     let refs = Refs::new(store);
     let mut images = Vec::new();
@@ -79,7 +79,7 @@ pub fn inspect(store: &Store, names: &[String], template: Option<&str>, out: &mu
     out.write_all(text.as_bytes()).map_err(failed)
 }
 
-/// Takes names away. As with Docker an image with names in several repositories loses them by its id only if that is forced.
+/// Removes names. As in Docker, an ID removes names in several repositories only with `--force`.
 pub fn remove(store: &Store, words: &[String], force: bool, out: &mut dyn Write) -> Result<()> {
     let refs = Refs::new(store);
     for word in words {

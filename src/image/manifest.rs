@@ -1,4 +1,5 @@
-//! Manifests and indexes of images (OCI image specification, manifest.md and image-index.md; Docker's schema 2).
+//! Manifests and indexes of images (OCI image specification, manifest.md and image-index.md;
+//! Docker's schema 2).
 
 use super::Image;
 use base::digest::Digest;
@@ -16,12 +17,12 @@ const DOCKER_CONFIG: &str = "application/vnd.docker.container.image.v1+json";
 const DOCKER_MANIFEST: &str = "application/vnd.docker.distribution.manifest.v2+json";
 const OCI_MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
 
-/// Whose words the media types are.
+/// The owner of the media types.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Flavor {
-    /// OCI's.
+    /// OCI media types.
     Oci,
-    /// Docker's.
+    /// Docker media types.
     Docker,
 }
 
@@ -32,22 +33,22 @@ pub struct Packed {
     pub descriptor: Descriptor,
     /// The manifest itself.
     pub manifest: Vec<u8>,
-    /// The blobs it names, the config first.
+    /// The blobs that it names, the config first.
     pub blobs: Vec<(Digest, u64)>,
-    /// The digests of the layers' blobs, the lowest first.
+    /// The digests of the layer blobs, the lowest first.
     pub layers: Vec<Digest>,
 }
 
-/// How blobs are made.
+/// The settings for making blobs.
 #[derive(Clone, Copy, Debug)]
 pub struct Packing {
-    /// For layers of this build.
+    /// The compression of layers that were built here.
     pub compression: Compression,
-    /// For those of the base too.
+    /// True if it applies to layers of the base too.
     pub force: bool,
-    /// Media types.
+    /// The media types.
     pub flavor: Flavor,
-    /// Whether the media types were asked for: what was pulled has others then.
+    /// True if the media types were requested, which then also changes a pulled image.
     pub flavor_asked: bool,
 }
 
@@ -55,18 +56,18 @@ fn bad(cause: impl std::fmt::Display) -> Error {
     Error::new(Kind::Export, "cannot write a manifest").because(cause)
 }
 
-/// A descriptor; the digest is one of ours, so it always parses.
+/// A descriptor. The digest is kiln's own, so it always parses.
 fn descriptor(media_type: &str, digest: &Digest, size: u64) -> Result<DescriptorBuilder> {
     let digest = oci_spec::image::Digest::from_str(&digest.to_string()).map_err(bad)?;
     Ok(DescriptorBuilder::default().media_type(MediaType::from(media_type)).digest(digest).size(size))
 }
 
-/// Makes the blobs of an image and its manifest. What was pulled keeps its own.
+/// Makes the blobs and the manifest of an image. A pulled image keeps its own.
 pub fn pack(image: &Image, layers: &Layers, how: Packing) -> Result<Packed> {
     pack_but(image, layers, how, &HashSet::new())
 }
 
-/// The same, without the bytes of blobs that are where the image goes already.
+/// The same, without the bytes of blobs that the destination already has.
 pub fn pack_but(image: &Image, layers: &Layers, how: Packing, placed: &HashSet<Digest>) -> Result<Packed> {
     if let Some(original) = original(image, layers.store())?
         && !how.force
@@ -124,11 +125,11 @@ pub struct Original {
     media_type: String,
     flavor: Flavor,
     config: BaseBlob,
-    /// The lowest first.
+    /// The layer blobs, the lowest first.
     layers: Vec<BaseBlob>,
 }
 
-/// What an image was pulled with, if it was.
+/// The manifest that an image was pulled with, if it was pulled.
 pub fn original(image: &Image, store: &Store) -> Result<Option<Original>> {
     let Some(digest) = &image.manifest else { return Ok(None) };
     let damaged =
@@ -145,7 +146,7 @@ pub fn original(image: &Image, store: &Store) -> Result<Option<Original>> {
     let config = blob(&value["config"]).ok_or_else(damaged)?;
     let listed = value["layers"].as_array().map(Vec::as_slice).unwrap_or_default();
     let layers = listed.iter().map(|layer| blob(layer).ok_or_else(damaged)).collect::<Result<Vec<_>>>()?;
-    // OCI's manifests need not say what they are.
+    // A manifest of OCI may omit its media type.
     let said = value["mediaType"].as_str().map(str::to_owned);
     let docker = config.media_type == DOCKER_CONFIG;
     let media_type = said.unwrap_or_else(|| if docker { DOCKER_MANIFEST } else { OCI_MANIFEST }.to_owned());
@@ -154,7 +155,7 @@ pub fn original(image: &Image, store: &Store) -> Result<Option<Original>> {
 }
 
 impl Original {
-    /// Its layers' blobs that the store lacks.
+    /// The layer blobs that the store lacks.
     pub fn missing(&self, store: &Store) -> Vec<BaseBlob> {
         self.layers.iter().filter(|blob| !store.has(&blob.digest)).cloned().collect()
     }
@@ -167,7 +168,8 @@ impl Original {
     }
 }
 
-/// What a name will stand for, and its bytes: the manifest, or an index of several. With `multi` one image has an index too.
+/// The document that a name will refer to, with its descriptor: the manifest, or an index of
+/// several. With `multi`, one image also gets an index.
 pub fn top(packed: &[Packed], flavor: Flavor, multi: bool) -> Result<(Descriptor, Vec<u8>)> {
     match packed {
         [one] if !multi => Ok((one.descriptor.clone(), one.manifest.clone())),
@@ -201,10 +203,10 @@ fn index(manifests: &[Packed], flavor: Flavor) -> Result<(Descriptor, Vec<u8>)> 
     Ok((descriptor, bytes))
 }
 
-/// A descriptor with annotations, in the order of their names.
+/// A descriptor with annotations, sorted by name.
 pub fn annotated(descriptor: &Descriptor, annotations: BTreeMap<String, String>) -> Result<Value> {
     let mut value = serde_json::to_value(descriptor).map_err(bad)?;
-    // oci_spec keeps annotations in a map without an order.
+    // oci_spec stores annotations in an unsorted map.
     if !annotations.is_empty() {
         value["annotations"] = serde_json::to_value(annotations).map_err(bad)?;
     }

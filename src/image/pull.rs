@@ -1,4 +1,4 @@
-//! `kiln pull`: an image of a registry, with all its blobs, under its name in the store.
+//! `kiln pull`: downloads an image with all its blobs, and names it in the store.
 
 use super::{Image, Refs};
 use crate::source::image::{Images, Pull};
@@ -10,7 +10,7 @@ use layer::Layers;
 use layer::rootfs::Rootfs;
 use registry::Settings;
 
-/// Brings an image. What it is comes back: `name@digest`.
+/// Pulls an image and returns `name@digest`.
 pub fn pull(layers: &Layers, name: &str, platform: &Platform, settings: &Settings, now: i64) -> Result<String> {
     if name.contains("://") {
         return Err(Error::new(Kind::Usage, format!("`{name}` is no image of a registry")));
@@ -34,7 +34,7 @@ pub fn pull(layers: &Layers, name: &str, platform: &Platform, settings: &Setting
     Ok(format!("{short}@{}", pinned.digest))
 }
 
-/// What the image itself says: there may have been no other than one for another platform.
+/// The platform in the config: the registry may have had only an image for another platform.
 fn platform_of(config: &[u8]) -> Option<Platform> {
     let config = ImageConfig::read(config).ok()?;
     let variant = config.variant.map_or_else(String::new, |variant| format!("/{variant}"));

@@ -12,27 +12,27 @@ use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use store::{Store, lease};
 
-/// A name and what it stands for.
+/// A name and its images.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Ref {
-    /// Normalised: `docker.io/library/app:latest`.
+    /// The normalised name: `docker.io/library/app:latest`.
     pub name: String,
-    /// When the name came to stand for this, in seconds since 1970.
+    /// The time when the name was set, in seconds since 1970.
     pub at: i64,
-    /// One a platform.
+    /// One image for each platform.
     pub images: Vec<RefImage>,
     /// Every layer of every image, for the collector.
     pub layers: Vec<LayerId>,
 }
 
-/// An image that a name stands for.
+/// An image of a name.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RefImage {
-    /// `linux/amd64`.
+    /// The platform, as `linux/amd64`.
     pub platform: String,
-    /// The digest of the config: the image id.
+    /// The digest of the config: the image ID.
     pub config: Digest,
-    /// The lowest first.
+    /// The layers, the lowest first.
     pub layers: Vec<LayerId>,
     /// SOURCE_DATE_EPOCH of the build.
     pub epoch: Option<i64>,
@@ -48,12 +48,12 @@ pub struct Refs {
     root: PathBuf,
 }
 
-/// The folder of the refs under a store's root.
+/// The directory of the refs below a store's root.
 pub fn folder(root: &Path) -> PathBuf {
     root.join("refs-v1")
 }
 
-/// A name as it is kept: `app` is `docker.io/library/app:latest`.
+/// The normalised form of a name: `app` is `docker.io/library/app:latest`.
 pub fn normal(name: &str) -> Result<String> {
     name.parse::<Reference>().map(|reference| reference.to_string()).map_err(|cause| Error::new(Kind::Usage, cause))
 }
@@ -68,7 +68,7 @@ impl Refs {
         self.root.join(Digest::of(name.as_bytes()).hex())
     }
 
-    /// Gives images a name; what had it before loses it.
+    /// Gives images a name, and removes it from the images that had it.
     pub fn put(&self, name: &str, images: &[Image], at: i64) -> Result<()> {
         let name = normal(name)?;
         let image = |image: &Image| RefImage {
@@ -91,12 +91,12 @@ impl Refs {
         fs::rename(&temp, self.path(&name)).at("write", self.path(&name))
     }
 
-    /// What a name, or the beginning of an image id, stands for.
+    /// The ref of a name, or the first ref of an image with this ID prefix.
     pub fn get(&self, name: &str) -> Result<Option<Ref>> {
         self.find(name).map(|found| found.into_iter().next())
     }
 
-    /// The ref of that name, or all refs of the image whose id begins so.
+    /// The ref of a name, or all refs of the image with this ID prefix.
     pub fn find(&self, name: &str) -> Result<Vec<Ref>> {
         if let Ok(full) = normal(name)
             && let Some(found) = read(&self.path(&full))
@@ -121,7 +121,7 @@ impl Refs {
         Ok(found)
     }
 
-    /// All of them, by name.
+    /// All refs, sorted by name.
     pub fn list(&self) -> Result<Vec<Ref>> {
         let Ok(found) = fs::read_dir(&self.root) else { return Ok(Vec::new()) };
         let mut all: Vec<Ref> = found.flatten().filter_map(|entry| read(&entry.path())).collect();
@@ -129,25 +129,25 @@ impl Refs {
         Ok(all)
     }
 
-    /// Takes a name away; what nothing else needs goes with the next prune.
+    /// Removes a name. The next prune deletes the data that nothing else needs.
     pub fn remove(&self, entry: &Ref) -> Result<()> {
         for layer in &entry.layers {
-            // Where it can't be noted, the layer goes when it is old.
+            // If this fails, the layer is deleted when it is old.
             let _ = File::create(self.store.layers().join(layer.to_string()).join(RELEASED));
         }
         match fs::remove_file(self.path(&entry.name)) {
-            // Somebody else took it away just now.
+            // Another process removed it first.
             Err(cause) if cause.kind() == std::io::ErrorKind::NotFound => Ok(()),
             done => done.at("remove", self.path(&entry.name)),
         }
     }
 
-    /// The images behind a ref, to export.
+    /// The images of a ref, for an export.
     pub fn images(&self, entry: &Ref) -> Result<Vec<Image>> {
         entry.images.iter().map(|image| self.image(image)).collect()
     }
 
-    /// One image of a ref. Its layers are in use from now on.
+    /// One image of a ref. Takes its layers into use.
     pub fn image(&self, image: &RefImage) -> Result<Image> {
         let names: Vec<String> = image.layers.iter().map(lease::layer).collect();
         let there = |layer: &LayerId| self.store.layers().join(layer.to_string()).join("record").exists();

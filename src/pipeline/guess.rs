@@ -1,6 +1,7 @@
-//! A plan made of what names stood for last time, while their registries are asked whether they still do. It is never
-//! built: it tells whom to ask, all at once, and which files to look at in the meantime. A name that was never asked for
-//! has an empty image in it: what copies take from a context seldom depends on the base.
+//! The plan made of the last known answers for names, while registries are asked for current ones.
+//! It is never built: it tells which names to ask for, all at once, and which files to read in the
+//! meantime. An unknown name gets an empty image, as the files that a copy takes seldom depend on
+//! the base.
 
 use super::resolver::Resolver;
 use base::digest::Digest;
@@ -13,7 +14,7 @@ use solver::{Graph, VertexId};
 use std::collections::BTreeSet;
 use std::sync::{Mutex, PoisonError};
 
-/// Answers without asking anybody.
+/// Answers without asking a registry.
 pub(super) struct Guess<'a> {
     resolver: &'a Resolver<'a>,
     asked: Mutex<BTreeSet<(String, Platform)>>,
@@ -30,12 +31,13 @@ impl<'a> Guess<'a> {
     }
 }
 
-/// Whether a copy of the guessed graph takes what the same vertex of the true one takes: the bases may be others.
+/// True if a copy of the guessed graph takes the same files as the same vertex of the real one;
+/// their bases may differ.
 pub(super) fn takes_the_same(guessed: &Graph<Op>, plan: &Graph<Op>, id: VertexId) -> bool {
     id.index() < guessed.len() && id.index() < plan.len() && taken(guessed, id) == taken(plan, id)
 }
 
-/// An op and what it reads but for its base.
+/// An op and its inputs except its base.
 fn taken(graph: &Graph<Op>, id: VertexId) -> (&Op, Vec<&Op>) {
     let vertex = graph.get(id);
     let is_base = |at: usize| matches!(&vertex.op, Op::Copy(copy) if copy.base == Some(at));
@@ -43,7 +45,7 @@ fn taken(graph: &Graph<Op>, id: VertexId) -> (&Op, Vec<&Op>) {
     (&vertex.op, others.map(|(_, input)| &graph.get(*input).op).collect())
 }
 
-/// Nothing is known of it but its name.
+/// An image without any data except its name.
 fn stand_in(name: &str, platform: &Platform) -> Resolved {
     let Platform { os, architecture, variant } = platform.clone();
     let config = Box::new(ImageConfig { os, architecture, variant, ..ImageConfig::default() });
@@ -57,7 +59,7 @@ fn unknown() -> ResolveError {
 impl Resolve for Guess<'_> {
     fn named(&self, name: &str, platform: &Platform) -> Result<Option<Resolved>, ResolveError> {
         match self.resolver.is_given(name) {
-            // Whatever it is, the true plan finds out.
+            // The real plan finds out what it is.
             true => Err(unknown()),
             false => self.resolver.named(name, platform),
         }
@@ -79,7 +81,7 @@ mod tests {
     use frontend::op::{Copy, Source};
     use solver::Vertex;
 
-    /// FROM a base, COPY of a context to a place. The copy comes last.
+    /// A graph with a base, a context, and a copy of the context; the copy is last.
     fn graph(base: &str, context: &str, dest: &str) -> (Graph<Op>, VertexId) {
         let mut graph = Graph::default();
         let mut push = |op: Op, inputs: &[VertexId]| {
@@ -98,7 +100,7 @@ mod tests {
         let same = |(plan, _): (Graph<Op>, VertexId)| takes_the_same(&guessed, &plan, copy);
         assert!(same(graph("one", "context", "/app/")));
         assert!(same(graph("two", "context", "/app/")));
-        // The base has another WORKDIR, or the name stands for another directory.
+        // The base has another WORKDIR, or the name is that of another directory.
         assert!(!same(graph("two", "context", "/srv/")));
         assert!(!same(graph("one", "other", "/app/")));
         assert!(!takes_the_same(&guessed, &Graph::default(), copy), "the plan has no such vertex");

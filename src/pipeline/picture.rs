@@ -7,7 +7,7 @@ use frontend::line::Span;
 use frontend::plan::Plan;
 use solver::VertexId;
 
-/// More findings are counted, not shown.
+/// The most findings that are shown; the others are counted.
 const MOST_SHOWN: usize = 20;
 
 pub(super) fn name(request: &BuildRequest) -> String {
@@ -21,7 +21,7 @@ pub(super) fn name(request: &BuildRequest) -> String {
     path.strip_prefix("./").map_or(path.clone(), str::to_owned)
 }
 
-/// All that is wrong with a Dockerfile as one error.
+/// One error for all findings in a Dockerfile.
 pub(super) fn of_dockerfile(request: &BuildRequest, errors: &[Diagnostic]) -> Error {
     let shown: Vec<String> = errors
         .iter()
@@ -45,7 +45,7 @@ pub(super) fn warning(request: &BuildRequest, warning: &Diagnostic) -> String {
     format!("{}: {} ({}{line})", warning.code, warning.message, name(request))
 }
 
-/// An error of a vertex, with the lines that asked for it.
+/// An error of a vertex, with its lines in the Dockerfile.
 pub(super) fn at_vertex(request: &BuildRequest, plan: &Plan, id: VertexId, error: Error) -> Error {
     let vertex = plan.graph.get(id);
     let Some((first, last)) = vertex.lines else { return error };

@@ -1,6 +1,6 @@
-//! From a parsed Dockerfile to a plan. Registries are asked all at once, and meanwhile the files that copies read are
-//! looked at, by a plan that is guessed from the earlier answers of the registries. If the answers are the same as last
-//! time, the look is done when they come.
+//! Makes the plan of a parsed Dockerfile. Registries are asked all at once. Meanwhile the files of
+//! copies are read, by a plan that is guessed from the registries' earlier answers. If the answers
+//! have not changed, that work is done when they arrive.
 
 use super::guess::{Guess, takes_the_same};
 use super::resolver::Resolver;
@@ -18,7 +18,7 @@ use solver::{StepId, Task, VertexId};
 use std::path::PathBuf;
 
 impl Build<'_> {
-    /// The plan for a platform, and what was already looked at for it.
+    /// The plan for a platform, and the files that were already read for it.
     pub(super) fn plan(&self, document: &Document, platform: &Platform) -> Result<(Plan, Memo)> {
         let request = self.request_for(platform);
         let resolver = Resolver::new(self.request, &self.host, &self.host.observer);
@@ -62,8 +62,8 @@ impl Build<'_> {
         }
     }
 
-    /// True if a step with a network will most likely run, as far as this machine knows. Remote caches are not asked
-    /// for a guess.
+    /// True if a step with a network will most likely run, as far as this machine knows. Remote
+    /// caches are not asked for a guess.
     fn will_need_a_network(&self, ahead: &Job<'_>, graph: &solver::Graph<Op>, target: VertexId) -> bool {
         if self.request.caches.iter().any(|wanted| wanted.way == cache::Way::From) {
             return false;

@@ -1,4 +1,5 @@
-//! What stands behind a name in a Dockerfile: a named context, an image built here, a registry, in this order.
+//! Resolves a name in a Dockerfile: tries a named context, then an image that was built here, then
+//! a registry.
 
 use crate::engine::Host;
 use crate::image::refs::RefImage;
@@ -22,20 +23,20 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::SystemTime;
 
-/// Answers the frontend's one question.
+/// Answers the frontend's question about a name.
 pub(super) struct Resolver<'a> {
     request: &'a BuildRequest,
     host: &'a Host,
     observer: &'a Arc<dyn Observer>,
-    /// Refusals too: nobody is asked twice.
+    /// The answers, including refusals, so that nothing is requested twice.
     known: Mutex<HashMap<(String, Platform), Result<Resolved, ResolveError>>>,
-    /// Addresses by what is shown of them.
+    /// The URLs behind each shown name.
     users: Mutex<HashMap<String, Vec<Url>>>,
     asked: AtomicU32,
     fetched: AtomicU32,
 }
 
-/// Steps beside the graph count from here.
+/// The first id of steps outside the graph.
 const FIRST_STEP: u32 = 1 << 30;
 
 impl<'a> Resolver<'a> {
@@ -79,18 +80,18 @@ impl<'a> Resolver<'a> {
         Ok(Resolved::Image { name, digest, config: Box::new(config) })
     }
 
-    /// What a name stood for last time.
+    /// The last known answer for a name.
     pub(super) fn guessed(&self, name: &str, platform: &Platform) -> Option<Resolved> {
         self.pinned(self.host.images.guess(name, platform)?).ok()
     }
 
-    /// Whether `--build-context` says what stands behind some name that is neither an image nor a directory at hand.
+    /// True if `--build-context` gives the name to something other than a local directory.
     pub(super) fn is_given(&self, name: &str) -> bool {
         let far = |context: &NamedContext| !matches!(context, NamedContext::Dir(_));
         self.request.contexts.get(name).is_some_and(far)
     }
 
-    /// An image that was built here before, unless registries have the word.
+    /// An image that was built here, except with `--pull`.
     pub(super) fn built_unless_pull(&self, name: &str, platform: &Platform) -> Option<Resolved> {
         self.built(name, platform).filter(|_| !self.request.pull)
     }
@@ -103,7 +104,7 @@ impl<'a> Resolver<'a> {
         self.pinned(told(&**self.observer, step, shown, resolve)?)
     }
 
-    /// What `--build-context` named elsewhere: a repository, or a tarball, as a directory.
+    /// A remote `--build-context` as a directory: a repository or an unpacked tarball.
     fn context_of(&self, name: &str, remote: &Remote) -> Result<Resolved, ResolveError> {
         self.once_fetched(name, remote, |remote| {
             let folder = match remote {
@@ -114,7 +115,7 @@ impl<'a> Resolver<'a> {
         })
     }
 
-    /// Opens a directory once, and tells that it is being brought.
+    /// Opens a fetched directory once, and reports the fetch as a step.
     fn once_fetched(
         &self,
         name: &str,
@@ -134,8 +135,8 @@ impl<'a> Resolver<'a> {
         Ok(Resolved::Context { name: name.to_owned() })
     }
 
-    /// A name for what lies elsewhere. It enters keys and is kept, so no password is in it; addresses that differ in that alone
-    /// are numbered.
+    /// A name for a remote source. It enters keys and is stored, so it contains no password; URLs
+    /// that differ only in a password are numbered.
     fn name_of(&self, remote: &Remote) -> String {
         let (name, url) = match remote {
             Remote::Http(http) => (format!("{}#{}", http.url, http.checksum.as_deref().unwrap_or("")), &http.url),
@@ -174,7 +175,7 @@ impl<'a> Resolver<'a> {
         Ok(Resolved::Image { name: name.to_owned(), digest, config: Box::new(config) })
     }
 
-    /// An image of the store by this name, for this platform.
+    /// An image of the store with this name and platform.
     fn built(&self, name: &str, platform: &Platform) -> Option<Resolved> {
         let refs = Refs::new(&self.host.store);
         let found = refs

@@ -1,4 +1,4 @@
-//! The beginning of a build: contexts are opened, caches are named, the host is put together.
+//! The start of a build: opens contexts, names caches, and sets up the host.
 
 use super::Build;
 use crate::engine::pressure::Brake;

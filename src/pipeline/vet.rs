@@ -1,4 +1,5 @@
-//! The look at a plan before it runs: warnings, and steps that may not or cannot run here.
+//! Checks a plan before it runs: prints warnings, and refuses steps that may not or cannot run
+//! here.
 
 use super::{Build, picture};
 use crate::explain;
@@ -33,7 +34,8 @@ impl Build<'_> {
         }
     }
 
-    /// An error for steps that need an entitlement or another machine, and for a `--fail-on-miss` that names no step.
+    /// An error for steps that need an entitlement or another machine, and for a `--fail-on-miss`
+    /// that names no step.
     pub(super) fn refuse(&self, plan: &Plan) -> Result<()> {
         let named =
             |wanted: &&String| plan.graph.iter().any(|(_, vertex)| explain::names(wanted, &vertex.name, &vertex.stage));

@@ -1,4 +1,4 @@
-//! The event log: one JSON object a line, appended to a file that several builds may share.
+//! The event log: one JSON object per line, appended to a file that several builds may share.
 
 use base::outside;
 use serde_json::json;
@@ -9,7 +9,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-/// Logs to a file; one that can't be opened is no log.
+/// An observer that logs to a file; `None` if the file cannot be opened.
 pub fn observer(path: &Path) -> Option<Arc<dyn Observer>> {
     let file = outside::open(path, File::options().create(true).append(true)).ok()?;
     Some(Arc::new(Log(file)))
@@ -38,13 +38,13 @@ impl Observer for Log {
                 json!({"event": "end", "step": step.0, "outcome": outcome, "seconds": took.as_secs_f64()})
             }
             Event::Warning { text } => json!({"event": "warning", "text": text}),
-            // Output may hold anything; it is not for a log that stays.
+            // Output may contain secrets, which do not belong in a persistent log.
             Event::Output { .. } | Event::Transfer { .. } | Event::Needs { .. } | Event::Phase { .. } => return,
         };
         let mut line = line;
         line["at"] = json!(at);
         line["pid"] = json!(std::process::id());
-        // One write a line: lines of several processes do not mix.
+        // One write per line keeps the lines of several processes apart.
         let _ = (&self.0).write_all(format!("{line}\n").as_bytes());
     }
 }

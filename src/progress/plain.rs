@@ -9,9 +9,9 @@ use std::io::Write;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, SystemTime};
 
-/// Between two lines about the same transfer.
+/// The interval between two lines about the same transfer.
 const TRANSFER_EVERY: Duration = Duration::from_secs(5);
-/// Lines that never end are written in pieces of this size.
+/// The largest piece in which an endless line is written.
 const LONGEST_LINE: usize = 64 * 1024;
 
 pub(super) fn view() -> Arc<dyn Observer> {
@@ -31,7 +31,7 @@ struct Plain {
 
 struct State {
     out: Box<dyn Write + Send>,
-    /// What one event has to say: one write.
+    /// The text of one event, for a single write.
     page: Vec<u8>,
     steps: HashMap<StepId, Shown>,
     last: Option<usize>,
@@ -45,7 +45,7 @@ struct Shown {
     transfers: HashMap<String, SystemTime>,
 }
 
-/// A piece of what a program wrote.
+/// A line of a program's output.
 struct Line<'a> {
     text: &'a [u8],
     end: End,
@@ -53,21 +53,21 @@ struct Line<'a> {
 
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum End {
-    /// With a line feed.
+    /// A line feed.
     Feed,
-    /// With a carriage return alone.
+    /// A carriage return alone.
     Return,
-    /// Nowhere: it is too long, or the program has ended.
+    /// No end: the line is too long, or the program has ended.
     None,
 }
 
-/// The first whole line, and what follows it. None while it is not known how the line ends.
+/// The first complete line, and the rest. `None` until the end of the line is known.
 fn next_line(bytes: &[u8]) -> Option<(Line<'_>, &[u8])> {
     let found = bytes.iter().take(LONGEST_LINE).position(|byte| matches!(byte, b'\n' | b'\r'));
     let (text, rest) = bytes.split_at(found.unwrap_or(LONGEST_LINE.min(bytes.len())));
     match rest {
         [b'\n', after @ ..] | [b'\r', b'\n', after @ ..] => Some((Line { text, end: End::Feed }, after)),
-        // A line feed may still come.
+        // A line feed may follow.
         [b'\r'] | [] => None,
         [b'\r', after @ ..] => Some((Line { text, end: End::Return }, after)),
         _ => Some((Line { text, end: End::None }, rest)),
@@ -130,12 +130,12 @@ impl State {
         shown
     }
 
-    /// Keeps text until the event is told.
+    /// Keeps text until the event is shown.
     fn write(&mut self, text: std::fmt::Arguments<'_>) {
         let _infallible = self.page.write_fmt(text);
     }
 
-    /// What can't be shown must not stop the build.
+    /// Writes the text. A failure must not stop the build.
     fn show(&mut self) {
         let _ = self.out.write_all(&self.page);
         self.page.clear();
@@ -150,7 +150,7 @@ impl State {
         }
     }
 
-    /// An empty line where the lines of another step begin.
+    /// Adds an empty line before the lines of another step.
     fn between(&mut self, number: usize) {
         if self.last.replace(number).is_some_and(|last| last != number) {
             self.write(format_args!("\n"));
@@ -178,7 +178,8 @@ impl State {
 
     fn said(&mut self, at: SystemTime, step: StepId, line: Line<'_>) {
         let text = String::from_utf8_lossy(line.text);
-        // Who returns without a new line writes over what is there: of blanks nothing would be left.
+        // A line that ends with a carriage return is overwritten; one of blanks leaves nothing to
+        // show.
         if line.end == End::Return && text.trim().is_empty() {
             return;
         }

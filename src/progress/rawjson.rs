@@ -20,7 +20,7 @@ struct RawJson {
     began: Mutex<HashMap<StepId, (String, String)>>,
 }
 
-/// RFC 3339 with nanoseconds.
+/// A time in RFC 3339 with nanoseconds.
 fn time(at: SystemTime) -> String {
     let since = at.duration_since(UNIX_EPOCH).unwrap_or_default();
     let whole = rfc3339(i64::try_from(since.as_secs()).unwrap_or(i64::MAX));

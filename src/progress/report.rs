@@ -1,4 +1,4 @@
-//! What became of each step, kept for `kiln explain` when the build ends.
+//! Records the outcome of each step, and saves the report for `kiln explain` at the end.
 
 use crate::explain::builds::{self, Build, Step};
 use base::clock::now;
@@ -9,10 +9,10 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Instant, SystemTime};
 use store::Store;
 
-/// Steps of one report; what comes after them is not kept.
+/// The most steps in one report; the others are left out.
 const MOST_STEPS: usize = 10_000;
 
-/// Reports to a store. `dockerfile` and `target` are for people.
+/// An observer that saves a report to a store. `dockerfile` and `target` are shown to the user.
 pub fn observer(store: &Store, dockerfile: String, target: Option<String>) -> Arc<dyn Observer> {
     let build = Build { dockerfile, target, at: now(), ..Build::default() };
     Arc::new(Report {

@@ -1,10 +1,11 @@
-//! Where the time went: collects steps and their phases from the stream of events, finds the critical path, and gives
-//! it as a table, as JSON (`kiln.timings` in the metadata), and as a Chrome trace (`trace`).
+//! Build timings: collects steps and their phases from the stream of events, finds the critical
+//! path, and formats a table, JSON (`kiln.timings` in the metadata) and a Chrome trace (`trace`).
 //!
-//! The critical path is found from the end: of the steps that a step stands on, the one that ended last is what it
-//! waited for. Steps that were in the cache took no time, so it is looked for through them. Steps beside the graph
-//! (resolving a base, exporting) wait for whatever ended last before them. What is done for all steps at once before
-//! the first one runs (selecting what copies read, looking up keys) is `look up` of the build as a whole.
+//! The critical path is computed from the end: a step waited for the input that ended last. Cached
+//! steps take no time, so the path goes through them. Steps outside the graph (resolving a base,
+//! exporting) wait for the step that ended last before them. Work for all steps before the first
+//! one runs (selecting the files of copies, looking up keys) is the phase `look up` of the whole
+//! build.
 
 mod trace;
 
@@ -17,25 +18,25 @@ use std::fmt::Write as _;
 use std::sync::Mutex;
 use std::time::{Duration, SystemTime};
 
-/// Watches a build and keeps the times of its steps: a few hundred bytes a step.
+/// Records the times of a build's steps, in a few hundred bytes per step.
 pub struct Timings {
     began: SystemTime,
     seen: Mutex<Report>,
 }
 
-/// What happened when, counted from the build's begin.
+/// The times of steps and phases since the start of the build.
 #[derive(Clone, Default)]
 struct Report {
     total: Duration,
     steps: BTreeMap<StepId, Step>,
-    /// Of the build as a whole.
+    /// The phases of the whole build.
     phases: Vec<Span>,
 }
 
 #[derive(Clone, Default)]
 struct Step {
     name: String,
-    /// None for a step of no graph.
+    /// `None` for a step outside the graph.
     needs: Option<Vec<StepId>>,
     begin: Option<Duration>,
     end: Option<Duration>,
@@ -43,7 +44,7 @@ struct Step {
     phases: Vec<Span>,
 }
 
-/// A stretch of time.
+/// A period of time.
 #[derive(Clone, Debug, PartialEq)]
 struct Span {
     name: &'static str,
@@ -52,12 +53,12 @@ struct Span {
 }
 
 impl Timings {
-    /// The clock begins now.
+    /// Starts the clock.
     pub fn begin() -> Timings {
         Timings { began: SystemTime::now(), seen: Mutex::default() }
     }
 
-    /// What is known so far; steps that still run end now.
+    /// The report so far; running steps end now.
     fn report(&self) -> Report {
         let mut report = lock(&self.seen).clone();
         report.total = SystemTime::now().duration_since(self.began).unwrap_or_default();
@@ -67,12 +68,12 @@ impl Timings {
         report
     }
 
-    /// For people.
+    /// The timings as a table.
     pub fn table(&self) -> String {
         self.report().table()
     }
 
-    /// For programs: times in seconds. `docs/performance.md` names the fields.
+    /// The timings as JSON, in seconds. `docs/performance.md` describes the fields.
     pub fn json(&self) -> Value {
         self.report().json()
     }
@@ -130,7 +131,7 @@ impl Report {
         }
     }
 
-    /// The steps that made the build as long as it was, in order.
+    /// The steps that determine the duration of the build, in order.
     fn critical_path(&self) -> Vec<StepId> {
         let ran = self.steps.iter().filter(|(_, step)| step.end.is_some());
         let mut path: Vec<StepId> = Vec::new();
@@ -143,7 +144,7 @@ impl Report {
         path
     }
 
-    /// Which step's end let this one begin.
+    /// The step whose end allowed this one to start.
     fn waited_for(&self, id: StepId) -> Option<StepId> {
         let begin = self.steps.get(&id)?.begin?;
         let ended = |id: &StepId| self.steps.get(id).and_then(|step| step.end).filter(|end| *end <= begin);
@@ -151,13 +152,13 @@ impl Report {
         let in_graph = below.iter().filter(|id| ended(id).is_some()).max_by_key(|id| ended(id)).copied();
         let graph = |id: &StepId| self.steps.get(id).is_some_and(|step| step.needs.is_some());
         in_graph.or_else(|| {
-            // The first step of a graph waits for what is beside it: its bases.
+            // The first step of a graph waits for a step outside it: its base.
             let others = self.steps.keys().filter(|other| **other != id && !(graph(&id) && graph(other)));
             others.filter(|other| ended(other).is_some()).max_by_key(|other| ended(other)).copied()
         })
     }
 
-    /// The nearest steps below one that took time.
+    /// The nearest steps below that took time.
     fn ran_below(&self, id: StepId) -> Vec<StepId> {
         let (mut found, mut seen, mut todo) = (Vec::new(), BTreeSet::new(), vec![id]);
         while let Some(at) = todo.pop() {
@@ -239,13 +240,13 @@ impl Step {
         Some(self.end?.saturating_sub(self.begin?))
     }
 
-    /// When it ran, or was first heard of.
+    /// The time when it started, or of its first phase.
     fn begins(&self) -> Duration {
         self.begin.or_else(|| self.phases.iter().map(|span| span.begin).min()).unwrap_or_default()
     }
 }
 
-/// Phases in the order of their begin, those of one name together.
+/// Phases in the order of their start, summed up by name.
 fn sums(spans: &[Span]) -> String {
     let mut spans: Vec<&Span> = spans.iter().collect();
     spans.sort_by_key(|span| span.begin);

@@ -1,5 +1,6 @@
-//! The live view of a terminal: what is done scrolls up as lines; below it what runs, with its time, a bar for each long
-//! transfer and the last lines of its output. Control sequences of a RUN never reach the terminal.
+//! The live view of a terminal. Finished steps scroll up as lines. Below them are the running steps
+//! with their times, a bar for each long transfer, and the last lines of output. Control sequences
+//! of a RUN never reach the terminal.
 
 use super::Screen;
 use base::sync::lock;
@@ -10,9 +11,9 @@ use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant, SystemTime};
 
-/// Output lines shown of each step that runs.
+/// The number of output lines shown for each running step.
 const TAIL: usize = 6;
-/// How often times are drawn anew.
+/// The interval at which times are redrawn.
 const TICK: Duration = Duration::from_millis(200);
 
 pub(super) fn view(screen: Screen) -> Arc<dyn Observer> {
@@ -30,7 +31,7 @@ pub(super) fn view(screen: Screen) -> Arc<dyn Observer> {
         color: screen.color,
     }));
     let weak = Arc::downgrade(&state);
-    // One thread draws the times; it ends with the view.
+    // A thread redraws the times; it ends with the view.
     std::thread::spawn(move || {
         while let Some(state) = weak.upgrade() {
             lock(&state).tick();
@@ -54,7 +55,7 @@ struct State {
 
 struct Running {
     name: String,
-    /// Why it was not cached.
+    /// The reason why the step was not cached.
     why: String,
     began: Instant,
     title: ProgressBar,
@@ -138,7 +139,7 @@ impl State {
                 running.tail.push_back(printable(line.trim_end()));
             }
         }
-        // A line without an end must not grow without bound.
+        // A line without an end must not grow without limit.
         if running.open.len() > 4096 {
             running.open.clear();
         }
@@ -199,7 +200,7 @@ impl State {
     }
 }
 
-/// A bar that is only a text, cut at the terminal's width.
+/// A bar with text only, cut at the terminal's width.
 fn line() -> ProgressBar {
     let bar = ProgressBar::new_spinner();
     ProgressStyle::with_template("{wide_msg}").map_or(bar.clone(), |style| bar.with_style(style))

@@ -1,5 +1,6 @@
-//! Contexts from elsewhere: a tar on standard input, a git repository, a URL of a tarball or of a Dockerfile. A thread of its
-//! own fetches them; nobody waits for it once the build is interrupted, so a silent server can't hold kiln.
+//! Remote contexts: a tar on standard input, a git repository, the URL of a tarball or of a
+//! Dockerfile. A thread of its own fetches them, and is abandoned when the build is interrupted, so
+//! a silent server cannot block kiln.
 
 use super::BuildRequest;
 use crate::engine::Secret;
@@ -20,18 +21,18 @@ use std::sync::mpsc::{RecvTimeoutError, channel};
 use std::time::Duration;
 use store::Store;
 
-/// A context that is not here yet.
+/// A context that is not on this machine yet.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum PendingContext {
     /// A tar on standard input, of which these bytes have been read.
     Archive(Vec<u8>),
-    /// Something elsewhere.
+    /// A remote source.
     Remote(Remote),
 }
 
-/// So many bytes tell a tar from a Dockerfile.
+/// The number of bytes that tell a tar from a Dockerfile.
 const HEAD: u64 = 1024;
-/// The interval between two looks at whether the build was interrupted.
+/// The interval for checking whether the build was interrupted.
 const POLL: Duration = Duration::from_millis(20);
 /// The id of the fetch in the stream of events.
 const STEP: StepId = StepId((1 << 30) - 1);
@@ -40,7 +41,7 @@ fn usage(message: impl Into<String>) -> Error {
     Error::new(Kind::Usage, message)
 }
 
-/// The first bytes, which tell an archive from a Dockerfile.
+/// Reads the first bytes, which tell an archive from a Dockerfile.
 pub(crate) fn head(from: impl Read, name: impl AsRef<Path>) -> Result<Vec<u8>> {
     let mut bytes = Vec::new();
     from.take(HEAD).read_to_end(&mut bytes).at("read", name)?;
@@ -52,8 +53,8 @@ pub(crate) fn is_archive(head: &[u8]) -> bool {
     format_of(head) != Format::Plain || begins_tar(head)
 }
 
-/// Fetches the pending context of a request, if there is one, and takes SOURCE_DATE_EPOCH from it or from the Dockerfile
-/// where the request leaves it open.
+/// Fetches the pending context of a request, if there is one. Takes SOURCE_DATE_EPOCH from it or
+/// from the Dockerfile, unless the request sets it.
 pub fn fetch_context(request: &mut BuildRequest, store: &Store, stop: &Stop, observer: &dyn Observer) -> Result<()> {
     let keep_git_dir = request.keep_git_dir;
     let pending = request.pending.take().map(|pending| match pending {
@@ -84,10 +85,11 @@ pub fn fetch_context(request: &mut BuildRequest, store: &Store, stop: &Stop, obs
     })
 }
 
-/// Runs work that may wait for a server, in a thread that is left behind once the build is interrupted.
+/// Runs work that may wait for a server, in a thread that is left behind once the build is
+/// interrupted.
 fn unless_stopped<T: Send + 'static>(stop: &Stop, work: impl FnOnce() -> Result<T> + Send + 'static) -> Result<T> {
     let (done, result) = channel();
-    // Nobody listens any more once the user wished the end.
+    // After an interruption the receiver is gone.
     std::thread::spawn(move || drop(done.send(work())));
     loop {
         match result.recv_timeout(POLL) {
@@ -103,7 +105,7 @@ fn unless_stopped<T: Send + 'static>(stop: &Stop, work: impl FnOnce() -> Result<
     }
 }
 
-/// The fetched source, and the time that it states.
+/// The fetched source, and its time.
 type Fetched = (Source, Option<i64>);
 
 enum Source {
@@ -158,7 +160,7 @@ fn take_epoch(request: &mut BuildRequest, time: i64) {
     request.outputs.iter_mut().for_each(|output| output.now = time);
 }
 
-/// An ARG before the first FROM may say the time where nobody else does.
+/// Takes SOURCE_DATE_EPOCH from an ARG before the first FROM, unless it is set elsewhere.
 fn epoch_of_dockerfile(request: &mut BuildRequest) {
     if request.build_args.contains_key("SOURCE_DATE_EPOCH") {
         return;
@@ -210,7 +212,8 @@ impl Access {
     }
 }
 
-/// Unpacks a fetched archive into a directory of its own. Returns the time of the newest member too.
+/// Unpacks a fetched archive into a directory of its own. Returns the time of the newest member
+/// too.
 pub fn unpack(fetched: &http::Fetched, store: &Store) -> Result<(PathBuf, Option<i64>)> {
     let (path, folder) = (fetched.folder.join(&fetched.name), store.temp("context"));
     let file = std::fs::File::open(&path).at("open", &path)?;

@@ -1,6 +1,6 @@
-//! A context that comes as a tar: unpacked to a folder of its own. Every name is resolved beneath the folder's descriptor
-//! (openat2, RESOLVE_IN_ROOT), so that neither `..` nor links lead out of it. Owners do not matter for a context, so none
-//! are set. Knows nothing of ignore files.
+//! A context from a tar, unpacked to a directory of its own. Every name is resolved beneath the
+//! directory's descriptor (openat2, RESOLVE_IN_ROOT), so that neither `..` nor links lead out of
+//! it. Owners do not matter in a context, so none are set. This module does not know ignore files.
 
 use base::error::{At as _, Error, Kind, Result};
 use layer::compress::decompressor;
@@ -13,15 +13,16 @@ use std::fs::File;
 use std::io::{Read, Seek as _, SeekFrom, Write as _};
 use std::path::Path;
 
-/// More members are an attack.
+/// The most members of an archive.
 const MOST_MEMBERS: usize = 5_000_000;
 
-/// Unpacks an archive, compressed or not, into a new folder. The time of the newest member comes back.
+/// Unpacks an archive, compressed or not, into a new directory. Returns the time of the newest
+/// member.
 pub fn unpack(stream: Box<dyn Read + Send>, folder: &Path) -> Result<Option<i64>> {
     std::fs::create_dir_all(folder).at("make", folder)?;
     let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
     let root = rustix::fs::openat(CWD, folder, flags, Mode::empty()).at("open", folder)?;
-    // Its own mode shows where a Dockerfile copies the whole.
+    // Its mode is visible if a Dockerfile copies the whole context.
     rustix::fs::chmodat(CWD, folder, Mode::from(0o755), AtFlags::empty()).at("set the mode of", folder)?;
     let mut archive = Archive::new(decompressor(stream)?.0);
     let (mut newest, mut count, mut dirs) = (None, 0_usize, Vec::new());
@@ -36,7 +37,8 @@ pub fn unpack(stream: Box<dyn Read + Send>, folder: &Path) -> Result<Option<i64>
             place(&root, &member, &name, &mut archive, &mut dirs)?;
         }
     }
-    // Making what is in a directory changes its time, and may need leave that its mode does not give.
+    // Set last: making entries changes a directory's time, and may need write permission that its
+    // mode lacks.
     for (name, mode, time) in dirs.iter().rev() {
         if let Ok(dir) = beneath(&root, name, OFlags::RDONLY | OFlags::DIRECTORY) {
             rustix::fs::fchmod(&dir, Mode::from(*mode)).at("change the mode of", show(name))?;
@@ -46,14 +48,14 @@ pub fn unpack(stream: Box<dyn Read + Send>, folder: &Path) -> Result<Option<i64>
     Ok(newest)
 }
 
-/// Directories with the mode and time they get in the end.
+/// Directories with their final mode and time.
 type Dirs = Vec<(Vec<u8>, u32, i64)>;
 
 fn malformed(member: &Member, why: &str) -> Error {
     Error::new(Kind::Dockerfile, format!("malformed archive: member `{}`", show(&member.path))).because(why)
 }
 
-/// The name from the folder on.
+/// The name relative to the directory.
 fn clean(member: &Member) -> Result<Vec<u8>> {
     let mut parts: Vec<&[u8]> = Vec::new();
     for part in member.path.split(|byte| *byte == b'/') {
@@ -74,17 +76,17 @@ fn beneath(root: &OwnedFd, path: &[u8], flags: OFlags) -> Result<OwnedFd, Errno>
     rustix::fs::openat2(root, path, flags | OFlags::CLOEXEC, Mode::empty(), resolve)
 }
 
-/// A directory beneath the root; what is missing on the way is made.
+/// Opens a directory beneath the root, and makes the missing parts.
 fn folder(root: &OwnedFd, path: &[u8]) -> Result<OwnedFd, Errno> {
     match beneath(root, path, OFlags::RDONLY | OFlags::DIRECTORY) {
         Err(Errno::NOENT) => {}
         found => return found,
     }
     let name = name(path);
-    // As deep as a name has parts, and a name has an end.
+    // The recursion is as deep as the name has parts, which is limited.
     let parent = folder(root, parent(path))?;
     match rustix::fs::mkdirat(&parent, name, Mode::from(0o755)) {
-        // Whatever umask there is.
+        // Independent of the umask.
         Ok(()) => rustix::fs::chmodat(&parent, name, Mode::from(0o755), AtFlags::empty())?,
         Err(Errno::EXIST) => {}
         Err(cause) => return Err(cause),
@@ -127,7 +129,7 @@ fn place(
     rustix::fs::utimensat(&parent, name, &times(member.mtime.seconds), AtFlags::SYMLINK_NOFOLLOW).map_err(wrong)
 }
 
-/// A later member stands in the place of an earlier one; a directory stays for a directory.
+/// Removes an earlier member at the path; a directory stays if a directory follows.
 fn remove(parent: &OwnedFd, name: &[u8], for_dir: bool) -> Result<(), Errno> {
     let stat = match rustix::fs::statat(parent, name, AtFlags::SYMLINK_NOFOLLOW) {
         Err(Errno::NOENT) => return Ok(()),
@@ -140,7 +142,7 @@ fn remove(parent: &OwnedFd, name: &[u8], for_dir: bool) -> Result<(), Errno> {
     }
 }
 
-/// To what is in the folder already, and is a file.
+/// Makes a hard link to a file that exists in the directory.
 fn link(root: &OwnedFd, parent: &OwnedFd, name: &[u8], target: &[u8]) -> Result<(), Errno> {
     let target: Vec<u8> = target.iter().copied().skip_while(|byte| *byte == b'/').collect();
     let (from, last) = (beneath(root, tree::parent(&target), OFlags::PATH | OFlags::DIRECTORY)?, tree::name(&target));

@@ -1,12 +1,13 @@
-//! A directory of the user as [`Files`]: the build context or a named one. Lazy: a directory is read when somebody
-//! looks into it, an excluded one only if an exception may lie below. Knows nothing of COPY or keys.
+//! A directory of the user as [`Files`]: the build context or a named one. A directory is read when
+//! it is first needed, an excluded one only if an exception may be below it. This module does not
+//! know COPY or keys.
 //!
-//! A user's files may change at any time, and a build looks at them twice: for a key, and to copy them. What is read of a
-//! file is what its entry says (its size, its digest) or an error of [`Kind::Changed`], after which
-//! [`Context::look_again`] begins anew (see `taken`).
+//! A user's files may change at any time, and a build reads them twice: for a key, and to copy
+//! them. The bytes of a file match its entry (size and digest), or reading fails with
+//! [`Kind::Changed`], after which [`Context::look_again`] starts again (see `taken`).
 //!
-//! Everything is opened beneath the directory's descriptor without following links: links are entries, the host never
-//! resolves them. Owners are root's, as BuildKit sends them.
+//! Every path is opened beneath the directory's descriptor without following links: links are
+//! entries, and the host never resolves them. Owners are root, as in BuildKit.
 
 mod index;
 mod inodes;
@@ -34,11 +35,12 @@ use std::sync::{Arc, Mutex};
 use store::Store;
 use taken::Taken;
 
-/// Names are read in pieces of this size.
+/// The buffer size for reading names.
 const NAMES: usize = 32 << 10;
-/// A context with no more entries is read by one thread: more of them would cost more than they save.
+/// A context with at most this many entries is read by one thread, because threads would cost more
+/// than they save.
 const SMALL_CONTEXT: usize = 1500;
-/// So many entries are read ahead.
+/// The most entries that are read ahead.
 const LARGEST_AHEAD: usize = 16 << 20;
 
 /// A directory of the user. Cheap to clone.
@@ -54,37 +56,37 @@ struct Inner {
     inodes: Inodes,
     taken: Taken,
     store: Store,
-    /// Whether it is the store's own, and nobody else's.
+    /// True for a directory in the store, which cannot change.
     lasts: bool,
 }
 
-/// A directory as it was when it was first looked into.
+/// A directory as it was when it was first read.
 struct Listing {
-    /// Sorted by name.
+    /// The items, sorted by name.
     items: Vec<Item>,
-    /// What the ignore patterns said of the directory.
+    /// The result of the ignore patterns for the directory.
     matched: Matched,
 }
 
 struct Item {
     entry: Entry,
     stamp: Stamp,
-    /// Excluded, but kept as the way to an exception, if there is one.
+    /// True if the directory is excluded, but may lead to an exception.
     only_way: bool,
 }
 
 impl Context {
-    /// Its ignore patterns, if it has any.
+    /// The ignore patterns, if there are any.
     pub fn ignore(&self) -> Option<&Ignore> {
         self.0.ignore.as_ref()
     }
 
-    /// A directory of the user with its ignore patterns. Nothing is read yet.
+    /// Opens a directory of the user with its ignore patterns. Nothing is read yet.
     pub fn open(path: &Path, ignore: Option<Ignore>, store: &Store) -> Result<Context> {
         Context::of(path, ignore, store, false)
     }
 
-    /// A directory that was fetched into the store, where nobody changes it.
+    /// Opens a directory that was fetched into the store, where it cannot change.
     pub fn fetched(path: &Path, ignore: Option<Ignore>, store: &Store) -> Result<Context> {
         Context::of(path, ignore, store, true)
     }
@@ -109,13 +111,13 @@ impl Context {
         Ok(Context(Arc::new(Inner { path, dir, ignore, read: Mutex::default(), index, inodes, taken, store, lasts })))
     }
 
-    /// Forgets what was looked at. `changed` is a path that was not what it had been.
+    /// Forgets what was read. `changed` is a path that has changed.
     pub fn look_again(&self, changed: Option<&[u8]>) {
         self.0.taken.changed(changed);
         lock(&self.0.read).clear();
     }
 
-    /// Remembers the digests of files for the next build.
+    /// Saves the digests of files for the next build.
     pub fn save(&self) {
         self.0.index.save();
     }
@@ -167,7 +169,7 @@ impl Context {
                 }
             };
             let flags = AtFlags::SYMLINK_NOFOLLOW | AtFlags::STATX_DONT_SYNC;
-            // What is gone again was never there.
+            // A file that vanished since the listing is left out.
             let Ok(stat) = rustix::fs::statx(&fd, name, flags, StatxFlags::BASIC_STATS) else { continue };
             let Some((mut entry, stamp)) = self.entry_of(&fd, name, path, &stat)? else { continue };
             if ignored && !entry.is_dir() {
@@ -187,7 +189,7 @@ impl Context {
         Ok(Listing { items, matched })
     }
 
-    /// Reads everything below a directory, on all cores when it is much.
+    /// Reads everything below a directory, on all cores if it is large.
     fn read_ahead(&self, dir: &[u8]) -> Result<()> {
         let mut seen = 0;
         let mut todo: Vec<Box<[u8]>> = vec![dir.into()];
@@ -205,7 +207,8 @@ impl Context {
 
     fn read_below(&self, dir: &[u8], left: &AtomicUsize) -> Result<()> {
         let Some(listing) = self.listing(dir)? else { return Ok(()) };
-        // Beyond that it is read when it is asked for, and its reader has a bound of its own.
+        // Beyond the limit, entries are read when they are needed, and that reader has its own
+        // limit.
         if left.fetch_sub(listing.items.len().min(left.load(Ordering::Relaxed)), Ordering::Relaxed) == 0 {
             return Ok(());
         }
@@ -226,13 +229,13 @@ impl Context {
         })
     }
 
-    /// A file as it is now, or as it was when it was taken over.
+    /// Opens the file as it is now, or its copy if it was copied.
     fn file(&self, path: &[u8]) -> Result<File> {
         let taken = self.0.taken.open(path);
         taken.unwrap_or_else(|| self.beneath(path, OFlags::RDONLY).map(File::from))
     }
 
-    /// Takes a file over; none if there is none any more.
+    /// Copies a file; `None` if it is no file any more.
     fn take(&self, path: &[u8]) -> Result<Option<(u64, Digest)>> {
         match self.beneath(path, OFlags::RDONLY) {
             Err(error) if error.kind() == Kind::Changed => Ok(None),
@@ -240,7 +243,7 @@ impl Context {
         }
     }
 
-    /// What a context shows of a file; sockets are nothing, and so is what is gone again.
+    /// The entry of a file; `None` for a socket and for a file that vanished.
     fn entry_of(
         &self,
         dir: &rustix::fd::OwnedFd,
@@ -275,7 +278,7 @@ impl Context {
         Ok(self.listing(parent(path))?.and_then(|listing| listing.find(name(path)).map(with)))
     }
 
-    /// Whether an excluded directory is there for the sake of something below it.
+    /// True if an excluded directory contains an exception.
     fn holds_something(&self, dir: &[u8]) -> Result<bool> {
         let Some(listing) = self.listing(dir)? else { return Ok(false) };
         for item in &listing.items {
@@ -367,13 +370,13 @@ fn failed(what: &str, path: &Path, cause: Errno) -> Error {
     Error::new(Kind::System, format!("cannot {what} `{}`", path.display())).because(cause)
 }
 
-/// Reads a text of the user: a Dockerfile, an ignore file.
+/// Reads a text file of the user: a Dockerfile or an ignore file.
 pub fn read_text(path: &Path) -> Result<Vec<u8>> {
     let file = File::open(path).at("read", path).map_err(|error| error.within(Kind::Usage))?;
     read::text(file, path)
 }
 
-/// Reads a text of a context that came from elsewhere: links are followed beneath the folder alone.
+/// Reads a text file of a fetched context; links are followed only beneath its directory.
 pub fn read_beneath(folder: &Path, name: &Path) -> Result<Vec<u8>> {
     let root = File::open(folder).at("open", folder)?;
     let resolve = ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS;
@@ -386,7 +389,8 @@ pub fn read_beneath(folder: &Path, name: &Path) -> Result<Vec<u8>> {
     read::text(File::from(file), name)
 }
 
-/// The patterns of a context: `<Dockerfile>.dockerignore` beside the Dockerfile, else `.dockerignore` in the context.
+/// The ignore patterns of a context: `<Dockerfile>.dockerignore` beside the Dockerfile, else
+/// `.dockerignore` in the context.
 pub fn ignore_of(context: &Path, dockerfile: Option<&Path>) -> Result<Option<Ignore>> {
     let beside = dockerfile.map(|path| {
         let mut name = path.as_os_str().to_owned();
@@ -395,7 +399,7 @@ pub fn ignore_of(context: &Path, dockerfile: Option<&Path>) -> Result<Option<Ign
     });
     let places = beside.into_iter().chain([context.join(".dockerignore")]);
     let Some(path) = places.into_iter().find(|path| path.is_file()) else { return Ok(None) };
-    // A link that leads out of the context would let its author read other files by their effect.
+    // A link out of the context would reveal other files to its author by their effect.
     if let (Ok(real), Ok(root)) = (path.canonicalize(), context.canonicalize())
         && path.starts_with(context)
         && !real.starts_with(&root)

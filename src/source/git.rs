@@ -1,9 +1,10 @@
-//! Git repositories, by the `git` of the machine: for ADD, and for contexts. One commit is fetched, without history where
-//! the server allows that, and kept as a folder of files.
+//! Git repositories for ADD and for contexts, fetched with the machine's `git`. One commit is
+//! fetched, without history if the server allows it, and kept as a directory of files.
 //!
-//! A repository is a stranger's: git reads no configuration but what is given here, runs no hook and no filter, speaks
-//! http, https, ssh and its own protocol alone, and gets no name that could be an option. What links in it lead out
-//! leads nowhere: the folder is read as a context is, beneath its descriptor.
+//! A repository is untrusted: git reads only the given configuration, runs no hook and no filter,
+//! uses only http, https, ssh and its own protocol, and gets no name that could be an option. Links
+//! that lead out of the repository have no effect, because the directory is read beneath its
+//! descriptor, like a context.
 
 use super::fetched;
 use super::http::{encoded, joined, origin};
@@ -19,20 +20,20 @@ use std::time::{Duration, UNIX_EPOCH};
 use store::Store;
 use store::remove::remove_tree;
 
-/// A commit's files.
+/// The files of a commit.
 #[derive(Clone, Debug)]
 pub struct Checkout {
-    /// Their folder: the part that was asked for.
+    /// The directory of the requested part.
     pub folder: PathBuf,
     /// The commit's time in seconds.
     pub time: Option<i64>,
 }
 
-/// Who fetches.
+/// Fetches repositories.
 pub struct Fetcher<'a> {
-    /// Where it is kept.
+    /// The store for the files.
     pub store: &'a Store,
-    /// How servers are reached.
+    /// The proxies.
     pub settings: &'a Settings,
     /// The user's secrets, by id: `GIT_AUTH_TOKEN[.host]`, `GIT_AUTH_HEADER[.host]`.
     pub secret: &'a dyn Fn(&str) -> Option<String>,
@@ -40,11 +41,11 @@ pub struct Fetcher<'a> {
     pub agent: Option<PathBuf>,
 }
 
-/// Half an hour: a server that sends nothing must not hold a build forever; git itself has no such bound.
+/// The longest silence in seconds: git itself has no limit for a server that sends nothing.
 const SLOWEST: &str = "1800";
 
 impl Fetcher<'_> {
-    /// Brings a commit, or finds it.
+    /// Fetches a commit, or finds it in the store.
     pub fn fetch(&self, git: &Git) -> Result<Checkout> {
         check_reference(&git.reference)?;
         let access = self.access(git);
@@ -71,7 +72,7 @@ impl Fetcher<'_> {
         Ok(Checkout { folder: inside(&place.join("files"), &git.subdir, git)?, time })
     }
 
-    /// The commit behind a reference: a tag's own, else a branch's.
+    /// The commit of a reference: a tag's commit, else a branch's.
     fn resolve(&self, git: &Git, access: &Access) -> Result<String> {
         if is_commit(&git.reference) {
             return Ok(git.reference.clone());
@@ -99,7 +100,7 @@ impl Fetcher<'_> {
         let shallow = ["fetch", "--quiet", "--depth=1", "--no-tags", "origin", commit];
         let by_name = if git.reference.is_empty() { "HEAD" } else { &git.reference };
         let got = self.run(access, at, &shallow).or_else(|refused| {
-            // Many servers give commits only by the names that lead to them.
+            // Many servers serve a commit only by a name that leads to it.
             if is_commit(by_name) {
                 return Err(refused);
             }
@@ -132,7 +133,7 @@ impl Fetcher<'_> {
     fn run(&self, access: &Access, at: Option<&Path>, args: &[&str]) -> Result<String> {
         let mut command = Command::new("git");
         command.env_clear();
-        // The modes of what it checks out are those of the image.
+        // The modes of checked out files appear in the image.
         umask::set_for(&mut command, base::umask::USUAL);
         for name in ["PATH", "HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY", "http_proxy", "https_proxy", "no_proxy"] {
             if let Some(value) = std::env::var_os(name) {
@@ -151,7 +152,8 @@ impl Fetcher<'_> {
         if let Some(agent) = &self.agent {
             command.env("SSH_AUTH_SOCK", agent);
         }
-        // In the environment, which is ours alone, and not among the arguments, which everyone can read.
+        // Passed in the environment, which is private, and not as arguments, which every user can
+        // read.
         let settings = settings(access);
         for (number, (key, value)) in settings.iter().enumerate() {
             command.env(format!("GIT_CONFIG_KEY_{number}"), key).env(format!("GIT_CONFIG_VALUE_{number}"), value);
@@ -172,7 +174,7 @@ impl Fetcher<'_> {
         Err(error.hint("a private repository needs `--secret id=GIT_AUTH_TOKEN,...`, or `--ssh default`"))
     }
 
-    /// How a repository is reached.
+    /// The way to reach a repository.
     fn access(&self, git: &Git) -> Access {
         let url = git.url.bare();
         let mut access = Access { authorization: self.authorization(git, &url), end: url.clone(), url };
@@ -195,15 +197,15 @@ impl Fetcher<'_> {
             get("GIT_AUTH_HEADER").or_else(|| get("GIT_AUTH_TOKEN").map(|text| basic(&token(text))))
         };
         let user = git.url.user();
-        // A password in the address is for this repository; a mere name may be that of everybody.
+        // A password in the URL is for this repository; a name alone may be a general one.
         match &user {
             Some(user) if user.password.is_some() => Some(basic(user)),
             _ => secret().or_else(|| user.as_ref().map(basic)),
         }
     }
 
-    /// Follows what a server with credentials leads to, since git would take them along wherever that is: they go to the
-    /// origin they are for, and to no other.
+    /// Follows the redirects of a server with credentials, because git would send the credentials
+    /// to any target. They are sent only to the origin that they belong to.
     fn follow(&self, access: &mut Access) {
         let first = origin(&access.url);
         let mut at = format!("{}{LIST}", access.url);
@@ -213,7 +215,7 @@ impl Fetcher<'_> {
             if let Some(authorization) = access.authorization.as_ref().filter(|_| origin(&at) == first) {
                 request = request.header("authorization", authorization);
             }
-            // Whatever is wrong is told by git, which asks the same.
+            // git makes the same request and reports the error.
             let Ok(answer) = request.call() else { return };
             if !matches!(answer.status().as_u16(), 301 | 302 | 303 | 307 | 308) {
                 break;
@@ -230,22 +232,22 @@ impl Fetcher<'_> {
     }
 }
 
-/// How a repository is reached.
+/// The way to reach a repository.
 struct Access {
-    /// Without a password: it is seen in `.git/config`, and among the processes of the machine.
+    /// The URL without a password, as it is visible in `.git/config` and in the process list.
     url: String,
-    /// Where its server leads to.
+    /// The URL after redirects.
     end: String,
-    /// The value of that header.
+    /// The value of the header.
     authorization: Option<String>,
 }
 
-/// What git asks first (gitprotocol-http(5)).
+/// git's first request (gitprotocol-http(5)).
 const LIST: &str = "/info/refs?service=git-upload-pack";
-/// Redirections followed.
+/// The most redirects that are followed.
 const MOST_REDIRECTS: u32 = 10;
 
-/// The configuration that git gets, beside which it reads none.
+/// The configuration for git, which reads no other.
 fn settings(access: &Access) -> Vec<(String, String)> {
     let set = |key: &str, value: &str| (key.to_owned(), value.to_owned());
     let mut all = vec![
@@ -266,7 +268,7 @@ fn settings(access: &Access) -> Vec<(String, String)> {
     }
     if let (Some(value), Some(origin)) = (&access.authorization, origin(&access.url)) {
         all.push((format!("http.{origin}/.extraheader"), format!("Authorization: {value}")));
-        // It would take the header along.
+        // git would send the header to the target of a redirect.
         all.push((format!("http.{origin}/.followRedirects"), "false".to_owned()));
     }
     all
@@ -280,7 +282,8 @@ fn is_commit(text: &str) -> bool {
     matches!(text.len(), 40 | 64) && text.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))
 }
 
-/// What git itself would take for a name (git-check-ref-format(1)), and nothing that begins like an option.
+/// Accepts the names that git accepts (git-check-ref-format(1)), except those that look like an
+/// option.
 fn check_reference(name: &str) -> Result<()> {
     let bad = name.starts_with(['-', '/', '.'])
         || name.ends_with(['/', '.'])
@@ -293,7 +296,7 @@ fn check_reference(name: &str) -> Result<()> {
     Ok(())
 }
 
-/// The part of a checkout that was asked for. No link on the way is followed: it could lead out.
+/// The requested part of a checkout. Links on the way are not followed, as they could lead out.
 fn inside(files: &Path, subdir: &str, git: &Git) -> Result<PathBuf> {
     let mut path = files.to_owned();
     for part in subdir.split('/').filter(|part| !part.is_empty()) {
@@ -307,7 +310,7 @@ fn inside(files: &Path, subdir: &str, git: &Git) -> Result<PathBuf> {
     Ok(path)
 }
 
-/// The repository's own folders: that of the whole, and the files that stand for them in submodules.
+/// Removes `.git`: the directory of the repository, and the files in submodules.
 fn remove_git_dirs(dir: &Path) -> Result<()> {
     let mut todo = vec![dir.to_owned()];
     while let Some(dir) = todo.pop() {

@@ -1,5 +1,6 @@
-//! Files behind URLs: for ADD, and for contexts. What the server says is unchanged (ETag, Last-Modified) does not come
-//! again; what comes has the digest that was asked for, or is refused. Knows nothing of archives.
+//! Files from URLs, for ADD and for contexts. A file that the server reports as unchanged (ETag,
+//! Last-Modified) is not downloaded again. A download must have the requested digest. This module
+//! does not know archives.
 
 use super::fetched;
 use base::digest::Hasher;
@@ -15,25 +16,25 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use store::Store;
 use ureq::http::Response;
 
-/// A longer file is refused.
+/// The largest file in bytes.
 const LARGEST: u64 = 64 << 30;
-/// Redirections followed.
+/// The most redirects that are followed.
 const MOST_REDIRECTS: u32 = 10;
-/// Tries of a request that broke off.
+/// The number of tries for a broken request.
 const TRIES: u32 = 4;
 
 /// A fetched file.
 #[derive(Clone, Debug)]
 pub struct Fetched {
-    /// The folder that holds it alone.
+    /// The directory that contains only this file.
     pub folder: PathBuf,
-    /// Its name there.
+    /// The name of the file.
     pub name: String,
-    /// What the server says of its time, in seconds.
+    /// The modification time from the server, in seconds.
     pub modified: Option<i64>,
 }
 
-/// What is remembered of a URL.
+/// The record of a URL.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 struct Record {
     etag: Option<String>,
@@ -42,20 +43,20 @@ struct Record {
     name: String,
 }
 
-/// Who fetches.
+/// Fetches files.
 pub struct Fetcher<'a> {
-    /// Where it is kept.
+    /// The store for the files.
     pub store: &'a Store,
-    /// Proxies.
+    /// The proxies.
     pub settings: &'a Settings,
     /// The user's secrets, by id: `HTTP_AUTH_TOKEN_<host>`, `HTTP_AUTH_HEADER_<host>`.
     pub secret: &'a dyn Fn(&str) -> Option<String>,
-    /// Whether to give up.
+    /// Returns true if the fetch should stop.
     pub stop: &'a dyn Fn() -> bool,
 }
 
 impl Fetcher<'_> {
-    /// Brings a file, or finds it.
+    /// Fetches a file, or finds it in the store.
     pub fn fetch(&self, http: &Http) -> Result<Fetched> {
         let place = fetched::place(self.store, "http", http.url.secret())?;
         fetched::keep(self.store, &place);
@@ -97,7 +98,7 @@ impl Fetcher<'_> {
     ) -> Result<Record, Failure> {
         let answer = self.follow(&http.url, known)?;
         if let (304, Some(known)) = (answer.status().as_u16(), known) {
-            // Unchanged, but not what the checksum asks for.
+            // The file is unchanged, but has another checksum.
             if let Some((_, wanted)) = wanted {
                 return Err(Failure::Final(mismatch(http, &known.digest, wanted)));
             }
@@ -120,7 +121,7 @@ impl Fetcher<'_> {
         Ok(record)
     }
 
-    /// Asks, and asks where the answer says, without credentials for another host.
+    /// Sends a request and follows redirects, without credentials for another origin.
     fn follow(&self, url: &Url, known: Option<&Record>) -> Result<Response<ureq::Body>, Failure> {
         let credentials = self.credentials(url);
         let mut at = url.bare();
@@ -180,7 +181,7 @@ impl Fetcher<'_> {
         fs::create_dir(&folder).at("make", &folder)?;
         let path = folder.join(http.file_name());
         let mut file = File::create_new(&path).at("make", &path)?;
-        // The mode that ADD gives what it fetches.
+        // The mode of a file that ADD fetches.
         file.set_permissions(fs::Permissions::from_mode(0o600)).at("change the mode of", &path)?;
         let mut body = answer.into_body().into_reader();
         let mut hashes = Hashes::new(wanted.map(|(algorithm, _)| *algorithm));
@@ -215,7 +216,7 @@ impl Fetcher<'_> {
     }
 }
 
-/// Whether trying again may help.
+/// An error, by whether another try may succeed.
 enum Failure {
     Passing(Error),
     Final(Error),
@@ -227,7 +228,7 @@ impl From<Error> for Failure {
     }
 }
 
-/// How a checksum is made.
+/// The hash algorithm of a checksum.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Algorithm {
     Sha256,
@@ -235,7 +236,7 @@ enum Algorithm {
     Sha512,
 }
 
-/// `sha256:<64 hex digits>`, or with more bits.
+/// Parses `sha256:<64 hex digits>`, or a longer SHA-2.
 fn checksum(text: &str) -> Result<(Algorithm, String)> {
     let bad = || {
         Error::new(Kind::Dockerfile, format!("--checksum={text} is no digest"))
@@ -309,7 +310,7 @@ fn set_time(path: &std::path::Path, seconds: i64) -> Result<()> {
         .at("set the time of", path)
 }
 
-/// Who one is, as the second word of `Authorization: Basic` (RFC 7617).
+/// The credentials of `Authorization: Basic` (RFC 7617).
 pub(super) fn encoded(user: &User) -> String {
     use base64::Engine as _;
     let pair = format!("{}:{}", user.name, user.password.as_deref().unwrap_or_default());
@@ -323,7 +324,7 @@ pub(super) fn origin(url: &str) -> Option<String> {
     Some(format!("{scheme}://{}", host.rsplit('@').next()?.to_lowercase()))
 }
 
-/// Where a `Location` leads; only to http and https.
+/// The target of a `Location`; only http and https.
 pub(super) fn joined(from: &str, to: &str) -> Option<String> {
     if to.starts_with("http://") || to.starts_with("https://") {
         return Some(to.to_owned());
@@ -341,7 +342,8 @@ pub(super) fn joined(from: &str, to: &str) -> Option<String> {
     }
 }
 
-/// `Sun, 06 Nov 1994 08:49:37 GMT` in seconds (RFC 9110, section 5.6.7; the old forms are not read).
+/// Parses `Sun, 06 Nov 1994 08:49:37 GMT` to seconds (RFC 9110, section 5.6.7, without the obsolete
+/// forms).
 fn http_date(text: &str) -> Option<i64> {
     const MONTHS: [&str; 12] = ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];
     let words: Vec<&str> = text.split_once(", ")?.1.split(' ').collect();
@@ -350,7 +352,7 @@ fn http_date(text: &str) -> Option<i64> {
     let month = MONTHS.iter().position(|name| name == month)? as i64 + 1;
     let parts: Vec<i64> = time.split(':').map(str::parse).collect::<Result<_, _>>().ok()?;
     let [hours, minutes, seconds] = parts.as_slice() else { return None };
-    // Days since 1970, counting years from March.
+    // Days since 1970, with years that start in March.
     let (y, m) = if month > 2 { (year, month - 3) } else { (year - 1, month + 9) };
     let days =
         365 * y + y.div_euclid(4) - y.div_euclid(100) + y.div_euclid(400) + (153 * m + 2) / 5 + day - 1 - 719_468;

@@ -1,10 +1,11 @@
-//! Base images: a name becomes a manifest, a config and layers whose blobs are brought when somebody needs them.
+//! Base images: resolves a name to a manifest, a config and layers, whose blobs are downloaded when
+//! they are needed.
 //!
 //! ```text
-//! <root>/cache-v2/pins/<64 hex of name and platform>    JSON: what a name stood for when it was last asked
+//! <root>/cache-v2/pins/<64 hex of name and platform>    JSON: the last answer for a name
 //! <root>/cache-v2/origins/<64 hex of a blob>            the name to fetch it by
 //! ```
-//! Both can be lost: that costs a request, or a message that a base must be pulled again.
+//! Both can be lost, which costs a request, or a message that a base must be pulled again.
 
 use crate::source::index::{Document, Part, choose, is_index};
 use crate::source::layout;
@@ -22,47 +23,47 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use store::Store;
 
-/// Larger configs are refused.
+/// The largest config in bytes.
 const LARGEST_CONFIG: u64 = 8 << 20;
-/// Blobs that are fetched at once.
+/// The number of blobs fetched at once.
 const AT_ONCE: usize = 4;
-/// More layers are refused.
+/// The most layers of an image.
 const MOST_LAYERS: usize = 10_000;
 
-/// An image, pinned.
+/// An image with its digest.
 #[derive(Clone, Debug)]
 pub struct Pinned {
-    /// Normalised.
+    /// The normalised name.
     pub name: String,
-    /// Of the platform's manifest.
+    /// The digest of the platform's manifest.
     pub digest: Digest,
     /// The config blob, unchanged.
     pub config: Vec<u8>,
-    /// The lowest first.
+    /// The layers, the lowest first.
     pub layers: Vec<BaseLayer>,
-    /// The registry could not be asked: this is what the name stood for before.
+    /// The error, if the registry could not be reached and this is an earlier answer.
     pub stale: Option<String>,
 }
 
 /// A layer of a base image.
 #[derive(Clone, Debug)]
 pub struct BaseLayer {
-    /// Of its plain tar.
+    /// The digest of its plain tar.
     pub diff_id: DiffId,
-    /// Its blob.
+    /// The compressed blob.
     pub blob: BaseBlob,
 }
 
-/// When the registry is asked.
+/// The policy for asking the registry.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Pull {
-    /// Each build; if it can't be reached, what the name stood for before.
+    /// Ask in each build; if that fails, use the earlier answer.
     Usual,
-    /// `--pull`: it must answer.
+    /// `--pull`: the registry must answer.
     Always,
 }
 
-/// Brings images.
+/// Resolves and downloads images.
 pub struct Images {
     store: Store,
     client: Client,
@@ -71,24 +72,24 @@ pub struct Images {
 #[derive(Serialize, Deserialize)]
 struct Pin {
     name: String,
-    /// What the registry gives for the name: an index or the manifest itself.
+    /// The digest of the name's document: an index or the manifest itself.
     top: Digest,
     manifest: Digest,
 }
 
-/// A manifest as far as it matters here.
+/// The relevant parts of a manifest.
 struct Parts {
     config: (Digest, u64),
     layers: Vec<BaseBlob>,
 }
 
 impl Images {
-    /// Images from registries and layouts into a store.
+    /// Stores images from registries and layouts in a store.
     pub fn new(store: Store, settings: &Settings) -> Images {
         Images { store, client: Client::new(settings) }
     }
 
-    /// What stands behind a name: a reference, or `oci-layout://path[:tag]`.
+    /// Resolves a name: a reference, or `oci-layout://path[:tag]`.
     pub fn resolve(&self, name: &str, platform: &Platform, pull: Pull) -> Result<Pinned> {
         if let Some(place) = name.strip_prefix("oci-layout://") {
             return layout::resolve(&self.store, place, platform);
@@ -111,7 +112,7 @@ impl Images {
         }
     }
 
-    /// What a name stood for when it was last asked, if all of that is here.
+    /// The last known answer for a name, if all its documents are in the store.
     pub fn guess(&self, name: &str, platform: &Platform) -> Option<Pinned> {
         let reference: Reference = name.parse().ok()?;
         let pin = self.pin(&reference, platform)?;
@@ -120,7 +121,7 @@ impl Images {
 
     fn ask(&self, reference: &Reference, platform: &Platform, pin: Option<&Pin>) -> Result<Pinned> {
         if let (Some(pin), None) = (pin, reference.digest) {
-            // One request says that nothing has changed.
+            // One request is enough if nothing has changed.
             if self.client.head(reference)? == Some(pin.top)
                 && let Ok(pinned) = self.stored(reference, pin.manifest)
             {
@@ -176,7 +177,8 @@ impl Images {
         Ok(Document { digest, bytes: self.store.read_blob(&digest, LARGEST_CONFIG)? })
     }
 
-    /// Brings blobs that are missing, several at once. `progress` gets what, bytes so far and in all.
+    /// Downloads missing blobs, several at once. `progress` receives the name, bytes so far, and
+    /// total bytes.
     pub fn fetch(
         &self,
         blobs: &[BaseBlob],
@@ -205,7 +207,8 @@ impl Images {
         failure.into_inner().unwrap_or_default().map_or(Ok(()), Err)
     }
 
-    /// Whether an image that is known here has this layer as this blob. Of one in a layout only the blob is known.
+    /// True if a known image has this layer as this blob. For an image in a layout only the blob is
+    /// compared.
     pub fn has_layer(&self, diff_id: &DiffId, blob: &BaseBlob) -> bool {
         let origin = fs::read_to_string(cache::record::origin(self.store.root(), &blob.digest)).unwrap_or_default();
         if origin.starts_with("oci-layout://") {
@@ -219,7 +222,7 @@ impl Images {
         pinned.is_some_and(|pinned| pinned.layers.iter().any(is_it))
     }
 
-    /// The registry's image that a blob was part of, if it came from a registry.
+    /// The registry's image with this blob, if it came from a registry.
     pub fn origin(&self, blob: &Digest) -> Option<Reference> {
         fs::read_to_string(cache::record::origin(self.store.root(), blob)).ok()?.trim().parse().ok()
     }
@@ -251,7 +254,7 @@ impl Images {
         serde_json::from_slice(&fs::read(self.pin_path(reference, platform)).ok()?).ok()
     }
 
-    /// Losing this costs a request.
+    /// Writes a file whose loss costs a request.
     fn remember(&self, path: &std::path::Path, bytes: &[u8]) {
         cache::record::remember(&self.store, path, bytes);
     }
@@ -263,7 +266,7 @@ fn unreachable(error: &Error) -> bool {
         || error.message().contains("connection broke")
 }
 
-/// The parts of an image's manifest. What is ambiguous is refused (CVE-2021-41190).
+/// The parts of a manifest. Ambiguous manifests are refused (CVE-2021-41190).
 fn parts(bytes: &[u8], name: &str) -> Result<Parts> {
     let value = serde_json::from_slice(bytes)
         .map_err(|cause| Error::new(Kind::Source, format!("{name}: the manifest can't be read")).because(cause))?;
@@ -300,14 +303,14 @@ fn parts_of(value: &Value, name: &str) -> Result<Parts> {
     Ok(Parts { config: (config.digest, config.size), layers: layers.iter().map(blob).collect::<Result<_>>()? })
 }
 
-/// What the config of an image may be called; the last is what Docker wrote before there was a name for it.
+/// The media types of a config; Docker wrote the last one before the others existed.
 const CONFIG_TYPES: [&str; 3] = [
     "application/vnd.oci.image.config.v1+json",
     "application/vnd.docker.container.image.v1+json",
     "application/octet-stream",
 ];
 
-/// A pinned image from its parts; each layer needs its diff id.
+/// A pinned image from its parts; each layer needs its diff ID.
 pub(super) fn assemble(name: String, digest: Digest, config: Vec<u8>, blobs: Vec<BaseBlob>) -> Result<Pinned> {
     let bad = |why: &str| Error::new(Kind::Source, format!("{name}: {why}"));
     let value: Value =
@@ -328,8 +331,8 @@ pub(super) fn assemble(name: String, digest: Digest, config: Vec<u8>, blobs: Vec
     Ok(Pinned { name, digest, config, layers, stale: None })
 }
 
-/// Docker's names of layer types in OCI's words. Layers that may not be passed on are, as by BuildKit, layers like others:
-/// where their bytes are there they were passed on already.
+/// Translates Docker's media types of layers to OCI's. As in BuildKit, a nondistributable layer
+/// counts as a normal one: a store with its bytes has received it already.
 fn oci_layer_type(media_type: &str) -> Option<&'static str> {
     const DOCKER: &str = "application/vnd.docker.image.rootfs.";
     const OCI: &str = "application/vnd.oci.image.layer.";
@@ -343,12 +346,12 @@ fn oci_layer_type(media_type: &str) -> Option<&'static str> {
     }
 }
 
-/// The parts of a manifest of a layout.
+/// The parts of a manifest in a layout.
 pub(super) fn read_parts(manifest: &Value, name: &str) -> Result<((Digest, u64), Vec<BaseBlob>)> {
     parts_of(manifest, name).map(|parts| (parts.config, parts.layers))
 }
 
-/// Reads a file of at most a few megabytes.
+/// Reads a file of limited size.
 pub(super) fn small_file(path: &std::path::Path) -> Result<Vec<u8>> {
     let mut bytes = Vec::new();
     let file = fs::File::open(path).at("open", path)?;

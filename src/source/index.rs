@@ -1,38 +1,39 @@
-//! Which image of an index serves a platform (OCI image specification, image-index.md). Indexes may hold indexes, and may
-//! not say whose an image is: then its config does. Knows nothing of where documents come from.
+//! Chooses the image of an index for a platform (OCI image specification, image-index.md). An index
+//! may contain indexes, and may omit a platform: then the image's config has it. This module does
+//! not know where documents come from.
 
 use base::digest::Digest;
 use base::error::{Error, Kind, Result};
 use frontend::platform::Platform;
 use serde_json::Value;
 
-/// Indexes inside indexes beyond this are refused.
+/// The deepest nesting of indexes.
 const DEEPEST: usize = 4;
-/// More documents than this are not asked for.
+/// The most documents that are requested.
 const MOST: usize = 100;
 
 /// A manifest, an index or a config.
 #[derive(Clone, Debug)]
 pub(super) struct Document {
-    /// Of its bytes.
+    /// The digest of the bytes.
     pub(super) digest: Digest,
-    /// Unchanged.
+    /// The bytes, unchanged.
     pub(super) bytes: Vec<u8>,
 }
 
-/// What kind of document is wanted: registries keep them apart.
+/// The kind of a requested document, as registries have separate endpoints.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Part {
     /// A manifest or an index.
     Manifest,
-    /// A config of so many bytes.
+    /// A config of this size in bytes.
     Config(u64),
 }
 
-/// Brings a document by its digest, as that is written.
+/// Fetches a document by its digest, as it is written.
 pub(super) type Get<'a> = &'a dyn Fn(Part, &str) -> Result<Document>;
 
-/// Finds the manifest of a platform. What is no index is taken as it is.
+/// Finds the manifest for a platform. A document that is no index is returned unchanged.
 pub(super) fn choose(top: Document, name: &str, platform: &Platform, get: Get<'_>) -> Result<Document> {
     let value = parse(&top.bytes, name)?;
     if !is_index(&value) {
@@ -48,7 +49,7 @@ pub(super) fn choose(top: Document, name: &str, platform: &Platform, get: Get<'_
     }
 }
 
-/// Whether a document lists others. As in Go, `null` is the same as nothing.
+/// True if a document lists others. As in Go, `null` equals a missing field.
 pub(super) fn is_index(value: &Value) -> bool {
     value.get("manifests").is_some_and(|list| !list.is_null())
 }
@@ -63,7 +64,7 @@ struct Search<'a> {
     platform: &'a Platform,
     get: Get<'a>,
     asked: usize,
-    /// For people: what there is.
+    /// The available platforms, for the error.
     seen: Vec<String>,
 }
 
@@ -133,12 +134,12 @@ impl Search<'_> {
     }
 }
 
-/// Attestations stand beside images, under a platform that nobody has.
+/// True for an attestation: an index lists them beside images, under an unknown platform.
 fn is_attestation(entry: &Value) -> bool {
     entry["annotations"]["vnd.docker.reference.type"].is_string() || entry["platform"]["os"] == "unknown"
 }
 
-/// The platform that a descriptor or a config speaks of, if it speaks of one.
+/// The platform in a descriptor or a config, if there is one.
 fn platform_of(value: &Value) -> Option<Platform> {
     let field = |key: &str| value[key].as_str().filter(|text| !text.is_empty()).map(str::to_owned);
     Some(Platform { os: field("os")?, architecture: field("architecture")?, variant: field("variant") })
@@ -161,7 +162,7 @@ mod tests {
             digest
         }
 
-        /// An image whose config names its platform.
+        /// An image whose config has its platform.
         fn image(&mut self, architecture: &str) -> String {
             let config = self.put(&json!({"os": "linux", "architecture": architecture}));
             self.put(&json!({"config": {"digest": config}}))

@@ -1,5 +1,5 @@
-//! Images in an OCI layout on disk (image-layout.md): `oci-layout://path[:tag][@digest]`. The layout may be hostile:
-//! only files with the bytes that their names promise are taken.
+//! Images in an OCI layout on disk (image-layout.md): `oci-layout://path[:tag][@digest]`. The
+//! layout may be hostile: a file must have the digest in its name.
 
 use super::image::{Pinned, assemble, read_parts, small_file};
 use super::index::{Document, Part, choose};
@@ -14,11 +14,11 @@ use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
 use store::Store;
 
-/// Larger manifests and configs are refused.
+/// The largest manifest or config in bytes.
 const LARGEST_DOCUMENT: u64 = 8 << 20;
 const SHA512: &str = "sha512:";
 
-/// The image of a platform in a layout.
+/// Resolves the image for a platform in a layout.
 pub(super) fn resolve(store: &Store, place: &str, platform: &Platform) -> Result<Pinned> {
     let (path, wanted) = split(place)?;
     let name = format!("oci-layout://{place}");
@@ -44,7 +44,7 @@ pub(super) fn resolve(store: &Store, place: &str, platform: &Platform) -> Result
     assemble(name, digest, config, layers)
 }
 
-/// The entry of `index.json` that is wanted.
+/// The requested entry of `index.json`.
 fn listed<'a>(index: &'a Value, wanted: &Wanted, name: &str) -> Result<&'a Value> {
     let bad = |why: &str| Error::new(Kind::Source, format!("{name}: {why}"));
     let listed = index["manifests"].as_array().map(Vec::as_slice).unwrap_or_default();
@@ -71,11 +71,11 @@ fn listed<'a>(index: &'a Value, wanted: &Wanted, name: &str) -> Result<&'a Value
 enum Wanted {
     Any,
     Tag(String),
-    /// As it is written.
+    /// The digest as it is written.
     Digest(String),
 }
 
-/// A path with what follows it.
+/// Splits a place into its path and what it selects.
 fn split(place: &str) -> Result<(PathBuf, Wanted)> {
     let whole = Path::new(place);
     if whole.join("index.json").exists() {
@@ -100,7 +100,8 @@ fn absolute(path: &Path) -> Result<PathBuf> {
     path.canonicalize().at("find", path)
 }
 
-/// Takes a blob into the store by its digest as that is written, checked. Its name there comes back.
+/// Copies a blob into the store by its digest as it is written, checks it, and returns its digest
+/// in the store.
 fn take(store: &Store, layout: &Path, digest: &str) -> Result<Digest> {
     let Some(hex) = digest.strip_prefix(SHA512) else {
         let digest = digest
@@ -126,7 +127,8 @@ fn take(store: &Store, layout: &Path, digest: &str) -> Result<Digest> {
     writer.complete().map(|blob| blob.digest)
 }
 
-/// The store knows blobs by their SHA-256 alone: those that a manifest names otherwise are taken now, and get that name.
+/// Copies the blobs that a manifest names by another hash than SHA-256, and replaces their digests
+/// in the manifest: the store knows only SHA-256.
 fn take_others(store: &Store, layout: &Path, manifest: &mut Value) -> Result<()> {
     let mut descriptors: Vec<&mut Value> = Vec::new();
     if let Some(manifest) = manifest.as_object_mut() {
@@ -147,7 +149,7 @@ fn take_others(store: &Store, layout: &Path, manifest: &mut Value) -> Result<()>
     Ok(())
 }
 
-/// Takes a blob of a layout into the store, checked.
+/// Copies a blob of a layout into the store and checks it.
 pub(super) fn copy_blob(store: &Store, layout: &Path, digest: &Digest) -> Result<()> {
     if store.has(digest) {
         return Ok(());

@@ -10,7 +10,8 @@ use std::path::Path;
 /// Larger definitions are refused.
 const LARGEST: u64 = 8 << 20;
 
-/// Reads the files that are named; else those of BUILDX_BAKE_FILE; else all usual ones that are there.
+/// Reads the files that are named; else those of BUILDX_BAKE_FILE; else all usual ones that are
+/// there.
 pub(super) fn read(named: &[String], env: &Environment<'_>) -> Result<Vec<Source>> {
     let mut names = named.to_vec();
     if names.is_empty() {

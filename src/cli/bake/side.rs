@@ -29,7 +29,8 @@ pub(super) struct Bench<'a> {
     pub observer: &'a Arc<dyn Observer>,
 }
 
-/// The events of one target among those of others: its steps have numbers of their own, and its name in theirs.
+/// The events of one target among those of others: its steps have numbers of their own, and its
+/// name in theirs.
 struct Part {
     target: String,
     next: Arc<AtomicU32>,

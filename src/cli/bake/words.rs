@@ -109,7 +109,8 @@ fn entries(target: &Target, words: &mut Words) {
     }
 }
 
-/// Outputs and names. A target that only others use, and one whose output is the cache alone, goes nowhere.
+/// Outputs and names. A target that only others use, and one whose output is the cache alone, goes
+/// nowhere.
 fn outputs(target: &Target, words: &mut Words) {
     let outputs = target.outputs.as_deref().unwrap_or_default();
     if target.linked || (!outputs.is_empty() && outputs.iter().all(|output| output.kind == "cacheonly")) {
@@ -117,7 +118,8 @@ fn outputs(target: &Target, words: &mut Words) {
     }
     words.list("--tag", &target.tags);
     for output in outputs {
-        // `docker` without a destination loads into the daemon: the store is what kiln has in its place.
+        // `docker` without a destination loads into the daemon: the store is what kiln has in its
+        // place.
         let loads = output.kind == "docker" && output.destination.is_empty();
         if loads || output.kind == "cacheonly" {
             continue;

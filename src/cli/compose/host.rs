@@ -1,4 +1,4 @@
-//! The machine as compose files see it: files, the environment, standard input.
+//! The machine that compose files refer to: files, the environment, standard input.
 
 use compose::host::{Host, Kind};
 use rustix::fs::{FileType, Mode, OFlags};
@@ -11,7 +11,7 @@ pub(super) struct Machine;
 
 impl Host for Machine {
     fn directory(&self) -> String {
-        // The way that the user went, if it leads here: links keep their names.
+        // $PWD, if it names the current directory: it keeps the links in the user's path.
         let here = std::fs::metadata(".").ok().map(|meta| (meta.dev(), meta.ino()));
         let way = std::env::var("PWD").ok().filter(|way| way.starts_with('/'));
         let leads = |way: &String| std::fs::metadata(way).ok().map(|meta| (meta.dev(), meta.ino())) == here;
@@ -40,7 +40,7 @@ impl Host for Machine {
         if given && self.kind(path)? == Kind::Other {
             return bounded(File::open(path)?, limit);
         }
-        // The open of a pipe without a writer must not wait.
+        // NONBLOCK, because opening a pipe without a writer would wait.
         let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
         let file = rustix::fs::open(path, flags, Mode::empty())?;
         match FileType::from_raw_mode(rustix::fs::fstat(&file)?.st_mode) {

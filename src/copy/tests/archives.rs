@@ -3,7 +3,7 @@
 use super::memory::{MemoryFiles, layer, make};
 use super::op;
 
-/// A ustar header and what follows it.
+/// A ustar header and its content.
 #[allow(clippy::too_many_arguments)]
 fn member(name: &str, typ: u8, link: &str, mode: u32, uid: u32, gid: u32, text: &[u8], size: usize) -> Vec<u8> {
     let mut h = vec![0u8; 512];
@@ -100,7 +100,7 @@ fn a_slash_behind_the_name_of_a_file_makes_no_directory() {
     check(&["t/=text"], &[], "ADD x.tar /d/", &["d/ @99", "d/t=text"]);
     let mut old = tar(&["t/=text"]);
     let sum: u64 = old[..512].iter().map(|byte| u64::from(*byte)).sum::<u64>();
-    // No flag at all.
+    // No type flag at all.
     old[156] = 0;
     let digits: u64 = old[148..156].iter().map(|byte| u64::from(*byte)).sum();
     let text = format!("{:06o}\0 ", sum - digits - u64::from(b'0') + 8 * 32);
@@ -147,7 +147,7 @@ fn the_destination_is_the_root_of_all_links() {
 fn a_hard_link_may_name_what_the_target_has() {
     let base = ["d/", "d/old=text 0600 3:4"];
     check(&["new==old"], &base, "ADD x.tar /d/", &["d/", "d/new=text 0600 3:4 #1", "d/old=text 0600 3:4 #1"]);
-    // The first name may be replaced later; the bytes stay.
+    // A first name may be replaced later; the bytes stay.
     check(&["a=one", "b==a", "a=two"], &[], "ADD x.tar /d/", &["d/ @99", "d/a=two", "d/b=one #1"]);
 }
 

@@ -1,4 +1,4 @@
-//! A source that is not, when it is read, what it was when it was selected.
+//! A source that changes between its selection and the read.
 
 use super::archives::tar;
 use super::memory::{MemoryFiles, NOW};
@@ -11,7 +11,7 @@ use layer::tree::{Entry, Node};
 use layer::{Flavour, LayerId, Layers};
 use store::Store;
 
-/// Files that are seen as they were before a change, and read as they are after it.
+/// Files whose entries are from before a change, and whose bytes are from after it.
 struct Changing {
     before: MemoryFiles,
     after: MemoryFiles,
@@ -69,7 +69,7 @@ fn no_layer_comes_of_a_file_that_has_changed() {
         changes(line, &longer, &long);
         changes(line, &longer, &[&long[..], b"n"].concat());
     }
-    // What a file that has grown had before is what was selected.
+    // A file that has grown still has the selected bytes at its beginning.
     let (_dir, layers, id) = written("x /y", &long, &longer, false).unwrap();
     let entry = layers.tree(&id).unwrap().get(b"y").unwrap().clone();
     assert_eq!(entry.node, Node::File { size: 5 << 20, digest: Some(Digest::of(&long)), offset: Some(512) });
@@ -82,10 +82,10 @@ fn no_layer_comes_of_an_archive_that_has_changed() {
     changes("ADD x /d/", &one, b"no archive");
     changes("ADD x /d/", b"no archive", &one);
     changes("ADD x /d/", &one, &one[..700]);
-    // What is wrong with an archive that did not change is told.
+    // An error in an unchanged archive is reported.
     let error = written("ADD x /d/", &one[..514], &one[..514], false).map(drop).unwrap_err();
     assert!(error.kind() != Kind::Changed && error.message().contains("unpack"), "{error}");
-    // Behind the end of the archive too.
+    // A change after the end of the archive counts too.
     changes("ADD x /d/", &[&one[..], &[1; 300_000]].concat(), &[&one[..], &[2; 300_000]].concat());
 }
 

@@ -1,4 +1,5 @@
-//! What changes the digest of a selection, what changes the digest of the facts, and what must not.
+//! Changes that the digests of a selection and of the facts depend on, and those that they must not
+//! depend on.
 
 use super::memory::{MemoryFiles, make};
 use super::op;

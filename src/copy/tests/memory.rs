@@ -1,7 +1,8 @@
 //! Files in memory, written and printed as short lines.
 //!
-//! `a/` is a directory, `a/f=text` a file, `l->t` a link, `p|` a pipe; behind a blank may follow a mode (`0700`), an
-//! owner (`5:6`), a link group (`#1`), a time (`@7`) and an attribute (`name~value`), each only if it is not the usual.
+//! `a/` is a directory, `a/f=text` a file, `l->t` a link, `p|` a pipe. After a blank may follow a
+//! mode (`0700`), an owner (`5:6`), a link group (`#1`), a time (`@7`) and an attribute
+//! (`name~value`), each only if it is not the default.
 
 use crate::copy::{entries, facts, select};
 use base::digest::Digest;
@@ -153,7 +154,7 @@ impl Files for MemoryFiles {
     }
 }
 
-/// What a copy makes: the digests of its sources and its facts, and its layer.
+/// The result of a copy: the digests of its sources and its facts, and its layer.
 pub(super) struct Made {
     pub sources: Digest,
     pub facts: Digest,
@@ -172,7 +173,7 @@ pub(super) fn make(op: &op::Copy, context: &MemoryFiles, base: Option<&MemoryFil
     Ok(Made { sources: selection.digest(), facts: digest, layer })
 }
 
-/// The layer in lines.
+/// The layer as lines.
 pub(super) fn layer(op: &op::Copy, context: &MemoryFiles, base: Option<&MemoryFiles>) -> Result<Vec<String>> {
     let made = make(op, context, base)?;
     Ok(made.layer.into_iter().map(|(entry, bytes)| line(&entry, &read(bytes))).collect())

@@ -1,4 +1,5 @@
-//! mode=delete: what a directory of the user has and the images have not. Links are removed, never followed.
+//! mode=delete: removes files in a directory of the user that the images lack. Links are removed,
+//! never followed.
 
 use crate::image::Image;
 use base::error::{At as _, Error, Kind, Result};
@@ -10,15 +11,15 @@ use rustix::fs::{AtFlags, CWD, Dir, FileType, Mode, OFlags};
 use std::collections::BTreeMap;
 use std::path::Path;
 
-/// Directories inside directories beyond this are refused: each needs an open descriptor.
+/// The deepest nesting of directories: each level needs an open descriptor.
 const DEEPEST: usize = 500;
 
-/// What will be in the directory: paths, and whether each is a directory.
+/// The expected content of the directory: paths, each with true for a directory.
 #[derive(Default)]
 pub(super) struct Expected(BTreeMap<Vec<u8>, bool>);
 
 impl Expected {
-    /// Adds the files of an image, below a folder if it has a name.
+    /// Adds the files of an image, below `folder` unless it is empty.
     pub(super) fn add(&mut self, folder: &str, image: &Image, layers: &Layers) -> Result<()> {
         if !folder.is_empty() {
             self.0.insert(folder.as_bytes().to_vec(), true);
@@ -34,7 +35,7 @@ impl Expected {
         Ok(())
     }
 
-    /// Removes everything else, and what is in the way.
+    /// Removes everything else, and entries of the wrong type.
     pub(super) fn remove_others(&self, dest: &Path) -> Result<()> {
         match open(CWD, dest.as_os_str(), OFlags::empty()) {
             Err(rustix::io::Errno::NOENT) => Ok(()),
@@ -52,7 +53,8 @@ impl Expected {
                 (Some(true), true) => {
                     let inner = open(dir.as_fd(), &*name, OFlags::NOFOLLOW).at("open", shown())?;
                     deeper(depth, &shown())?;
-                    // It gets the image's mode when it is filled; until then its owner must be able to write.
+                    // It gets the image's mode when it is filled; until then its owner must be able
+                    // to write.
                     let _ = rustix::fs::fchmod(&inner, Mode::from(stat.st_mode & 0o7777 | 0o700));
                     self.clean(&inner, &below, dest, depth + 1)?;
                 }
@@ -68,7 +70,7 @@ impl Expected {
 fn remove_tree(parent: &OwnedFd, name: &std::ffi::CStr, shown: &Path, depth: usize) -> Result<()> {
     deeper(depth, shown)?;
     let dir = open(parent.as_fd(), name, OFlags::NOFOLLOW).at("open", shown)?;
-    // What its owner can't write is removed all the same.
+    // A directory that its owner cannot write is removed too.
     let _ = rustix::fs::fchmod(&dir, Mode::from(0o700));
     for inner in names(&dir, shown)? {
         let path = shown.join(inner.to_string_lossy().as_ref());

@@ -1,4 +1,4 @@
-//! Toy events with known times, so that every number can be stated.
+//! Constructed events with known times, so that every number is known.
 
 use super::*;
 use serde_json::json;
@@ -22,7 +22,7 @@ fn needs(report: &mut Report, step: u32, inputs: &[u32]) {
     report.take(ms(0), &Event::Needs { step: StepId(step), inputs });
 }
 
-/// A base is resolved; a short and a long stage start from it, and are joined through a step that was cached; export.
+/// Resolving a base; a short and a long stage from it, joined by a cached step; and an export.
 fn diamond() -> Report {
     let mut report = Report::default();
     begin(&mut report, 1, 1 << 30, "load metadata");
@@ -84,7 +84,7 @@ fn the_json_names_steps_inputs_and_phases() {
     assert!(step(0).is_none(), "a source took no time and is not told");
 }
 
-/// The rules of the Trace Event Format that viewers rely on.
+/// Checks the rules of the Trace Event Format that viewers rely on.
 #[test]
 fn the_trace_nests_boxes_and_every_arrow_has_two_ends() {
     let trace = trace::of(&diamond());

@@ -1,8 +1,8 @@
-//! Timings in the Trace Event Format, which chrome://tracing and <https://ui.perfetto.dev> open: a JSON object with
-//! `traceEvents`, times in microseconds, "X" for what has a length, "i" for a moment, "M" for names, and "s"/"f" for
-//! the arrow from a step to one that stands on it.
+//! Timings in the Trace Event Format, which chrome://tracing and <https://ui.perfetto.dev> open: a
+//! JSON object with `traceEvents`, times in microseconds, "X" for an event with a duration, "i" for
+//! an instant, "M" for names, and "s"/"f" for the arrow from a step to one that depends on it.
 //!
-//! Steps that ran at the same time lie in different lanes, each lane being a "thread" of the one "process".
+//! Concurrent steps are in different lanes; each lane is a "thread" of the one "process".
 
 use super::{Report, Span};
 use serde_json::{Value, json};
@@ -11,19 +11,19 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 const PROCESS: u32 = 1;
-/// The lane of the build as a whole; those of steps follow.
+/// The lane of the whole build; the lanes of steps follow.
 const BUILD: usize = 0;
 
-/// The lane, begin and end of each step's box.
+/// The lane, start and end of each step's box.
 type Places = BTreeMap<StepId, (usize, Duration, Duration)>;
 
-/// A box of the picture, with those inside it.
+/// A box in the picture, with the boxes inside it.
 struct Piece<'a> {
     name: String,
     begin: Duration,
     end: Duration,
     category: &'static str,
-    /// Set for the box of a whole step.
+    /// The step, if the box is a whole step.
     step: Option<StepId>,
     inside: Vec<&'a Span>,
 }
@@ -58,7 +58,7 @@ pub(super) fn of(report: &Report) -> Value {
     json!({"traceEvents": events, "displayTimeUnit": "ms"})
 }
 
-/// All boxes, by their begin. A phase outside its step's own time is a box of its own.
+/// All boxes, sorted by start. A phase outside the time of its step is a box of its own.
 fn pieces(report: &Report) -> Vec<Piece<'_>> {
     let mut pieces = Vec::new();
     for (id, step) in &report.steps {

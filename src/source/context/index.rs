@@ -1,16 +1,17 @@
-//! The index of known files of one context: (device, inode, size, times) -> SHA-256, so that an unchanged file is not
-//! read again.
+//! The index of known files of one context: maps device, inode, size and times to SHA-256, so that
+//! an unchanged file is not read again.
 //!
 //! ```text
 //! <root>/cache-v2/files/<64 hex of the context's path>
 //!   "kilnfx01", then rows of 88 bytes, then the CRC-32 of all of it
 //! ```
-//! One read, one write under a temporary name, and none when nothing is new. The rows are used as they were read: what
-//! is made at load is only a table of their places by inode. Damaged or lost: files are hashed again.
+//! It takes one read and one write under a temporary name, and no write if nothing is new. The rows
+//! are used as they are in the file; loading makes only a table of their positions by inode. If it
+//! is damaged or lost, files are hashed again.
 //!
-//! A digest is remembered if what was hashed had the stamp, then and still afterwards: a name can lead to another file by
-//! the time it is opened. git's rule for files too young to trust: a file whose times are not clearly older than the
-//! moment it was hashed is not remembered, because it could change again without its times showing it.
+//! A digest is kept only if the hashed file had the stamp before and after: a name may lead to
+//! another file when it is opened. As in git, a file whose times are too close to the moment of
+//! hashing is not kept, because it could change again without a change of its times.
 
 use base::digest::Digest;
 use base::error::{Error, Kind, Result};
@@ -27,15 +28,15 @@ use store::Store;
 
 const MAGIC: &[u8; 8] = b"kilnfx01";
 const ROW: usize = 88;
-/// The part of a row that tells the file.
+/// The size of a stamp in a row.
 const STAMP: usize = 56;
-/// Times that are nearer to now than this are not trusted, in nanoseconds.
+/// Times closer to now than this are not trusted, in nanoseconds.
 const YOUNG: i128 = 100_000_000;
-/// The same where a file system seems to keep whole seconds, or every second one, alone.
+/// The same for a file system that seems to keep only full seconds, or every other one.
 const YOUNG_IN_SECONDS: i128 = 2_100_000_000;
 const SECOND: i128 = 1_000_000_000;
 
-/// What tells a file's state without reading it.
+/// The state of a file without its content.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) struct Stamp {
     device: u64,
@@ -67,23 +68,23 @@ impl Stamp {
         self.device
     }
 
-    /// Whether it was written, or given its name, less than this ago.
+    /// True if it was written or renamed less than this ago.
     pub(super) fn is_younger(&self, than: Duration) -> bool {
         now() - self.last() < i128::try_from(than.as_nanos()).unwrap_or(i128::MAX)
     }
 
-    /// When it changed last.
+    /// The time of the last change.
     fn last(&self) -> i128 {
         self.mtime.max(self.ctime)
     }
 
-    /// Whether it can't change any more without another stamp, seen from then.
+    /// True if a later change would give another stamp, as seen from `then`.
     fn is_settled(&self, then: i128) -> bool {
         let coarse = self.ctime % SECOND == 0;
         then - self.last() > if coarse { YOUNG_IN_SECONDS } else { YOUNG }
     }
 
-    /// As it stands in a row, before the digest.
+    /// The bytes of the stamp in a row.
     fn bytes(&self) -> [u8; STAMP] {
         let mut row = [0; STAMP];
         row[..8].copy_from_slice(&self.device.to_le_bytes());
@@ -95,11 +96,11 @@ impl Stamp {
     }
 }
 
-/// The rows of a file, and where each stands: an open table of places, twice as large as it has to be.
+/// The rows of a file, and an open-addressing table of their positions, twice as large as needed.
 #[derive(Default)]
 struct Rows {
     bytes: Vec<u8>,
-    /// Numbers of rows, from 1; 0 is free.
+    /// Row numbers from 1; 0 is a free slot.
     places: Vec<u32>,
 }
 
@@ -147,8 +148,8 @@ impl Rows {
     }
 }
 
-/// Where a file's row is looked for first. Files that were made together have numbers near each other, and so have
-/// their places: sixteen in a row.
+/// The first slot for a file's row. Files made together have neighbouring inode numbers, and so
+/// have their slots: sixteen in a row.
 fn home(file: &[u8], places: usize) -> usize {
     let (device, inode) = (number(&file[..8]), number(&file[8..16]));
     let group = (device.rotate_left(40) ^ (inode >> 4)).wrapping_mul(0x9e37_79b9_7f4a_7c15);
@@ -164,7 +165,7 @@ fn now() -> i128 {
     SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_nanos() as i128)
 }
 
-/// Digests by stamp.
+/// Maps stamps to digests.
 pub(super) struct Index {
     store: Store,
     path: PathBuf,
@@ -173,7 +174,7 @@ pub(super) struct Index {
 }
 
 impl Index {
-    /// The index of a context. It is read when it is first asked.
+    /// The index of a context. It is read when it is first used.
     pub(super) fn open(store: &Store, context: &Path) -> Index {
         use std::os::unix::ffi::OsStrExt as _;
         let name = Digest::of(context.as_os_str().as_bytes()).hex();
@@ -186,8 +187,8 @@ impl Index {
         self.old.get_or_init(|| Rows::load(&self.path)).find(stamp)
     }
 
-    /// The digest of a file, read only if it is not known. None if it is not as long any more as its stamp says; of one
-    /// that has grown, what was there before counts.
+    /// The digest of a file, which is read only if the digest is not known. `None` if the file is
+    /// now shorter than its stamp says; of a file that has grown, only the earlier length counts.
     pub(super) fn digest(&self, stamp: &Stamp, open: impl FnOnce() -> Result<File>) -> Result<Option<Digest>> {
         if let Some(known) = self.known(stamp) {
             return Ok(Some(known));
@@ -212,14 +213,14 @@ impl Index {
         Ok(Some(digest))
     }
 
-    /// Writes the index if something is new. One that can't be written is lost: files are hashed again.
+    /// Writes the index if something is new. If that fails, files are hashed again.
     pub(super) fn save(&self) {
         let new = std::mem::take(&mut *lock(&self.new));
         if new.is_empty() {
             return;
         }
         let mut bytes = MAGIC.to_vec();
-        // What is old and was replaced has another stamp of the same inode.
+        // An outdated row has another stamp for the same inode.
         let file = |stamp: &Stamp| <[u8; 16]>::try_from(&stamp.bytes()[..16]).unwrap_or_default();
         let changed: HashSet<[u8; 16]> = new.keys().map(file).collect();
         let old = self.old.get_or_init(|| Rows::load(&self.path));
@@ -227,7 +228,7 @@ impl Index {
         let new: Vec<Vec<u8>> = new.iter().map(row).collect();
         let kept = old.iter().filter(|row| !changed.contains(&row[..16]));
         let mut rows: Vec<&[u8]> = kept.chain(new.iter().map(Vec::as_slice)).collect();
-        // By device and inode: files of one directory mostly stand together.
+        // Sorted by device and inode, which keeps the files of one directory together.
         rows.sort_unstable_by_key(|row| (number(&row[..8]), number(&row[8..16])));
         rows.iter().for_each(|row| bytes.extend(*row));
         let mut crc = flate2::Crc::new();
@@ -260,7 +261,7 @@ mod tests {
         assert!((0..3000).all(|inode| again.known(&stamp(inode)) == Some(digest(inode))));
         assert_eq!(again.known(&stamp(3000)), None);
         assert_eq!(again.known(&Stamp { ctime: 0, ..stamp(5) }), None);
-        // A file that changed replaces its row; the others stay.
+        // A changed file replaces its row; the others stay.
         let changed = Stamp { size: 1, ..stamp(5) };
         again.new.lock().expect("free").insert(changed, digest(99));
         again.save();

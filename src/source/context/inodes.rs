@@ -1,11 +1,11 @@
-//! Numbers for groups of hard links: the same for the same inode, different for different ones, be they on different
+//! Numbers for groups of hard links: equal for the same inode, different for others, also on other
 //! file systems.
 
 use base::sync::lock;
 use std::collections::HashMap;
 use std::sync::Mutex;
 
-/// Numbers below it are those of inodes on the device of the context itself; the others are given out.
+/// Lower numbers are inodes on the device of the context itself; higher ones are assigned.
 const GIVEN: u32 = 1 << 31;
 
 /// The groups of one context.
@@ -15,7 +15,7 @@ pub(super) struct Inodes {
 }
 
 impl Inodes {
-    /// Of a context on this device.
+    /// The groups of a context on this device.
     pub(super) fn on(device: u64) -> Inodes {
         Inodes { device, others: Mutex::default() }
     }

@@ -1,9 +1,10 @@
-//! Files of a context that change while a build reads them. Their bytes are taken over first, into a file of the
-//! store's temporary folder that nobody else writes, and are hashed and copied from there. So a build comes to an end
-//! beside a program that never stops writing, and each image has bytes that its files had at some time.
+//! Copies files of a context that change while a build reads them. Their bytes are first copied to
+//! a private file in the store's temporary directory, and hashed and used from there. So a build
+//! ends beside a program that never stops writing, and each image has bytes that its files had at
+//! some time.
 //!
-//! Which: a file that was found changed, from then on; after several times everything that was written lately. Knows
-//! nothing of directories and of ignore patterns.
+//! A file is copied once it was found changed; after several changes every recently written file
+//! is. This module does not know directories and ignore patterns.
 
 use super::index::Stamp;
 use base::digest::Digest;
@@ -19,46 +20,49 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 use store::Store;
 
-/// After so many looks at a context, files that were written lately are taken over before they change again.
+/// After this many changes of a context, recently written files are copied before they change
+/// again.
 const PATIENCE: u32 = 3;
-/// What counts as lately.
+/// The age up to which a file counts as recently written.
 const LATELY: Duration = Duration::from_secs(60);
 
-/// What was taken over of one context.
+/// The copied files of one context.
 #[derive(Default)]
 pub(super) struct Taken {
-    /// How often the context was found changed.
+    /// The number of times that the context was found changed.
     changes: AtomicU32,
     state: Mutex<State>,
 }
 
 #[derive(Default)]
 struct State {
-    /// Paths that were found changed.
+    /// The paths that were found changed.
     wanted: HashSet<Box<[u8]>>,
-    /// Where their bytes are now.
+    /// The copies of their bytes.
     files: HashMap<Box<[u8]>, PathBuf>,
 }
 
 impl Taken {
-    /// A path was found changed. What was taken over before is dropped: the context is looked at from the beginning.
+    /// Records a changed path. The copies are dropped, because the context is read from the
+    /// beginning.
     pub(super) fn changed(&self, path: Option<&[u8]>) {
         let mut state = lock(&self.state);
         self.changes.fetch_add(1, Ordering::Relaxed);
         state.wanted.extend(path.map(Into::into));
         for (_, file) in state.files.drain() {
-            // It goes with the temporary folder if not now.
+            // If this fails, the temporary directory is removed later.
             let _ = std::fs::remove_file(file);
         }
     }
 
-    /// Whether a file should be taken over before anything is said of it.
+    /// True if a file should be copied before its entry is made.
     pub(super) fn wants(&self, path: &[u8], stamp: &Stamp) -> bool {
         let changes = self.changes.load(Ordering::Relaxed);
         changes > 0 && (lock(&self.state).wanted.contains(path) || (changes >= PATIENCE && stamp.is_younger(LATELY)))
     }
 
-    /// Takes a file over: as many bytes as it has now. Their number and their digest come back; none if it is no file.
+    /// Copies a file up to its current size. Returns the number of bytes and their digest; `None`
+    /// if it is no file.
     pub(super) fn take(&self, path: &[u8], file: File, store: &Store) -> Result<Option<(u64, Digest)>> {
         let metadata = file.metadata().at("read", String::from_utf8_lossy(path).as_ref())?;
         if !metadata.is_file() {
@@ -74,7 +78,7 @@ impl Taken {
         Ok(Some((size, digest)))
     }
 
-    /// The bytes of a file that was taken over.
+    /// Opens the copy of a file.
     pub(super) fn open(&self, path: &[u8]) -> Option<Result<File>> {
         if self.changes.load(Ordering::Relaxed) == 0 {
             return None;

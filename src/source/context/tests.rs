@@ -1,10 +1,10 @@
-//! A directory that changes between two looks.
+//! A directory that changes between two reads.
 
 #![allow(clippy::unwrap_used)]
 use super::*;
 use std::fs;
 
-/// A store, and a context with a file `d/f` of some age.
+/// A store, and a context with a file `d/f` that is old enough.
 fn context() -> (tempfile::TempDir, Context) {
     let temp = tempfile::tempdir().unwrap();
     fs::create_dir_all(temp.path().join("c/d")).unwrap();
@@ -42,7 +42,7 @@ fn what_is_not_there_any_more_has_changed() {
     changed(&context);
     fs::remove_dir_all(at("d")).unwrap();
     changed(&context);
-    // A directory that was listed and is gone.
+    // A directory that was listed and then removed.
     fs::create_dir_all(at("e/sub")).unwrap();
     context.look_again(None);
     assert_eq!(context.list(b"e").unwrap().len(), 1);
@@ -59,7 +59,8 @@ fn a_digest_is_remembered_for_the_file_that_was_hashed_alone() {
     fs::create_dir_all(at("e")).unwrap();
     fs::write(at("e/f"), "new").unwrap();
     std::thread::sleep(std::time::Duration::from_millis(150));
-    // Listed in one directory, hashed in another of the same name; then the first comes back, with all its times.
+    // The file is listed in one directory and hashed in another of the same name; then the first
+    // returns, with all its times.
     assert!(context.lookup(b"d/f").unwrap().is_some());
     let swap = || {
         fs::rename(at("d"), at("x")).unwrap();
@@ -91,10 +92,10 @@ fn a_file_that_was_found_changed_is_taken_over() {
     context.lookup(b"d/f").unwrap().unwrap();
     fs::remove_file(&path).unwrap();
     assert_eq!(text(&context, "d/f"), "quite new");
-    // Not a file any more: it is not there.
+    // It is no file any more, so it does not exist.
     context.look_again(None);
     assert!(context.lookup(b"d/f").unwrap().is_none());
-    // From the third time on, whatever was written lately.
+    // From the third time on, all recently written files are copied.
     fs::write(temp.path().join("c/d/young"), "young").unwrap();
     context.look_again(None);
     context.lookup(b"d/young").unwrap().unwrap();
