@@ -26,6 +26,7 @@ use layer::rootfs::Rootfs;
 use sandbox::Stop;
 use solver::event::told;
 use solver::{Event, Failure, Observer, StepId, Task, VertexId};
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::SystemTime;
 
@@ -93,6 +94,9 @@ impl Build<'_> {
             images.push(self.assemble(&plan, &rootfs)?);
         }
         self.phase("save", || self.host.save_contexts());
+        if self.request.linked {
+            self.host.fetch_all(&images, &HashSet::new(), StepId(self.next_step))?;
+        }
         let exported = self.export(&images)?;
         Ok((images, exported))
     }

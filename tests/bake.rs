@@ -189,3 +189,35 @@ fn a_question_is_answered_for_each_target() {
     let text = String::from_utf8_lossy(&both.stdout);
     assert!(!both.status.success() && text.contains("b.Dockerfile") && text.starts_with("a\n"), "{text}");
 }
+
+#[test]
+fn a_linked_target_is_brought_from_the_cache_of_its_target() {
+    let first = Space::new();
+    let cache = first.path("cache");
+    let definition = format!(
+        "target \"base\" {{
+  context = \"base\"
+  cache-from = [\"type=local,src={0}\"]
+  cache-to = [\"type=local,dest={0},mode=max\"]
+}}
+target \"app\" {{
+  contexts = {{ base = \"target:base\" }}
+  output = [\"type=local,dest=out\"]
+}}
+",
+        cache.display()
+    );
+    let bake_on = |space: &Space, file: &str| {
+        space.write("app/docker-bake.hcl", &definition);
+        space.write("app/base/Dockerfile", "FROM scratch\nCOPY a /a\n");
+        space.write("app/base/a", "a\n");
+        space.write("app/Dockerfile", "FROM base AS one\nCOPY b /b\nFROM scratch\nCOPY --from=one /a /b /\n");
+        space.write("app/b", file);
+        baked(space, "app", &["app"])
+    };
+    assert_eq!(bake_on(&first, "b\n"), ["app: COPY --from=one /a /b /", "app: COPY b /b", "base: COPY a /a"]);
+    let other = Space::new();
+    assert_eq!(bake_on(&other, "c\n"), ["app: COPY --from=one /a /b /", "app: COPY b /b"]);
+    assert_eq!(std::fs::read_to_string(other.path("app/out/a")).unwrap(), "a\n");
+    other.assert_whole();
+}

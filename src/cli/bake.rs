@@ -33,7 +33,7 @@ pub(in crate::cli) enum Asked {
 pub(super) fn prepare(args: &args::Bake, env: &Environment<'_>, color: bool) -> Result<Asked> {
     let flags = flags(args);
     command::check_flags(&flags).map_err(|problem| plain(&problem))?;
-    let machine = Machine::default();
+    let machine = Machine;
     let sources = files::read(&args.file, env)?;
     let ran = command::run(&flags, &sources, &machine);
     for warning in &ran.warnings {

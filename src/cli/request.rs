@@ -135,6 +135,7 @@ impl BuildRequest {
             multi,
             epoch,
             settings,
+            linked: false,
         })
     }
 }

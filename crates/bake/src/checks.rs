@@ -10,6 +10,8 @@ use base::words::bool_of;
 use frontend::platform::Platform;
 use std::io;
 
+type Rule = fn(&Target, &dyn Host) -> Result<(), String>;
+
 /// Largest secret.
 const SECRET: u64 = 500 * 1024;
 
@@ -28,7 +30,7 @@ pub fn check(target: &mut Target, host: &dyn Host) -> Result<(), Problem> {
     {
         return at("shm-size", format!("invalid value {size} for membytes key shm-size"));
     }
-    let rules: [(&str, fn(&Target, &dyn Host) -> Result<(), String>); 6] = [
+    let rules: [(&str, Rule); 6] = [
         ("platforms", platforms),
         ("secret", secrets),
         ("ssh", ssh),

@@ -136,7 +136,7 @@ pub fn check_flags(flags: &Flags) -> Result<(), Problem> {
 /// True where the environment may set variables.
 pub fn environment_allowed(host: &dyn Host) -> bool {
     let disabled = host.variable("BUILDX_BAKE_DISABLE_VARS_ENV_LOOKUP");
-    !disabled.is_some_and(|text| bool_of(&text) == Some(true))
+    disabled.is_none_or(|text| bool_of(&text) != Some(true))
 }
 
 fn outcome(

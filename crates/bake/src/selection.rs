@@ -11,6 +11,7 @@ use crate::problem::{Problem, Span};
 use crate::target::{Group, Target};
 use base::words::closest;
 use frontend::glob::Glob;
+use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, HashMap, HashSet};
 
 /// Targets and groups that were asked for.
@@ -56,10 +57,9 @@ pub fn select(
     for name in &wanted {
         let Members { targets, groups } = config.expand(name, None, &mut HashMap::new(), 0)?;
         for (target, span) in targets {
-            if !selection.targets.contains_key(&target) {
-                let resolved = config.resolve(&target, overrides, allowed);
-                let resolved = resolved.map_err(|problem| problem.or_at(span))?;
-                selection.targets.insert(target, resolved);
+            if let Entry::Vacant(place) = selection.targets.entry(target) {
+                let resolved = config.resolve(place.key(), overrides, allowed);
+                place.insert(resolved.map_err(|problem| problem.or_at(span))?);
             }
         }
         for group in groups {

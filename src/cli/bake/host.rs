@@ -9,7 +9,7 @@ use std::path::Path;
 const LARGEST: u64 = 8 << 20;
 
 /// The machine that kiln runs on.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Machine;
 
 impl Host for Machine {

@@ -9,7 +9,7 @@ use ::bake::command::{Call, Plan};
 use ::bake::remote::is_remote;
 use base::clock::now;
 use base::error::{Error, Kind, Result};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::ffi::OsString;
 
 /// Builds that were made ready.
@@ -100,6 +100,10 @@ pub(super) fn prepare(plan: Plan, args: &args::Bake, env: &Environment<'_>) -> R
     }
     if args.quiet {
         progress = "quiet".to_owned();
+    }
+    let linked: HashSet<String> = targets.iter().flat_map(|target| target.links.values().cloned()).collect();
+    for target in &mut targets {
+        target.request.linked = linked.contains(&target.name);
     }
     Ok(Prepared { targets, progress, call: plan.call })
 }

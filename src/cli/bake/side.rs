@@ -97,7 +97,10 @@ pub(super) fn build(prepared: Prepared, bench: &Bench<'_>, metadata: Option<&Pat
     let (changed, next) = (Condvar::new(), Arc::new(AtomicU32::new(0)));
     std::thread::scope(|scope| {
         for _ in 0..count.min(AT_ONCE) {
-            scope.spawn(|| work(&state, &changed, &next, bench));
+            scope.spawn(|| {
+                let _told = OnPanic(&state, &changed, bench.stop);
+                work(&state, &changed, &next, bench);
+            });
         }
     });
     let state = state.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner);
@@ -111,6 +114,19 @@ pub(super) fn build(prepared: Prepared, bench: &Bench<'_>, metadata: Option<&Pat
         outside::write(path, text.as_bytes()).at("write", path).map_err(|error| error.within(Kind::Export))?;
     }
     Ok(state.done.into_iter().map(|(name, built)| (name, built.id())).collect())
+}
+
+/// Ends the other threads when this one panics: they would wait for its target forever.
+struct OnPanic<'a>(&'a Mutex<State>, &'a Condvar, &'a Stop);
+
+impl Drop for OnPanic<'_> {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            lock(self.0).waiting.clear();
+            self.2.stop();
+            self.1.notify_all();
+        }
+    }
 }
 
 /// Builds targets until there are none that wait.

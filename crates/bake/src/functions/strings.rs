@@ -112,13 +112,13 @@ fn substr(arguments: &[Value]) -> Result<Value, Failure> {
 }
 
 fn title(text: &str) -> String {
-    let separator = |c: char| !(c.is_alphanumeric() || c == '_' || (!c.is_ascii() && !c.is_whitespace()));
+    let in_word = |c: char| c.is_alphanumeric() || c == '_' || (!c.is_ascii() && !c.is_whitespace());
     let mut before = ' ';
     let mut made = String::with_capacity(text.len());
     for c in text.chars() {
-        match separator(before) {
-            true => made.push_str(&mapped(&c.to_string(), |c| c.to_uppercase().collect())),
-            false => made.push(c),
+        match in_word(before) {
+            false => made.push_str(&mapped(&c.to_string(), |c| c.to_uppercase().collect())),
+            true => made.push(c),
         }
         before = c;
     }

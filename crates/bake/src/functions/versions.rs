@@ -100,7 +100,7 @@ fn satisfies(version: &Version, text: &str) -> Result<bool, Failure> {
     let improper = |part: &str| Failure::Whole(format!("improper constraint: {part:?}"));
     let patterns = PATTERNS.as_ref().ok_or("no patterns")?;
     if text.len() > LONGEST {
-        return Err(improper(&text[..text.floor_char_boundary(40)]));
+        return Err(improper(&text.chars().take(40).collect::<String>()));
     }
     let text = patterns.range.replace_all(text, ">= $1, <= $2 ");
     let mut satisfied = false;

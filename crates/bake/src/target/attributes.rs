@@ -15,35 +15,39 @@ struct Row {
 }
 
 const ROWS: &[Row] = &[
-    row("description", |t, v| Ok(t.description = required(v)?), |t| Value::string(&t.description)),
-    row("inherits", |t, v| Ok(t.inherits = strings(v)?.unwrap_or_default()), |t| Value::strings(&t.inherits)),
-    row("annotations", |t, v| Ok(t.annotations = strings(v)?), |t| list(&t.annotations)),
-    row("attest", |t, v| Ok(t.attest = entries(v)?), |t| entry::show(t.attest.as_deref())),
-    row("context", |t, v| Ok(t.context = text(v)?), |t| optional(&t.context)),
-    row("contexts", |t, v| Ok(t.contexts = contexts(v)?), show_contexts),
-    row("dockerfile", |t, v| Ok(t.dockerfile = text(v)?), |t| optional(&t.dockerfile)),
-    row("dockerfile-inline", |t, v| Ok(t.dockerfile_inline = text(v)?), |t| optional(&t.dockerfile_inline)),
-    row("args", |t, v| Ok(t.args = options(v)?), |t| show_options(&t.args)),
-    row("labels", |t, v| Ok(t.labels = options(v)?), |t| show_options(&t.labels)),
-    row("tags", |t, v| Ok(t.tags = strings(v)?), |t| list(&t.tags)),
-    row("cache-from", |t, v| Ok(t.cache_from = entries(v)?), |t| entry::show(t.cache_from.as_deref())),
-    row("cache-to", |t, v| Ok(t.cache_to = entries(v)?), |t| entry::show(t.cache_to.as_deref())),
-    row("target", |t, v| Ok(t.target = text(v)?), |t| optional(&t.target)),
-    row("secret", |t, v| Ok(t.secrets = entries(v)?), |t| entry::show(t.secrets.as_deref())),
-    row("ssh", |t, v| Ok(t.ssh = entries(v)?), |t| entry::show(t.ssh.as_deref())),
-    row("platforms", |t, v| Ok(t.platforms = strings(v)?), |t| list(&t.platforms)),
-    row("output", |t, v| Ok(t.outputs = entries(v)?), |t| entry::show(t.outputs.as_deref())),
-    row("pull", |t, v| Ok(t.pull = switch(v)?), |t| show_switch(t.pull)),
-    row("no-cache", |t, v| Ok(t.no_cache = switch(v)?), |t| show_switch(t.no_cache)),
-    row("network", |t, v| Ok(t.network = text(v)?), |t| optional(&t.network)),
-    row("no-cache-filter", |t, v| Ok(t.no_cache_filter = strings(v)?), |t| list(&t.no_cache_filter)),
-    row("shm-size", |t, v| Ok(t.shm_size = text(v)?), |t| optional(&t.shm_size)),
-    row("ulimits", |t, v| Ok(t.ulimits = strings(v)?), |t| list(&t.ulimits)),
-    row("resources", |t, v| Ok(t.resources = resources(v)?), show_resources),
-    row("call", |t, v| Ok(t.call = text(v)?), |t| optional(&t.call)),
-    row("entitlements", |t, v| Ok(t.entitlements = strings(v)?), |t| list(&t.entitlements)),
-    row("extra-hosts", |t, v| Ok(t.extra_hosts = options(v)?), |t| show_options(&t.extra_hosts)),
-    row("policy", |t, v| Ok(t.policy = entries(v)?), |t| entry::show(t.policy.as_deref())),
+    row("description", |t, v| put(&mut t.description, required(v)), |t| Value::string(&t.description)),
+    row(
+        "inherits",
+        |t, v| put(&mut t.inherits, strings(v).map(Option::unwrap_or_default)),
+        |t| Value::strings(&t.inherits),
+    ),
+    row("annotations", |t, v| put(&mut t.annotations, strings(v)), |t| list(&t.annotations)),
+    row("attest", |t, v| put(&mut t.attest, entries(v)), |t| entry::show(t.attest.as_deref())),
+    row("context", |t, v| put(&mut t.context, text(v)), |t| optional(&t.context)),
+    row("contexts", |t, v| put(&mut t.contexts, contexts(v)), show_contexts),
+    row("dockerfile", |t, v| put(&mut t.dockerfile, text(v)), |t| optional(&t.dockerfile)),
+    row("dockerfile-inline", |t, v| put(&mut t.dockerfile_inline, text(v)), |t| optional(&t.dockerfile_inline)),
+    row("args", |t, v| put(&mut t.args, options(v)), |t| show_options(&t.args)),
+    row("labels", |t, v| put(&mut t.labels, options(v)), |t| show_options(&t.labels)),
+    row("tags", |t, v| put(&mut t.tags, strings(v)), |t| list(&t.tags)),
+    row("cache-from", |t, v| put(&mut t.cache_from, entries(v)), |t| entry::show(t.cache_from.as_deref())),
+    row("cache-to", |t, v| put(&mut t.cache_to, entries(v)), |t| entry::show(t.cache_to.as_deref())),
+    row("target", |t, v| put(&mut t.target, text(v)), |t| optional(&t.target)),
+    row("secret", |t, v| put(&mut t.secrets, entries(v)), |t| entry::show(t.secrets.as_deref())),
+    row("ssh", |t, v| put(&mut t.ssh, entries(v)), |t| entry::show(t.ssh.as_deref())),
+    row("platforms", |t, v| put(&mut t.platforms, strings(v)), |t| list(&t.platforms)),
+    row("output", |t, v| put(&mut t.outputs, entries(v)), |t| entry::show(t.outputs.as_deref())),
+    row("pull", |t, v| put(&mut t.pull, switch(v)), |t| show_switch(t.pull)),
+    row("no-cache", |t, v| put(&mut t.no_cache, switch(v)), |t| show_switch(t.no_cache)),
+    row("network", |t, v| put(&mut t.network, text(v)), |t| optional(&t.network)),
+    row("no-cache-filter", |t, v| put(&mut t.no_cache_filter, strings(v)), |t| list(&t.no_cache_filter)),
+    row("shm-size", |t, v| put(&mut t.shm_size, text(v)), |t| optional(&t.shm_size)),
+    row("ulimits", |t, v| put(&mut t.ulimits, strings(v)), |t| list(&t.ulimits)),
+    row("resources", |t, v| put(&mut t.resources, resources(v)), show_resources),
+    row("call", |t, v| put(&mut t.call, text(v)), |t| optional(&t.call)),
+    row("entitlements", |t, v| put(&mut t.entitlements, strings(v)), |t| list(&t.entitlements)),
+    row("extra-hosts", |t, v| put(&mut t.extra_hosts, options(v)), |t| show_options(&t.extra_hosts)),
+    row("policy", |t, v| put(&mut t.policy, entries(v)), |t| entry::show(t.policy.as_deref())),
 ];
 
 /// Attributes that are not a target's own: they make several of it.
@@ -55,6 +59,11 @@ pub const NAMES: fn() -> Vec<&'static str> =
 
 const fn row(name: &'static str, read: Read, show: Show) -> Row {
     Row { name, read, show }
+}
+
+fn put<T>(place: &mut T, value: Result<T, String>) -> Result<(), String> {
+    *place = value?;
+    Ok(())
 }
 
 /// Sets an attribute from its value. An unknown name is none: `Ok(None)`.
