@@ -1,16 +1,17 @@
-//! Runs the frontend's ops: [`Job`] is the solver's [`Engine`] for one graph, on a [`Host`]. Every op results in a rootfs; what it
-//! adds is always exactly one layer. Knows nothing of Dockerfiles, flags or exporters.
+//! Runs the frontend's ops: [`Job`] is the solver's [`Engine`] for one graph, on a [`Host`]. Every
+//! op results in a rootfs, and adds exactly one layer. This module does not know Dockerfiles, flags
+//! or exporters.
 //!
 //! | op | written key needs | settled key needs | run by |
 //! |---|---|---|---|
 //! | image | its digest | | `source::image` |
-//! | context | what its readers select | | `source::context` |
+//! | context | the selections of its readers | | `source::context` |
 //! | copy | selection of contexts | selection of rootfs sources, facts of the target | `copy` |
-//! | exec | | content of its rootfs; of its binds and a cache's `from`, what is below `source` | `engine::step` -> `exec` |
+//! | exec | | content of its rootfs, and of its mounts' `source` | `engine::step` -> `exec` |
 //! | mkdir | | content of its rootfs | `copy` |
 //!
-//! How a result is put together of layers is the solver's affair ([`solver::Base`]); what order of times it may have
-//! is decided in `times`.
+//! The solver decides which layers make up a result ([`solver::Base`]); `times` decides which order
+//! of times it may have.
 
 pub mod agent;
 mod bring;
@@ -38,9 +39,9 @@ use frontend::op::{Op, Source};
 use layer::rootfs::Rootfs;
 use solver::{Base, Cache as _, Describe as _, Engine, Found, Graph, Key, Manifest, Role, Room, Shelf, Step, VertexId};
 
-/// The cost of a step that runs nothing, for the order of steps: milliseconds.
+/// The cost in milliseconds of a step that runs nothing, for the order of steps.
 const QUICK: u64 = 10;
-/// The cost of a RUN that never ran here: milliseconds.
+/// The cost in milliseconds of a RUN that has never run here.
 const UNKNOWN: u64 = 1000;
 
 impl Engine for Job<'_> {
@@ -133,7 +134,7 @@ impl Engine for Job<'_> {
             Op::File(file) => self.run_mkdir(at, file)?,
             Op::Exec(exec) => self.run_exec(at, exec)?,
         };
-        // What was made of a layer that nobody vouches for is vouched for by nobody.
+        // A layer that was made from an untrusted layer is untrusted too.
         let read = at.inputs.iter().flatten().flat_map(|rootfs| &rootfs.layers);
         self.host.layers.made_of(&layer, read)?;
         self.misses.done(at.id, self.selected(at.id).as_deref());
@@ -160,12 +161,14 @@ impl Engine for Job<'_> {
     }
 
     fn ahead(&self, id: VertexId, output: &Rootfs) {
-        // Removed when the lock is free again: the next step leaves something too.
+        // Removed after the lock is released: removal takes time, and the next step adds to the
+        // list.
         let leftovers = std::mem::take(&mut *lock(&self.host.shared.leftovers));
         drop(leftovers);
         let Some(top) = output.top().filter(|_| self.goal.layers.contains(&id)) else { return };
         let make = || match self.goal.blob {
-            // What can't be made now fails again, and is told, when it is asked for.
+            // If this fails, it fails again when the result is needed, and the error is reported
+            // then.
             Some(Packing { compression, force, .. }) => {
                 drop(self.host.layers.blob(top, compression, force, self.goal.epoch))
             }

@@ -1,15 +1,20 @@
-//! The collector and the check of the store. Knows what names what: refs name configs and layers, cache records name
-//! layers, layers name blobs, leases name what running builds use; everything else can go.
+//! The garbage collector and the check of the store. The references are: refs name configs and
+//! layers, cache records name layers, layers name blobs, and leases name everything in use by
+//! builds. Everything else may be removed.
 //!
-//! What is removed is decided by a [`Rule`]: which things, how long unused, down to which size. The least recently used goes first, and of
-//! things used at once what stands on another. What a result stands on counts as used with it, and goes when nothing names it any more:
-//! an age never keeps more than what is young, and a size is reached as long as there is something that no image and no running build needs.
+//! A [`Rule`] decides what is removed: which items, unused for how long, down to which size. The
+//! least recently used goes first; of items used at the same time, the one with more layers. The
+//! layers below a result count as used with it, and are removed when nothing names them any more.
+//! So an age keeps only young items, and a size is reached as long as there are items that no image
+//! and no running build needs.
 //!
-//! Locking rule: one collector at a time (`<root>/collector`, flock). It looks through the store while builds go on. Then it closes the gate
-//! (`<root>/lock`, see `store::lease`), reads leases and refs anew, renames its victims to a temporary folder of its own and opens the gate;
-//! a build waits for no more than that. Bytes are freed when the gate is open again (`sweep`). What a killed process left, a collector
-//! too, is a folder without an owner: each collection begins with those. `fsck` only reads, and removes with `--repair` what is damaged: a build
-//! that needs it sees a miss.
+//! Locking rule: one collector at a time (`<root>/collector`, flock). It reads the store while
+//! builds go on. Then it closes the gate (`<root>/lock`, see `store::lease`), reads leases and refs
+//! again, renames its victims to a temporary directory of its own and opens the gate; builds wait
+//! only for that. The bytes are freed after the gate is open again (`sweep`). A killed process,
+//! also a collector, leaves a directory without an owner: each collection begins with removing
+//! those. `fsck` only reads; with `--repair` it removes damaged data, which is a cache miss for a
+//! build.
 
 mod check;
 pub mod inventory;
@@ -30,32 +35,33 @@ use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use sweep::Sweep;
 
-/// What a collection did.
+/// The result of a collection.
 #[derive(Clone, Debug, Default)]
 pub struct Collected {
-    /// What went.
+    /// The removed items.
     pub items: Vec<Item>,
-    /// What the disk has again.
+    /// The freed space.
     pub freed: Usage,
-    /// What the store takes afterwards.
+    /// The size of the store afterwards.
     pub left: Usage,
-    /// What the rule wanted to go and what did not: it is in use, too young, or not meant by the filters.
+    /// The space that the rule wanted to free and could not: it is in use, too young, or excluded
+    /// by filters.
     pub missing: Usage,
-    /// What could not be removed, and why.
+    /// The paths that could not be removed, with the reasons.
     pub stuck: Vec<String>,
 }
 
-/// Whether to wait for another collector.
+/// The behaviour while another collector runs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Other {
-    /// Wait for its end.
+    /// Wait until it ends.
     Wait,
-    /// Leave it to it.
+    /// Return without collecting.
     Yield,
 }
 
-/// Removes what a rule means, and always what killed processes have left. None if another collector is at work and must
-/// not be waited for.
+/// Removes the items that a rule selects, and always the leftovers of killed processes. `None` if
+/// another collector runs and `other` says not to wait.
 pub fn collect(root: &Path, rule: &Rule, now: i64, other: Other) -> Result<Option<Collected>> {
     let path = root.join("collector");
     let turn = File::options().create(true).append(true).open(&path).at("open", &path)?;
@@ -75,7 +81,7 @@ pub fn collect(root: &Path, rule: &Rule, now: i64, other: Other) -> Result<Optio
     let swept = sweep.sweep(&inventory, &victims);
     let emptied = sweep.trash.empty();
     swept?;
-    // Losing it costs an explanation.
+    // Losing the note costs an explanation.
     let _ = removed::note(root, &sweep.keys, &rule.name);
     done.items = sweep.items;
     done.freed += emptied.freed;
@@ -85,10 +91,11 @@ pub fn collect(root: &Path, rule: &Rule, now: i64, other: Other) -> Result<Optio
     Ok(Some(done))
 }
 
-/// What goes, in order, and how much the rule wants to go: none for all that it means.
+/// The items to remove, in order, and the space that the rule wants to free; `None` for all
+/// selected items.
 fn choose<'a>(inventory: &'a Inventory, rule: &Rule, space: &Space, now: i64) -> (Vec<&'a Item>, Option<Usage>) {
     let mut all: Vec<&Item> = inventory.items.iter().filter(|item| rule.means(item, now)).collect();
-    // What stands on another has its layers and more.
+    // A layer on top of another has more layers.
     all.sort_by_key(|item| (item.last_used, usize::MAX - item.layers.len()));
     let Some(wanted) = rule.wanted(inventory.total, space) else { return (all, None) };
     let mut names: HashMap<&LayerId, usize> = HashMap::new();
@@ -124,7 +131,7 @@ fn read<T: serde::de::DeserializeOwned>(path: &Path) -> Option<T> {
     serde_json::from_slice(&fs::read(path).ok()?).ok()
 }
 
-/// All files below a folder; links are files.
+/// All files below a directory, with links counted as files.
 fn files(folder: &Path) -> Vec<PathBuf> {
     let (mut found, mut todo) = (Vec::new(), vec![folder.to_owned()]);
     while let Some(folder) = todo.pop() {

@@ -21,7 +21,7 @@ use sandbox::sys::userns::Identity;
 use std::io::{IsTerminal as _, Write as _};
 use std::process::ExitCode;
 
-/// What the command line came to before anything is made.
+/// The parsed command line, before anything is made.
 pub(in crate::cli) enum Asked {
     /// It was printed.
     Done,

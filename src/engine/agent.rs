@@ -1,10 +1,12 @@
-//! `RUN --mount=type=ssh`: a socket in the step's container behind which is an ssh agent of the user. Of the agent's
-//! protocol (draft-ietf-sshm-ssh-agent) only two requests pass: which keys there are, and sign this; a step can neither
-//! add keys nor take any away. Knows nothing of mounts: it makes a socket on the host that others mount.
+//! `RUN --mount=type=ssh`: a socket in the step's container that forwards to an ssh agent of the
+//! user. Only two requests of the agent's protocol (draft-ietf-sshm-ssh-agent) pass: list the keys,
+//! and sign data. A step can neither add nor remove keys. This module does not know mounts: it
+//! makes a socket on the host for others to mount.
 //!
-//! The socket lies in a directory of its own (0700, whatever mode the mount asks for) among the store's temporary files,
-//! and goes with its `Forward`. An agent that does not answer holds up its own connection and nothing else: only that
-//! connection's thread waits for it, and the end of the `Forward` closes all connections.
+//! The socket is in a directory of its own (0700, whatever mode the mount asks for) among the
+//! store's temporary files, and is removed with its `Forward`. An agent that does not answer delays
+//! only its own connection, as only the thread of that connection waits for it. The end of the
+//! `Forward` closes all connections.
 
 use base::error::{At as _, Error, Kind, Result};
 use base::sync::lock;
@@ -24,40 +26,41 @@ use std::time::Duration;
 use store::Store;
 use store::remove::remove_tree;
 
-/// What `--ssh` gave for an id.
+/// The value of `--ssh` for an id.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Agent {
-    /// An agent's socket, or one key file or more.
+    /// The socket of an agent, or one or more key files.
     pub paths: Vec<PathBuf>,
-    /// Everything passes: the socket need not be an agent's.
+    /// True if all bytes pass, also to a socket that is no agent's.
     pub raw: bool,
 }
 
-/// A longer message is an attack: a signature request holds what is signed, which is some hundred bytes.
+/// The longest message in bytes. A signature request contains the signed data, which is a few
+/// hundred bytes.
 const LONGEST: usize = 256 * 1024;
-/// Connections of one step at once.
+/// The most open connections of one step.
 const MOST_CONNECTIONS: usize = 64;
-/// How long an agent may take to accept a connection.
+/// The time in which an agent must accept a connection.
 const CONNECT: Duration = Duration::from_secs(10);
-/// Before the next try after an error.
+/// The pause before the next try after an error.
 const PAUSE: Duration = Duration::from_millis(20);
 
 const FAILURE: u8 = 5;
 const REQUEST_IDENTITIES: u8 = 11;
 const SIGN_REQUEST: u8 = 13;
 
-/// A socket with somebody who answers.
+/// A socket whose connections are forwarded to an agent.
 #[derive(Debug)]
 pub struct Forward {
     folder: PathBuf,
     listener: Option<Arc<UnixListener>>,
     connections: Arc<Connections>,
     thread: Option<JoinHandle<()>>,
-    /// Holds keys that came as files.
+    /// kiln's own agent for keys that are given as files.
     own: Option<Child>,
 }
 
-/// The connections that are open, by number: each has the streams that are shut down when the `Forward` ends.
+/// The open connections by number, each with the streams to shut down at the end of the `Forward`.
 #[derive(Debug, Default)]
 struct Connections(Mutex<Open>);
 
@@ -69,7 +72,7 @@ struct Open {
 }
 
 impl Forward {
-    /// Begins to answer.
+    /// Starts forwarding.
     pub fn begin(store: &Store, agent: &Agent) -> Result<Forward> {
         let folder = store.temp("ssh");
         DirBuilder::new().mode(0o700).create(&folder).at("make", &folder)?;
@@ -91,13 +94,14 @@ impl Forward {
         self.folder.join("socket")
     }
 
-    /// By way of the folder's descriptor: a socket's path has at most 107 bytes (unix(7)).
+    /// Binds the socket through the directory's descriptor, because the path of a socket has at
+    /// most 107 bytes (unix(7)).
     fn listen(&self) -> Result<UnixListener> {
         let folder = File::open(&self.folder).at("open", &self.folder)?;
         UnixListener::bind(format!("/proc/self/fd/{}/socket", folder.as_raw_fd())).at("make a socket in", &self.folder)
     }
 
-    /// Starts an agent of ours with key files.
+    /// Starts an agent for key files.
     fn hold(&mut self, keys: &[PathBuf]) -> Result<PathBuf> {
         let socket = self.folder.join("agent");
         let missing = |cause| {
@@ -139,7 +143,7 @@ impl Drop for Forward {
     fn drop(&mut self) {
         self.connections.end();
         if let Some(listener) = &self.listener {
-            // Ends the wait for the next connection, whatever has become of the socket's path.
+            // Ends the accept(2) of the thread, even if the path of the socket is gone.
             let _ = rustix::net::shutdown(listener, rustix::net::Shutdown::Both);
         }
         if let Some(thread) = self.thread.take() {
@@ -154,7 +158,7 @@ impl Drop for Forward {
 }
 
 impl Connections {
-    /// A number for a connection with the step; none if there are too many, or if it is over.
+    /// Registers a connection with the step; `None` if there are too many, or after the end.
     fn begin(&self, step: &UnixStream) -> Option<u64> {
         let mut open = lock(&self.0);
         if open.ended || open.streams.len() >= MOST_CONNECTIONS {
@@ -166,7 +170,7 @@ impl Connections {
         Some(number)
     }
 
-    /// Adds the agent's side. None if it is over.
+    /// Adds the stream to the agent; `None` after the end.
     fn add(&self, number: u64, agent: &UnixStream) -> Option<()> {
         lock(&self.0).streams.get_mut(&number)?.push(agent.try_clone().ok()?);
         Some(())
@@ -180,7 +184,7 @@ impl Connections {
         lock(&self.0).streams.remove(&number);
     }
 
-    /// Whoever reads or writes on a connection comes back, and no further one begins.
+    /// Shuts all connections down, and refuses new ones.
     fn end(&self) {
         let mut open = lock(&self.0);
         open.ended = true;
@@ -190,7 +194,7 @@ impl Connections {
     }
 }
 
-/// Whether a path is a socket.
+/// True if a path is a socket.
 pub fn is_socket(path: &Path) -> bool {
     use std::os::unix::fs::FileTypeExt as _;
     std::fs::metadata(path).is_ok_and(|metadata| metadata.file_type().is_socket())
@@ -201,7 +205,7 @@ fn serve(listener: &UnixListener, behind: &Path, raw: bool, connections: &Arc<Co
         let step = match listener.accept() {
             Ok((step, _)) => step,
             Err(_) if connections.ended() => return,
-            // Out of descriptors, most likely.
+            // Most likely the process has no free descriptor.
             Err(_) => {
                 std::thread::sleep(PAUSE);
                 continue;
@@ -210,7 +214,7 @@ fn serve(listener: &UnixListener, behind: &Path, raw: bool, connections: &Arc<Co
         let Some(number) = connections.begin(&step) else { continue };
         let (shared, behind) = (Arc::clone(connections), behind.to_owned());
         let pass = move || {
-            // Whatever ends a connection ends it for both sides; there is nobody to tell.
+            // An error on one side closes both; there is no way to report it.
             if let Ok(agent) = connect(&behind)
                 && shared.add(number, &agent).is_some()
             {
@@ -224,7 +228,7 @@ fn serve(listener: &UnixListener, behind: &Path, raw: bool, connections: &Arc<Co
     }
 }
 
-/// Connects within a limit: connect(2) waits as long as the other side's queue is full.
+/// Connects within a time limit: connect(2) blocks while the queue of the other side is full.
 fn connect(path: &Path) -> rustix::io::Result<UnixStream> {
     let socket = rustix::net::socket_with(AddressFamily::UNIX, SocketType::STREAM, SocketFlags::CLOEXEC, None)?;
     sockopt::set_socket_timeout(&socket, sockopt::Timeout::Send, Some(CONNECT))?;
@@ -233,7 +237,7 @@ fn connect(path: &Path) -> rustix::io::Result<UnixStream> {
     Ok(UnixStream::from(socket))
 }
 
-/// Message by message: a length, a type, the rest.
+/// Forwards message by message: a length, a type, the rest.
 fn pass_requests(mut step: UnixStream, mut agent: UnixStream) -> std::io::Result<()> {
     while let Some(request) = message(&mut step)? {
         if matches!(request.first(), Some(&(REQUEST_IDENTITIES | SIGN_REQUEST))) {

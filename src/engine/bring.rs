@@ -1,9 +1,10 @@
-//! Brings the bytes of layers when they are needed: of bases from where they come, of others from the caches that promised
-//! them. A layer that no cache really has is forgotten, and the build begins again without it.
+//! Fetches the bytes of layers when they are needed: of base layers from their registry, of others
+//! from the caches that promised them. A layer that no cache has is forgotten, and the build starts
+//! again without it.
 //!
-//! What a step will read is made of a blob while it still comes: fetched, checked, unpacked and indexed in one pass, the
-//! layers side by side. What can't be made so early (the try broke off, the disk was full) is made when the step asks, and
-//! then it is told why.
+//! A layer that a step will read is processed while its blob is downloaded: checked, unpacked and
+//! indexed in one pass, with the layers in parallel. If that fails (a broken connection, a full
+//! disk), it is done again when the step needs it, and the error is reported then.
 
 use super::Host;
 use base::digest::Digest;
@@ -18,15 +19,15 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::SystemTime;
 use store::Expected;
 
-/// Blobs of caches that are fetched at once.
+/// The number of blobs fetched at once from caches.
 const AT_ONCE: usize = 4;
 
-/// What is made of a layer's blob.
+/// The form that is made from a layer's blob.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Form {
-    /// Its index: something is looked up in it.
+    /// The index, for look-ups.
     Tree,
-    /// A directory, and the index with it: its files are read, or mounted.
+    /// A directory and the index, to read or mount files.
     Dir,
 }
 
@@ -34,27 +35,29 @@ pub(super) enum Form {
 type Missing = (LayerId, BaseBlob);
 
 impl Host {
-    /// Brings the blobs that are missing to have layers in a form. Ask before `tree`, `dir` or `open` of a base.
+    /// Fetches the blobs that layers need for a form. Must be called before `tree`, `dir` or `open`
+    /// of a base layer.
     pub(super) fn fetch(&self, layers: &[LayerId], form: Form, step: StepId) -> Result<()> {
         let needs = |id: &LayerId| self.layers.needs_blob(id);
         self.fetch_blobs(layers, &needs, Some(form), step)
     }
 
-    /// Brings the blobs that an export of these images must contain, but for those that are where it goes.
+    /// Fetches the blobs that an export of these images needs, except those that the destination
+    /// already has.
     pub fn fetch_all(&self, images: &[crate::image::Image], but: &HashSet<Digest>, step: StepId) -> Result<()> {
         let layers: Vec<LayerId> = images.iter().flat_map(|image| image.layers.iter().cloned()).collect();
         let missing = |id: &LayerId| self.layers.missing_blob(id).filter(|blob| !but.contains(&blob.digest));
         self.fetch_blobs(&layers, &missing, None, step)
     }
 
-    /// Brings what is missing of layers that travelled, so that they can be packed anew.
+    /// Fetches missing blobs of imported layers, so that they can be packed again.
     pub fn fetch_travelled(&self, layers: &[LayerId], step: StepId) -> Result<()> {
         let travelled: Vec<LayerId> = layers.iter().filter(|id| self.layers.travelled(id)).cloned().collect();
         self.fetch(&travelled, Form::Dir, step)
     }
 
-    /// The form that what stands at a vertex is needed in, by those who look things up in it: if a RUN stands on it, it is
-    /// mounted soon.
+    /// The form that a look-up in a vertex's result should fetch: a directory if a RUN on top of it
+    /// will mount it soon.
     pub(super) fn form_of(graph: &Graph<Op>, id: VertexId) -> Form {
         let mut on = HashSet::from([id]);
         for (other, vertex) in graph.iter() {
@@ -93,7 +96,8 @@ impl Host {
             let digests: Vec<_> = missing.iter().map(|(_, blob)| blob.digest).collect();
             let coming = self.store.expect(&digests);
             if coming.digests().is_empty() {
-                // Another step brings all of them. What it could not bring is tried here, and told here too.
+                // Another step fetches all of them. A blob that it could not fetch is tried again
+                // here, and the error is reported here too.
                 digests.iter().for_each(|digest| self.store.await_blob(digest));
                 if missing.iter().any(|(id, _)| !self.layers.exists(id)) {
                     return Err(Error::new(Kind::Lost, "a layer of a cache can't be had"));
@@ -105,7 +109,7 @@ impl Host {
         }
     }
 
-    /// Brings blobs, and makes of each layer what is wanted of it while they come.
+    /// Fetches blobs, and makes the form of each layer during the download.
     fn fetch_expected(
         &self,
         coming: Expected,
@@ -120,7 +124,7 @@ impl Host {
             let workers = form.map_or(0, |_| cores.min(ahead.len()));
             let workers: Vec<_> = (0..workers).map(|_| scope.spawn(|| self.make_all(&ahead, form, &next))).collect();
             let fetched = self.phase(step, "pull", || self.fetch_missing(missing, form, step));
-            // Nobody waits for what did not come.
+            // Dropped, so that no step waits for a blob that was not fetched.
             drop(coming);
             if fetched.is_err() {
                 next.store(ahead.len(), Ordering::Relaxed);
@@ -135,12 +139,12 @@ impl Host {
         while !self.stop.is_stopped()
             && let Some(id) = layers.get(next.fetch_add(1, Ordering::Relaxed))
         {
-            // What fails here is done again by who needs it, and told there.
+            // A failure is repeated and reported by the step that needs the layer.
             let _ = self.make(id, form);
         }
     }
 
-    /// Makes a form of a layer; none is only a check of its bytes.
+    /// Makes a form of a layer; `None` only checks its bytes.
     fn make(&self, id: &LayerId, form: Option<Form>) -> Result<()> {
         match form {
             Some(Form::Dir) => self.layers.dir(id).map(drop),
@@ -170,13 +174,15 @@ impl Host {
         let what = format!("{:.19}", blob.digest);
         let watch = Watch { progress: &|done| progress(&what, done, blob.size), stop: &|| self.stop.is_stopped() };
         let brought = self.remote_caches.bring(blob, &watch).or_else(|error| match self.images.origin(&blob.digest) {
-            // The repository that promised it in an earlier build, which this one need not name.
+            // An earlier build recorded the repository that promised the blob; this build need not
+            // name it.
             Some(_) if error.kind() == Kind::Lost => {
                 self.images.fetch(std::slice::from_ref(blob), progress, &|| self.stop.is_stopped())
             }
             _ => Err(error),
         });
-        // What the record says of the plain bytes is only as true as its writer: they are checked before anybody uses them.
+        // The record of a cache is only as trustworthy as its writer, so the plain bytes are
+        // checked before use.
         let check = || match form {
             Some(Form::Dir) => self.make(id, form).and_then(|()| self.layers.check_content(id)),
             _ => self.make(id, None),
@@ -193,7 +199,7 @@ impl Host {
     }
 }
 
-/// What is there first, then what comes, as it comes.
+/// The layers without a missing blob first, then the others in download order.
 fn in_order<'a>(layers: &'a [LayerId], missing: &'a [Missing]) -> Vec<&'a LayerId> {
     let comes = |id: &&LayerId| missing.iter().any(|(missing, _)| missing == *id);
     layers.iter().filter(|id| !comes(id)).chain(missing.iter().map(|(id, _)| id)).collect()

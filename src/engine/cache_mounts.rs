@@ -1,16 +1,18 @@
-//! Directories that outlive a build: `RUN --mount=type=cache`. Never part of a layer or a key.
+//! Directories that outlive a build: `RUN --mount=type=cache`. They are never part of a layer or a
+//! key.
 //!
 //! ```text
 //! <root>/mounts-v1/<64 hex of the id, of what it was filled from, and of owner and mode>/
-//!   id          its name in the Dockerfile, for people
+//!   id          its id in the Dockerfile, for the user
 //!   lock        flock: shared by `sharing=shared`, exclusive by `locked`; held while a step runs
-//!   data/       what is mounted
-//!   id index stats dirty      what travels of it (see `cache::mounts`)
-//!   1/ 2/ ...   the same again, for `sharing=private`: the first that nobody holds
+//!   data/       the mounted directory
+//!   index stats dirty         the state of saves (see `cache::mounts`)
+//!   1/ 2/ ...   copies for `sharing=private`: a step takes the first that is not locked
 //! ```
 //!
-//! The time of `lock` is that of the last use. GC rule: the collector removes those that no lease names; whoever gets the lock of
-//! one that has no name any more begins again (see `gc`).
+//! The time of `lock` is that of the last use. GC rule: the collector removes mounts that no lease
+//! names. If the path of a lock no longer exists when a build gets the lock, the build starts again
+//! (see `gc`).
 
 use super::Host;
 use super::bring::Form;
@@ -30,14 +32,14 @@ use std::time::{Duration, Instant, SystemTime};
 use store::lease;
 use store::remove::remove_tree;
 
-/// How often a locked mount is asked for again.
+/// The interval at which a locked mount is tried again.
 const POLL: Duration = Duration::from_millis(20);
-/// How long a mount may be in another build's use before it is not saved.
+/// The time that a mount may be used by another build before saving it is given up.
 const PATIENCE: Duration = Duration::from_secs(5);
-/// More private copies than this are a mistake.
+/// The most private copies of a mount.
 const MOST_PRIVATE: u32 = 1000;
 
-/// A cache mount as the Dockerfile wants it.
+/// A cache mount that the Dockerfile asks for.
 pub(super) struct Wanted<'a> {
     pub(super) id: &'a str,
     pub(super) sharing: Sharing,
@@ -49,10 +51,10 @@ pub(super) struct Wanted<'a> {
 /// A cache mount that a step may use while it holds this.
 #[derive(Debug)]
 pub(super) struct Held {
-    /// What is mounted.
+    /// The directory to mount.
     pub(super) data: PathBuf,
     _lock: File,
-    /// What is saved of it after the build; nothing of a private copy.
+    /// The mount to save after the build; `None` for a private copy.
     travels: Option<Used>,
 }
 
@@ -70,7 +72,7 @@ impl Used {
     }
 }
 
-/// Whether a file that is open is still the one with this name.
+/// True if the path still names the open file.
 fn is_same(file: &File, path: &Path) -> bool {
     use std::os::unix::fs::MetadataExt as _;
     let of = |metadata: fs::Metadata| (metadata.dev(), metadata.ino());
@@ -78,7 +80,8 @@ fn is_same(file: &File, path: &Path) -> bool {
 }
 
 impl Host {
-    /// Takes a cache mount, waiting for its turn where the sharing says so. A wait ends with the build.
+    /// Takes a cache mount, and waits for it if the sharing requires that. The wait ends with the
+    /// build.
     pub(super) fn hold_cache_mount(&self, wanted: &Wanted<'_>, step: StepId) -> Result<Held> {
         let name = self.cache_name(wanted)?;
         let base = folder(self.store.root()).join(&name);
@@ -98,7 +101,7 @@ impl Host {
                 opened => opened,
             };
             let lock = match lock {
-                // The collector took the folder away in this moment.
+                // The collector removed the directory at this moment.
                 Err(cause) if cause.kind() == std::io::ErrorKind::NotFound => continue,
                 lock => lock.at("open", &path)?,
             };
@@ -118,10 +121,10 @@ impl Host {
                             return Err(Error::new(Kind::Store, "cannot note that a cache mount is in use")
                                 .hint("is the disk full? `kiln prune` frees what no image needs"));
                         }
-                        // The collector took it away between the opening and the lock.
+                        // The collector removed it between open and lock.
                         continue;
                     }
-                    // Its time is that of the last use.
+                    // The time of the file is that of the last use.
                     let _ = lock.set_modified(SystemTime::now());
                     let data = dir.join("data");
                     self.fill(&data, wanted, step)?;
@@ -141,7 +144,7 @@ impl Host {
         }
     }
 
-    /// Brings what another machine left of the mount, if there is nothing newer here.
+    /// Restores the mount from another machine, unless the local content is newer.
     fn restore(&self, used: &Used, wanted: &Wanted<'_>, step: StepId) -> Result<()> {
         let path = used.folder.join("id");
         if !path.exists() {
@@ -158,14 +161,15 @@ impl Host {
         Ok(())
     }
 
-    /// A step has ended well: what it used may be saved.
+    /// Marks the mounts of a successful step for saving.
     pub(super) fn note_cache_mounts(&self, held: &[Held]) {
         if self.remote_caches.saves_mounts() {
             lock(&self.shared.used).extend(held.iter().filter_map(|held| held.travels.clone()));
         }
     }
 
-    /// Saves the cache mounts that steps of this build have used. Trouble is a warning, or an error where that was said.
+    /// Saves the cache mounts that steps of this build have used. A failure is a warning, or an
+    /// error with `ignore-error=false`.
     pub fn save_cache_mounts(&self, step: StepId) -> Result<()> {
         let used = std::mem::take(&mut *lock(&self.shared.used));
         if used.is_empty() {
@@ -218,14 +222,15 @@ impl Host {
         if wanted.from.is_some() {
             name.push_str(wanted.source);
         }
-        // As in BuildKit: who asks for another owner or mode has another cache.
+        // As in BuildKit, another owner or mode means another cache.
         if let Some(CacheDir { mode, uid, gid }) = wanted.dir {
             name.push_str(&format!(" {mode:o} {uid}:{gid}"));
         }
         Ok(Digest::of(name.as_bytes()).hex())
     }
 
-    /// Makes the directory if it is not there: complete under another name first, so that a kill leaves no half of it.
+    /// Makes the directory if it is missing. It is completed under a temporary name, so that a
+    /// killed build leaves no partial one.
     fn fill(&self, data: &Path, wanted: &Wanted<'_>, step: StepId) -> Result<()> {
         if data.exists() {
             return Ok(());
@@ -249,14 +254,14 @@ impl Host {
             }
         }
         match fs::rename(&new, data) {
-            // Another step that shares it was faster.
+            // Another step that shares the mount was faster.
             Err(_) if data.exists() => remove_tree(&new).at("remove", &new),
             done => done.at("make", data),
         }
     }
 }
 
-/// The cache mounts of a store.
+/// The directory of a store's cache mounts.
 pub fn folder(root: &Path) -> PathBuf {
     root.join("mounts-v1")
 }
@@ -268,7 +273,7 @@ fn set_owner(dir: &Path, wanted: &Wanted<'_>) -> Result<()> {
     rustix::fs::chmodat(CWD, dir, Mode::from(mode), AtFlags::empty()).at("set the mode of", dir)
 }
 
-/// For people: `1.2 of 80.0 MB moved`.
+/// The amount for the user: `1.2 of 80.0 MB moved`.
 pub fn shown(moved: Moved) -> String {
     format!("{:.1} of {:.1} MB moved", moved.bytes as f64 / 1e6, moved.of as f64 / 1e6)
 }

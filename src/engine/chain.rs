@@ -1,5 +1,5 @@
-//! Whether a result has the layers that it must have: those of its base, and one for each step that stands on it. A record of
-//! a cache says which layers a result has; one that says something else is not believed.
+//! Checks that a result has the right layers: those of its base, and one for each step on top of
+//! it. The record of a cache names the layers of a result, and a wrong record is not believed.
 
 use super::Host;
 use base::error::{Error, Kind, Result};
@@ -8,7 +8,8 @@ use layer::rootfs::Rootfs;
 use solver::{Graph, VertexId};
 
 impl Host {
-    /// Checks the result of a vertex. What came from a cache and can't be right is forgotten, and the build begins again.
+    /// Checks the result of a vertex. Wrong layers from a cache are forgotten, and the build starts
+    /// again.
     pub fn check_chain(&self, graph: &Graph<Op>, id: VertexId, rootfs: &Rootfs) -> Result<()> {
         let travelled = || rootfs.layers.iter().filter(|layer| self.layers.travelled(layer));
         if travelled().next().is_none() || self.is_chain(graph, id, rootfs)? {

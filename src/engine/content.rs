@@ -1,8 +1,10 @@
-//! What a RUN and a WORKDIR depend on, by content: what makes their settled keys. Knows nothing of what they do with it.
+//! The content that a RUN or a WORKDIR depends on, for its settled key. This module does not know
+//! how they use it.
 //!
-//! The content of a rootfs is a fold over the content digests of its layers, which are known or remembered: no walk. Of
-//! a rootfs that is mounted only what is below `source=` counts, so that is walked; the whole of it, and an image, are
-//! folded too: an image's files need not be here yet.
+//! The content of a rootfs is a fold over the content digests of its layers, which are known or
+//! stored, so no walk is needed. Of a mounted rootfs only the files below `source=` count, so these
+//! are walked. A mount of the whole rootfs, and an image, are folded too: an image's files need not
+//! be here yet.
 
 use super::Job;
 use super::bring::Form;
@@ -13,7 +15,7 @@ use layer::rootfs::Rootfs;
 use solver::{Engine as _, Manifest, Role, Step};
 
 impl Job<'_> {
-    /// The rootfs that a step stands on; nothing on scratch.
+    /// Describes the rootfs below a step; nothing for scratch.
     pub(super) fn describe_base(&self, at: &Step<'_, Self>, base: Option<Input>, to: &mut dyn Manifest) -> Result<()> {
         to.open("base");
         if let Some(base) = base {
@@ -23,7 +25,7 @@ impl Job<'_> {
         Ok(())
     }
 
-    /// What a mount shows of the output of another step.
+    /// Describes the content that a mount shows of another step's output.
     pub(super) fn describe_mount(&self, at: &Step<'_, Self>, mount: &Mount, to: &mut dyn Manifest) -> Result<()> {
         let (MountKind::Bind { input: Some(input), source, .. } | MountKind::Cache { from: Some(input), source, .. }) =
             &mount.kind

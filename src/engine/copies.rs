@@ -1,4 +1,4 @@
-//! Copies: what they take from their sources, what that depends on, and the layer that it becomes. Selections are made
+//! Copies: their selections, the facts that they depend on, and their layers. A selection is made
 //! once: for the key of a copy before it runs, and used again to run it.
 
 use super::bring::Form;
@@ -18,7 +18,7 @@ use solver::{Engine as _, Graph, Role, Step, VertexId};
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
-/// The sources of a copy, by the number of the input.
+/// The sources of a copy by the number of the input.
 type Views = HashMap<usize, Box<dyn Files>>;
 
 fn source(views: &Views, input: usize) -> Result<&dyn Files> {
@@ -26,7 +26,7 @@ fn source(views: &Views, input: usize) -> Result<&dyn Files> {
 }
 
 impl Job<'_> {
-    /// The sources of a copy, to look things up in.
+    /// The sources of a copy as files.
     fn source_views(&self, graph: &Graph<Op>, id: VertexId, inputs: &[Option<Rootfs>]) -> Result<Views> {
         let Op::Copy(copy) = &graph.get(id).op else { return Err(bug("only a copy has sources")) };
         let mut views = HashMap::new();
@@ -44,7 +44,7 @@ impl Job<'_> {
                 None => {
                     let rootfs = inputs.get(*input).and_then(Option::as_ref);
                     let rootfs = rootfs.ok_or_else(|| bug("a source is not done"))?;
-                    // Of an image files are read; what a stage made stands mostly above its base.
+                    // An image's files will be read; a stage's files are mostly above its base.
                     let image = graph
                         .get(id)
                         .inputs
@@ -59,7 +59,8 @@ impl Job<'_> {
         Ok(views)
     }
 
-    /// What a copy takes from its sources. It is made once: for the key of a copy from a context before it runs.
+    /// The selection of a copy. It is made once: for a copy from a context, it is made for the key
+    /// before the copy runs.
     pub(super) fn selection(
         &self,
         graph: &Graph<Op>,
@@ -77,8 +78,8 @@ impl Job<'_> {
         Ok(selection)
     }
 
-    /// Looks at what the copies below a target take from contexts, before anybody asks. What can't be read now is told
-    /// when it is asked for.
+    /// Makes the selections of copies from contexts below a target in advance. An error is reported
+    /// when the selection is needed.
     pub fn select_ahead(&self, graph: &Graph<Op>, target: VertexId) {
         let (mut seen, mut todo) = (HashSet::new(), vec![target]);
         while let Some(id) = todo.pop() {
@@ -91,7 +92,7 @@ impl Job<'_> {
         }
     }
 
-    /// The context behind an input, if it is one.
+    /// The context of an input, if it is one.
     fn context_of(&self, graph: &Graph<Op>, id: VertexId, input: usize) -> Result<Option<Context>> {
         let source = graph.get(id).inputs.get(input).ok_or_else(|| bug("an op names an input that is not there"))?;
         match &graph.get(*source).op {
@@ -109,13 +110,13 @@ impl Job<'_> {
         let views = self.source_views(step.graph, step.id, step.inputs)?;
         let planned = lock(&self.memo.facts).remove(&step.id);
         let facts = planned.map_or_else(|| self.facts(step, copy, base, &views), Ok)?;
-        // A step that must run takes nothing over.
+        // A step that must run reuses no earlier layer.
         let earlier = step.earlier.filter(|_| !step.fresh).and_then(Rootfs::top);
         let entries = copy::entries(copy, facts, &|input| source(&views, input), base, Time::now())?;
         self.host.phase(self.step_of(step.id), "write", || self.host.layers.publish_tar(entries, earlier))
     }
 
-    /// Plans a copy, and remembers what its plan depends on.
+    /// Plans a copy, and remembers the digest of its facts.
     fn facts(&self, step: &Step<'_, Self>, copy: &op::Copy, base: Option<&dyn Files>, views: &Views) -> Result<Facts> {
         let selection = self.selection(step.graph, step.id, step.inputs)?;
         let plan = || copy::facts(copy, &selection, &|input| source(views, input), base, &self.host.store);
@@ -124,7 +125,7 @@ impl Job<'_> {
         Ok(facts)
     }
 
-    /// What a copy depends on in its target. The plan that says it is kept for the run.
+    /// The digest of the facts that a copy depends on in its target. The plan is kept for the run.
     pub(super) fn target_digest(&self, step: &Step<'_, Self>, copy: &op::Copy) -> Result<Digest> {
         if let Some(known) = lock(&self.memo.targets).get(&step.id) {
             return Ok(*known);
@@ -137,7 +138,7 @@ impl Job<'_> {
         Ok(digest)
     }
 
-    /// The rootfs that a copy looks things up in: none for a linked one.
+    /// The rootfs in which a copy looks paths up; `None` with `--link`.
     fn target(&self, step: &Step<'_, Self>, copy: &op::Copy) -> Result<Option<View>> {
         let base = copy.base.filter(|_| !copy.link).map(|input| step.input(input)).transpose()?;
         base.map(|rootfs| self.base_view(step, rootfs)).transpose()
@@ -155,7 +156,7 @@ impl Job<'_> {
             .publish_tar(copy::mkdir(&file.action, view.as_ref().map(|view| view as &dyn Files), Time::now())?, None)
     }
 
-    /// What a copy takes, if somebody asked already.
+    /// The selection of a copy, if it was already made.
     pub(super) fn selected(&self, id: VertexId) -> Option<Arc<Selection>> {
         lock(&self.memo.selections).get(&id).cloned()
     }

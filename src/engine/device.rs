@@ -1,6 +1,6 @@
-//! `RUN --device`: what a CDI specification says a container needs for a device (Container Device Interface 0.x/1.0,
-//! `SPEC.md` of cncf-tags): nodes, mounts, variables. Specifications are JSON files in /etc/cdi and /var/run/cdi; their
-//! hooks, which would run on the host, are refused.
+//! `RUN --device`: reads from CDI specifications (Container Device Interface 0.x/1.0, `SPEC.md` of
+//! cncf-tags) which nodes, mounts and variables a device needs. Specifications are JSON files in
+//! /etc/cdi and /var/run/cdi. Hooks, which would run on the host, are refused.
 
 use base::error::{Error, Kind, Result};
 use frontend::op;
@@ -8,7 +8,7 @@ use serde::Deserialize;
 use std::path::{Path, PathBuf};
 
 const FOLDERS: [&str; 2] = ["/etc/cdi", "/var/run/cdi"];
-/// Larger specifications are refused.
+/// The largest specification in bytes.
 const LARGEST: u64 = 1 << 20;
 
 #[derive(Debug, Default, Deserialize)]
@@ -50,18 +50,18 @@ struct HostMount {
     options: Vec<String>,
 }
 
-/// What a device adds to a container.
+/// The additions of a device to a container.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct Added {
-    /// `NAME=value`.
+    /// Variables as `NAME=value`.
     pub(super) env: Vec<String>,
-    /// Of the host, and where it goes: device nodes and files.
+    /// Device nodes and files of the host, with their paths in the container.
     pub(super) nodes: Vec<(PathBuf, String)>,
-    /// Directories of the host, where they go, and whether they can be read only.
+    /// Directories of the host, with their paths in the container, and true if they are read-only.
     pub(super) folders: Vec<(PathBuf, String, bool)>,
 }
 
-/// Finds a device; none if it is not there and need not be.
+/// Finds a device; `None` if it is optional and missing.
 pub(super) fn find(wanted: &op::Device) -> Result<Option<Added>> {
     find_in(&FOLDERS.map(Path::new), wanted)
 }
@@ -74,7 +74,7 @@ fn find_in(folders: &[&Path], wanted: &op::Device) -> Result<Option<Added>> {
             continue;
         }
         let Some(found) = read(&path)?.filter(|found| found.kind == kind) else { continue };
-        // A class alone stands for its device `all`, or for its first.
+        // A class alone means its device `all`, or else its first.
         let by_name = |name: &str| found.devices.iter().find(|device| device.name == name);
         let device = if name.is_empty() { by_name("all").or(found.devices.first()) } else { by_name(name) };
         if let Some(device) = device {

@@ -1,5 +1,5 @@
-//! Everything that the ops of a build need of the machine. It is made once for a build and never changed: what belongs
-//! to one graph is in [`super::Job`].
+//! Everything that the ops of a build need of the machine. It is made once per build and never
+//! changed; the state of one graph is in [`super::Job`].
 
 use super::agent::Agent;
 use super::bring::Form;
@@ -81,7 +81,8 @@ pub enum Secret {
     Value(Vec<u8>),
 }
 
-/// The directories of missing mount points are equal if these are: the mount points, and the metadata of the root.
+/// The directories of missing mount points are equal if these are: the mount points, and the
+/// metadata of the root.
 pub(super) type StubsName = (Stubs, Option<(u32, u32, u32, Time)>);
 
 /// State that all graphs of a build share.

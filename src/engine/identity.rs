@@ -1,22 +1,22 @@
-//! Who a RUN runs as: USER looked up in the rootfs's own passwd and group files, as runc and Docker do.
-//! Reads the files through the rootfs's view; the host's users are never asked.
+//! The identity of a RUN: looks USER up in the rootfs's own passwd and group files, as runc and
+//! Docker do. The files are read through the rootfs's view; the host's users are never used.
 
 use base::error::{Error, Kind, Result};
 use layer::files::{Files, resolve};
 use layer::tree::Node;
 use std::io::Read;
 
-/// Files larger than this are refused: a hostile image must not fill the memory.
+/// The largest file in bytes: a hostile image must not fill the memory.
 const LARGEST_FILE: u64 = 10 << 20;
-/// Ids above are refused, as Docker does.
+/// The largest id, as in Docker.
 const LARGEST_ID: u32 = i32::MAX as u32;
 
-/// What a process starts with.
+/// The identity that a process starts with.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Identity {
     pub(super) uid: u32,
     pub(super) gid: u32,
-    /// Supplementary groups. As in BuildKit `gid` is one of them.
+    /// Supplementary groups. As in BuildKit, `gid` is one of them.
     pub(super) groups: Vec<u32>,
     pub(super) home: String,
 }
@@ -28,7 +28,7 @@ pub(super) fn lookup(files: &dyn Files, user: &str) -> Result<Identity> {
     let passwd = Table::read(files, b"etc/passwd", 7)?;
     let groups = Table::read(files, b"etc/group", 4)?;
 
-    // A number is an id, even where somebody has it for a name.
+    // A number is always an id, even if it is also the name of a user.
     let row = id(user).map_or_else(|| passwd.named(user), |uid| passwd.numbered(uid));
     let (uid, gid, home, name) = match (row, id(user)) {
         (Some(row), _) => (row.number(2), row.number(3).unwrap_or(0), row.field(5), Some(row.field(0))),
@@ -64,7 +64,7 @@ fn unknown(what: &str, name: &str) -> Error {
         .hint(format!("add it in an earlier RUN, or write a number instead of `{name}`"))
 }
 
-/// A file of lines with fields between colons. Lines with too few fields do not count.
+/// A file of lines with fields separated by colons. Lines with too few fields are ignored.
 struct Table {
     text: String,
     fields: usize,
@@ -105,7 +105,7 @@ impl Table {
         self.rows().find(|row| row.number(2) == Some(number))
     }
 
-    /// The groups that name this user as a member.
+    /// The groups that have this user as a member.
     fn holding(&self, name: &str) -> Vec<u32> {
         let member = |row: &Row<'_>| row.field(3).split(',').any(|member| member == name);
         let mut groups: Vec<u32> = self.rows().filter(member).filter_map(|row| row.number(2)).collect();

@@ -1,12 +1,14 @@
-//! The brake: whether one more step should begin beside those that run, or wait. Knows no steps, only how many there are
-//! and how many of them want a core now.
+//! The brake: decides if another step may start, or must wait. It does not know steps, only their
+//! number and how many of them want a core now.
 //!
-//! - Memory: little is available (MemAvailable of proc(5), which counts the page cache as available, or what is left of
-//!   the bound of the control group that kiln is in), or not much is and everything stands still for lack of it (`full` of
-//!   Documentation/accounting/psi.rst of the kernel). `some` says nothing: it rises when others fill the page cache.
-//! - Cores: as many steps as there are cores begin at once. Further ones begin as long as those that run leave a core
-//!   free, because they sleep or wait for the network; where they don't, one more each [`PATIENCE`], since what it
-//!   does is only known when it runs. What other programs do to the cores is no reason to wait.
+//! - Memory: a step waits if too little memory is available, or if little is available and all
+//!   processes are stalled on it (`full` in Documentation/accounting/psi.rst of the kernel).
+//!   Available is MemAvailable of proc(5), which includes the page cache, or the rest of the limit
+//!   of kiln's own cgroup. `some` means nothing: it rises when others fill the page cache.
+//! - Cores: as many steps as there are cores start at once. Further ones start while the running
+//!   ones leave a core free, because they sleep or wait for the network. Otherwise one more starts
+//!   each [`PATIENCE`], since its need of a core shows only when it runs. The load of other
+//!   programs is no reason to wait.
 
 use base::sync::lock;
 use solver::Room;
@@ -14,25 +16,25 @@ use std::fs::File;
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
-/// Percent of memory: with less available nothing more begins.
+/// Below this percentage of available memory nothing more starts.
 const TOO_LITTLE: u64 = 5;
-/// Percent of memory: with less available it counts whether everything stands still.
+/// Below this percentage of available memory, stalls count.
 const LITTLE: u64 = 25;
-/// Share of the last ten seconds, in percent, in which everything stood still for lack of memory.
+/// The percentage of the last ten seconds during which all processes were stalled on memory.
 const TOO_MUCH: f64 = 10.0;
-/// A step shows in this time whether it wants a core.
+/// The time in which a step shows whether it wants a core.
 const LOOK: Duration = Duration::from_millis(50);
-/// A busy machine gets one more step in this time. One that comes sooner only makes all of them end later: with a second
-/// four steps of a second each on two cores took 5 % longer than two by two.
+/// The time between two further steps on a busy machine. A shorter time only delays all of them:
+/// with one second, four steps of a second each on two cores took 5 % longer than two by two.
 const PATIENCE: Duration = Duration::from_secs(5);
-/// Looking takes no more than this part of a core.
+/// The checks take at most one part in this many of a core.
 const SHARE: u32 = 20;
-/// Of the kernel's texts.
+/// The limit in bytes for the kernel's files.
 const LONGEST: u64 = 64 * 1024;
-/// The first that is there counts. In a container's control group namespace the first is the container's.
+/// The first existing file counts. In a container's cgroup namespace the first is the container's.
 const PRESSURE: &[&str] = &["/sys/fs/cgroup/memory.pressure", "/proc/pressure/memory"];
 
-/// Lets steps begin, or not.
+/// Decides when steps start.
 #[derive(Debug)]
 pub struct Brake {
     cores: usize,
@@ -41,9 +43,9 @@ pub struct Brake {
 
 #[derive(Debug)]
 struct State {
-    /// When a step began last.
+    /// The time when a step started last.
     began: Option<Instant>,
-    /// When something was looked at last, and how long the answer holds.
+    /// The time of the last check, and how long its answer holds.
     looked: Option<(Instant, Duration)>,
     answer: Room,
 }
@@ -64,13 +66,13 @@ fn cores() -> usize {
     std::thread::available_parallelism().map_or(2, usize::from).max(2)
 }
 
-/// How many steps may run at once when nobody says it: many of them wait for the network.
+/// The default limit for concurrent steps: many of them wait for the network.
 pub fn default_jobs() -> usize {
     (4 * cores()).max(16)
 }
 
 impl Brake {
-    /// Whether one more step begins beside those that run. `busy` says how many of them want a core at this moment.
+    /// Decides if another step may start. `busy` returns how many running steps want a core now.
     pub fn room(&self, running: usize, busy: impl FnOnce() -> usize) -> Room {
         self.decide(running, Instant::now(), memory_is_short, busy)
     }
@@ -108,7 +110,7 @@ impl Brake {
     }
 }
 
-/// Whether there is too little memory for one more step.
+/// True if there is too little memory for another step.
 fn memory_is_short() -> bool {
     let Some(memory) = Memory::now() else { return false };
     let stalled = || read(PRESSURE).as_deref().and_then(stalled).is_some_and(|percent| percent > TOO_MUCH);
@@ -132,7 +134,7 @@ impl Memory {
         Some(Memory { total: field(text, "MemTotal:")?, available: field(text, "MemAvailable:")? })
     }
 
-    /// The bound of the control group that kiln is in (version 2, or version 1), if it has one.
+    /// The memory limit of kiln's own cgroup (version 2 or 1), if it has one.
     fn of_group() -> Option<Memory> {
         let groups = read(&["/proc/self/cgroup"])?;
         let path = |controller: &str| groups.lines().find_map(|line| line.split_once(controller).map(|(_, path)| path));
@@ -158,7 +160,7 @@ impl Memory {
     }
 }
 
-/// The number behind a name at the beginning of a line.
+/// The number after a name at the beginning of a line.
 fn field(text: &str, name: &str) -> Option<u64> {
     text.lines().find_map(|line| {
         let mut words = line.split_ascii_whitespace();
@@ -166,14 +168,14 @@ fn field(text: &str, name: &str) -> Option<u64> {
     })
 }
 
-/// The first of these files that is there.
+/// The content of the first existing file.
 fn read(paths: &[&str]) -> Option<String> {
     let file = paths.iter().find_map(|path| File::open(path).ok())?;
     let bytes = base::read::at_most(LONGEST, file).ok()??;
     Some(String::from_utf8_lossy(&bytes).into_owned())
 }
 
-/// The percentage of the last ten seconds in which all processes stood still.
+/// The percentage of the last ten seconds during which all processes were stalled.
 fn stalled(text: &str) -> Option<f64> {
     let full = text.lines().find_map(|line| line.strip_prefix("full "))?;
     full.split_whitespace().find_map(|field| field.strip_prefix("avg10="))?.parse().ok()

@@ -1,4 +1,4 @@
-//! One RUN: from the op to what `exec` needs, and from what it left behind to a layer.
+//! Runs one RUN: makes the sandbox's input from the op, and a layer from the upper directory.
 
 mod ending;
 
@@ -29,7 +29,7 @@ use std::path::PathBuf;
 use std::sync::atomic::Ordering;
 use std::time::SystemTime;
 
-/// A secret larger than this is refused (BuildKit's limit).
+/// The largest secret in bytes (BuildKit's limit).
 const LARGEST_SECRET: u64 = 500 * 1024;
 
 impl Job<'_> {
@@ -38,7 +38,7 @@ impl Job<'_> {
         self.tell_shortcoming();
         let order = self.order(exec);
         let rootfs = exec.base.map(|input| step.input(input)).transpose()?.cloned().unwrap_or_default();
-        // Unpacking indexes a base too, so it comes first: nothing is decompressed twice.
+        // Unpacking a base also indexes it, so it comes first and nothing is decompressed twice.
         let lowers = self.dirs(&rootfs, number)?;
         let view = self.host.view(&rootfs, Form::Dir, number)?;
         let who = identity::lookup(&view, &exec.user)?;
@@ -118,12 +118,13 @@ impl Job<'_> {
                 lock(&self.host.shared.leftovers).push(Leftover { _draft: draft, _group: spec.group });
                 layer
             }
-            // What it wrote is still there.
+            // The files that the step wrote still fill the disk at this point.
             _ => Err(self.host.or_full(self.failed(exec, ended, tail))),
         }
     }
 
-    /// An empty directory to mount things on. Each step does so in a mount namespace of its own: one serves all.
+    /// An empty directory to mount on. Each step mounts in a mount namespace of its own, so one
+    /// serves all.
     fn stage(&self) -> Result<PathBuf> {
         let mut known = lock(&self.host.shared.stage);
         if let Some(stage) = &*known {
@@ -134,7 +135,7 @@ impl Job<'_> {
         Ok(known.insert(stage).clone())
     }
 
-    /// Where writes to mounts go that are thrown away, if not to memory.
+    /// The directory for writes to mounts that are discarded, unless they go to memory.
     fn lost(&self, mounts: &Mounts) -> Result<Option<Lost>> {
         let written = |mount: &Mount| matches!(mount.kind, MountKind::Layers { readonly: false, .. });
         if !self.host.rootless || !mounts.list.iter().any(written) {
@@ -145,7 +146,7 @@ impl Job<'_> {
         Ok(Some(Lost(dir)))
     }
 
-    /// Says once what of the isolation is missing.
+    /// Warns once about missing isolation.
     fn tell_shortcoming(&self) {
         if let Some(less) = surroundings::shortcoming(self.host.rootless)
             && !self.host.shared.shortcoming.swap(true, Ordering::Relaxed)
@@ -160,13 +161,15 @@ impl Job<'_> {
         prepared.map_err(|why| Error::new(Kind::System, format!("RUN for {} does not work here: {why}", exec.platform)))
     }
 
-    /// A network of its own for a step that names none. One that could change it has it to itself.
+    /// Orders a network for a step with the default network. A step that could reconfigure it gets
+    /// one that is not reused.
     fn order(&self, exec: &op::Exec) -> Option<Order<'_>> {
         let kept = exec.security != Security::Insecure;
         (exec.network == Network::Default).then(|| self.host.networks.order(kept))
     }
 
-    /// Where there can be no such network the step has the host's, and that is said.
+    /// Waits for the network. If there can be none, the step uses the host's network, with a
+    /// warning.
     fn lease<'a>(&self, order: Option<Order<'a>>) -> Option<Lease<'a>> {
         let leased = order?.wait(&self.host.stop);
         let warn = |text: String| self.host.observer.event(SystemTime::now(), &Event::Warning { text });
@@ -188,7 +191,7 @@ impl Job<'_> {
         self.host.phase(step, "unpack", || self.host.layers.dirs(rootfs.layers.iter().rev()))
     }
 
-    /// A directory with the mount points that are missing; equal ones are made once.
+    /// A directory with the missing mount points; equal ones are made once.
     fn stubs(&self, stubs: &Stubs, view: &View) -> Result<Option<PathBuf>> {
         if stubs.is_empty() {
             return Ok(None);
@@ -206,8 +209,8 @@ impl Job<'_> {
         Ok(Some(dir))
     }
 
-    /// A working directory that is nowhere is made in the step's own layer, and so is what stands before a `..` of it, as
-    /// runc does it. Below a mount it is made in that, by the step's process.
+    /// Makes a missing working directory in the step's own layer, with the parts before a `..` in
+    /// it, as runc does. Below a mount, the step's process makes it there.
     fn make_cwd(&self, view: &View, exec: &op::Exec, upper: &std::path::Path) -> Result<()> {
         let below = |mount: &op::Mount| {
             let rest = exec.cwd.strip_prefix(mount.target.as_str()).filter(|_| !mount.target.is_empty());
@@ -240,7 +243,7 @@ impl Job<'_> {
                 op::MountKind::Cache { source, readonly, from, .. } => {
                     let held =
                         held.iter().find(|(place, _)| *place == at).ok_or_else(|| bug("a cache mount is not held"))?;
-                    // What a cache was filled from is its root already.
+                    // The directory that filled the cache is already its root.
                     let source = if from.is_some() { "/" } else { source.as_str() };
                     let source = source.as_bytes().to_vec();
                     (MountKind::Dir { path: held.1.data.clone(), source, readonly: *readonly }, Want::Directory)
@@ -279,9 +282,9 @@ impl Job<'_> {
             let added = nodes.chain(folders);
             list.extend(added.map(|(to, kind, want)| (Mount { target: to.into_bytes(), kind }, want)));
         }
-        // Parents first, whatever the order in which they are written: a path sorts before what is below it.
+        // Parents come first: a path sorts before the paths below it.
         list.sort_by(|(one, _), (two, _)| one.target.cmp(&two.target));
-        // Of several mounts at one target only the last is made.
+        // Only the last of several mounts with the same target is made.
         list.reverse();
         list.dedup_by(|(one, _), (two, _)| one.target == two.target);
         for (mount, want) in list.into_iter().rev() {
@@ -292,7 +295,8 @@ impl Job<'_> {
         Ok(mounts)
     }
 
-    /// All cache mounts of a step, taken in the order of their ids, so that two steps can't wait for each other.
+    /// Takes all cache mounts of a step in the order of their ids, so that two steps cannot
+    /// deadlock.
     fn hold_cache_mounts(&self, step: &Step<'_, Self>, exec: &op::Exec) -> Result<Vec<(usize, Held)>> {
         let mut wanted = Vec::new();
         for (at, mount) in exec.mounts.iter().enumerate() {
@@ -337,23 +341,24 @@ impl Job<'_> {
     }
 }
 
-/// A directory whose content is gone with this.
+/// A directory that is deleted on drop.
 struct Lost(PathBuf);
 
 impl Drop for Lost {
     fn drop(&mut self) {
-        // What can't be removed now goes with the process's temporary folder.
+        // If this fails, the process's temporary directory is removed later.
         let _ = std::fs::remove_dir_all(&self.0);
     }
 }
 
-/// What a step leaves behind that takes time to remove: overlayfs's own directory, and its control group.
+/// The parts of a finished step that take time to remove: overlayfs's work directory and the
+/// cgroup.
 pub(super) struct Leftover {
     _draft: Draft,
     _group: Option<Group>,
 }
 
-/// What every container gets mounted.
+/// The mount points of every container.
 const FIXED: &[(&[u8], Want)] = &[
     (b"proc", Want::Directory),
     (b"sys", Want::Directory),
@@ -365,12 +370,12 @@ const FIXED: &[(&[u8], Want)] = &[
 #[derive(Default)]
 struct Mounts {
     list: Vec<Mount>,
-    /// Secrets that are variables.
+    /// Secrets as environment variables.
     env: Vec<Vec<u8>>,
-    /// What it may open that others may not.
+    /// The devices that only this step may open.
     devices: Vec<Device>,
     held: Vec<Held>,
-    /// Answered until the step ends.
+    /// Agents that are forwarded until the step ends.
     forwards: Vec<Forward>,
 }
 

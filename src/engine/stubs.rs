@@ -1,8 +1,9 @@
-//! Mount points that a rootfs lacks, as a directory that is put on top of its layers for one step: so a step's own
-//! layer never holds a trace of what was mounted. Parents that exist below carry the metadata they have there.
+//! Mount points that a rootfs lacks, as a directory on top of its layers for one step, so that the
+//! step's own layer never contains a trace of a mount. Existing parents are repeated with their
+//! metadata.
 //!
-//! The directories stand in the store's temporary folder of this process, are shared by steps that lack the same
-//! mount points, and go with the process.
+//! The directories are in this process's temporary directory of the store, are shared by steps that
+//! lack the same mount points, and are removed with the process.
 
 use base::error::{At, Error, Kind, Result};
 use layer::files::{Files, resolve};
@@ -13,16 +14,16 @@ use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::Path;
 
-/// What a mount point must be.
+/// The type of a mount point.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(super) enum Want {
     Directory,
-    /// The directory that a tmpfs covers: the tmpfs takes its mode (see `sandbox::child`).
+    /// The directory below a tmpfs, which takes its mode (see `sandbox::child`).
     Tmpfs,
     File,
 }
 
-/// What a directory on top has to hold, by path relative to the root.
+/// The entries of the directory, by path relative to the root.
 #[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Stubs(BTreeMap<Box<[u8]>, Stub>);
 
@@ -32,13 +33,13 @@ struct Stub {
     mode: u32,
     uid: u32,
     gid: u32,
-    /// None for what does not exist below: its time never shows.
+    /// `None` for an entry that does not exist below: its time is never visible.
     mtime: Option<(i64, u32)>,
     xattrs: Xattrs,
 }
 
 impl Stubs {
-    /// Adds what is missing for a mount at `target`. Nothing if it is all there.
+    /// Adds the missing entries for a mount at `target`; none if it exists.
     pub(super) fn need(&mut self, files: &dyn Files, target: &[u8], want: Want) -> Result<()> {
         let found = resolve(files, target)?;
         if found.entry.is_some() {
@@ -69,7 +70,7 @@ impl Stubs {
         self.0.is_empty()
     }
 
-    /// Makes them under a directory that exists. `root` is the metadata of the rootfs's own root.
+    /// Makes the entries in an existing directory. `root` is the metadata of the rootfs's own root.
     pub(super) fn make(&self, dir: &Path, root: Option<&Entry>) -> Result<()> {
         for (path, stub) in &self.0 {
             let at = dir.join(OsStr::from_bytes(path));
@@ -78,15 +79,16 @@ impl Stubs {
                 Want::File => drop(std::fs::File::create_new(&at).at("make", &at)?),
             }
         }
-        // From below upwards, so that making a child does not change a time that was set.
+        // The deepest first, as making a child changes the time of its parent.
         for (path, stub) in self.0.iter().rev() {
             stub.apply(&dir.join(OsStr::from_bytes(path)))?;
         }
         Stub::of(root, Want::Directory).apply(dir)
     }
 
-    /// Removes from a step's layer the directories that only mount points needed, if they are empty after the step,
-    /// whatever the step did in them. BuildKit does the same. The step may have put links there: none is followed.
+    /// Removes from a step's layer the directories that only mount points needed, if they are empty
+    /// after the step, whatever the step did in them. BuildKit does the same. The step may have put
+    /// links there: none is followed.
     pub(super) fn sweep(&self, upper: &Path) -> Result<()> {
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
         let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_MAGICLINKS;
@@ -128,11 +130,11 @@ impl Stub {
     fn apply(&self, path: &Path) -> Result<()> {
         if self.uid != 0 || self.gid != 0 {
             let (uid, gid) = (Uid::from_raw(self.uid), Gid::from_raw(self.gid));
-            // With a single-id mapping nobody else exists; the layer's own tree keeps the owner that is meant.
+            // With a single-id mapping this fails; the layer's own tree keeps the owner.
             let _ = rustix::fs::chownat(CWD, path, Some(uid), Some(gid), AtFlags::SYMLINK_NOFOLLOW);
         }
         for (name, value) in &self.xattrs {
-            // What can't be set here can't be set in the layer below either: it lives in that one's tree alone.
+            // An attribute that cannot be set here is in the tree of the layer below only.
             let _ = rustix::fs::lsetxattr(path, OsStr::from_bytes(name), value, XattrFlags::empty());
         }
         rustix::fs::chmodat(CWD, path, Mode::from(self.mode), AtFlags::empty()).at("set the mode of", path)?;

@@ -3,8 +3,8 @@
 //! ```text
 //! <root>/explain-v1/files/<64 hex of the selection's digest>
 //!   "kilnfl01", count, then for each path: bytes shared with the path before, length and bytes of
-//!   the rest, kind, mode, owner, group, size, first 8 bytes of the content's digest, and of that of
-//!   the extended attributes
+//!   the rest, kind, mode, owner, group, size, first 8 bytes of the content's digest, and of that
+//!   of the extended attributes
 //! ```
 //! Numbers are LEB128; the digests are 8 raw bytes. Written under a temporary name and renamed. A
 //! list that is lost or damaged costs the name of a file. GC rule: the collector keeps the newest.

@@ -1,5 +1,5 @@
-//! `kiln fsck`: every damage is found and named; with `--repair` it is removed, which makes it a miss. After a boot the same is
-//! done with what the machine may have lost (see `store::boot`).
+//! `kiln fsck`: finds and names all damage, and with `--repair` removes it, which makes it a cache
+//! miss. After a boot the same is done for data that the machine may have lost (see `store::boot`).
 
 use super::{failed, files, inventory, read, subfolders};
 use crate::image::refs::{self, Ref};
@@ -17,14 +17,15 @@ use store::STORE_VERSION;
 use store::lease::{Gate, Leases};
 use store::remove::remove_tree;
 
-/// A longer file of a layer is no text.
+/// The largest text file of a layer in bytes.
 const LONGEST_TEXT: u64 = 4096;
 
-/// Checks what was changed since a time, in seconds since 1970, and removes what is damaged. What can be made again from
-/// something else is not even looked at. How many things were damaged comes back.
+/// Checks everything that changed since a time, in seconds since 1970, and removes damaged data.
+/// Data that can be derived again is not checked. Returns the number of damaged items.
 pub fn recover(layers: &Layers, since: i64) -> Result<usize> {
     let (mut out, since) = (std::io::sink(), Some(since));
-    // On a volume that several machines have at once each finds the other's boot: what is in use is nobody's leftover.
+    // On a volume shared by several machines, each sees the other's boot: data in use is not
+    // checked.
     let used = Leases::read(&inventory::tmp_folder(layers.store().root()))?.names;
     let mut check = Check { out: &mut out, repair: true, since, used, damages: 0, looked: 0 };
     check.bytes(layers)?;
@@ -47,7 +48,7 @@ pub fn fsck(layers: &Layers, repair: bool, out: &mut dyn Write) -> Result<bool> 
             Some(record)
                 if record.records.first().is_none_or(|newest| !newest.layers.iter().all(|id| layers.exists(id))) =>
             {
-                // That is how a cache forgets: no damage, but of no use.
+                // A cache forgets in this way: the record is not damaged, but useless.
                 if repair {
                     fs::remove_file(&file).at("remove", &file)?;
                 }
@@ -77,16 +78,16 @@ pub fn fsck(layers: &Layers, repair: bool, out: &mut dyn Write) -> Result<bool> 
 struct Check<'a> {
     out: &'a mut dyn Write,
     repair: bool,
-    /// What was not changed since then is whole.
+    /// The time since which changes are checked; `None` checks everything.
     since: Option<i64>,
-    /// What is not looked at, by its name in a lease.
+    /// The items that are not checked, by their name in a lease.
     used: HashSet<String>,
     damages: usize,
     looked: usize,
 }
 
 impl Check<'_> {
-    /// What images and results are made of.
+    /// Checks blobs and layers.
     fn bytes(&mut self, layers: &Layers) -> Result<()> {
         let base = layers.store().root().join(format!("store-v{STORE_VERSION}"));
         for file in files(&base.join("blobs")) {
@@ -116,7 +117,7 @@ impl Check<'_> {
         self.used.contains(&format!("{what} {name}"))
     }
 
-    /// Images by their names.
+    /// Checks images by their names.
     fn names(&mut self, layers: &Layers) -> Result<()> {
         for file in files(&refs::folder(layers.store().root())) {
             self.looked += 1;
@@ -128,7 +129,7 @@ impl Check<'_> {
         Ok(())
     }
 
-    /// Removes young forms of a layer that are made again from its tar or blob.
+    /// Removes young forms of a layer that can be made again from its tar or blob.
     fn derived(&self, folder: &Path, young: &[PathBuf]) -> Result<()> {
         let (tar, record) = (folder.join("tar").exists(), read::<Record>(&folder.join("record")));
         let came = record.is_some_and(|record| record.blob.is_some());
@@ -136,7 +137,7 @@ impl Check<'_> {
             let name = path.file_name().unwrap_or_default().to_string_lossy();
             (name.starts_with("dir-") && (tar || came)) || name.starts_with("again-") || (name == "tree" && came)
         };
-        // Of the short texts beside them, what has lost its bytes is empty or full of zeros.
+        // A short text file that lost its bytes is empty or full of zeros.
         let lost = |path: &&PathBuf| {
             let short =
                 fs::symlink_metadata(path).is_ok_and(|metadata| metadata.is_file() && metadata.len() <= LONGEST_TEXT);
@@ -184,13 +185,13 @@ impl Check<'_> {
                 None => Ok(()),
             };
         }
-        // The digest that is remembered, against the bytes that are there now.
+        // Compares the stored digest with one of the bytes on disk.
         match layers.vouched(&id) {
             Err(error) => self.damage(folder, &format!("a layer that can't be read ({error})")),
             Ok((Some(known), now)) if known != now => {
                 self.damage(folder, &format!("a layer whose content has the digest {now}, not {known}"))
             }
-            // What nobody has hashed while it was whole can't be told from what it has become.
+            // Without a digest from before, damage cannot be detected.
             Ok((None, _)) if self.since.is_some() => self.damage(folder, "a layer that nothing vouches for"),
             Ok(_) => Ok(()),
         }
@@ -212,12 +213,14 @@ impl Check<'_> {
     }
 }
 
-/// Whether something was changed at a time or later. The time of a change can be set by nobody (inode(7), ctime).
+/// True if something changed at a time or later. No process can set the time of a change (inode(7),
+/// ctime).
 fn is_since(path: &Path, since: Option<i64>) -> bool {
     since.is_none_or(|since| fs::symlink_metadata(path).is_ok_and(|metadata| metadata.ctime() >= since))
 }
 
-/// Whether an entry of a base is there as its tree says. Devices are left out where nobody can make them.
+/// True if an entry of a base layer exists as its tree says. Devices may be missing, as a user
+/// namespace cannot make them.
 fn stands(dir: &Path, entry: &Entry) -> bool {
     use std::os::unix::ffi::OsStrExt as _;
     let path = dir.join(std::ffi::OsStr::from_bytes(&entry.path));

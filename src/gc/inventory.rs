@@ -1,6 +1,6 @@
-//! What the store holds: sizes, ages, and what stands on what. Reads only.
+//! The inventory of the store: sizes, ages and dependencies. It only reads.
 //!
-//! Sizes are allocated blocks and inodes, as `measure` counts them.
+//! Sizes are allocated blocks and inodes, as in `measure`.
 
 use super::measure::{Usage, measure};
 use super::{files, read, subfolders};
@@ -16,65 +16,67 @@ use std::path::{Path, PathBuf};
 use store::STORE_VERSION;
 use store::lease::Leases;
 
-/// Indexes are not collected before they are so old, in seconds.
+/// The age in seconds before which indexes are not collected.
 const LONGEST_BUILD: i64 = 86_400;
 
-/// Everything in a store that takes room.
+/// Everything in a store that takes space.
 pub struct Inventory {
-    /// What can be shown and removed, by itself.
+    /// The items that can be listed and removed.
     pub items: Vec<Item>,
-    /// What the whole store takes.
+    /// The size of the whole store.
     pub total: Usage,
-    /// Where each blob is, by the digits of its digest.
+    /// The path of each blob, by the hex digits of its digest.
     pub(super) blobs: HashMap<String, PathBuf>,
 }
 
-/// One thing.
+/// An item of the store.
 #[derive(Clone, Debug)]
 pub struct Item {
-    /// A layer's id, a mount's or a source's name.
+    /// The id of a layer, or the name of a mount or source.
     pub id: String,
-    /// As BuildKit calls it.
+    /// The type in BuildKit's terms.
     pub kind: Type,
-    /// What it stands on.
+    /// The items below it.
     pub parents: Vec<String>,
-    /// For people.
+    /// The description for the user.
     pub description: String,
-    /// In seconds since 1970.
+    /// The creation time in seconds since 1970.
     pub created: i64,
-    /// In seconds since 1970.
+    /// The time of the last use in seconds since 1970.
     pub last_used: i64,
-    /// What it takes.
+    /// The size.
     pub usage: Usage,
-    /// A build uses it now, or an image needs it.
+    /// True if a build uses it now, or an image needs it.
     pub in_use: bool,
-    /// An image needs it.
+    /// True if an image needs it.
     pub shared: bool,
-    /// The user took away the last image that needed it, and nothing has used it since: no age keeps it.
+    /// True if the user removed the last image that needed it, and nothing has used it since: no
+    /// age keeps it.
     pub released: bool,
-    /// Removed with it, beside the folder of a layer that nothing names any more.
+    /// The files that are removed with it, besides the directory of a layer that nothing names any
+    /// more.
     pub files: Vec<PathBuf>,
-    /// Layers that it keeps.
+    /// The layers that it keeps.
     pub layers: Vec<LayerId>,
 }
 
-/// What sort of thing.
+/// The type of an item.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Type {
     /// A layer.
     Regular,
-    /// `RUN --mount=type=cache`.
+    /// The directory of a `RUN --mount=type=cache`.
     CacheMount,
     /// A commit of a repository.
     GitCheckout,
-    /// A file behind a URL.
+    /// A file from a URL.
     Http,
-    /// What kiln keeps for itself.
+    /// Internal data of kiln.
     Internal,
 }
 
 impl Type {
-    /// As in `--filter type=`.
+    /// The name in `--filter type=`.
     pub fn name(self) -> &'static str {
         match self {
             Type::Regular => "regular",
@@ -85,24 +87,24 @@ impl Type {
         }
     }
 
-    /// Whether it changes while it is kept.
+    /// True if it changes while it is kept.
     pub fn is_mutable(self) -> bool {
         self == Type::CacheMount
     }
 }
 
-/// What names what.
+/// The references of images.
 #[derive(Default)]
 pub(super) struct Named {
-    /// By images.
+    /// The layers of images.
     pub images: HashSet<LayerId>,
-    /// By images: configs.
+    /// The configs and manifests of images.
     pub blobs: HashSet<String>,
 }
 
 impl Named {
-    /// Reads all refs, or fails: what an image needs must not go because its name could not be looked at. A ref that is
-    /// damaged names nothing.
+    /// Reads all refs, or fails: an unreadable name must not lose the data of its image. A damaged
+    /// ref names nothing.
     pub(super) fn read(root: &Path) -> Result<Named> {
         let (mut named, folder) = (Named::default(), refs::folder(root));
         let entries = match fs::read_dir(&folder) {
@@ -112,7 +114,7 @@ impl Named {
         for entry in entries {
             let path = entry.at("list", &folder)?.path();
             let bytes = match fs::read(&path) {
-                // Somebody took the name away just now.
+                // The name was removed at this moment.
                 Err(cause) if cause.kind() == ErrorKind::NotFound => continue,
                 bytes => bytes.at("read", &path)?,
             };
@@ -126,7 +128,7 @@ impl Named {
     }
 }
 
-/// The digests of the blobs that a layer came as or was packed to.
+/// The digests of the blobs that a layer was imported from or packed to.
 pub(super) fn blobs_of(folder: &Path) -> Vec<String> {
     let mut blobs = Vec::new();
     for path in subfolders(folder) {
@@ -148,7 +150,8 @@ pub(super) fn tmp_folder(root: &Path) -> PathBuf {
 }
 
 impl Inventory {
-    /// Looks through the whole store. Unless it must be exact, the sizes of layers are those that were measured last.
+    /// Reads the whole store. Unless `exact` is true, layers that have not changed have their last
+    /// measured size.
     pub fn read(root: &Path, exact: bool, now: i64) -> Result<Inventory> {
         let (leases, named) = (Leases::read(&tmp_folder(root))?, Named::read(root)?);
         let mut sizes = blob_sizes(root);
@@ -176,7 +179,7 @@ impl Inventory {
 }
 
 impl Item {
-    /// Whether it is a blob that no layer names.
+    /// True if it is a blob that no layer names.
     pub(super) fn is_blob(&self) -> bool {
         self.kind == Type::Internal && self.description == BLOB
     }
@@ -184,10 +187,11 @@ impl Item {
 
 const BLOB: &str = "blob: a manifest, a config";
 
-/// Sizes of layers, as they were measured last: name -> (time of its folder, bytes, inodes).
+/// The last measured sizes of layers: name -> (time of its directory, bytes, inodes).
 const SIZES: &str = "sizes-v2";
 
-/// What layers took when they were measured: a layer's folder has another time when something was added to it.
+/// The measured sizes of layers. A layer's directory has another time after something was added to
+/// it.
 #[derive(Default)]
 struct Sizes {
     old: HashMap<String, (i64, u64, u64)>,
@@ -211,7 +215,8 @@ impl Sizes {
     }
 
     fn save(&self, root: &Path) {
-        // One that is lost is measured again; a reader never sees half of it, and what a kill leaves is swept.
+        // A lost file means measuring again. A reader never sees a partial one, and a killed
+        // process's file is swept.
         let temp = tmp_folder(root).join(format!("sizes-{}", std::process::id()));
         let bytes = serde_json::to_vec(&self.new).unwrap_or_default();
         let _ = fs::write(&temp, bytes).and_then(|()| fs::rename(&temp, root.join(SIZES)));
@@ -249,7 +254,7 @@ fn blob_sizes(root: &Path) -> HashMap<String, (PathBuf, Usage)> {
     files(&folder).into_iter().filter_map(sized).collect()
 }
 
-/// Every layer, with the blobs that it came as or was packed to.
+/// Every layer with the blobs that it was imported from or packed to.
 fn layer_items(
     root: &Path,
     leases: &Leases,
@@ -288,7 +293,8 @@ fn layer_items(
     all
 }
 
-/// Adds the records to the layers that they are about: those whose newest result has the layer on top. Returns what is about none.
+/// Adds each record to the topmost layer of its newest result. Returns the records without such a
+/// layer.
 fn add_records(root: &Path, layers: &mut BTreeMap<LayerId, Item>) -> Vec<Item> {
     let mut lost = Vec::new();
     let mut uses: Vec<(Vec<LayerId>, i64)> = Vec::new();
@@ -316,7 +322,7 @@ fn add_records(root: &Path, layers: &mut BTreeMap<LayerId, Item>) -> Vec<Item> {
         item.layers.extend(newest.layers.iter().cloned());
         uses.push((newest.layers.clone(), used));
     }
-    // What a result stands on was used with it.
+    // The layers below a result were used with it.
     for (stack, used) in uses {
         for layer in stack {
             if let Some(item) = layers.get_mut(&layer) {
@@ -332,7 +338,7 @@ fn add_records(root: &Path, layers: &mut BTreeMap<LayerId, Item>) -> Vec<Item> {
     lost
 }
 
-/// `RUN make` or `COPY to /src`, from a printed description.
+/// Returns `RUN make` or `COPY to /src` from a printed description.
 fn described(text: &str) -> Option<String> {
     let value = |name: &str| {
         let line = text.lines().find_map(|line| line.strip_prefix(name))?;
@@ -392,7 +398,7 @@ fn sources(root: &Path, leases: &Leases) -> Vec<Item> {
     crate::source::fetched::all(root).into_iter().map(item).collect()
 }
 
-/// Blobs that no layer names: manifests and configs of bases, and what is left over.
+/// The blobs that no layer names: manifests and configs of bases, and leftovers.
 fn loose_blobs(leases: &Leases, named: &Named, blobs: &HashMap<String, (PathBuf, Usage)>) -> Vec<Item> {
     let item = |(hex, (path, usage)): (&String, &(PathBuf, Usage))| Item {
         usage: *usage,
@@ -404,17 +410,17 @@ fn loose_blobs(leases: &Leases, named: &Named, blobs: &HashMap<String, (PathBuf,
     blobs.iter().map(item).collect()
 }
 
-/// What a killed process has left. It goes with each collection, without being asked for.
+/// The leftover of a killed process, which each collection removes.
 fn leftover(folder: &Path) -> Item {
     let name = folder.file_name().unwrap_or_default().to_string_lossy();
     Item { usage: measure(folder), ..internal(&name, "left by a build that was killed", mtime(folder)) }
 }
 
-/// Indexes and explanations: each small, but there are more and more of them.
+/// Indexes and explanations, which are small but grow in number.
 fn indexes(root: &Path, now: i64) -> Vec<Item> {
     let folders = ["files", "origins", "pins", "locks"].map(|name| cache::record::folder(root).join(name));
     let explained = ["files", "steps"].map(|name| crate::explain::folder(root).join(name));
-    // A build that runs may rely on what it wrote there.
+    // A running build may rely on an index that it wrote.
     let young = |path: &Path| now.saturating_sub(mtime(path)) < LONGEST_BUILD;
     let item = |path: PathBuf| Item {
         usage: measure(&path),

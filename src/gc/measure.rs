@@ -1,7 +1,8 @@
-//! What trees take of a disk: bytes and inodes. Reads only.
+//! Measures the disk space of trees: bytes and inodes. It only reads.
 //!
-//! A step decides how deep a tree is, so the walk goes by descriptors: a path has an end (PATH_MAX), a tree has none. It
-//! has one directory open at a time and goes back by `..`, which must be where it came from.
+//! A step decides how deep a tree is, so the walk uses descriptors: a path is limited (PATH_MAX), a
+//! tree is not. It has one directory open at a time and returns through `..`, which must be the
+//! directory that it came from.
 
 #![allow(clippy::unnecessary_cast, reason = "the fields of stat(2) are as wide as the architecture wants")]
 
@@ -14,22 +15,22 @@ use std::iter::Sum;
 use std::ops::{Add, AddAssign};
 use std::path::{Path, PathBuf};
 
-/// An amount of a disk.
+/// An amount of disk space.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Usage {
     /// Allocated blocks, in bytes.
     pub bytes: u64,
-    /// Files, directories, links.
+    /// Files, directories and links.
     pub inodes: u64,
 }
 
 impl Usage {
-    /// What is left of it.
+    /// The difference of two amounts, at least zero.
     pub fn without(self, other: Usage) -> Usage {
         Usage { bytes: self.bytes.saturating_sub(other.bytes), inodes: self.inodes.saturating_sub(other.inodes) }
     }
 
-    /// Whether nothing of another amount is missing.
+    /// True if it is at least another amount.
     pub fn covers(self, other: Usage) -> bool {
         self.bytes >= other.bytes && self.inodes >= other.inodes
     }
@@ -54,8 +55,8 @@ impl Sum for Usage {
     }
 }
 
-/// What a tree takes. A file with several names counts for each with its share, so that the sum over all trees is what
-/// the disk gives, however the names are spread.
+/// The size of a tree. A file with several names counts for each with its share, so that the sum
+/// over all trees is the real size.
 pub fn measure(path: &Path) -> Usage {
     let mut total = Usage::default();
     each(path, &mut |stat| {
@@ -65,7 +66,7 @@ pub fn measure(path: &Path) -> Usage {
     total
 }
 
-/// What the disk gets back when these go: a file that has another name elsewhere stays.
+/// The space that removing these paths frees; a file that has another name elsewhere stays.
 pub(super) fn alone(paths: &[PathBuf]) -> Usage {
     let mut total = Usage::default();
     let mut linked: HashMap<(u64, u64), u64> = HashMap::new();
@@ -93,13 +94,13 @@ fn is_directory(stat: &Stat) -> bool {
     FileType::from_raw_mode(stat.st_mode) == FileType::Directory
 }
 
-/// A directory on the way down: which it is, and which of those in it are still to be entered.
+/// A directory on the way down: its identity, and its subdirectories still to enter.
 struct Level {
     inode: (u64, u64),
     todo: Vec<CString>,
 }
 
-/// Visits everything in a tree, itself first. What can't be looked at is left out.
+/// Visits everything in a tree, itself first. Unreadable files are left out.
 fn each(path: &Path, visit: &mut dyn FnMut(&Stat)) {
     let Ok(stat) = statat(CWD, path, AtFlags::SYMLINK_NOFOLLOW) else { return };
     visit(&stat);
@@ -120,7 +121,7 @@ fn each(path: &Path, visit: &mut dyn FnMut(&Stat)) {
         let Some(above) = levels.last() else { return };
         match open(&dir, c"..") {
             Ok((parent, inode)) if inode == above.inode => dir = parent,
-            // Somebody moved it meanwhile.
+            // The directory was moved meanwhile.
             _ => return,
         }
     }
@@ -133,7 +134,7 @@ fn open(dir: impl rustix::fd::AsFd, name: impl rustix::path::Arg) -> Result<(Own
     Ok((opened, (stat.st_dev as u64, stat.st_ino as u64)))
 }
 
-/// Visits what is in a directory.
+/// Visits the entries of a directory.
 fn enter(
     dir: impl rustix::fd::AsFd,
     name: impl rustix::path::Arg,

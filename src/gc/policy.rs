@@ -1,4 +1,4 @@
-//! What is to be removed: filters, ages and sizes, as BuildKit means them, and what is done without being asked.
+//! Collection policy: filters, ages and sizes in BuildKit's terms, and the automatic collection.
 
 use super::inventory::{Item, Type};
 use super::measure::Usage;
@@ -11,85 +11,86 @@ use std::path::Path;
 use std::sync::Mutex;
 use std::time::{Duration, Instant, SystemTime};
 
-/// How often the store is looked through after a build, as long as the disk has room.
+/// The interval between collections after builds while the disk has space.
 const EVERY: Duration = Duration::from_secs(3600);
-/// A build asks for room when less than this share of the disk is free, and less than this many bytes.
+/// A build frees space when less than this share of the disk, and less than this many bytes, are
+/// free.
 const LOW_SHARE: u64 = 10;
 const LOW: u64 = 2 << 30;
-/// The same for inodes, of which file systems with a fixed number can run out first.
+/// The same for inodes, which may run out first on file systems with a fixed number.
 const LOW_INODES: u64 = 200_000;
-/// Where there was none, room is not asked for again before this has gone by.
+/// The pause before the next try, if no space could be freed.
 const PAUSE: Duration = Duration::from_secs(10);
 static LAST: Mutex<Option<Instant>> = Mutex::new(None);
-/// With less than this nothing can be built.
+/// Below this amount nothing can be built.
 const NOTHING: u64 = 4 << 20;
 const NOTHING_INODES: u64 = 32;
 
-/// What a collection removes.
+/// The rule of a collection.
 #[derive(Clone, Debug, Default)]
 pub struct Rule {
-    /// For people, and for `kiln explain`: `kiln prune --all`.
+    /// The name for the user and for `kiln explain`: `kiln prune --all`.
     pub name: String,
-    /// All of them must hold.
+    /// The filters, all of which must match.
     pub filters: Vec<Filter>,
-    /// What was used within so many seconds stays.
+    /// Items used within this many seconds stay.
     pub keep: i64,
-    /// Indexes and manifests too, however young.
+    /// True if indexes and manifests are removed too, however young.
     pub all: bool,
-    /// The store may take this much; none for any.
+    /// The largest size of the store; `None` for no limit.
     pub max_used: Option<Amount>,
-    /// However little room there is, this much may stay.
+    /// The size that may always stay.
     pub reserved: Option<Amount>,
-    /// So much of the disk shall be free: of its bytes, and if it is a share, of its inodes.
+    /// The part of the disk that must be free: of its bytes and, for a percentage, of its inodes.
     pub min_free: Option<Amount>,
-    /// So many inodes shall be free.
+    /// The number of inodes that must be free.
     pub min_free_inodes: Option<u64>,
-    /// Everything is measured anew, not only what changed.
+    /// True if everything is measured again, not only what has changed.
     pub exact: bool,
 }
 
 /// An amount of the disk.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Amount {
-    /// In bytes.
+    /// An amount in bytes.
     Bytes(u64),
-    /// In hundredths of the disk.
+    /// A percentage of the disk.
     Percent(u64),
 }
 
 /// One `--filter`.
 #[derive(Clone, Debug)]
 pub enum Filter {
-    /// Whether a yes or no is as wished.
+    /// Compares a property with true or false.
     Is(fn(&Item) -> bool, bool),
-    /// Whether a text, or one of several, is as wished.
+    /// Matches a text, or one of several; false inverts the match.
     Text(fn(&Item) -> Vec<String>, Matcher, bool),
 }
 
-/// How a text is compared.
+/// A matcher of texts.
 #[derive(Clone, Debug)]
 pub enum Matcher {
-    /// It is this, or begins with it where it is an id.
+    /// Equal texts; for an id also a prefix.
     Equal(String),
-    /// The pattern is found in it.
+    /// A pattern within the text.
     Pattern(Regex),
 }
 
-/// The disk that the store is on.
+/// The disk of the store.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Space {
-    /// In bytes.
+    /// The size in bytes.
     pub size: u64,
-    /// What this user may still write, in bytes.
+    /// The bytes that this user may still write.
     pub free: u64,
-    /// Files, directories and links that there can be; 0 where there is no such bound.
+    /// The total number of inodes; 0 if there is no limit.
     pub inodes: u64,
-    /// Those that this user may still make.
+    /// The inodes that this user may still use.
     pub free_inodes: u64,
 }
 
 impl Space {
-    /// Asks the file system.
+    /// Reads the state of the file system.
     pub fn of(root: &Path) -> Space {
         rustix::fs::statvfs(root).map_or(Space::default(), |disk| Space {
             size: disk.f_blocks.saturating_mul(disk.f_frsize),
@@ -99,12 +100,12 @@ impl Space {
         })
     }
 
-    /// Inodes that are missing to a wished number of free ones.
+    /// The number of inodes missing to a wanted number of free ones.
     fn lacking_inodes(&self, wished: u64) -> u64 {
         if self.inodes == 0 { 0 } else { wished.saturating_sub(self.free_inodes) }
     }
 
-    /// Whether nothing can be written any more, in words.
+    /// The reason why nothing can be written, if the disk is full.
     fn exhausted(&self, root: &Path) -> Option<String> {
         let disk = root.display();
         if self.size > 0 && self.free < NOTHING {
@@ -120,7 +121,8 @@ fn usage(message: String) -> Error {
 }
 
 impl Amount {
-    /// `10gb`, `512MiB`, `1.5g`, whole percents as `20%`; a number alone is bytes. Units are powers of 1000 unless written with `i`.
+    /// Parses `10gb`, `512MiB`, `1.5g`, or full percents as `20%`; a number alone is bytes. Units
+    /// are powers of 1000, except those with `i`.
     pub fn parse(text: &str) -> Result<Amount> {
         let wrong = || usage(format!("`{text}` is no size")).hint("write `10gb`, `512MiB`, `20%`");
         let lower = text.trim().to_lowercase();
@@ -151,7 +153,7 @@ impl Amount {
     }
 }
 
-/// Seconds: `90`, `30s`, `12h`, `1h30m`, `7d`, `2w`.
+/// Parses a duration to seconds: `90`, `30s`, `12h`, `1h30m`, `7d`, `2w`.
 pub fn duration(text: &str) -> Result<i64> {
     let wrong = || usage(format!("`{text}` is no duration")).hint("write `30m`, `12h`, `7d`");
     if let Ok(seconds) = text.parse::<u32>() {
@@ -181,7 +183,8 @@ const KEYS: &[&str] =
     &["until", "id", "parents", "description", "type", "inuse", "mutable", "immutable", "shared", "private"];
 
 impl Filter {
-    /// `id=x`, `description~=pattern`, `type!=regular`, `shared`, `inuse=false`. `until=24h` is an age, not a filter.
+    /// Parses `id=x`, `description~=pattern`, `type!=regular`, `shared`, `inuse=false`. `until=24h`
+    /// is an age and no filter.
     pub fn parse(text: &str) -> Result<Filter> {
         let (key, rest) = match text.find(['=', '!', '~']) {
             Some(end) => text.split_at(end),
@@ -223,7 +226,7 @@ impl Filter {
         }
     }
 
-    /// Whether a thing passes.
+    /// True if an item matches.
     pub fn holds(&self, item: &Item) -> bool {
         match self {
             Filter::Is(of, wished) => of(item) == *wished,
@@ -239,7 +242,7 @@ impl Filter {
 }
 
 impl Rule {
-    /// Whether a thing may go.
+    /// True if an item may be removed.
     pub(super) fn means(&self, item: &Item, now: i64) -> bool {
         let internal = item.kind == Type::Internal && !self.all && self.keep == 0 && self.filters.is_empty();
         !item.in_use
@@ -249,7 +252,7 @@ impl Rule {
             && self.filters.iter().all(|filter| filter.holds(item))
     }
 
-    /// How much must go; none if everything that is meant goes.
+    /// The space to free; `None` if every selected item is removed.
     pub(super) fn wanted(&self, used: Usage, space: &Space) -> Option<Usage> {
         let limits = [self.max_used, self.min_free, self.reserved];
         if limits.iter().all(Option::is_none) && self.min_free_inodes.is_none() {
@@ -257,19 +260,19 @@ impl Rule {
         }
         let over = self.max_used.map_or(0, |most| used.bytes.saturating_sub(most.of(space.size)));
         let bytes = match (self.max_used, self.min_free) {
-            // BuildKit's `--reserved-space` alone: down to it.
+            // BuildKit's `--reserved-space` alone: reduce to this size.
             (None, None) if self.reserved.is_some() => used.bytes,
             _ => over.max(self.lacking(space)),
         };
         let inodes = self.lacking_inodes(space);
         let Some(reserved) = self.reserved else { return Some(Usage { bytes, inodes }) };
-        // What may stay of the bytes may stay of the inodes.
+        // The share of bytes that may stay applies to inodes too.
         let most = used.bytes.saturating_sub(reserved.of(space.size));
         let share = u128::from(used.inodes) * u128::from(most) / u128::from(used.bytes.max(1));
         Some(Usage { bytes: bytes.min(most), inodes: inodes.min(share as u64) })
     }
 
-    /// Bytes that are missing to those that shall be free.
+    /// The bytes missing to the amount that must be free.
     fn lacking(&self, space: &Space) -> u64 {
         self.min_free.map_or(0, |least| least.of(space.size).saturating_sub(space.free))
     }
@@ -282,8 +285,9 @@ impl Rule {
         space.lacking_inodes(share.max(self.min_free_inodes.unwrap_or(0)))
     }
 
-    /// What is done after builds: `KILN_GC` is `off`, or some of `max-used-space=`, `reserved-space=`, `min-free-space=` and `keep-duration=`
-    /// with commas between them, in place of the default. None if it is off.
+    /// The rule after builds. `KILN_GC` is `off`, or replaces the default with some of
+    /// `max-used-space=`, `reserved-space=`, `min-free-space=` and `keep-duration=`, separated by
+    /// commas. `None` if it is off.
     pub fn automatic(setting: Option<&str>) -> Result<Option<Rule>> {
         let mut rule = Rule {
             name: "the collection after a build".to_owned(),
@@ -311,7 +315,7 @@ impl Rule {
     }
 }
 
-/// Collects after a build, when it is time or the disk has too little room.
+/// Collects after a build, if it is due or the disk has too little space.
 pub fn after_build(root: &Path, rule: &Rule, now: i64) -> Result<Option<Collected>> {
     let space = Space::of(root);
     let path = root.join("collector");
@@ -327,7 +331,7 @@ pub fn after_build(root: &Path, rule: &Rule, now: i64) -> Result<Option<Collecte
     collect(root, rule, now, Other::Yield)
 }
 
-/// Sees to it that a step has room to write, and says what is wrong where it has none.
+/// Frees disk space for a step if needed, and fails if the disk is full.
 pub fn make_room(root: &Path, now: i64) -> Result<()> {
     let space = Space::of(root);
     let low = (space.size / LOW_SHARE).min(LOW);
@@ -335,7 +339,7 @@ pub fn make_room(root: &Path, now: i64) -> Result<()> {
     if space.size == 0 || (space.free >= low && space.lacking_inodes(low_inodes) == 0) {
         return Ok(());
     }
-    // Of the steps that begin now one asks; the others wait for what comes of it.
+    // One of the steps that start now frees space; the others wait for it.
     let mut last = lock(&LAST);
     if last.is_some_and(|last| last.elapsed() < PAUSE) && space.exhausted(root).is_none() {
         return Ok(());
@@ -355,7 +359,7 @@ pub fn make_room(root: &Path, now: i64) -> Result<()> {
     }
 }
 
-/// What to add to an error that came of a full disk; none if there is room.
+/// The cause to add to an error from a full disk; `None` if there is space.
 pub fn no_room(root: &Path) -> Option<String> {
     Space::of(root).exhausted(root)
 }

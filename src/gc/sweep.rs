@@ -1,4 +1,5 @@
-//! Takes victims out of the store. They are renamed behind the closed gate; their bytes are freed when it is open again.
+//! Removes victims from the store. They are renamed while the gate is closed; their bytes are freed
+//! after it is open again.
 
 use super::inventory::{self, Inventory, Item, Named, Type};
 use super::measure::{Usage, alone};
@@ -11,20 +12,20 @@ use std::path::{Path, PathBuf};
 use store::lease::{self, Gate, Leases};
 use store::remove::remove_tree;
 
-/// What was renamed and is not freed yet. It is among the temporary files: a collector that is killed leaves it there, and
-/// the next one frees it.
+/// Renamed paths that are not yet freed. They are temporary files: if the collector is killed, the
+/// next one frees them.
 pub(super) struct Trash {
     folder: PathBuf,
     prefix: String,
     away: Vec<PathBuf>,
 }
 
-/// What became of it.
+/// The result of freeing the trash.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Emptied {
-    /// What the disk has again.
+    /// The freed space.
     pub freed: Usage,
-    /// What could not be removed, and why.
+    /// The paths that could not be removed, with the reasons.
     pub stuck: Vec<String>,
 }
 
@@ -43,7 +44,7 @@ impl Trash {
         renamed
     }
 
-    /// Frees the bytes. Whatever can't be removed is no reason to keep the rest.
+    /// Frees the bytes. A failed removal does not stop the others.
     pub(super) fn empty(self) -> Emptied {
         let mut emptied = Emptied::default();
         let mut left = Vec::new();
@@ -59,7 +60,7 @@ impl Trash {
     }
 }
 
-/// Frees what processes have left that were killed: temporary folders whose lease nobody holds.
+/// Frees the leftovers of killed processes: temporary directories whose lease is not held.
 pub(super) fn leftovers(root: &Path, now: i64) -> Result<Emptied> {
     let tmp = inventory::tmp_folder(root);
     if Leases::read(&tmp)?.dead.is_empty() {
@@ -74,15 +75,15 @@ pub(super) fn leftovers(root: &Path, now: i64) -> Result<Emptied> {
     Ok(trash.empty())
 }
 
-/// Renames what goes.
+/// Renames the victims.
 pub(super) struct Sweep<'a> {
     root: &'a Path,
     pub(super) trash: Trash,
-    /// Of records that went.
+    /// The keys of removed records.
     pub(super) keys: Vec<String>,
-    /// What went.
+    /// The removed items.
     pub(super) items: Vec<Item>,
-    /// Blobs whose layer went.
+    /// Blobs whose layer was removed.
     orphans: Vec<String>,
 }
 
@@ -92,7 +93,8 @@ impl<'a> Sweep<'a> {
         Sweep { root, trash, keys: Vec::new(), items: Vec::new(), orphans: Vec::new() }
     }
 
-    /// Everything that happens behind the closed gate. Leases are read before refs: a build that ends in between has left its refs.
+    /// Does all work while the gate is closed. Leases are read before refs: a build that ends in
+    /// between has written its refs.
     pub(super) fn sweep(&mut self, inventory: &Inventory, victims: &[&Item]) -> Result<()> {
         let ids: HashSet<&str> = victims.iter().map(|item| item.id.as_str()).collect();
         let survivors = inventory.items.iter().filter(|item| !ids.contains(item.id.as_str()));
@@ -117,11 +119,11 @@ impl<'a> Sweep<'a> {
         Ok(())
     }
 
-    /// Records, mounts, sources, indexes: blobs come later.
+    /// Takes records, mounts, sources and indexes; blobs come later.
     fn take_files(&mut self, item: &Item, leases: &Leases, kept: &mut HashSet<LayerId>) {
         for file in item.files.iter().filter(|_| !item.is_blob()) {
             let held = leases.names.contains(&lease::path(self.root, file));
-            // Somebody used the record since it was looked at.
+            // The record was used since the inventory was read.
             let touched = item.kind == Type::Regular && inventory::mtime(file) > item.last_used;
             if held || touched {
                 kept.extend(item.layers.iter().cloned());
@@ -134,7 +136,7 @@ impl<'a> Sweep<'a> {
         }
     }
 
-    /// Layers that nothing names. Returns the blobs that the others name.
+    /// Takes layers that nothing names. Returns the blobs that the remaining layers name.
     fn take_layers(&mut self, inventory: &Inventory, leases: &Leases, kept: &HashSet<LayerId>) -> HashSet<String> {
         let known = inventory.items.iter().filter(|item| item.kind == Type::Regular);
         let known: HashMap<&str, &Item> = known.map(|item| (item.id.as_str(), item)).collect();
@@ -144,7 +146,7 @@ impl<'a> Sweep<'a> {
             let id = name.parse::<LayerId>().ok();
             let held = id.is_some_and(|id| kept.contains(&id) || leases.names.contains(&lease::layer(&id)));
             let blobs = inventory::blobs_of(&folder);
-            // What came after the look through the store is not known to be needless.
+            // A layer that is newer than the inventory may be needed.
             match known.get(name.as_str()) {
                 Some(item) if !held && self.trash.take(&folder) => {
                     self.items.push((*item).clone());

@@ -45,7 +45,7 @@ fn one(name: &str) -> io::Result<Vec<u8>> {
     if name == "-" {
         io::stdin().take(LARGEST + 1).read_to_end(&mut text)?;
     } else {
-        // A pipe has somebody who writes to it, or waits for ever; a device never ends.
+        // A pipe may have no writer, and a device may never end.
         let metadata = std::fs::metadata(Path::new(name))?;
         if !metadata.is_file() {
             return Err(io::Error::new(io::ErrorKind::InvalidInput, "not a regular file"));

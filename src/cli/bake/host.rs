@@ -57,7 +57,7 @@ impl Host for Machine {
     }
 
     fn random(&self, bytes: &mut [u8]) {
-        // Without a source of randomness identifiers repeat, which harms nobody.
+        // Without a source of randomness identifiers repeat, which is harmless.
         let _ = std::fs::File::open("/dev/urandom").and_then(|mut file| io::Read::read_exact(&mut file, bytes));
     }
 

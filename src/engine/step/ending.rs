@@ -1,4 +1,4 @@
-//! How a step that failed is told: what was run, how it ended, what put an end to it, and the last that it said.
+//! The error of a failed step: the command, its exit, the cause, and the last lines of its output.
 
 use crate::engine::Job;
 use base::error::{Error, Kind};
@@ -8,10 +8,10 @@ use sandbox::cgroup::Exceeded;
 use sandbox::{Ended, Exit, Why};
 use std::collections::VecDeque;
 
-/// Lines of output that an error repeats.
+/// The number of output lines that an error repeats.
 const TAIL_LINES: usize = 20;
 
-/// What programs say when a name does not resolve: the C libraries' own words, and what others make of them.
+/// Messages of programs when a name does not resolve: those of the C libraries, and of others.
 const NO_NAME_WORDS: &[&str] = &[
     "Temporary failure resolving",
     "Temporary failure in name resolution",
@@ -36,7 +36,7 @@ fn tells_of_no_name(output: &str) -> bool {
 }
 
 impl Job<'_> {
-    /// The error of a step that ran and did not end well.
+    /// The error of a step that failed.
     pub(super) fn failed(&self, exec: &op::Exec, ended: Ended, tail: Tail) -> Error {
         let command = exec.args.join(" ");
         let code = ended.exit.code();
@@ -55,7 +55,7 @@ impl Job<'_> {
         }
     }
 
-    /// What the way it ended suggests.
+    /// Adds a cause that the exit suggests.
     fn guessed(&self, error: Error, exit: Exit) -> Error {
         match exit {
             Exit::Signal(9) | Exit::Code(137) if self.host.groups.machine_had_no_memory() => error
@@ -98,7 +98,7 @@ fn timed_out(exec: &op::Exec, command: &str, doing: &[String]) -> Error {
     }
 }
 
-/// The last lines of a step's output, of bounded size.
+/// The last lines of a step's output, with limited size.
 #[derive(Default)]
 pub(super) struct Tail {
     lines: VecDeque<Vec<u8>>,
@@ -106,7 +106,7 @@ pub(super) struct Tail {
 }
 
 impl Tail {
-    /// Longer lines are cut.
+    /// The longest line; longer ones are cut.
     const LONGEST_LINE: usize = 400;
 
     pub(super) fn add(&mut self, bytes: &[u8]) {
