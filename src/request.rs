@@ -99,8 +99,8 @@ pub struct BuildRequest {
     pub epoch: Option<i64>,
     /// Proxies, mirrors and credentials of registries.
     pub settings: Settings,
-    /// Another build of this process begins with its images, so their layers are brought here. Caches and registries
-    /// are those of this build alone.
+    /// Another build of this process begins with its images, so their layers are brought here.
+    /// Caches and registries are those of this build alone.
     pub linked: bool,
 }
 

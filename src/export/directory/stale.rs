@@ -19,7 +19,7 @@ const DEEPEST: usize = 500;
 pub(super) struct Expected(BTreeMap<Vec<u8>, bool>);
 
 impl Expected {
-    /// Adds the files of an image, below `folder` unless it is empty.
+    /// Adds the files of an image, below the directory `folder` unless that is empty.
     pub(super) fn add(&mut self, folder: &str, image: &Image, layers: &Layers) -> Result<()> {
         if !folder.is_empty() {
             self.0.insert(folder.as_bytes().to_vec(), true);
