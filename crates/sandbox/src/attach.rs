@@ -1,11 +1,12 @@
-//! A program inside the container of a running step: in its namespaces, with its environment, user, capabilities, system call
-//! filter and control group, and no more than it has.
+//! Runs a program inside the container of a running step: in its namespaces, with its environment,
+//! user, capabilities, system call filter and control group, and no more than it has.
 //!
-//! The step is hostile. So its process is held by a descriptor before anything about it is believed; who it runs as comes
-//! from kiln's own list; nothing of its root is looked up or run until all of the program's world is the container's; and
-//! nothing of ours can be reached from within: kiln stays out of the container's pid namespace and can't be traced, its streams
-//! are relayed (see `streams`), every other descriptor is closed. The program has a session of its own, and dies with kiln and
-//! with the step.
+//! The step is hostile. So a descriptor holds its process before anything about it is believed, and
+//! the user it runs as comes from kiln's own list. Nothing is looked up or run in its root until
+//! the program is in all of the container's namespaces. Nothing of ours can be reached from inside:
+//! kiln stays out of the container's pid namespace and can't be traced, its streams are relayed
+//! (see `streams`), and every other descriptor is closed. The program has its own session, and dies
+//! with kiln and with the step.
 
 mod streams;
 
@@ -24,12 +25,12 @@ use std::fs::File;
 use std::os::unix::fs::MetadataExt as _;
 use streams::Streams;
 
-/// No environment is larger.
+/// The largest environment that is read, in bytes.
 const LARGEST_ENVIRONMENT: u64 = 8 << 20;
 
-/// Runs a command there, on our own streams, of which `term` says what terminal they are. Its exit code comes back, 128
-/// and the signal if one ended it. No thread may exist yet, and none can begin afterwards. Nothing else of this process
-/// should be done after it.
+/// Runs a command in the container of a step, on our own streams. `term` is the TERM of our
+/// terminal. Returns the exit code, or 128 plus the signal that ended the command. No thread may
+/// exist yet, and none can be started afterwards, so the caller should do nothing else after it.
 pub fn attach(step: &Step, command: &[Vec<u8>], term: Option<&OsStr>) -> Result<u8> {
     let process = step.process.open().ok_or_else(gone)?;
     let mut streams = Streams::of()?;
@@ -51,7 +52,7 @@ fn gone() -> Error {
     Error::new(Kind::Step, "the step has ended").hint("`kiln ps` lists those that run")
 }
 
-/// The step's own, and what the terminal is.
+/// The environment of the step's process, and TERM if the step sets none.
 fn environment(step: &Step, process: &OwnedFd, term: Option<&OsStr>) -> Result<Vec<Vec<u8>>> {
     let path = format!("/proc/{}/environ", step.process.pid);
     let bytes = File::open(path).and_then(|file| read::at_most(LARGEST_ENVIRONMENT, file));
@@ -71,15 +72,16 @@ fn environment(step: &Step, process: &OwnedFd, term: Option<&OsStr>) -> Result<V
     Ok(env)
 }
 
-/// What its control groups are entered by. A user's session may lie where the kernel forbids that (cgroups(7), delegation
-/// containment): then the program counts to that session.
+/// The `cgroup.procs` files of the step's control groups. A user's session may lie where the kernel
+/// forbids a move into them (cgroups(7), delegation containment). Then the program counts to that
+/// session.
 fn groups(step: &Step) -> Vec<OwnedFd> {
     let open = |file| rustix::fs::openat(CWD, &file, OFlags::WRONLY | OFlags::CLOEXEC, Mode::empty()).ok();
     step.groups.iter().map(|folder| folder.join("cgroup.procs")).filter_map(open).collect()
 }
 
-/// All namespaces of the step at once; the pid namespace is that of our children. A user namespace that is ours already can't
-/// be entered again (setns(2)).
+/// Enters all namespaces of the step at once. The pid namespace becomes that of our children. A
+/// user namespace that is already ours can't be entered again (setns(2)).
 fn enter(step: &Step, process: &OwnedFd) -> Result<()> {
     let user = |pid: &str| std::fs::metadata(format!("/proc/{pid}/ns/user")).map(|it| (it.dev(), it.ino())).ok();
     let mut namespaces = Namespace::MOUNT
@@ -97,12 +99,12 @@ fn enter(step: &Step, process: &OwnedFd) -> Result<()> {
             .because(cause)
             .hint("enter it as the user who runs the build"),
     };
-    // From here on nobody inside can read our memory, descriptors or program.
+    // From here on no process inside can read our memory, descriptors or program.
     rustix::process::set_dumpable_behavior(DumpableBehavior::NotDumpable).map_err(failed)?;
     move_into_thread_name_spaces(rustix::fd::AsFd::as_fd(process), namespaces).map_err(failed)
 }
 
-/// In the child: system calls alone.
+/// Runs in the child, so it makes only system calls.
 fn begin(program: &Program, streams: &Streams, groups: &[OwnedFd]) -> Failure {
     let prepare = || -> Result<(), Failure> {
         set_parent_process_death_signal(Some(Signal::KILL)).doing("be ended with its parent", 0)?;

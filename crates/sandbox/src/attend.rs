@@ -1,4 +1,5 @@
-//! The parent's side of a step: hands its output on, and looks after its clock and its control group until it ends.
+//! The parent's side of a step: forwards its output, and watches its timeout and its control group
+//! until it ends.
 
 use super::cgroup::Group;
 use super::{Exit, Spec, Stream, Why, pidfd, processes};
@@ -11,11 +12,11 @@ use std::fs::File;
 use std::io::Read as _;
 use std::time::{Duration, Instant};
 
-/// How often a step's control group is looked at: version 1 tells nobody that it refused something.
+/// How often a step's control group is checked: version 1 sends no event when it refuses a process.
 const LOOK: Duration = Duration::from_secs(1);
 
-/// Hands output on until the pipes are closed: what the step left running holds them open, but dies with its first
-/// process, which is the first of a pid namespace.
+/// Forwards output until the pipes are closed. Processes that the step left running hold the pipes
+/// open, but they die with its first process, which is the init process of a pid namespace.
 pub(super) fn attend(
     process: &OwnedFd,
     pipes: [(Stream, OwnedFd); 2],
@@ -47,7 +48,7 @@ pub(super) fn attend(
     Ok((exit(process, &mut clock)?, clock.why))
 }
 
-/// What ends a step that does not end by itself.
+/// Kills a step that runs past its timeout or that keeps running into a limit of its control group.
 struct Clock<'a> {
     began: Instant,
     spec: &'a Spec,
@@ -55,7 +56,7 @@ struct Clock<'a> {
 }
 
 impl Clock<'_> {
-    /// How long to wait before the step is looked at; none for ever.
+    /// How long to wait before the next check of the step. None means without a limit.
     fn left(&self) -> Option<Timespec> {
         if self.why.is_some() {
             return None;
@@ -65,7 +66,7 @@ impl Clock<'_> {
         left.into_iter().chain(look).min().and_then(|time| Timespec::try_from(time).ok())
     }
 
-    /// Kills the step if it is time for that.
+    /// Kills the step if its timeout has passed or its control group has refused too much.
     fn look(&mut self, process: &OwnedFd) {
         if self.why.is_some() {
             return;
@@ -79,7 +80,7 @@ impl Clock<'_> {
     }
 }
 
-/// Which of these have something to say. Comes back as well when the step was looked at.
+/// Tells which of these are readable. Also returns when it is time to check the step.
 fn wait(open: &[BorrowedFd<'_>], clock: &mut Clock<'_>, process: &OwnedFd) -> Result<Vec<bool>> {
     let mut polled: Vec<PollFd<'_>> = open.iter().map(|fd| PollFd::new(fd, PollFlags::IN)).collect();
     match poll(&mut polled, clock.left().as_ref()) {
@@ -91,7 +92,7 @@ fn wait(open: &[BorrowedFd<'_>], clock: &mut Clock<'_>, process: &OwnedFd) -> Re
     Ok(ready)
 }
 
-/// How it ended. A step may close its streams and go on.
+/// Waits for the exit status. A step may close its streams and go on running.
 fn exit(process: &OwnedFd, clock: &mut Clock<'_>) -> Result<Exit> {
     while !wait(&[process.as_fd()], clock, process)?[0] {}
     pidfd::exit(process, "a step")

@@ -1,15 +1,17 @@
-//! Control groups: what bounds all processes of a step together (cgroups(7)). Version 2, version 1, and machines that have
-//! both; none where nothing may be written.
+//! Control groups limit all processes of a step together (cgroups(7)). Version 2, version 1 and
+//! machines that have both are supported. Where kiln may write to no hierarchy, steps have no
+//! group.
 //!
-//! A step's group is made before it begins and removed when it has ended. Its first process enters it before it does
-//! anything else, so that nothing escapes. What a killed kiln left is removed by the next that makes a group.
+//! A step's group is made before the step begins and removed after it has ended. The step's first
+//! process enters the group before it does anything else, so that no process escapes. The next kiln
+//! that makes a group removes the groups of a killed kiln.
 //!
 //! ```text
 //! <place>/kiln.<pid namespace>-<pid>-<number>/     version 2: one, with every controller
 //! <place of each controller>/kiln.<pid namespace>-<pid>-<number>/     version 1
 //! ```
 //!
-//! What devices a step may open is said in its group too, where that can be: see `devices`.
+//! Where possible, the group also limits which devices a step may open: see `devices`.
 
 mod devices;
 mod place;
@@ -26,42 +28,42 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 
-/// Processes and threads of a step when nothing else is asked for: more than any build has. Where the machine has not
-/// twice as many, half of what it has.
+/// The default limit of a step's processes and threads: more than any build has. A machine that
+/// allows fewer than twice as many gives a step half of what it allows.
 const MOST_PROCESSES: u64 = 32_768;
-/// A step that was refused as many new processes as this does nothing else any more.
+/// A step that was refused this many new processes is a fork bomb, and is killed.
 const MOST_REFUSALS: u64 = 1_000;
 
-/// What a step may use. Nothing means no bound, but for the processes.
+/// The limits of a step. None means no limit, except for `pids`, which has a default.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Resources {
-    /// Bytes.
+    /// Memory in bytes.
     pub memory: Option<u64>,
-    /// Bytes of memory and swap together; -1 for no bound of swap.
+    /// Memory and swap together in bytes; -1 for no limit of swap.
     pub memory_swap: Option<i64>,
-    /// Relative to others; 1024 is usual.
+    /// Weight relative to other groups; 1024 is the default.
     pub cpu_shares: Option<u64>,
-    /// Microseconds.
+    /// The period of `cpu_quota`, in microseconds.
     pub cpu_period: Option<u64>,
-    /// Microseconds of each period; -1 for no bound.
+    /// CPU time in each period, in microseconds; -1 for no limit.
     pub cpu_quota: Option<i64>,
-    /// `0-2,4`.
+    /// The CPUs that it may use, such as `0-2,4`.
     pub cpuset_cpus: Option<String>,
-    /// `0,1`.
+    /// The memory nodes that it may use, such as `0,1`.
     pub cpuset_mems: Option<String>,
-    /// Processes and threads.
+    /// The number of processes and threads.
     pub pids: Option<u64>,
-    /// `--cgroup-parent`: where the groups are made.
+    /// `--cgroup-parent`: the group in which the groups are made.
     pub parent: Option<String>,
 }
 
 impl Resources {
-    /// Whether the user wants any bound: then it must not be missing in silence.
+    /// True if the user set any of these. Then a group that can't be made is an error.
     fn is_wished(&self) -> bool {
         *self != Resources::default()
     }
 
-    /// The controllers that it takes.
+    /// The controllers that these limits need.
     fn controllers(&self) -> Vec<&'static str> {
         let cpu = self.cpu_shares.is_some() || self.cpu_period.is_some() || self.cpu_quota.is_some();
         let sets = self.cpuset_cpus.is_some() || self.cpuset_mems.is_some();
@@ -71,8 +73,8 @@ impl Resources {
     }
 }
 
-/// The number of the next group of this process: several builds of it run side by side, and a name is made of the
-/// process and this number.
+/// The number of the next group of this process. It is part of the group's name, so that builds
+/// which run side by side in one process use different names.
 static NEXT: AtomicU64 = AtomicU64::new(0);
 
 fn next() -> u64 {
@@ -83,23 +85,25 @@ fn next() -> u64 {
 #[derive(Debug, Default)]
 pub struct Groups {
     place: OnceLock<Result<Place, String>>,
-    /// How often the machine had run out of memory when the first step began.
+    /// The machine's count of OOM kills when the first step began.
     kills: OnceLock<u64>,
     control: OnceLock<Control>,
 }
 
-/// What says which devices steps open that have no others than the usual.
+/// Limits devices for steps that may open only the usual ones.
 #[derive(Debug)]
 enum Control {
-    /// A group of version 1, and where it and others are.
+    /// Version 1: the directory in which such groups are made, and the group that these steps
+    /// share.
     Folder(PathBuf, Arc<Folder>),
-    /// A program for groups of version 2.
+    /// Version 2: a BPF program that is attached to each step's group.
     Program(OwnedFd),
     None,
 }
 
 impl Groups {
-    /// A group for a step. None where there can be none and nobody asked for one.
+    /// Makes a group for a step. Returns None if no group can be made and the user asked for no
+    /// limit.
     pub fn make(&self, resources: &Resources, devices: &Devices) -> Result<Option<Group>> {
         self.kills.get_or_init(machine_kills);
         let controllers = resources.controllers();
@@ -115,7 +119,7 @@ impl Groups {
             )),
         };
         if let Devices::UsualAnd(more) = devices {
-            // Where it fails no device is opened either: mounts say so as well.
+            // If this fails, a step still can't open other devices, because its mounts are `nodev`.
             group.controls_devices = self.control(&mut group, more, number, resources.parent.as_deref()).is_ok();
         }
         Ok((!group.entries.is_empty()).then_some(group))
@@ -159,45 +163,46 @@ impl Control {
 }
 
 impl Groups {
-    /// Whether the machine ran out of memory and killed somebody since the first step began.
+    /// True if the machine ran out of memory and killed a process since the first step began.
     pub fn machine_had_no_memory(&self) -> bool {
         self.kills.get().is_some_and(|before| machine_kills() > *before)
     }
 }
 
-/// A step's group, gone with this.
+/// The group of a step. Dropping it removes its directories.
 #[derive(Debug, Default)]
 pub struct Group {
-    /// Where it is, in every hierarchy, for whoever enters it later.
+    /// The group's directory in every hierarchy, for programs that enter the step later (see
+    /// `attach`).
     folders: Vec<PathBuf>,
-    /// Those that are gone with it.
+    /// The directories that this group owns and removes when it is dropped.
     own: Vec<Folder>,
-    /// That of the `devices` controller, which steps may share.
+    /// The group of the `devices` controller. Steps may share one.
     shared: Option<Arc<Folder>>,
     controls_devices: bool,
     entries: Vec<Entry>,
-    /// How many processes were refused.
+    /// `pids.events`, which counts the processes that were refused.
     pids: Option<File>,
     memory: Option<File>,
     limits: (Option<u64>, u64),
 }
 
-/// How a process comes into a group.
+/// A way for a process to enter a group.
 #[derive(Debug)]
 pub enum Entry {
     /// A file to write `0` to.
     File(OwnedFd),
-    /// A folder of version 2, for clone3(2): CLONE_INTO_CGROUP does without the lock that moving a process takes for
-    /// several milliseconds.
+    /// A directory of version 2 for clone3(2), and its `cgroup.procs`. CLONE_INTO_CGROUP avoids the
+    /// lock that moving a process takes for several milliseconds.
     Folder(OwnedFd, OwnedFd),
 }
 
-/// What a group put an end to.
+/// The limit that a step reached.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Exceeded {
-    /// So many bytes were not enough; none: those of a group above.
+    /// The limit of memory, in bytes. None if it is the limit of a group above.
     Memory(Option<u64>),
-    /// So many processes were not enough.
+    /// The limit of processes and threads.
     Processes(u64),
 }
 
@@ -231,22 +236,22 @@ impl Group {
         Ok(())
     }
 
-    /// Whether it says which devices may be opened.
+    /// True if the group limits which devices may be opened.
     pub fn controls_devices(&self) -> bool {
         self.controls_devices
     }
 
-    /// Where it is, in every hierarchy.
+    /// The group's directory in every hierarchy.
     pub(super) fn folders(&self) -> &[PathBuf] {
         &self.folders
     }
 
-    /// What the step's first process enters.
+    /// The entries through which the step's first process enters the group.
     pub(super) fn entries(&self) -> &[Entry] {
         &self.entries
     }
 
-    /// Whether so many processes were refused that the step can only be a bomb.
+    /// True if so many processes were refused that the step can only be a fork bomb.
     pub(super) fn is_hopeless(&self) -> bool {
         self.refused() >= MOST_REFUSALS
     }
@@ -255,7 +260,7 @@ impl Group {
         self.pids.as_ref().map_or(0, |events| count(events, "max"))
     }
 
-    /// Why a step that failed may have.
+    /// The limit that the step reached, which may be why it failed.
     pub(super) fn exceeded(&self) -> Option<Exceeded> {
         if self.memory.as_ref().is_some_and(|events| count(events, "oom_kill") > 0) {
             return Some(Exceeded::Memory(self.limits.0));
@@ -265,8 +270,8 @@ impl Group {
 }
 
 impl Entry {
-    /// A folder of version 1. Of a process with one thread `tasks` moves the whole, and moving oneself takes no lock of the
-    /// machine's.
+    /// The `tasks` file of a directory of version 1. It moves one thread, which is all of a process
+    /// with one thread. A thread that moves itself takes no system-wide lock.
     fn of_one(folder: &Path) -> Result<Entry, String> {
         Entry::open(&folder.join("tasks"), OFlags::WRONLY).map(Entry::File)
     }
@@ -305,7 +310,7 @@ fn most_processes() -> u64 {
     machine.map_or(MOST_PROCESSES, |machine| (machine / 2).clamp(1, MOST_PROCESSES))
 }
 
-/// A number of a file of lines `name number`, read anew.
+/// Reads the file from its start and returns the number of the line `name number`.
 fn count(events: &File, name: &str) -> u64 {
     let mut text = [0; 1024];
     let length = events.read_at(&mut text, 0).unwrap_or(0);
@@ -314,7 +319,7 @@ fn count(events: &File, name: &str) -> u64 {
     row.and_then(|(_, number)| number.trim().parse().ok()).unwrap_or(0)
 }
 
-/// How often the machine as a whole ran out of memory and killed somebody (/proc/vmstat, proc(5)).
+/// The number of processes that the machine's OOM killer has killed (/proc/vmstat, proc(5)).
 fn machine_kills() -> u64 {
     File::open("/proc/vmstat").map_or(0, |file| {
         let text = std::io::read_to_string(file).unwrap_or_default();

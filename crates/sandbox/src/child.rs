@@ -1,8 +1,9 @@
-//! The child between clone and exec: system calls on prepared data, nothing else. No allocation, no lock, no panic:
-//! it runs on the memory of a process whose other threads go on.
+//! The child between clone(2) and execve(2). It makes system calls on prepared data, and nothing
+//! else: no allocation, no lock, no panic. It shares its memory with a process whose other threads
+//! go on running.
 //!
-//! `place` says how mounts are made and found, `fixed` what every container has, `devices` what is in /dev, `overlay` how
-//! layers become a tree.
+//! `place` makes and finds mounts, `fixed` makes what every container has, `devices` makes /dev,
+//! and `overlay` mounts layers as one tree.
 
 mod devices;
 mod fixed;
@@ -27,7 +28,7 @@ use std::ffi::CStr;
 
 type Step = Result<(), Failure>;
 
-/// Puts the container together and becomes its program. Comes back only with a failure.
+/// Sets up the container and executes its program. Returns only if that failed.
 pub(super) fn run(plan: &Plan<'_>, entered: bool) -> Failure {
     match prepare(plan, entered) {
         Err(failure) => failure,
@@ -37,7 +38,8 @@ pub(super) fn run(plan: &Plan<'_>, entered: bool) -> Failure {
 
 fn prepare(plan: &Plan<'_>, entered: bool) -> Step {
     set_parent_process_death_signal(Some(Signal::KILL)).doing("be ended with its parent", 0)?;
-    // First of all: whatever it does counts. The root of the cgroup namespace is made anew from there.
+    // This comes first, so that the group counts everything the child does. Then the cgroup
+    // namespace is unshared, so that the group is its root.
     for file in plan.group.iter().filter_map(|entry| entry.file(entered)) {
         rustix::io::write(file, b"0").doing("enter its control group", 0)?;
     }
@@ -61,7 +63,8 @@ fn prepare(plan: &Plan<'_>, entered: bool) -> Step {
     for (at, target) in plan.mounts.iter().enumerate() {
         mount(plan, target, at, stage.as_fd(), root.as_fd())?;
     }
-    // In the rootfs itself it was made before. As with runc it is made in a mount that hides it.
+    // In the rootfs it was made before. Like runc, this makes it in a mount that hides the rootfs
+    // there.
     if matches!(beneath(root.as_fd(), &plan.cwd.path), Err(Errno::NOENT)) {
         make_place(&plan.cwd, true, root.as_fd()).doing("make the working directory", 0)?;
     }
@@ -71,7 +74,7 @@ fn prepare(plan: &Plan<'_>, entered: bool) -> Step {
     pivot(root.as_fd())?;
     standard_streams(plan)?;
     if let Some(namespace) = plan.emulation {
-        // By its descriptor, which is closed with all others.
+        // By its descriptor, which is closed with all others before the program is executed.
         let user = Some(LinkNameSpaceType::User);
         move_into_link_name_space(namespace, user).doing("enter the namespace of emulators", 0)?;
     }
@@ -79,7 +82,7 @@ fn prepare(plan: &Plan<'_>, entered: bool) -> Step {
     Ok(())
 }
 
-/// A tmpfs that nobody but this process sees, to put things on.
+/// A tmpfs that only this process sees, for links, files and mount points.
 fn stage(plan: &Plan<'_>) -> Result<OwnedFd, Failure> {
     let mounted = tmpfs(c"0700", None, NODEV).doing("make its stage", 0)?;
     attach(mounted.as_fd(), CWD, &plan.stage).doing("make its stage", 1)?;
@@ -93,7 +96,8 @@ fn root(plan: &Plan<'_>, stage: BorrowedFd<'_>) -> Result<OwnedFd, Failure> {
     overlay(&plan.root, stage, c"root", overlay_flags(plan)).doing("mount its root (overlayfs)", 0)
 }
 
-/// The image may hold devices, and a step may make some: nobody in it opens one, unless it may do all.
+/// The image may hold device nodes, and a step may make some. A step can't open them unless it is
+/// insecure.
 fn overlay_flags(plan: &Plan<'_>) -> MountFlags {
     if plan.insecure { MountFlags::empty() } else { MountFlags::NODEV }
 }
@@ -119,7 +123,7 @@ fn mount(plan: &Plan<'_>, target: &Target, at: usize, stage: BorrowedFd<'_>, roo
             let how = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
             let node = rustix::fs::openat(CWD, &**path, how, Mode::empty()).doing(finding, at)?;
             if is_device(node.as_fd()).doing(finding, at)? {
-                // The user allowed this one.
+                // The user allowed this device.
                 flags -= NODEV;
             }
             clone_of(node.as_fd()).doing(doing, at)?
@@ -137,7 +141,8 @@ fn mount(plan: &Plan<'_>, target: &Target, at: usize, stage: BorrowedFd<'_>, roo
         found => {
             let place = found.doing(doing, at)?;
             if let What::Tmpfs { .. } = target.what {
-                // As with runc, which gives 1777 only to a tmpfs whose mount point it makes.
+                // Like runc: only a tmpfs whose mount point it makes gets mode 1777. Others get the
+                // mode of the directory that they cover.
                 let covered = Mode::from_raw_mode(rustix::fs::fstat(&place).doing(doing, at)?.st_mode & 0o7777);
                 rustix::fs::chmodat(&mounted, c".", covered, AtFlags::empty()).doing(doing, at)?;
             }
@@ -156,7 +161,7 @@ fn is_device(node: BorrowedFd<'_>) -> Result<bool, Errno> {
     Ok(matches!(kind, FileType::CharacterDevice | FileType::BlockDevice))
 }
 
-/// Makes a directory or a file inside of a mount: what is missing in the rootfs itself was put there before.
+/// Makes a mount point inside of a mount. Those in the rootfs were made before (`Spec::stubs`).
 fn make_place(place: &Place, is_dir: bool, root: BorrowedFd<'_>) -> Result<OwnedFd, Errno> {
     let mut dir = beneath(root, c".")?;
     for way in &place.ways {
@@ -179,7 +184,8 @@ fn make_place(place: &Place, is_dir: bool, root: BorrowedFd<'_>) -> Result<Owned
     beneath(root, &place.path)
 }
 
-/// The container's root becomes the only one; the host's goes with all its mounts (pivot_root(2), "." on ".").
+/// Makes the container's root the root, and detaches the host's with all its mounts (pivot_root(2),
+/// "." on ".").
 fn pivot(root: BorrowedFd<'_>) -> Step {
     let doing = "change its root";
     rustix::process::fchdir(root).doing(doing, 0)?;
@@ -193,7 +199,7 @@ fn standard_streams(plan: &Plan<'_>) -> Step {
     let null =
         rustix::fs::openat(CWD, c"/dev/null", OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty()).doing(doing, 0)?;
     for fd in [&plan.out, &plan.err] {
-        // So that the user of the step can open /dev/stdout.
+        // This lets the user of the step open /dev/stdout.
         let _ = rustix::fs::fchown(fd, Some(plan.program.uid), Some(plan.program.gid));
     }
     rustix::stdio::dup2_stdin(&null).doing(doing, 1)?;

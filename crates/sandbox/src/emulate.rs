@@ -1,10 +1,11 @@
-//! Programs of other architectures: the kernel hands them to a static qemu by binfmt_misc
-//! (Documentation/admin-guide/binfmt-misc.rst).
+//! Runs programs of other architectures: through binfmt_misc the kernel executes a static qemu for
+//! them (Documentation/admin-guide/binfmt-misc.rst).
 //!
-//! Where the machine has registered one already (package qemu-user-binfmt, tonistiigi/binfmt) nothing is done. Else kiln
-//! registers those that it finds in PATH for itself alone: since Linux 6.7 each user namespace has its own binfmt_misc. An
-//! ordinary user's kiln is in one; root's makes one with all ids, which its steps enter right before they execute, so that
-//! nothing of the machine changes. It ends with kiln.
+//! If the machine has already registered an emulator (package qemu-user-binfmt, tonistiigi/binfmt),
+//! kiln does nothing. Else it registers those that it finds in PATH for itself alone: since Linux
+//! 6.7 each user namespace has its own binfmt_misc. When an ordinary user runs kiln, kiln is in a
+//! user namespace already. When root runs it, kiln makes one with all ids, and steps enter it right
+//! before execve(2). So nothing changes for the machine, and the registration ends with kiln.
 
 mod formats;
 
@@ -18,7 +19,7 @@ use rustix::mount::{FsMountFlags, FsOpenFlags, MountAttrFlags, fsconfig_create, 
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 
-/// Where the machine's own are seen.
+/// The directory that shows what the machine has registered.
 const REGISTERED: &str = "/proc/sys/fs/binfmt_misc";
 
 /// The emulators of a build.
@@ -27,16 +28,16 @@ pub struct Emulation {
     own: OnceLock<Result<Own, String>>,
 }
 
-/// What kiln registered for itself.
+/// The emulators that kiln registered for itself.
 #[derive(Clone, Debug)]
 enum Own {
-    /// In the namespace that it is in. What is mounted is in force as long as it is open.
+    /// In kiln's own user namespace. The registration lasts as long as the mount is open.
     Here { _mounted: Arc<OwnedFd> },
-    /// In a namespace beside it.
+    /// In a separate user namespace.
     There(Arc<Keeper>),
 }
 
-/// What a step enters before it executes.
+/// The user namespace that a step enters right before execve(2).
 #[derive(Clone, Debug)]
 pub struct Entrance(Arc<Keeper>);
 
@@ -47,7 +48,7 @@ impl Entrance {
 }
 
 impl Emulation {
-    /// Whether programs of this architecture can run, as far as can be told before one does; else why not.
+    /// Succeeds if programs of this architecture are likely to run. The error says why they can't.
     pub fn can(&self, architecture: &str) -> Result<(), String> {
         if is_native(architecture) || is_registered(architecture) {
             return Ok(());
@@ -56,7 +57,8 @@ impl Emulation {
         find(format).map(drop)
     }
 
-    /// Makes that they can. None when a step needs nothing for it.
+    /// Registers the emulator for this architecture. Returns None if a step need not enter a
+    /// namespace for it.
     pub fn prepare(&self, architecture: &str, rootless: bool) -> Result<Option<Entrance>, String> {
         self.can(architecture)?;
         if is_native(architecture) || is_registered(architecture) {
@@ -69,7 +71,7 @@ impl Emulation {
     }
 }
 
-/// The architectures that kiln can emulate here, and by what: for people.
+/// Lists the architectures that kiln can emulate here, and their emulators, for people to read.
 pub fn found() -> Vec<String> {
     let all = formats::FORMATS.iter().filter(|format| !is_native(format.architecture));
     let name = |format: &Format| {
@@ -81,7 +83,7 @@ pub fn found() -> Vec<String> {
     all.filter_map(name).collect()
 }
 
-/// What the processor runs itself.
+/// True if the processor itself runs this architecture.
 fn is_native(architecture: &str) -> bool {
     match std::env::consts::ARCH {
         "x86_64" => matches!(architecture, "amd64" | "386"),
@@ -91,14 +93,15 @@ fn is_native(architecture: &str) -> bool {
     }
 }
 
-/// Whether the machine has an interpreter for it that was opened when it was registered, so that it need not be in the image.
+/// True if the machine has registered an interpreter for it with flag F (opened at registration),
+/// so that it need not be in the image.
 fn is_registered(architecture: &str) -> bool {
     let Some(format) = formats::of(architecture) else { return false };
     let entries = std::fs::read_dir(REGISTERED).into_iter().flatten().flatten();
     entries.filter_map(|entry| std::fs::read_to_string(entry.path()).ok()).any(|text| format.is_served_by(&text))
 }
 
-/// The static emulator in PATH.
+/// Finds a static emulator in PATH.
 fn find(format: &Format) -> Result<PathBuf, String> {
     let path = std::env::var_os("PATH").unwrap_or_default();
     let names = [format!("qemu-{}-static", format.qemu), format!("qemu-{}", format.qemu)];
@@ -108,7 +111,8 @@ fn find(format: &Format) -> Result<PathBuf, String> {
     found.ok_or_else(|| format!("neither the machine nor PATH has an emulator for {}", format.architecture))
 }
 
-/// Whether it needs no loader: that would be looked for in the image (elf(5): a program header of type PT_INTERP).
+/// True if the program needs no dynamic loader, which the kernel would look for in the image
+/// (elf(5): a program header of type PT_INTERP).
 fn is_static(program: &Path) -> bool {
     use std::os::unix::fs::FileExt as _;
     const PT_INTERP: u32 = 3;
@@ -138,12 +142,13 @@ fn register_all(rootless: bool) -> Result<Own, String> {
     if rootless {
         return register(&rules).map(|mounted| Own::Here { _mounted: Arc::new(mounted) }).map_err(failed);
     }
-    // Held by the keeper's process until it ends.
+    // The keeper's process holds the mount until it ends.
     let inside = || register(&rules).map(std::mem::forget);
     userns::keep(&inside).map(|keeper| Own::There(Arc::new(keeper))).map_err(failed)
 }
 
-/// Mounts the namespace's own binfmt_misc nowhere, and tells it the rules. Only system calls: it may run in a forked child.
+/// Makes a detached mount of the namespace's own binfmt_misc and registers the rules. Makes only
+/// system calls, because it may run in a forked child.
 fn register(rules: &[Vec<u8>]) -> Result<OwnedFd, Errno> {
     if kernel::lacks(kernel::OWN_BINFMT_MISC) {
         return Err(Errno::PERM);
@@ -154,7 +159,7 @@ fn register(rules: &[Vec<u8>]) -> Result<OwnedFd, Errno> {
     for rule in rules {
         let register = rustix::fs::openat(&mounted, c"register", OFlags::WRONLY | OFlags::CLOEXEC, Mode::empty())?;
         match rustix::io::write(&register, rule) {
-            // What is there is there.
+            // A rule that exists already is fine.
             Ok(_) | Err(Errno::EXIST) => {}
             Err(cause) => return Err(cause),
         }

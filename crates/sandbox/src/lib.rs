@@ -1,8 +1,9 @@
-//! RUN: one process in new namespaces on an overlay of layers. Knows nothing of ops, layers' forms or the cache: it is
-//! told which directories to mount and what to run.
+//! Runs the process of a RUN step in new namespaces, on an overlay of layers. This crate knows
+//! nothing of ops, formats of layers or the cache: its caller names the directories to mount and
+//! the program to run.
 //!
-//! The order: `plan` turns a [`Spec`] into strings that are ready for the kernel; `child` mounts, pivots, drops
-//! privileges and executes, with nothing but system calls; the parent reads what the process writes and waits.
+//! The order: `plan` turns a [`Spec`] into strings for the kernel. `child` mounts, pivots, drops
+//! privileges and executes, by system calls alone. The parent reads the output and waits.
 
 #![warn(unreachable_pub)]
 
@@ -43,62 +44,66 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-/// A step, resolved to the last detail.
+/// Everything that is needed to run a step.
 #[derive(Debug)]
 pub struct Spec {
     /// Mount points that the rootfs lacks, as a layer on top of it.
     pub stubs: Option<PathBuf>,
     /// The directories of the rootfs's layers, the topmost first.
     pub lowers: Vec<PathBuf>,
-    /// Empty; becomes the step's own layer.
+    /// The upper directory of the overlay. It is empty before the step and becomes the step's
+    /// layer.
     pub upper: PathBuf,
-    /// Empty, on the same file system.
+    /// The work directory of the overlay: empty, on the file system of `upper`.
     pub work: PathBuf,
-    /// An empty directory for writes that are thrown away. Without one they go to memory, which in a user namespace serves
-    /// since Linux 6.6: overlayfs's marks are attributes that tmpfs did not have.
+    /// An empty directory for discarded writes. Without one they go to memory. In a user namespace
+    /// that needs Linux 6.6, because older tmpfs lacks the user.* attributes that overlayfs uses
+    /// there.
     pub lost: Option<PathBuf>,
-    /// An empty directory to mount things on while the container is put together.
+    /// An empty directory for the tmpfs on which the container is set up.
     pub stage: PathBuf,
-    /// In order.
+    /// The mounts, in the order in which they are made.
     pub mounts: Vec<Mount>,
     /// The program and its arguments.
     pub args: Vec<Vec<u8>>,
-    /// `NAME=value`.
+    /// The environment, each entry `NAME=value`.
     pub env: Vec<Vec<u8>>,
-    /// Absolute.
+    /// The working directory, an absolute path.
     pub cwd: Vec<u8>,
-    /// Who runs it.
+    /// The user that the program runs as.
     pub user: User,
-    /// How long it may take.
+    /// The step is killed after this time.
     pub timeout: Option<Duration>,
-    /// What it sees of the network.
+    /// The network of the step.
     pub network: Network,
-    /// What bounds its processes.
+    /// The limits of its processes.
     pub limits: Limits,
     /// The container's host name.
     pub hostname: String,
-    /// /etc/hosts.
+    /// The content of /etc/hosts.
     pub hosts: Vec<u8>,
-    /// /etc/resolv.conf.
+    /// The content of /etc/resolv.conf.
     pub resolv: Vec<u8>,
-    /// What it enters to run programs of another architecture.
+    /// The user namespace that it enters to run programs of another architecture.
     pub emulation: Option<emulate::Entrance>,
-    /// What bounds all its processes together.
+    /// The control group of all its processes.
     pub group: Option<Group>,
-    /// Overlayfs's marks are user.* attributes, because we are in a user namespace.
+    /// True in a user namespace, where overlayfs marks files with user.* attributes instead of
+    /// trusted.*.
     pub userxattr: bool,
-    /// Where it is listed while it runs, and by which name.
+    /// The list of running steps that it is in while it runs, and its name there.
     pub listed: Option<(Steps, String)>,
 }
 
-/// What bounds a step's processes. No part of any key: a step that ends well within its limits is the same without.
+/// The limits of a step's processes. They are no part of a cache key: a step that stays within its
+/// limits gives the same result without them.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Limits {
-    /// Bytes of /dev/shm.
+    /// The size of /dev/shm in bytes.
     pub shm_size: u64,
-    /// setrlimit(2).
+    /// Limits of each process (setrlimit(2)).
     pub ulimits: Vec<(Resource, Rlimit)>,
-    /// Of all its processes together.
+    /// Limits of all processes together (cgroups(7)).
     pub resources: Resources,
 }
 
@@ -113,18 +118,18 @@ impl Default for Limits {
 pub struct Mount {
     /// Absolute path in the container.
     pub target: Vec<u8>,
-    /// What.
+    /// The source of the mount.
     pub kind: MountKind,
 }
 
-/// What is mounted.
+/// The source of a mount.
 #[derive(Debug)]
 pub enum MountKind {
-    /// A path of another rootfs. Writes, where allowed, are thrown away.
+    /// A path of another rootfs. Writes, if allowed, are discarded.
     Layers {
-        /// Its layers' directories, the topmost first.
+        /// The directories of its layers, the topmost first.
         lowers: Vec<PathBuf>,
-        /// Absolute in it; links are followed beneath it.
+        /// An absolute path in it. Symbolic links are resolved beneath its root.
         source: Vec<u8>,
         /// Writing fails.
         readonly: bool,
@@ -138,19 +143,19 @@ pub enum MountKind {
         /// Writing fails.
         readonly: bool,
     },
-    /// A fresh tmpfs.
+    /// A new tmpfs.
     Tmpfs {
-        /// In bytes.
+        /// The size in bytes.
         size: Option<u64>,
     },
     /// A socket, device or file of the host.
     Node {
-        /// Where it is.
+        /// Its path on the host.
         path: PathBuf,
     },
-    /// A file that is never on a disk.
+    /// A file in memory, which is never written to a disk.
     Bytes {
-        /// What it holds.
+        /// The content.
         data: Vec<u8>,
         /// Its mode.
         mode: u32,
@@ -161,18 +166,18 @@ pub enum MountKind {
     },
 }
 
-/// What a step sees of the network.
+/// The network of a step.
 #[derive(Clone, Debug)]
 pub enum Network {
-    /// The host's.
+    /// The network of the host.
     Host,
-    /// Loopback alone.
+    /// A new network namespace with only a loopback.
     None,
-    /// A namespace that is there already: see [`network`].
+    /// An existing network namespace: see [`network`].
     Own(Arc<OwnedFd>),
 }
 
-/// Where output comes from.
+/// The stream that output comes from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Stream {
     /// Standard output.
@@ -184,23 +189,23 @@ pub enum Stream {
 /// How a step ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Ended {
-    /// Its first process.
+    /// The exit status of its first process.
     pub exit: Exit,
-    /// What put an end to it, when it did not end well.
+    /// Why it was killed or may have failed. None if it succeeded.
     pub why: Option<Why>,
 }
 
 /// How a process ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Exit {
-    /// By itself.
+    /// It exited with this code.
     Code(i32),
-    /// By a signal.
+    /// This signal ended it.
     Signal(i32),
 }
 
 impl Exit {
-    /// As one number, as shells have it: 128 and the signal.
+    /// The exit code as a shell gives it: 128 plus the signal if one ended it.
     pub fn code(self) -> i32 {
         match self {
             Exit::Code(code) => code,
@@ -209,16 +214,16 @@ impl Exit {
     }
 }
 
-/// Why a step did not come to its own end.
+/// Why a step was killed or failed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Why {
-    /// It wanted more than its control group gives.
+    /// It reached a limit of its control group.
     Exceeded(Exceeded),
-    /// It took longer than allowed. What its processes were doing then, a line for each.
+    /// It ran past its timeout. Holds a line for each process that says what it was doing.
     TimedOut(Vec<String>),
 }
 
-/// Ends every container at once. Clones are the same.
+/// Kills all containers at once. Clones share one state.
 #[derive(Clone, Debug, Default)]
 pub struct Stop(Arc<Running>);
 
@@ -231,22 +236,23 @@ struct Running {
 }
 
 impl Stop {
-    /// Kills what runs and lets nothing more begin.
+    /// Kills the running containers and prevents new ones from starting.
     pub fn stop(&self) {
         self.0.stopped.store(true, Ordering::SeqCst);
         for process in lock(&self.0.processes).values() {
-            // The first process of a pid namespace takes all others with it.
+            // When the init process of a pid namespace dies, the kernel kills all others in it.
             let _ = pidfd_send_signal(process.as_fd(), Signal::KILL);
         }
     }
 
-    /// Stops for good: the user wishes so.
+    /// Stops for good, because the user interrupted the build.
     pub fn interrupt(&self) {
         self.0.interrupted.store(true, Ordering::SeqCst);
         self.stop();
     }
 
-    /// Lets things begin again that were stopped for a reason that is gone; false if the user wished the end.
+    /// Allows containers to start again after [`Stop::stop`]. Returns false if the user interrupted
+    /// the build, which stays stopped.
     pub fn go_on(&self) -> bool {
         self.0.stopped.store(false, Ordering::SeqCst);
         let interrupted = self.0.interrupted.load(Ordering::SeqCst);
@@ -256,19 +262,19 @@ impl Stop {
         !interrupted
     }
 
-    /// Whether the user wishes the end.
+    /// True if the user interrupted the build.
     pub fn is_interrupted(&self) -> bool {
         self.0.interrupted.load(Ordering::SeqCst)
     }
 
-    /// How many containers want a core at this moment.
+    /// The number of containers that are using or waiting for a core or a disk now.
     pub fn busy(&self) -> usize {
         let pids =
             lock(&self.0.processes).values().filter_map(|process| processes::number(process)).collect::<Vec<_>>();
         processes::busy(&pids)
     }
 
-    /// Whether it was called.
+    /// True after [`Stop::stop`], until [`Stop::go_on`].
     pub fn is_stopped(&self) -> bool {
         self.0.stopped.load(Ordering::SeqCst)
     }
@@ -276,7 +282,7 @@ impl Stop {
     fn add(&self, process: &Arc<OwnedFd>) -> u64 {
         let number = self.0.next.fetch_add(1, Ordering::SeqCst);
         lock(&self.0.processes).insert(number, Arc::clone(process));
-        // It may have been called while the process began.
+        // `stop` may have been called while the process was starting.
         if self.is_stopped() {
             self.stop();
         }
@@ -288,7 +294,8 @@ impl Stop {
     }
 }
 
-/// Runs a step to its end, and everything it started. The thread that calls must outlive it: when it ends, so do they.
+/// Runs a step, and returns when all its processes have ended. The calling thread must outlive the
+/// step: when the thread ends, the kernel kills the step.
 pub fn run(spec: &Spec, output: &mut dyn FnMut(Stream, &[u8]), stop: &Stop) -> Result<Ended> {
     if stop.is_stopped() {
         return Err(Error::new(Kind::Interrupted, "stopped"));

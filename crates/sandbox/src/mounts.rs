@@ -1,15 +1,15 @@
-//! What every container has mounted, hidden and read-only, as Docker has it.
+//! The paths that every container has mounted, hidden and read-only, as in Docker.
 
 use std::ffi::{CStr, CString};
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::Path;
 use std::sync::OnceLock;
 
-/// In the order in which they are mounted.
+/// The mounts of every container, in the order in which they are made.
 pub(super) const FIXED: &[&CStr] =
     &[c"proc", c"dev", c"dev/pts", c"dev/shm", c"dev/mqueue", c"sys", c"etc/hosts", c"etc/resolv.conf"];
 
-/// Hidden: files by /dev/null, directories by an empty tmpfs.
+/// Hidden paths: /dev/null covers files, an empty directory covers directories.
 pub(super) const MASKED: &[&CStr] = &[
     c"proc/acpi",
     c"proc/asound",
@@ -25,20 +25,21 @@ pub(super) const MASKED: &[&CStr] = &[
     c"sys/firmware",
 ];
 
-/// How hot each processor gets, which tells steps of each other: hidden as well. Asked once.
+/// The thermal data of each processor, through which steps could observe each other. It is hidden
+/// as well. Read once.
 pub(super) fn heat() -> &'static [CString] {
     static HEAT: OnceLock<Vec<CString>> = OnceLock::new();
     HEAT.get_or_init(|| throttles(Path::new("/sys/devices/system/cpu")))
 }
 
-/// The counters of throttling below a folder of processors, without the slash at the beginning.
+/// The `thermal_throttle` directories below a directory of processors, without the leading slash.
 fn throttles(processors: &Path) -> Vec<CString> {
     let processors = std::fs::read_dir(processors).into_iter().flatten().flatten();
     let places = processors.map(|entry| entry.path().join("thermal_throttle")).filter(|place| place.is_dir());
     places.filter_map(|place| CString::new(place.as_os_str().as_bytes().get(1..)?).ok()).collect()
 }
 
-/// Readable only.
+/// Read-only paths.
 pub(super) const PROTECTED: &[&CStr] = &[c"proc/bus", c"proc/fs", c"proc/irq", c"proc/sys", c"proc/sysrq-trigger"];
 
 /// Devices of the host that a container has: name, major and minor number.

@@ -1,14 +1,17 @@
-//! Networks for steps: namespaces of their own whose only way out is a program that carries their packets through
-//! ordinary sockets (pasta(1), slirp4netns(1)). It needs no privilege and changes nothing on the host: no bridge, no
-//! rule of a firewall, no forwarding. The host's loopback and its abstract sockets can't be reached from inside: no address
-//! leads there, and packets that are addressed to it are dropped (see `filter`).
+//! Networks for steps. Each is a network namespace whose only way out is a program that carries its
+//! packets through ordinary sockets (pasta(1), slirp4netns(1)). That needs no privilege and changes
+//! nothing on the host: no bridge, no firewall rule, no forwarding. The host's loopback and its
+//! abstract sockets can't be reached from inside: no address leads there, and packets addressed to
+//! the loopback are dropped (see `filter`).
 //!
-//! A namespace costs some 10 ms, nearly all of it the carrier's, so they are kept for the length of a build and given to
-//! one step after the other. Nothing of a step stays in one: its processes are dead, and without CAP_NET_ADMIN it
-//! could not change it. A step that could (`security=insecure`) has its namespace to itself.
+//! Making a namespace takes about 10 ms, nearly all of it for the carrier. So namespaces are kept
+//! for the whole build, and one step after another uses them. A step leaves nothing in one: its
+//! processes are dead, and without CAP_NET_ADMIN it could not change it. A step that has
+//! CAP_NET_ADMIN (`security=insecure`) gets a namespace of its own.
 //!
-//! Each has a thread that waits (see `keeper`) and takes the carrier down at last. The carrier is the first process of a pid
-//! namespace and dies with that thread, so that nothing of it is left when kiln is killed.
+//! Each namespace has a thread (see `keeper`) that ends the carrier when the namespace is no longer
+//! needed. The carrier is the first process of a pid namespace and dies with that thread, so that
+//! nothing of it is left when kiln is killed.
 
 mod carrier;
 mod filter;
@@ -28,35 +31,35 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-/// How often a wait looks whether the build was stopped.
+/// How often a wait checks if the build was stopped.
 const GLANCE: Duration = Duration::from_millis(50);
 
 /// The networks of a build.
 #[derive(Debug, Default)]
 pub struct Networks {
     idle: Mutex<Vec<Connected>>,
-    /// On its way before a step has asked.
+    /// A network that is being made before a step asks for one.
     expected: Mutex<Option<Coming>>,
-    /// Why there can be none here: what was tried once is not tried for every step.
+    /// Why there can be no network here. Kept, so that not every step tries again.
     refused: Mutex<Option<Refusal>>,
-    /// The first carrier that is worth a try, by its place.
+    /// The index of the first carrier to try.
     first: Arc<AtomicUsize>,
     notes: Mutex<Notes>,
 }
 
-/// What is worth a warning, each once.
+/// Warnings, each kept once.
 #[derive(Debug, Default)]
 struct Notes {
     all: Vec<String>,
     taken: usize,
 }
 
-/// A namespace with its carrier. Both end with it.
+/// A namespace with its carrier. Dropping it ends both.
 #[derive(Debug)]
 struct Connected {
     namespace: Arc<OwnedFd>,
     link: Link,
-    /// The thread waits until this is closed.
+    /// The keeper's thread runs until this is closed.
     _until: OwnedFd,
 }
 
@@ -68,7 +71,7 @@ pub struct Lease<'a> {
     kept: bool,
 }
 
-/// A network that is on its way, so that a step can be put together meanwhile.
+/// A network that is being made while the step is prepared.
 #[derive(Debug)]
 pub struct Order<'a> {
     networks: &'a Networks,
@@ -84,7 +87,7 @@ enum Coming {
 }
 
 impl Networks {
-    /// Begins to make a network for a step that will most likely run soon.
+    /// Starts making a network for a step that will most likely run soon.
     pub fn expect(&self) {
         let mut expected = lock(&self.expected);
         if expected.is_none() && lock(&self.idle).is_empty() && lock(&self.refused).is_none() {
@@ -92,12 +95,12 @@ impl Networks {
         }
     }
 
-    /// Begins to make a network that nobody else uses, if none is idle.
+    /// Takes an idle network, or starts making one. No other step uses it at the same time.
     ///
-    /// `kept`: whether another step may have it afterwards.
+    /// `kept`: true if another step may use it afterwards.
     pub fn order(&self, kept: bool) -> Order<'_> {
         let idle = || lock(&self.idle).pop();
-        // One whose carrier has died is of no use.
+        // Networks whose carrier has died are dropped.
         let idle = std::iter::from_fn(idle).find(Connected::is_alive);
         let refused = || lock(&self.refused).clone();
         let coming = match idle {
@@ -110,7 +113,7 @@ impl Networks {
         Order { networks: self, kept, coming }
     }
 
-    /// What is worth a warning and was not taken yet.
+    /// Returns the warnings that are new since the last call.
     pub fn notes(&self) -> Vec<String> {
         let notes = &mut *lock(&self.notes);
         let new = notes.all.get(notes.taken..).unwrap_or_default().to_vec();
@@ -146,7 +149,7 @@ impl Networks {
 }
 
 impl<'a> Order<'a> {
-    /// The network; or why there can be none here.
+    /// Waits for the network. The error says why there can be none here.
     pub fn wait(self, stop: &Stop) -> Result<Lease<'a>, Refusal> {
         let networks = self.networks;
         let connected = match self.coming {
@@ -177,7 +180,7 @@ fn wait(told: &Receiver<Result<Made, Refusal>>, stop: &Stop) -> Result<Made, Ref
 }
 
 impl Lease<'_> {
-    /// What to join.
+    /// The network that the step joins.
     pub fn network(&self) -> super::Network {
         match &self.connected {
             Some(connected) => super::Network::Own(Arc::clone(&connected.namespace)),
@@ -185,23 +188,23 @@ impl Lease<'_> {
         }
     }
 
-    /// The program that carries it.
+    /// The name of its carrier.
     pub fn carrier(&self) -> &'static str {
         self.connected.as_ref().map_or("nothing", |connected| connected.link.carrier.program)
     }
 
-    /// Whether packets to the host's loopback are dropped, whoever made them. Where they are not, a step must not be able to
-    /// make any (CAP_NET_RAW).
+    /// True if packets to the host's loopback are dropped, whatever process sends them. If they are
+    /// not, a step must not have CAP_NET_RAW, so that it can't send any.
     pub fn is_filtered(&self) -> bool {
         self.connected.as_ref().is_none_or(|connected| connected.link.filtered)
     }
 
-    /// /etc/resolv.conf for it.
+    /// The content of /etc/resolv.conf for a step in this network.
     pub fn resolv(&self) -> Vec<u8> {
         self.connected.as_ref().map_or_else(resolver::host, |connected| connected.link.names.resolv())
     }
 
-    /// The nameservers in it.
+    /// The nameservers that a step in this network asks.
     fn servers(&self) -> Vec<IpAddr> {
         self.connected.as_ref().map(|connected| connected.link.names.servers()).unwrap_or_default()
     }
@@ -221,15 +224,15 @@ impl Connected {
     }
 }
 
-/// /etc/resolv.conf for a step that has the host's network.
+/// The content of /etc/resolv.conf for a step in the host's network.
 pub fn host_resolv() -> Vec<u8> {
     resolver::host()
 }
 
-/// The address by which a step reaches services of the host that listen on all addresses: the one that the host itself has
-/// on its way out. None where it has no way out by IPv4.
+/// The address at which a step reaches services of the host that listen on all addresses: the
+/// host's own source address towards the internet. None if the host has no IPv4 route there.
 pub fn host_gateway() -> Option<Ipv4Addr> {
-    // Nothing is sent: a route is chosen, and with it an address.
+    // This sends nothing: connect(2) of a UDP socket chooses a route, and with it an address.
     let socket = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0)).ok()?;
     socket.connect((Ipv4Addr::new(192, 0, 2, 1), 9)).ok()?;
     match socket.local_addr().ok()?.ip() {

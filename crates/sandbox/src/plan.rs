@@ -1,4 +1,5 @@
-//! A [`Spec`] as strings for the kernel, made before the child exists: the child must not allocate.
+//! Turns a [`Spec`] into strings for the kernel before the child exists, because the child must not
+//! allocate.
 
 use super::cgroup::{Entry, Group};
 use super::mounts::{FIXED, MASKED, heat};
@@ -12,16 +13,16 @@ use std::ffi::CString;
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
 
-/// Overlayfs takes no more lower directories.
+/// Overlayfs takes at most 500 lower directories, and the empty one counts.
 const MOST_LOWERS: usize = 499;
-/// mount(2) takes one page of options, and the smallest page has so many bytes.
+/// mount(2) takes one page of options. This is the smallest page size.
 const OPTIONS: usize = 4096;
 
-/// Everything the child needs.
+/// Everything that the child needs.
 pub(super) struct Plan<'a> {
-    /// A user namespace to enter last of all.
+    /// The user namespace with emulators, which the child enters last.
     pub(super) emulation: Option<BorrowedFd<'a>>,
-    /// What it enters.
+    /// The control groups that the child enters.
     pub(super) group: &'a [Entry],
     pub(super) stage: CString,
     pub(super) root: Overlay,
@@ -29,62 +30,62 @@ pub(super) struct Plan<'a> {
     /// The working directory.
     pub(super) cwd: Place,
     pub(super) hostname: Vec<u8>,
-    /// No proc of its own.
+    /// True if the container gets the proc that kiln sees, not a new one.
     pub(super) shared_proc: bool,
     pub(super) network: Network,
     pub(super) insecure: bool,
-    /// Places that this machine has and that are hidden with `MASKED`.
+    /// Paths of this machine that are hidden in addition to `MASKED`.
     pub(super) heat: &'static [CString],
     pub(super) shm_size: CString,
     pub(super) hosts: Vec<u8>,
     pub(super) resolv: Vec<u8>,
-    /// What runs in it.
+    /// The program of the step.
     pub(super) program: Program,
     pub(super) out: OwnedFd,
     pub(super) err: OwnedFd,
 }
 
-/// An overlay to mount, from within the stage.
+/// An overlay. It is mounted with the stage as the working directory.
 pub(super) struct Overlay {
-    /// Links to make there, and where they lead. Their names are short, hold nothing that means something in options of
-    /// mounts, and no two overlays of a step have the same.
+    /// Symbolic links to make on the stage, and their targets. The names are short, hold no
+    /// character that is special in mount options, and differ between all overlays of a step.
     pub(super) links: Vec<(CString, CString)>,
-    /// Directories to make there.
+    /// Directories to make on the stage.
     pub(super) folders: Vec<CString>,
-    /// What mount(2) is told.
+    /// The options for mount(2).
     pub(super) options: CString,
 }
 
-/// Where the writes to an overlay go.
+/// The destination of writes to an overlay.
 enum Upper<'a> {
-    /// Nowhere: it can only be read.
+    /// There is none: the overlay is read-only.
     None,
-    /// To the stage, and are gone with it.
+    /// Directories on the stage, which vanish with it.
     Lost,
-    /// To a directory, with one beside it for the kernel's own use.
+    /// An upper directory, and the work directory for overlayfs's own use.
     Kept(&'a Path, &'a Path),
 }
 
-/// A path in the container that may have to be made in what a mount shows.
+/// A path in the container. It may have to be created inside a mount.
 pub(super) struct Place {
     /// Relative to the container's root.
     pub(super) path: CString,
-    /// The directories on the way, from the root.
+    /// The parent directories, from the root downwards.
     pub(super) ways: Vec<CString>,
-    /// The last part.
+    /// The last component.
     pub(super) name: CString,
 }
 
-/// A mount with its place.
+/// A mount with its mount point.
 pub(super) struct Target {
     pub(super) place: Place,
-    /// A name on the stage that belongs to this mount.
+    /// A name on the stage that only this mount uses.
     pub(super) own: CString,
     pub(super) what: What,
     pub(super) readonly: bool,
 }
 
-/// What is mounted, ready for the kernel.
+/// The source of a mount, ready for the kernel.
 pub(super) enum What {
     Layers { overlay: Overlay, source: CString },
     Dir { path: CString, source: CString },
@@ -127,7 +128,7 @@ impl<'a> Plan<'a> {
         })
     }
 
-    /// The child's failure in words.
+    /// Turns the child's failure into an error message.
     pub(super) fn explain(&self, failure: Failure) -> Error {
         let name = |list: &[&std::ffi::CStr]| {
             list.get(failure.which).map(|name| name.to_string_lossy().into_owned()).unwrap_or_default()
@@ -162,7 +163,7 @@ impl<'a> Plan<'a> {
 }
 
 impl Overlay {
-    /// `name` is another for each overlay of a step.
+    /// `name` must differ for each overlay of a step.
     fn of(name: &str, lowers: &[&Path], upper: &Upper<'_>, userxattr: bool) -> Result<Overlay> {
         if lowers.len() > MOST_LOWERS {
             let message = format!("{} layers are more than the {MOST_LOWERS} that overlayfs can mount", lowers.len());
@@ -175,7 +176,8 @@ impl Overlay {
             options += &format!("{short}:");
             links.push((string(short.as_bytes())?, path(lower)?));
         }
-        // One lower directory alone is no overlay, and none is no rootfs.
+        // An empty layer comes last: overlayfs needs two lower directories without an upper one,
+        // and a rootfs may have no layer.
         options += "empty,index=off";
         let (up, work) = (format!("{name}u"), format!("{name}w"));
         if !matches!(upper, Upper::None) {
@@ -229,12 +231,12 @@ impl Target {
     }
 }
 
-/// Directories for the writes of one mount, which are thrown away.
+/// Makes the upper and work directories for the discarded writes of one mount.
 fn lost(dir: &Path, at: usize) -> Result<(PathBuf, PathBuf)> {
     let make = |name: &str| -> Result<PathBuf> {
         let path = dir.join(format!("{at}-{name}"));
         std::fs::create_dir(&path).at("make", &path)?;
-        // The root of the mount shows it.
+        // The root of the mount shows this mode.
         rustix::fs::chmod(&path, rustix::fs::Mode::from(0o755)).at("set the mode of", &path)?;
         Ok(path)
     };
@@ -252,7 +254,7 @@ impl Place {
     }
 }
 
-/// A path without the slashes that it begins with.
+/// Strips leading slashes. The root becomes `.`.
 fn relative(path: &[u8]) -> Result<CString> {
     string(path.iter().position(|byte| *byte != b'/').map_or(b".", |at| &path[at..]))
 }

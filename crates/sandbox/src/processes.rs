@@ -1,5 +1,5 @@
-//! What the processes of a container are doing: for people who look at a step that does not end (proc_pid_stat(5),
-//! proc_pid_wchan(5)).
+//! Lists what the processes of a container are doing, for people who look at a step that does not
+//! end (proc_pid_stat(5), proc_pid_wchan(5)).
 
 use base::text;
 use rustix::fd::{AsRawFd as _, OwnedFd};
@@ -7,30 +7,32 @@ use std::collections::HashMap;
 use std::fs;
 use std::path::Path;
 
-/// Lines of an answer; more than this nobody reads.
+/// The most lines of a list.
 const MOST: usize = 40;
-/// Of one command line.
+/// The most characters of a command line.
 const LONGEST: usize = 120;
 
-/// A line for each process that began with this one, indented below its parent: state, command, where it waits.
+/// A line for this process and each of its descendants, indented below its parent: state, command,
+/// and where in the kernel it waits.
 pub fn doing(process: &OwnedFd) -> Vec<String> {
     number(process).map(tree).unwrap_or_default()
 }
 
-/// The number behind a descriptor of a process.
+/// The pid of a pidfd.
 pub(super) fn number(process: &OwnedFd) -> Option<u32> {
     let info = fs::read_to_string(format!("/proc/self/fdinfo/{}", process.as_raw_fd())).ok()?;
     info.lines().find_map(|line| line.strip_prefix("Pid:")?.trim().parse().ok())
 }
 
-/// The same for a process by its number.
+/// The same as [`doing`], for a pid.
 pub fn tree(pid: u32) -> Vec<String> {
     let mut lines = Vec::new();
     describe(pid, 0, &children(), &mut lines);
     lines
 }
 
-/// How many of these have a thread, or a process below them has, that runs, waits for a core or waits for a disk.
+/// Counts the processes that, themselves or in a descendant, have a thread that runs, waits for a
+/// core or waits for a disk.
 pub(super) fn busy(pids: &[u32]) -> usize {
     let children = children();
     let is_busy = |pid: &&u32| {
@@ -52,7 +54,7 @@ fn threads(pid: u32) -> impl Iterator<Item = String> {
     tasks.filter_map(|task| fields(&task.path().join("stat"))?.into_iter().next())
 }
 
-/// All processes, by their parents.
+/// The child processes of every process.
 fn children() -> HashMap<u32, Vec<u32>> {
     let mut children: HashMap<u32, Vec<u32>> = HashMap::new();
     for entry in fs::read_dir("/proc").into_iter().flatten().flatten() {
@@ -75,7 +77,8 @@ fn describe(pid: u32, depth: usize, children: &HashMap<u32, Vec<u32>>, lines: &m
     below.iter().for_each(|child| describe(*child, depth + 1, children, lines));
 }
 
-/// The fields behind the name, which may hold anything: the first is the state.
+/// The fields of /proc/pid/stat after the process's name, which may hold any character. The first
+/// is the state.
 pub(super) fn stat(pid: u32) -> Option<Vec<String>> {
     fields(Path::new(&format!("/proc/{pid}/stat")))
 }

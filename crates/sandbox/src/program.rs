@@ -1,7 +1,9 @@
-//! What a process becomes inside of a container: its working directory, limits, system call filter and privileges, and then
-//! its program. The same for a step and for who looks at one, so that neither has more than the other.
+//! Sets up a process inside of a container and executes its program: working directory, limits,
+//! system call filter and privileges. A step and `kiln shell` use the same code, so that neither
+//! has more rights than the other.
 //!
-//! Prepared with the heap at hand; [`Program::begin`] makes system calls and nothing else: it runs between clone and exec.
+//! The data is prepared on the heap beforehand. [`Program::begin`] makes only system calls, because
+//! it runs between clone(2) and execve(2).
 
 use super::{descriptors, seccomp};
 use crate::sys::spawn::{self, Failure, Instruction, Pointers, pointers};
@@ -30,27 +32,28 @@ const CAPABILITIES: CapabilitySet = CapabilitySet::CHOWN
     .union(CapabilitySet::KILL)
     .union(CapabilitySet::AUDIT_WRITE);
 
-/// Who a program runs as.
+/// The user and the privileges of a program.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct User {
-    /// The user.
+    /// The user id.
     pub uid: u32,
-    /// Its group.
+    /// The group id.
     pub gid: u32,
     /// Supplementary groups.
     pub groups: Vec<u32>,
-    /// All privileges.
+    /// True if the program keeps all capabilities and has no system call filter.
     pub insecure: bool,
-    /// CAP_NET_RAW: packets of its own making.
+    /// True if root keeps CAP_NET_RAW, to send raw packets.
     #[serde(default)]
     pub raw_sockets: bool,
-    /// No sockets of families that a network namespace does not hold.
+    /// True if the program may not open sockets of families that a network namespace does not
+    /// isolate.
     #[serde(default)]
     pub offline: bool,
 }
 
 impl User {
-    /// What root may have of Docker's default capabilities.
+    /// The capabilities that root keeps of Docker's default ones.
     fn capabilities(&self) -> CapabilitySet {
         if self.raw_sockets { CAPABILITIES } else { CAPABILITIES.difference(CapabilitySet::NET_RAW) }
     }
@@ -62,17 +65,17 @@ pub(super) struct Program {
     pub(super) gid: Gid,
     groups: Vec<Gid>,
     insecure: bool,
-    /// Those that stay.
+    /// The capabilities that it keeps.
     capabilities: CapabilitySet,
     cwd: CString,
     ulimits: Vec<(Resource, Rlimit)>,
-    /// The system calls it may make.
+    /// The program that filters its system calls.
     filter: &'static [Instruction],
-    /// What to try to execute, in order.
+    /// The paths to try to execute, in order.
     programs: Vec<CString>,
     args: Pointers,
     env: Pointers,
-    /// What the pointers point to.
+    /// The strings that `args` and `env` point to.
     _strings: (Vec<CString>, Vec<CString>),
     shown: String,
 }
@@ -110,14 +113,15 @@ impl Program {
         })
     }
 
-    /// With limits of each of its processes.
+    /// Adds limits for each of its processes.
     pub(super) fn limited(mut self, ulimits: &[(Resource, Rlimit)]) -> Program {
-        // What comes last counts.
+        // The last limit of a resource takes effect.
         self.ulimits.extend_from_slice(ulimits);
         self
     }
 
-    /// Becomes it. The standard streams are set, and the root is the container's. Comes back only with a failure.
+    /// Executes the program. The standard streams must be set, and the root must be the
+    /// container's. Returns only if it failed.
     pub(super) fn begin(&self) -> Failure {
         match self.prepare() {
             Err(failure) => failure,
@@ -126,7 +130,7 @@ impl Program {
     }
 
     fn prepare(&self) -> Result<(), Failure> {
-        // Nothing of the host is open any more when the working directory is entered.
+        // All descriptors of the host are closed before the working directory is entered.
         spawn::close_from(3).doing("close what it inherited", 0)?;
         rustix::process::chdir(&*self.cwd).doing("enter the working directory", 0)?;
         if !spawn::cwd_is_reachable() {
@@ -137,7 +141,8 @@ impl Program {
             rustix::process::setrlimit(*resource, *limit).doing("set the limits of its processes", 0)?;
         }
         if !self.insecure && !self.filter.is_empty() {
-            // Before the privileges go: without them a filter needs no_new_privs, which would take sudo away.
+            // This comes before the capabilities are dropped: without them a filter requires
+            // no_new_privs, which breaks sudo.
             spawn::install_filter(self.filter).doing("limit its system calls", 0)?;
         }
         self.privileges()?;
@@ -162,13 +167,14 @@ impl Program {
         let doing = "change the user";
         if !self.insecure {
             for capability in CapabilitySet::all().difference(self.capabilities).iter() {
-                // The kernel may know fewer.
+                // The kernel may not know all of these capabilities.
                 let _ = rustix::thread::remove_capability_from_bounding_set(capability);
             }
         }
         let _ = rustix::thread::clear_ambient_capability_set();
         let groups = spawn::set_groups(&self.groups);
-        // With a single-id mapping groups can't be set; there are no others than the user's own then.
+        // With a single mapped id, setgroups(2) fails. That is fine if the only group is the user's
+        // own.
         if self.groups.iter().any(|group| *group != self.gid) {
             groups.doing(doing, 0)?;
         }
@@ -184,7 +190,7 @@ impl Program {
         Ok(())
     }
 
-    /// The child's failure in words.
+    /// Turns the child's failure into an error message.
     pub(super) fn explain(&self, failure: Failure) -> Error {
         let errno = failure.errno;
         match failure.doing {
@@ -210,8 +216,9 @@ impl Program {
     }
 }
 
-/// The wish that was said first is forgotten whenever the user changes (prctl(2), PR_SET_PDEATHSIG). What it missed
-/// meanwhile shows in the stream that the parent reads: nobody is there.
+/// Sets the parent death signal again, because the kernel clears it when credentials change
+/// (prctl(2), PR_SET_PDEATHSIG). If the parent died in between, the pipe of the output has no
+/// reader, which poll(2) shows.
 fn end_with_parent() -> Result<(), Failure> {
     let doing = "be ended with its parent";
     set_parent_process_death_signal(Some(Signal::KILL)).doing(doing, 1)?;
@@ -229,7 +236,7 @@ pub(super) fn string(bytes: &[u8]) -> Result<CString> {
     })
 }
 
-/// The program by its path, or in every directory of PATH.
+/// The paths of the program: its own path, or one in each directory of PATH.
 fn programs(args: &[Vec<u8>], env: &[Vec<u8>]) -> Result<Vec<CString>> {
     let program = args.first().filter(|program| !program.is_empty());
     let program = program.ok_or_else(|| Error::new(Kind::Step, "there is no command to run"))?;

@@ -1,15 +1,16 @@
-//! The steps that run now, of every build on this store: for people who look at one, and for the build that follows a killed
-//! one.
+//! Lists the running steps of every build on this store: for people who look at one, and for the
+//! build that follows a killed one.
 //!
 //! ```text
 //! <root>/steps-v1/<pid namespace>-<pid of kiln>-<start of kiln>-<number>   JSON: `Step`
 //! ```
 //!
-//! A file is made before its step begins, written when it has begun and removed when it has ended. It is believed as long as
-//! its kiln lives: a process is known by its number and the time it started (proc_pid_stat(5)), so that a number that was given
-//! anew is never taken for it. What a killed kiln left is removed by the next step of any build, which first waits until the
-//! container behind it is gone: the key's lock ends with kiln, its container some milliseconds later. Another pid namespace's
-//! files are left alone. GC rule: none needed.
+//! A file is made before its step begins, written when the step has begun and removed when it has
+//! ended. It is valid as long as its kiln lives: a process is identified by its pid and its start
+//! time (proc_pid_stat(5)), so that a reused pid is never mistaken for it. The next step of any
+//! build removes the files of a killed kiln. It first waits until the containers they name are
+//! gone: the lock of the key ends with kiln, the container some milliseconds later. Files of
+//! another pid namespace are left alone. GC rule: none needed.
 
 use super::pidfd::{ends_within, has_ended};
 use super::program::User;
@@ -29,40 +30,40 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-/// A larger file is none of ours.
+/// The largest file that is read. Kiln writes no larger ones.
 const LARGEST: u64 = 1 << 20;
-/// How long a container of a killed build may take to end.
+/// How long the container of a killed build may take to end.
 const PATIENCE: Timespec = Timespec { tv_sec: 10, tv_nsec: 0 };
-/// Of the process flags: it is about to end (PF_EXITING, linux/sched.h).
+/// The process flag of a process that is about to end (PF_EXITING, linux/sched.h).
 const EXITING: u64 = 4;
 
-/// A process, whoever has its number later.
+/// A process, identified even after its pid is reused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Process {
-    /// Its number as kiln sees it.
+    /// The pid as kiln sees it.
     pub pid: u32,
-    /// When it started, in ticks since the machine did.
+    /// The start time, in clock ticks since boot.
     pub start: u64,
 }
 
-/// A step that runs.
+/// A running step.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Step {
-    /// As in the progress view.
+    /// The name that the progress view shows.
     pub name: String,
-    /// Milliseconds since 1970.
+    /// When it began, in milliseconds since 1970.
     pub begun: u64,
-    /// The first of its container.
+    /// The first process of its container.
     pub process: Process,
-    /// Who runs it.
+    /// The user that its program runs as.
     pub user: User,
-    /// Where.
+    /// The working directory.
     pub cwd: Vec<u8>,
-    /// The folders of its control group.
+    /// The directories of its control group.
     pub groups: Vec<PathBuf>,
 }
 
-/// Lists the steps of a build. Clones are the same.
+/// The list of a build's steps. Clones share it.
 #[derive(Clone, Debug)]
 pub struct Steps(Arc<Inner>);
 
@@ -72,10 +73,10 @@ struct Inner {
     build: Option<Name>,
 }
 
-/// The number of the next step of this process: several builds of it may run side by side.
+/// The number of the next step of this process, which may run several builds at once.
 static NEXT: AtomicU64 = AtomicU64::new(0);
 
-/// What a file's name says.
+/// The parts of a file's name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Name {
     namespace: u64,
@@ -84,20 +85,21 @@ struct Name {
 }
 
 impl Process {
-    /// The one that has this number now.
+    /// The process that has this pid now.
     fn of(pid: u32) -> Option<Process> {
         let start = processes::stat(pid)?.get(19)?.parse().ok()?;
         Some(Process { pid, start })
     }
 
-    /// A descriptor of it, while it is there at all: it may be about to end.
+    /// Opens a pidfd. None if the process has ended; it may be about to end.
     pub(super) fn open(&self) -> Option<OwnedFd> {
         let opened = pidfd_open(Pid::from_raw(i32::try_from(self.pid).ok()?)?, PidfdFlags::empty()).ok()?;
-        // The number can't be given anew between this and what the descriptor says.
+        // The pid is checked after the pidfd was opened: if it still has the same start time, and
+        // the process has not ended, the pidfd is the right one.
         (Process::of(self.pid) == Some(*self) && !has_ended(&opened)).then_some(opened)
     }
 
-    /// Whether it is there, and not about to end.
+    /// True if the process exists and is not about to end.
     fn is_alive(&self) -> bool {
         let Some(stat) = processes::stat(self.pid) else { return false };
         let number = |at: usize| stat.get(at).and_then(|field| field.parse::<u64>().ok());
@@ -119,25 +121,26 @@ impl Name {
     }
 }
 
-/// The pid namespace that numbers are of.
+/// The inode number of our pid namespace.
 fn namespace() -> Option<u64> {
     fs::metadata("/proc/self/ns/pid").ok().map(|metadata| metadata.ino())
 }
 
-/// The folder under a store's root.
+/// The directory of these files under a store's root.
 pub fn folder(root: &Path) -> PathBuf {
     root.join("steps-v1")
 }
 
 impl Steps {
-    /// Those of a build that begins.
+    /// Makes the list for a build that begins.
     pub fn of(root: &Path) -> Steps {
         let build = namespace().zip(Process::of(std::process::id()));
         let build = build.map(|(namespace, build)| Name { namespace, build, number: 0 });
         Steps(Arc::new(Inner { folder: folder(root), build }))
     }
 
-    /// A place for a step that is about to begin. Comes back once no container of a killed build is left.
+    /// Makes the file for a step that is about to begin. Returns once no container of a killed
+    /// build is left.
     pub(super) fn place(&self) -> Result<Place> {
         let Some(build) = self.0.build else { return Err(Error::new(Kind::System, "cannot read /proc/self/stat")) };
         self.sweep(build)?;
@@ -162,10 +165,11 @@ impl Steps {
     }
 }
 
-/// Ends the container of a killed build, if the kernel has not done so yet.
+/// Kills the container of a killed build, if the kernel has not done so yet.
 fn wait_for_end(step: &Step) -> Result<()> {
     let Some(process) = step.process.open() else { return Ok(()) };
-    // Not allowed where it runs as another user in another user namespace; then the kernel alone does it.
+    // This is not permitted if it runs as another user in another user namespace. Then the kernel
+    // alone ends it.
     let _ = pidfd_send_signal(&process, Signal::KILL);
     if ends_within(&process, PATIENCE) {
         return Ok(());
@@ -181,7 +185,7 @@ fn entries(folder: &Path) -> Vec<(PathBuf, Name)> {
     entries.filter_map(|entry| Some((entry.path(), Name::parse(entry.file_name().to_str()?)?))).collect()
 }
 
-/// What a file says, if it is ours: whoever may write another's could lead us into any process.
+/// Reads a file, if we own it: a file of another user could make us enter any process.
 fn listed(path: &Path) -> Option<Step> {
     let file = File::open(path).ok()?;
     if file.metadata().ok()?.uid() != rustix::process::geteuid().as_raw() {
@@ -190,7 +194,7 @@ fn listed(path: &Path) -> Option<Step> {
     serde_json::from_slice(&read::at_most(LARGEST, file).ok()??).ok()
 }
 
-/// A step's place in the list, gone with this.
+/// A step's file in the list. Dropping it removes the file.
 #[derive(Debug)]
 pub(super) struct Place {
     path: PathBuf,
@@ -198,7 +202,7 @@ pub(super) struct Place {
 }
 
 impl Place {
-    /// Lists a step that has begun. Where that fails it runs all the same, unseen.
+    /// Lists a step that has begun. If that fails, the step runs unlisted.
     pub(super) fn list(&self, name: &str, process: &OwnedFd, spec: &Spec) {
         let Some(process) = processes::number(process).and_then(Process::of) else { return };
         let step = Step {
@@ -217,23 +221,23 @@ impl Place {
 
 impl Drop for Place {
     fn drop(&mut self) {
-        // What is left is swept by a later step.
+        // A later step removes what is left.
         let _ = fs::remove_file(&self.path);
     }
 }
 
-/// A step of a build that lives.
+/// A running step of a running build.
 #[derive(Debug)]
 pub struct Running {
-    /// `<pid of the build>-<number>`: names it while it runs.
+    /// `<pid of the build>-<number>`, which identifies it while it runs.
     pub id: String,
-    /// The build's process.
+    /// The pid of the build.
     pub build: u32,
     /// The step.
     pub step: Step,
 }
 
-/// All of ours that run now, by build and age.
+/// Lists our running steps, by build and age.
 pub fn list(root: &Path) -> Vec<Running> {
     let here = namespace();
     let mut found = entries(&folder(root));

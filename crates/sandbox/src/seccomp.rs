@@ -1,10 +1,11 @@
-//! The system calls that a step may make: Docker's default profile as a program for the kernel's packet filter
-//! (seccomp(2)), for this machine's own calls and those of its 32-bit relatives. Knows nothing of containers: it makes
-//! instructions, once; `sys` hands them to the kernel.
+//! The system calls that a step may make: Docker's default profile as a BPF program (seccomp(2)),
+//! for this machine's own calls and those of its 32-bit relatives. This module knows nothing of
+//! containers: it makes the instructions, once, and `sys` installs them.
 //!
-//! A call is found by a binary search over ranges of numbers; four are judged by an argument too: `clone` may make no
-//! namespaces, `socket` none of the families that lead out of the container or into the kernel's cryptography,
-//! `personality` only harmless ones, and `clone3`, whose arguments no filter can read, does not exist.
+//! A binary search over ranges of numbers finds a call. Four calls are decided by an argument too:
+//! `clone` may make no namespaces, `socket` none of the families that lead out of the container or
+//! into the kernel's cryptography, `personality` only harmless ones. `clone3`, whose arguments no
+//! filter can read, fails with ENOSYS.
 
 use crate::sys::spawn::Instruction;
 use std::sync::LazyLock;
@@ -43,24 +44,24 @@ const ENOSYS: u32 = 38;
 const NEW_NAMESPACES: u32 = 0x7e02_0000;
 /// AF_ALG and AF_VSOCK.
 const FAMILIES: [u32; 2] = [38, 40];
-/// Linux on Linux, the old ones with short time-outs and without randomised addresses, and the question which it is.
+/// PER_LINUX and PER_LINUX32, each with or without UNAME26, and the value that only queries.
 const PERSONALITIES: [u32; 5] = [0, 0x8, 0x2_0000, 0x2_0008, 0xffff_ffff];
 /// Marks calls of x32 programs on x86_64.
 const X32: u32 = 0x4000_0000;
 
-/// The program for this machine.
+/// The filter for this machine.
 pub(super) static FILTER: LazyLock<Vec<Instruction>> = LazyLock::new(|| of_machine(&[]));
 
-/// The same for a step without a network. i386's `socketcall` does not exist: it hides the family of a socket, and one of
-/// AF_VSOCK leads out of any network namespace. With a network it must stay, as in Docker: the C library of i386 makes all
-/// its sockets by it.
+/// The filter for a step without a network. i386's `socketcall` fails with ENOSYS: it hides the
+/// family of a socket, and AF_VSOCK leads out of any network namespace. With a network it is
+/// allowed, as in Docker, because the C library of i386 makes all its sockets with it.
 pub(super) static OFFLINE: LazyLock<Vec<Instruction>> = LazyLock::new(|| of_machine(&["socketcall"]));
 
 fn of_machine(missing: &[&str]) -> Vec<Instruction> {
     match std::env::consts::ARCH {
         "x86_64" => program(&[(X86_64, &[1, 2]), (I386, &[3])], missing),
         "aarch64" => program(&[(AARCH64, &[4]), (ARM, &[5])], missing),
-        // No table: nothing is refused, which `doctor` and docs/security.md say.
+        // No table, so nothing is refused. `doctor` and docs/security.md say so.
         _ => Vec::new(),
     }
 }
@@ -73,7 +74,8 @@ fn give(verdict: u32) -> Instruction {
     instruction(RETURN, verdict, 0, 0)
 }
 
-/// Each architecture with its columns in the table. Calls that are `missing` do not exist.
+/// Builds the filter. Each architecture has its columns in the table. Calls that are `missing` fail
+/// with ENOSYS.
 fn program(all: &[(u32, &[usize])], missing: &[&str]) -> Vec<Instruction> {
     let mut program = vec![instruction(LOAD, ARCHITECTURE, 0, 0)];
     for (architecture, columns) in all {
@@ -86,7 +88,7 @@ fn program(all: &[(u32, &[usize])], missing: &[&str]) -> Vec<Instruction> {
     program
 }
 
-/// What one architecture's programs may call.
+/// The part of the filter for one architecture.
 fn part(columns: &[usize], x32: bool, missing: &[&str]) -> Vec<Instruction> {
     let rows: Vec<Vec<&str>> =
         TABLE.lines().filter(|line| !line.starts_with('#')).map(|line| line.split(' ').collect()).collect();
@@ -118,7 +120,7 @@ fn part(columns: &[usize], x32: bool, missing: &[&str]) -> Vec<Instruction> {
     for number in missing.iter().flat_map(|name| numbers(name)) {
         part.extend([instruction(IF_EQUAL, number, 0, 1), give(ERRNO | ENOSYS)]);
     }
-    // x32 and arm have numbers of their own behind a gap.
+    // x32 and arm have further numbers after a gap.
     let gap_end = allowed.iter().filter(|number| **number > highest).min().map_or(u32::MAX, |number| number - 1);
     part.push(instruction(IF_GREATER, highest, 0, 2));
     part.push(instruction(IF_GREATER, gap_end, 1, 0));
@@ -163,7 +165,7 @@ fn ranges(mut numbers: Vec<u32>) -> Vec<(u32, u32)> {
     ranges
 }
 
-/// Halves what is left until one range is.
+/// A binary search: halves the ranges until one is left.
 fn search(ranges: &[(u32, u32)]) -> Vec<Instruction> {
     match ranges {
         [] => vec![give(ERRNO | EPERM)],
@@ -189,7 +191,7 @@ fn search(ranges: &[(u32, u32)]) -> Vec<Instruction> {
 mod tests {
     use super::*;
 
-    /// What the kernel would answer: the program, run here.
+    /// Interprets the program as the kernel would, and returns its verdict.
     fn verdict(program: &[Instruction], architecture: u32, number: u32, argument: u32) -> u32 {
         let (mut at, mut value) = (0, 0);
         for _ in 0..program.len() {
@@ -248,7 +250,8 @@ mod tests {
         assert_eq!([ask(56, 0x1000_0000), ask(56, 0x2_0011)], [ERRNO | EPERM; 2]);
         assert_eq!([ask(435, 0), ask(X32 | 435, 0)], [ERRNO | ENOSYS; 2]);
         assert_eq!([ask(135, 0), ask(135, 0xffff_ffff), ask(135, 0x4_0000)], [ALLOW, ALLOW, ERRNO | EPERM]);
-        // mount, unshare, keyctl, bpf, io_uring_setup, kexec_load by both its numbers, and x32's own execve.
+        // mount, unshare, keyctl, bpf, io_uring_setup, kexec_load by both its numbers, and x32's
+        // own execve.
         for refused in [165, 272, 250, 321, 425, 246, X32 | 528] {
             assert_eq!(ask(refused, 0), ERRNO | EPERM, "{refused}");
         }

@@ -1,9 +1,9 @@
-//! What the container that kiln itself is in takes away from the isolation of steps.
+//! Finds what the container around kiln takes away from the isolation of steps.
 
 use std::sync::OnceLock;
 
-/// Whether parts of /proc are hidden from us: then the kernel lets nobody in a user namespace mount a proc that would show
-/// them (mount_too_revealing() in fs/namespace.c). Asked once.
+/// True if parts of /proc are hidden from kiln. Then the kernel refuses to mount a new proc in a
+/// user namespace, because it would show them (mount_too_revealing() in fs/namespace.c). Read once.
 pub fn hide_proc() -> bool {
     static HIDDEN: OnceLock<bool> = OnceLock::new();
     *HIDDEN.get_or_init(|| {
@@ -12,7 +12,7 @@ pub fn hide_proc() -> bool {
     })
 }
 
-/// What is missing, for people; nothing where all is there.
+/// Describes what is missing, for people. None if nothing is.
 pub fn shortcoming(rootless: bool) -> Option<&'static str> {
     (rootless && hide_proc()).then_some(
         "the container around kiln hides parts of /proc, so steps have its /proc and see the names of its processes; \
@@ -21,7 +21,7 @@ pub fn shortcoming(rootless: bool) -> Option<&'static str> {
 }
 
 fn covers_proc(mounts: &str) -> bool {
-    // Where binfmt_misc is mounted hides nothing: the directory is empty.
+    // A mount of binfmt_misc hides nothing, because the directory is empty.
     let targets = mounts.lines().filter_map(|line| line.split(' ').nth(4));
     targets.filter_map(|target| target.strip_prefix("/proc/")).any(|below| below != "sys/fs/binfmt_misc")
 }

@@ -1,4 +1,5 @@
-//! Raw system calls: the only module with `unsafe`. Everything here is small, and safe to call from above.
+//! Raw system calls. This is the only module with `unsafe`. Everything here is small, and safe to
+//! call.
 
 #![allow(unsafe_code)]
 
@@ -11,7 +12,7 @@ pub mod tap;
 pub mod umask;
 pub mod userns;
 
-/// What a system call that came back says.
+/// Turns the result of a system call into its errno.
 fn errno_of(result: libc::c_long) -> Result<(), rustix::io::Errno> {
     if result < 0 {
         // SAFETY: errno is this thread's own.

@@ -1,4 +1,4 @@
-//! Containers on a folder of the test's own: what the engine's tests can't reach.
+//! Runs containers in a temporary directory, for cases that the engine's tests can't reach.
 
 use super::*;
 

@@ -1,9 +1,11 @@
-//! What stands between our streams and those of a program in a container: a terminal of its own when ours is one, else pipes.
-//! So it never holds anything of the host: it can't type into our terminal, listen there when it is over, or open our files in
-//! another mode.
+//! Relays between our streams and those of a program in a container: through a pseudoterminal if
+//! ours is a terminal, else through pipes. So the program never holds a descriptor of the host: it
+//! can't type into our terminal, read from it after it has ended, or reopen our files in another
+//! mode.
 //!
-//! One loop carries all, for there can be no threads (setns(2), pid namespaces). When the program has ended, what it
-//! wrote is carried to the end; who it left behind is not waited for.
+//! One loop copies all streams, because there can be no threads (setns(2), pid namespaces). After
+//! the program has ended, the rest of its output is copied. Processes that it left behind are not
+//! waited for.
 
 use crate::pidfd::has_ended;
 use base::error::{Error, Kind, Result};
@@ -17,35 +19,35 @@ use rustix::termios::{OptionalActions, Termios, isatty, tcgetattr, tcgetwinsize,
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGWINCH};
 use std::io::PipeReader;
 
-/// A pipe that says it is ready takes this much without a wait (pipe(7), PIPE_BUF).
+/// A pipe that is ready for writing takes this many bytes without blocking (pipe(7), PIPE_BUF).
 const CHUNK: usize = 4096;
 
-/// The two ends of everything.
+/// Both ends of all streams of a program.
 pub(super) struct Streams {
-    /// The program's: input, output, errors. One and the same for a terminal.
+    /// The program's ends: input, output, errors. A terminal is one descriptor for all three.
     inner: Vec<OwnedFd>,
     flows: Vec<Flow>,
     terminal: Option<Terminal>,
 }
 
-/// Our terminal and the program's.
+/// Our terminal, and the master of the program's pseudoterminal.
 struct Terminal {
     ours: OwnedFd,
     master: OwnedFd,
     before: Option<Termios>,
 }
 
-/// One direction.
+/// Copies one stream in one direction.
 struct Flow {
     from: Option<OwnedFd>,
     to: Option<OwnedFd>,
     pending: Vec<u8>,
-    /// Towards us: carried to the end.
+    /// True for output of the program, which is copied to its end.
     output: bool,
 }
 
 impl Streams {
-    /// A terminal when both our input and our output are one.
+    /// Makes a pseudoterminal if both our input and our output are a terminal, else pipes.
     pub(super) fn of() -> Result<Streams> {
         let failed = |cause: Errno| Error::new(Kind::System, "cannot make streams").because(cause);
         let (input, output) = (std::io::stdin(), std::io::stdout());
@@ -84,7 +86,7 @@ impl Streams {
         self.terminal.is_some()
     }
 
-    /// In the child, which leads a session: system calls alone.
+    /// Runs in the child, which leads a session, so it makes only system calls.
     pub(super) fn give(&self, uid: Uid, gid: Gid) -> Result<(), Errno> {
         let [input, .., errors] = self.inner.as_slice() else {
             let [terminal] = self.inner.as_slice() else { return Err(Errno::BADF) };
@@ -96,7 +98,7 @@ impl Streams {
         };
         let output = self.inner.get(1).unwrap_or(errors);
         for fd in &self.inner {
-            // So that the user of the step can open /dev/stdout.
+            // This lets the user of the step open /dev/stdout.
             let _ = rustix::fs::fchown(fd, Some(uid), Some(gid));
         }
         rustix::stdio::dup2_stdin(input)?;
@@ -104,7 +106,8 @@ impl Streams {
         rustix::stdio::dup2_stderr(errors)
     }
 
-    /// Carries everything until the program has ended. A signal that would end us ends it.
+    /// Copies all streams until the program has ended. A signal that would end kiln kills the
+    /// program.
     pub(super) fn carry(&mut self, child: &OwnedFd) -> Result<()> {
         self.inner.clear();
         let failed = |cause: std::io::Error| Error::new(Kind::System, "cannot listen to signals").because(cause);
@@ -136,7 +139,8 @@ impl Streams {
         }
     }
 
-    /// Which flows can go on, and which of the signals came. Without waiting when there may be nothing left to come.
+    /// Tells which flows can make progress and which of the signals came. Does not block when the
+    /// program has ended and no output is pending.
     fn wait(&self, ended: bool, over: bool, child: &OwnedFd, signals: [&PipeReader; 2]) -> Result<Vec<bool>> {
         let now = Timespec { tv_sec: 0, tv_nsec: 0 };
         let mut polled: Vec<PollFd<'_>> = self.flows.iter().map(|flow| flow.polled(child.as_fd())).collect();
@@ -160,7 +164,7 @@ impl Flow {
         Flow { from: Some(from), to: Some(to), pending: Vec::new(), output }
     }
 
-    /// What it waits for next. One that is over waits for nothing: `idle` is asked no question.
+    /// The event that this flow waits for next. A finished flow polls `idle` for no event.
     fn polled<'a>(&'a self, idle: BorrowedFd<'a>) -> PollFd<'a> {
         match (&self.from, &self.to) {
             (_, Some(to)) if !self.pending.is_empty() => PollFd::from_borrowed_fd(to.as_fd(), PollFlags::OUT),
@@ -191,7 +195,8 @@ impl Flow {
 }
 
 impl Terminal {
-    /// Every key goes to the program's terminal, which knows what it means.
+    /// Sets our terminal to raw mode: every key goes to the program's terminal, which interprets
+    /// it.
     fn take(&mut self) {
         let Ok(before) = tcgetattr(&self.ours) else { return };
         let mut raw = before.clone();
@@ -216,7 +221,7 @@ impl Drop for Terminal {
     }
 }
 
-/// A pipe that becomes readable when one of these signals comes.
+/// Returns a pipe that becomes readable when one of these signals comes.
 fn listen(signals: &[i32]) -> std::io::Result<PipeReader> {
     let (reader, writer) = std::io::pipe()?;
     rustix::io::ioctl_fionbio(&reader, true)?;

@@ -1,6 +1,7 @@
-//! Which devices a step may open: the `devices` controller of version 1, a program of version 2
-//! (Documentation/admin-guide/cgroup-v1/devices.rst, cgroup-v2.rst). Nodes of all devices may be made, since images hold
-//! them. Where there is no such group, and as well where there is one, mounts are `nodev` (see `child::place`).
+//! Limits which devices a step may open: by the `devices` controller of version 1, or by a BPF
+//! program of version 2 (Documentation/admin-guide/cgroup-v1/devices.rst, cgroup-v2.rst). mknod(2)
+//! is allowed for all devices, because images hold device nodes. With and without such a group,
+//! mounts are `nodev` (see `child::place`).
 //!
 //! Steps that may open the usual devices share one group of version 1:
 //!
@@ -16,12 +17,12 @@ use std::fs::{self, File};
 use std::os::unix::fs::{FileTypeExt as _, MetadataExt as _};
 use std::path::{Path, PathBuf};
 
-/// What a step may open.
+/// The devices that a step may open.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Devices {
-    /// All that the machine has.
+    /// All devices of the machine.
     All,
-    /// What every container has, and these.
+    /// The devices that every container has, and these.
     UsualAnd(Vec<Device>),
 }
 
@@ -30,7 +31,7 @@ pub enum Devices {
 pub struct Device {
     block: bool,
     major: u32,
-    /// None for all of the major number.
+    /// None means every minor number.
     minor: Option<u32>,
 }
 
@@ -38,7 +39,8 @@ const fn character(major: u32, minor: Option<u32>) -> Device {
     Device { block: false, major, minor }
 }
 
-/// null, zero, full, random, urandom, tty, ptmx and the terminals behind it (runc, `libcontainer/specconv`).
+/// null, zero, full, random, urandom, tty, ptmx and the terminals behind it (runc,
+/// `libcontainer/specconv`).
 const USUAL: [Device; 8] = [
     character(1, Some(3)),
     character(1, Some(5)),
@@ -59,7 +61,7 @@ impl Device {
         (kind.is_block_device() || kind.is_char_device()).then_some(device)
     }
 
-    /// As version 1 has it.
+    /// The rule in the syntax of version 1.
     fn rule(&self) -> String {
         let kind = if self.block { 'b' } else { 'c' };
         let minor = self.minor.map_or("*".to_owned(), |minor| minor.to_string());
@@ -67,35 +69,35 @@ impl Device {
     }
 }
 
-/// Limits a group of version 1.
+/// Allows a group of version 1 only the usual devices and `more`.
 pub(super) fn limit(folder: &Path, more: &[Device]) -> std::io::Result<()> {
     fs::write(folder.join("devices.deny"), "a")?;
     let allow = File::options().write(true).open(folder.join("devices.allow"))?;
     let nodes = ["c *:* m".to_owned(), "b *:* m".to_owned()];
     for rule in nodes.into_iter().chain(USUAL.iter().chain(more).map(Device::rule)) {
-        // What a group above refuses can't be allowed again, and need not be.
+        // A group can't allow a device that a group above denies, so this error is ignored.
         let _ = std::io::Write::write(&mut &allow, rule.as_bytes());
     }
     Ok(())
 }
 
-/// Limits a group of version 2.
+/// Attaches a program of [`load`] to a group of version 2.
 pub(super) fn attach(folder: &OwnedFd, program: &OwnedFd) -> Result<(), String> {
     bpf::attach_device_program(program.as_fd(), folder.as_fd()).map_err(|cause| cause.to_string())
 }
 
-/// The program for [`attach`].
+/// Loads a program for [`attach`] that allows the usual devices and `more`.
 pub(super) fn load(more: &[Device]) -> Result<OwnedFd, String> {
     bpf::load_device_program(&program(more)).map_err(|cause| cause.to_string())
 }
 
-/// A group of version 1, gone with this.
+/// A directory of a control group. Dropping it removes the directory.
 #[derive(Debug)]
 pub(super) struct Folder(pub(super) PathBuf);
 
 impl Drop for Folder {
     fn drop(&mut self) {
-        // What can't be removed yet is swept by a later build.
+        // A later build removes a group that still has processes now.
         let _ = fs::remove_dir(&self.0);
     }
 }
@@ -113,7 +115,8 @@ const MKNOD: i32 = 1;
 const BLOCK: i32 = 1;
 const CHARACTER: i32 = 2;
 
-/// Is told what is about to be done with which device; answers 1 where it may be.
+/// The BPF program. Its input is an access to a device (`struct bpf_cgroup_dev_ctx`); it returns 1
+/// to allow the access.
 fn program(more: &[Device]) -> Vec<Instruction> {
     let step = |code, destination: u8, source: u8, offset, constant| Instruction {
         code,
@@ -131,12 +134,12 @@ fn program(more: &[Device]) -> Vec<Instruction> {
         step(LOAD_WORD, 4, 1, 4, 0),
         step(LOAD_WORD, 5, 1, 8, 0),
     ];
-    // To make a node is all right; that asks for nothing else.
+    // mknod(2) alone is always allowed.
     all.push(step(UNLESS_EQUAL, 3, 0, 2, MKNOD));
     all.extend(give(1));
     for device in USUAL.iter().chain(more) {
         let number = |number: u32| number as i32;
-        // Each test passes over what is left of this device.
+        // A test that fails skips the remaining instructions of this device.
         let left = 2 + i16::from(device.minor.is_some());
         all.push(step(UNLESS_EQUAL, 2, 0, left + 1, if device.block { BLOCK } else { CHARACTER }));
         all.push(step(UNLESS_EQUAL, 4, 0, left, number(device.major)));
@@ -158,10 +161,11 @@ mod tests {
     use rustix::io::Errno;
     use std::io::Read as _;
 
-    /// The last two are not for steps.
+    /// Steps may open only the first two.
     const TRIED: [&std::ffi::CStr; 4] = [c"/dev/null", c"/dev/urandom", c"/dev/net/tun", c"/dev/loop-control"];
 
-    /// Whether a process that enters a group by this file may open devices of the host, a letter for each: yes, no, or not there.
+    /// Opens the devices `TRIED` in a process that entered a group through this file. Returns a
+    /// letter for each: y for opened, n for denied, - for missing.
     fn opens(entry: &Path) -> String {
         let entry = File::options().write(true).open(entry).unwrap();
         let (mut read, write) = std::io::pipe().unwrap();

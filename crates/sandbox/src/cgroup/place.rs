@@ -1,5 +1,5 @@
-//! Where groups can be made: the hierarchies that are mounted, which of them we may write to, and which file takes which
-//! limit (Documentation/admin-guide/cgroup-v2.rst, cgroup-v1/*.rst).
+//! Finds where groups can be made: the mounted hierarchies, those that kiln may write to, and the
+//! file for each limit (Documentation/admin-guide/cgroup-v2.rst, cgroup-v1/*.rst).
 
 use super::{Entry, Resources};
 use rustix::fs::OFlags;
@@ -8,28 +8,29 @@ use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
-/// A name that no other group has, tried out.
+/// The end of the name of a group that is made only to test a directory.
 const TRIAL: &str = "trial";
 
 #[derive(Debug)]
 pub(super) enum Place {
-    /// Version 2: every controller in one tree.
+    /// Version 2: one hierarchy for every controller.
     Two(PathBuf),
-    /// Version 1: a tree for each.
+    /// Version 1: one hierarchy for each controller.
     One(Vec<(&'static str, PathBuf)>),
 }
 
 /// A mounted hierarchy.
 struct Mounted {
     at: PathBuf,
-    /// What of it is mounted.
+    /// The directory of the hierarchy that is mounted (field `root` of mountinfo).
     root: String,
-    /// Version 1's controllers; none for version 2.
+    /// The controllers of version 1. None for version 2.
     controllers: Option<Vec<String>>,
 }
 
 impl Place {
-    /// The first that has all controllers and lets us make groups; else why not.
+    /// Finds the first directory that has all controllers and where groups can be made. The error
+    /// says why there is none.
     pub(super) fn find(controllers: &[&'static str], parent: Option<&str>) -> Result<Place, String> {
         let mounted = mounted();
         if mounted.is_empty() {
@@ -51,13 +52,13 @@ impl Place {
         })
     }
 
-    /// Each folder that a group of this name has.
+    /// The directories of a group of this name.
     pub(super) fn folders(&self, name: &str) -> Vec<PathBuf> {
         match self {
             Place::Two(place) => vec![place.join(name)],
             Place::One(places) => {
                 let mut all: Vec<PathBuf> = places.iter().map(|(_, place)| place.join(name)).collect();
-                // Controllers that are mounted together share one.
+                // Controllers that are mounted together share one directory.
                 all.dedup();
                 all
             }
@@ -74,7 +75,8 @@ impl Place {
         }
     }
 
-    /// Version 1's sets are empty at first, and then nobody can enter: they begin as the parent's.
+    /// A new cpuset of version 1 is empty, and no process can enter it: copies the sets of the
+    /// parent.
     pub(super) fn prepare(&self, folder: &Path) {
         if matches!(self, Place::One(_)) {
             for file in ["cpuset.cpus", "cpuset.mems"] {
@@ -108,7 +110,7 @@ impl Place {
         let mut all = vec![("pids", "pids.max", pids.to_string())];
         let mut add =
             |controller, file, value: Option<String>| all.extend(value.map(|value| (controller, file, value)));
-        // As docker: twice the memory where only that is named.
+        // As in Docker, memory and swap together default to twice the memory.
         let swap = wanted
             .memory_swap
             .or(wanted.memory.map(|memory| i64::try_from(memory.saturating_mul(2)).unwrap_or(i64::MAX)));
@@ -116,7 +118,7 @@ impl Place {
         match self {
             Place::Two(place) => {
                 add("memory", "memory.max", number(wanted.memory));
-                // A kernel without accounting of swap does not have the file.
+                // A kernel without swap accounting has no such file.
                 let swap =
                     swap.filter(|_| place_has_swap(place)).map(|swap| match (u64::try_from(swap), wanted.memory) {
                         (Ok(swap), Some(memory)) => swap.saturating_sub(memory).to_string(),
@@ -147,13 +149,14 @@ impl Place {
     }
 }
 
-/// Where groups of version 1's controller `devices` can be made.
+/// The directory in which groups of version 1's controller `devices` can be made.
 pub(super) fn of_devices(parent: Option<&str>) -> Result<PathBuf, String> {
     let own = fs::read_to_string("/proc/self/cgroup").unwrap_or_default();
     of_one("devices", &mounted(), &own, parent)
 }
 
-/// Where groups of a controller of version 1 can be made, tried out.
+/// The directory in which groups of a controller of version 1 can be made. A group is made there as
+/// a test.
 fn of_one(controller: &str, mounted: &[Mounted], own: &str, parent: Option<&str>) -> Result<PathBuf, String> {
     let has =
         |mounted: &&Mounted| mounted.controllers.as_ref().is_some_and(|all| all.iter().any(|name| name == controller));
@@ -170,12 +173,12 @@ fn place_has_swap(place: &Path) -> bool {
     has
 }
 
-/// Version 1's shares (2 to 262144) as version 2's weight (1 to 10000), as runc has it.
+/// Converts version 1's shares (2 to 262144) to version 2's weight (1 to 10000), as runc does.
 fn weight(shares: u64) -> u64 {
     1 + (shares.clamp(2, 262_144) - 2) * 9999 / 262_142
 }
 
-/// proc_pid_mountinfo(5).
+/// The mounted hierarchies, from /proc/self/mountinfo (proc_pid_mountinfo(5)).
 fn mounted() -> Vec<Mounted> {
     let text = fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
     let row = |line: &str| {
@@ -195,7 +198,8 @@ fn mounted() -> Vec<Mounted> {
     text.lines().filter_map(row).collect()
 }
 
-/// Folders in which a group may be made: our own and what is above it in version 2, our own in version 1.
+/// The directories in which a group may be made: our own group and those above it in version 2,
+/// only our own in version 1.
 fn candidates(mounted: &Mounted, own: &str, parent: Option<&str>) -> Vec<PathBuf> {
     if let Some(parent) = parent {
         let names = Path::new(parent).components().filter_map(|part| match part {
@@ -219,12 +223,13 @@ fn candidates(mounted: &Mounted, own: &str, parent: Option<&str>) -> Vec<PathBuf
     if mounted.controllers.is_some() {
         return vec![folder];
     }
-    // Groups with processes of their own can't have limited children, but for the root: the nearest that can is taken.
+    // In version 2 only the root can have both processes and children with controllers (the no
+    // internal process constraint). So the nearest directory that works is used.
     folder.ancestors().take_while(|above| above.starts_with(&mounted.at)).map(Path::to_owned).collect()
 }
 
-/// The name of a group of this process. Numbers of processes mean something within their namespace alone, and several
-/// containers may see the same groups.
+/// The name of a group of this process. It holds the pid namespace, because several containers may
+/// see the same groups and a pid is unique only in its namespace.
 pub(super) fn name(end: &str) -> String {
     format!("kiln.{}-{}-{end}", namespace(), std::process::id())
 }
@@ -234,23 +239,24 @@ fn namespace() -> u64 {
     *NAMESPACE.get_or_init(|| fs::metadata("/proc/self/ns/pid").map_or(0, |metadata| metadata.ino()))
 }
 
-/// Removes groups of processes that are gone. Those of another pid namespace are left alone.
+/// Removes the groups of kiln processes that have ended. Those of another pid namespace are left
+/// alone.
 fn sweep(folder: &Path) {
     let ours = format!("kiln.{}-", namespace());
     for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
         let name = entry.file_name().to_string_lossy().into_owned();
         let pid = name.strip_prefix(&ours).and_then(|rest| rest.split('-').next()).and_then(|pid| pid.parse().ok());
         if pid.is_some_and(|pid: u32| !Path::new(&format!("/proc/{pid}")).exists()) {
-            // One that still has processes stays.
+            // A group that still has processes can't be removed, and stays.
             let _ = fs::remove_dir(entry.path());
         }
     }
 }
 
-/// Makes a group to try a folder out, after it was cleaned of what killed builds left.
+/// Makes a group to test a directory, after removing what killed builds left there.
 fn trial(folder: &Path) -> Result<PathBuf, String> {
     sweep(folder);
-    // What --cgroup-parent names need not be there yet; all else is.
+    // The directory of --cgroup-parent may not exist yet. All others exist.
     let _ = fs::create_dir_all(folder);
     let name = folder.join(name(TRIAL));
     fs::create_dir(&name).map_err(|cause| format!("cannot make a control group in {}: {cause}", folder.display()))?;
@@ -263,7 +269,7 @@ fn try_out(folder: &Path) -> Result<(), String> {
     Ok(())
 }
 
-/// Whether a folder of version 2 lets us make groups with these controllers.
+/// Succeeds if groups with these controllers can be made in a directory of version 2.
 fn serves(folder: &Path, controllers: &[&str]) -> Result<(), String> {
     let name = trial(folder)?;
     let given = || fs::read_to_string(name.join("cgroup.controllers")).unwrap_or_default();
@@ -271,7 +277,7 @@ fn serves(folder: &Path, controllers: &[&str]) -> Result<(), String> {
         || controllers.iter().find(|wanted| !given().split_whitespace().any(|name| name == **wanted)).copied();
     if missing().is_some() {
         for controller in controllers {
-            // Refused where the folder has processes of its own.
+            // The kernel refuses this if the directory has processes of its own.
             let _ = fs::write(folder.join("cgroup.subtree_control"), format!("+{controller}"));
         }
     }

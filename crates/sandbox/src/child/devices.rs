@@ -1,4 +1,4 @@
-//! /dev: a tmpfs on which nobody opens a device, and the few that a step has, each mounted on its own.
+//! /dev: a `nodev` tmpfs, and the few devices of a step, each with a mount of its own.
 
 use super::super::mounts::{DEVICES, LINKS};
 use super::place::{NODEV, READONLY, attach, attach_on, clone_at, limit, tmpfs};
@@ -9,7 +9,7 @@ use rustix::mount::MountAttrFlags;
 use std::ffi::CStr;
 
 pub(super) fn devices(place: impl AsFd, insecure: bool) -> Result<(), Errno> {
-    // What is mounted from it now keeps what it has now; `nodev` comes last.
+    // Mounts that are cloned from it now keep its flags, so `nodev` is set last.
     let dev = tmpfs(c"0755", Some(c"67108864"), MountAttrFlags::empty())?;
     attach_on(&dev, place)?;
     for name in [c"pts", c"shm", c"mqueue"] {
@@ -30,8 +30,8 @@ fn device(dev: BorrowedFd<'_>, name: &CStr, host: &CStr, device: u64) -> Result<
         let mounted = clone_at(dev, name)?;
         return attach(mounted.as_fd(), dev, name);
     }
-    // In a user namespace nobody makes devices; the host's own are mounted. Readable only, which keeps their owner and mode and
-    // does not concern what is written to them.
+    // mknod(2) of a device fails in a user namespace, so the host's devices are mounted. Read-only
+    // protects their owner and mode; writing to a device still works.
     rustix::fs::mknodat(dev, name, FileType::RegularFile, mode, 0)?;
     let mounted = clone_at(CWD, host)?;
     attach(mounted.as_fd(), dev, name)?;

@@ -1,4 +1,5 @@
-//! What every container has mounted: /proc, /dev, /sys and two files of /etc; and what of it is hidden or protected.
+//! The mounts of every container: /proc, /dev, /sys and two files of /etc. Hides and protects parts
+//! of them.
 
 use super::super::mounts::{FIXED, MASKED, PROTECTED};
 use super::super::plan::Plan;
@@ -12,10 +13,10 @@ use rustix::io::Errno;
 use rustix::mount::{OpenTreeFlags, open_tree};
 use std::ffi::CStr;
 
-/// A directory of the stage that hides others.
+/// An empty directory on the stage. It is mounted over directories to hide them.
 pub(super) const HIDDEN: &CStr = c"hidden";
 
-/// In the order of `FIXED`.
+/// Makes the mounts of every container, in the order of `FIXED`.
 pub(super) fn fixed(plan: &Plan<'_>, stage: BorrowedFd<'_>, root: BorrowedFd<'_>) -> Step {
     for (at, name) in FIXED.iter().enumerate() {
         let doing = "mount fixed";
@@ -24,7 +25,7 @@ pub(super) fn fixed(plan: &Plan<'_>, stage: BorrowedFd<'_>, root: BorrowedFd<'_>
             0 => proc(plan, place()?).doing(doing, at)?,
             1 => devices(place()?, plan.insecure).doing(doing, at)?,
             2 => {
-                // Terminals are devices, and nobody makes others in it.
+                // No `nodev` here: terminals are devices, and mknod(2) fails in a devpts.
                 let options = [(c"newinstance", None), (c"ptmxmode", Some(c"0666")), (c"mode", Some(c"0620"))];
                 let mounted = filesystem(c"devpts", &options, NOEXEC).doing(doing, at)?;
                 attach_on(mounted, place()?).doing(doing, at)?;
@@ -33,7 +34,7 @@ pub(super) fn fixed(plan: &Plan<'_>, stage: BorrowedFd<'_>, root: BorrowedFd<'_>
                 let mounted = tmpfs(c"1777", Some(&plan.shm_size), NODEV).doing(doing, at)?;
                 attach_on(mounted, place()?).doing(doing, at)?;
             }
-            // A kernel without message queues is fine.
+            // A kernel without message queues (mq_overview(7)) is fine.
             4 => {
                 if let Ok(mounted) = filesystem(c"mqueue", &[], NODEV | NOEXEC) {
                     attach_on(mounted, place()?).doing(doing, at)?;
@@ -47,7 +48,7 @@ pub(super) fn fixed(plan: &Plan<'_>, stage: BorrowedFd<'_>, root: BorrowedFd<'_>
     Ok(())
 }
 
-/// Hides and protects parts of /proc and /sys. What a kernel does not have needs neither.
+/// Hides and protects parts of /proc and /sys. Paths that the kernel does not have are skipped.
 pub(super) fn restrict(plan: &Plan<'_>, stage: BorrowedFd<'_>, root: BorrowedFd<'_>) -> Step {
     let null = beneath(root, c"dev/null").doing("mask", 0)?;
     let heat = plan.heat.iter().map(|path| &**path);
@@ -72,7 +73,8 @@ pub(super) fn restrict(plan: &Plan<'_>, stage: BorrowedFd<'_>, root: BorrowedFd<
     Ok(())
 }
 
-/// A fresh proc of the new pid namespace, or where the surroundings forbid that the one that kiln sees.
+/// Mounts a new proc for the new pid namespace. Where the surroundings forbid that, mounts the proc
+/// that kiln sees.
 fn proc(plan: &Plan<'_>, place: OwnedFd) -> Result<(), Errno> {
     if plan.shared_proc {
         let mounted = all_of(c"/proc")?;
@@ -82,7 +84,8 @@ fn proc(plan: &Plan<'_>, place: OwnedFd) -> Result<(), Errno> {
     attach_on(filesystem(c"proc", &[], NODEV | NOEXEC)?, place)
 }
 
-/// A fresh sysfs, or where the network is not ours the host's, readable only.
+/// Mounts a new sysfs, or the host's if the network namespace is not ours. Read-only unless the
+/// step is insecure.
 fn sysfs(plan: &Plan<'_>, place: OwnedFd) -> Result<(), Errno> {
     let flags = if plan.insecure { NODEV | NOEXEC } else { NODEV | NOEXEC | READONLY };
     if let Ok(mounted) = filesystem(c"sysfs", &[], NODEV | NOEXEC) {
@@ -92,7 +95,8 @@ fn sysfs(plan: &Plan<'_>, place: OwnedFd) -> Result<(), Errno> {
     let mounted = all_of(c"/sys")?;
     attach_on(&mounted, &place)?;
     match limit(&mounted, flags, true) {
-        // Linux 5.11 can't protect what is mounted in it: control groups, for one. Then it is left out.
+        // Linux 5.11 can't set flags on the mounts below /sys, such as control groups. Then an
+        // empty tmpfs hides all of it.
         Err(Errno::NOSYS) => {
             let over = tmpfs(c"0555", None, NODEV)?;
             attach_on(&over, mounted)?;
@@ -102,20 +106,20 @@ fn sysfs(plan: &Plan<'_>, place: OwnedFd) -> Result<(), Errno> {
     }
 }
 
-/// A tree of the host with all that is mounted in it.
+/// Clones a tree of the host with all mounts below it.
 fn all_of(path: &CStr) -> Result<OwnedFd, Errno> {
     let flags = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC | OpenTreeFlags::AT_RECURSIVE;
     open_tree(CWD, path, flags)
 }
 
-/// A text in the place of a file, readable only.
+/// Mounts a text over a file, read-only.
 fn text(stage: BorrowedFd<'_>, name: &CStr, text: &[u8], place: OwnedFd) -> Result<(), Errno> {
     let mounted = bytes(stage, name, text, 0o644)?;
     attach_on(&mounted, place)?;
     limit(&mounted, READONLY | NODEV, false)
 }
 
-/// A file on the stage, and a mount of it.
+/// Writes a file on the stage and returns a mount of it.
 pub(super) fn bytes(stage: BorrowedFd<'_>, name: &CStr, data: &[u8], mode: u32) -> Result<OwnedFd, Errno> {
     let flags = OFlags::CREATE | OFlags::EXCL | OFlags::WRONLY | OFlags::CLOEXEC;
     let file = rustix::fs::openat(stage, name, flags, Mode::from(mode))?;

@@ -1,5 +1,6 @@
-//! Overlays, by mount(2) with names that are a few characters long: links on the stage. So the page of options that the
-//! kernel takes holds as many layers as overlayfs does, on every kernel and wherever the store is.
+//! Mounts overlays by mount(2). Layers are named by links on the stage, which are a few characters
+//! long. So the page of options that the kernel takes has room for as many layers as overlayfs
+//! allows, on every kernel and wherever the store is.
 
 use super::super::plan::Overlay;
 use super::place::DIR;
@@ -9,7 +10,7 @@ use rustix::io::Errno;
 use rustix::mount::{MountFlags, mount};
 use std::ffi::CStr;
 
-/// Mounts an overlay on a directory of the stage, which is our working directory from then on.
+/// Mounts an overlay on a directory of the stage. Makes the stage the working directory.
 pub(super) fn overlay(
     overlay: &Overlay,
     stage: BorrowedFd<'_>,

@@ -1,8 +1,9 @@
-//! Making mounts and putting them in their places. A place in the container is found by openat2(2) beneath its root and
-//! mounted on by descriptor, so that links of a hostile image lead nowhere else.
+//! Makes mounts and attaches them. openat2(2) finds a place in the container beneath its root, and
+//! the mount is attached by descriptor. So links of a hostile image can't lead out of the root.
 //!
-//! Every mount of a step is `nodev`, so that nobody in it opens a device, whichever way its node came to be. The exceptions
-//! are the nodes themselves: each device that a step may have is a mount of its own (see `devices`).
+//! Every mount of a step is `nodev`, so that the step can't open a device however its node was
+//! made. The exceptions are the nodes themselves: each device that a step may open is a mount of
+//! its own (see `devices`).
 
 use crate::sys::mounts;
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -17,10 +18,10 @@ use std::ffi::CStr;
 pub(super) const NODEV: MountAttrFlags = MountAttrFlags::MOUNT_ATTR_NODEV;
 pub(super) const NOEXEC: MountAttrFlags = MountAttrFlags::MOUNT_ATTR_NOEXEC;
 pub(super) const READONLY: MountAttrFlags = MountAttrFlags::MOUNT_ATTR_RDONLY;
-/// What a directory without a mount of its own is opened with.
+/// The flags to open a directory with.
 pub(super) const DIR: OFlags = OFlags::PATH.union(OFlags::DIRECTORY).union(OFlags::CLOEXEC);
 
-/// A new file system, mounted nowhere yet. It has no set-user-id programs.
+/// Makes a new file system that is not attached yet. Set-user-ID bits have no effect on it.
 pub(super) fn filesystem(
     kind: &CStr,
     options: &[(&CStr, Option<&CStr>)],
@@ -42,35 +43,35 @@ pub(super) fn tmpfs(mode: &CStr, size: Option<&CStr>, flags: MountAttrFlags) -> 
     filesystem(c"tmpfs", &options[..1 + usize::from(size.is_some())], flags)
 }
 
-/// A second mount of what is at an open place. It has the flags of the mount that the place is in.
+/// Clones the mount at an open place. The clone has the flags of the mount that the place is in.
 pub(super) fn clone_of(place: BorrowedFd<'_>) -> Result<OwnedFd, Errno> {
     let flags = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC | OpenTreeFlags::AT_EMPTY_PATH;
     open_tree(place, c"", flags)
 }
 
-/// The same of a name in a directory that nobody else can change.
+/// The same for a name in a directory that no other process can change.
 pub(super) fn clone_at(dir: BorrowedFd<'_>, name: &CStr) -> Result<OwnedFd, Errno> {
     open_tree(dir, name, OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC)
 }
 
-/// Attaches a mount on a name in a directory that nobody else can change.
+/// Attaches a mount on a name in a directory that no other process can change.
 pub(super) fn attach(mounted: BorrowedFd<'_>, dir: BorrowedFd<'_>, name: &CStr) -> Result<(), Errno> {
     move_mount(mounted, c"", dir, name, MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH)
 }
 
-/// Attaches on a descriptor: no name is looked up any more.
+/// Attaches a mount on a descriptor, so that no name is looked up.
 pub(super) fn attach_on(mounted: impl AsFd, target: impl AsFd) -> Result<(), Errno> {
     let flags = MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH | MoveMountFlags::MOVE_MOUNT_T_EMPTY_PATH;
     move_mount(mounted, c"", target, c"", flags)
 }
 
-/// Gives an attached mount more flags, with all that is mounted in it if wished. Nobody is in the container yet who could
-/// use it without them.
+/// Adds flags to an attached mount, and to all mounts below it if `recursive`. No process of the
+/// step exists yet that could use the mount without them.
 pub(super) fn limit(mounted: impl AsFd, flags: MountAttrFlags, recursive: bool) -> Result<(), Errno> {
     mounts::limit(mounted.as_fd(), flags, recursive)
 }
 
-/// A place beneath a root, links followed beneath it too.
+/// Opens a path beneath a root. Symbolic links are resolved beneath it too.
 pub(super) fn beneath(root: BorrowedFd<'_>, path: &CStr) -> Result<OwnedFd, Errno> {
     let flags = ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS;
     rustix::fs::openat2(root, path, OFlags::PATH | OFlags::CLOEXEC, Mode::empty(), flags)

@@ -1,4 +1,5 @@
-//! How the kernel tells a program's architecture: the first 20 bytes of its ELF header (elf(5)).
+//! The bytes by which the kernel recognizes a program's architecture: the first 20 of its ELF
+//! header (elf(5)).
 
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::Path;
@@ -6,9 +7,9 @@ use std::path::Path;
 /// One architecture.
 #[derive(Debug)]
 pub(super) struct Format {
-    /// As Go and images name it.
+    /// The name that Go and OCI images use.
     pub(super) architecture: &'static str,
-    /// As qemu names it.
+    /// The name that qemu uses.
     pub(super) qemu: &'static str,
     bits64: bool,
     big_endian: bool,
@@ -46,8 +47,9 @@ pub(super) fn of(architecture: &str) -> Option<&'static Format> {
 }
 
 impl Format {
-    /// Class, byte order and version; then the type (executable; the mask lets shared objects by, which static programs
-    /// may be as well) and the machine.
+    /// The magic and the mask: class, byte order, version, type and machine. The type is
+    /// executable; the mask lets shared objects pass, because static programs may have that type
+    /// too.
     fn magic(&self) -> ([u8; 20], [u8; 20]) {
         let mut magic = [0; 20];
         magic[..4].copy_from_slice(b"\x7fELF");
@@ -55,7 +57,7 @@ impl Format {
         magic[5] = 1 + u8::from(self.big_endian);
         magic[6] = 1;
         let mut mask = [0xff; 20];
-        // The operating system's ABI may be any.
+        // Any OS ABI matches.
         mask[7] = 0;
         let (kind, machine) =
             if self.big_endian { (17, self.machine.to_be_bytes()) } else { (16, self.machine.to_le_bytes()) };
@@ -65,8 +67,8 @@ impl Format {
         (magic, mask)
     }
 
-    /// What is written to `register`. The emulator is opened at once (F), gets the program's own name (P) and runs with the
-    /// credentials of a set-user-id program (C, and with it O).
+    /// The rule to write to `register`. The emulator is opened at once (F), gets the program's own
+    /// name (P) and runs with the credentials of a set-user-ID program (C, which implies O).
     pub(super) fn rule(&self, program: &Path) -> Vec<u8> {
         let hex = |bytes: [u8; 20]| bytes.iter().map(|byte| format!("\\x{byte:02x}")).collect::<String>();
         let (magic, mask) = self.magic();
@@ -74,7 +76,8 @@ impl Format {
         [head.as_bytes(), program.as_os_str().as_bytes(), b":POCF"].concat()
     }
 
-    /// Whether a file of binfmt_misc says that this is served, by an interpreter that need not be in the image.
+    /// True if this entry of binfmt_misc is enabled for this format, with an interpreter that need
+    /// not be in the image.
     pub(super) fn is_served_by(&self, text: &str) -> bool {
         let field =
             |name: &str| text.lines().find_map(|line| line.strip_prefix(name)).map(str::trim).unwrap_or_default();

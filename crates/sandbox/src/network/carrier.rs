@@ -1,8 +1,8 @@
-//! The programs that carry a namespace's packets, and how one is started: in mount and pid namespaces of its own, with
-//! the network namespace under a name that it may open.
+//! The programs that carry a network namespace's packets, and how one is started: in new mount and
+//! pid namespaces, with the network namespace bind-mounted at a path that it may open.
 //!
-//! The name lies where Podman puts such files, beneath /run/user, because AppArmor's profiles of these programs allow
-//! them that folder. It is a mount that nobody else sees.
+//! Like Podman, kiln puts that path beneath /run/user, because the AppArmor profiles of these
+//! programs allow that directory. No other process sees the mount.
 
 use super::keeper::Refusal;
 use crate::sys::spawn::{self, Failure, Pointers, Surroundings, pointers};
@@ -17,21 +17,22 @@ use std::net::Ipv4Addr;
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
 
-/// A program of which one process carries one namespace.
+/// A program that carries packets. One process of it serves one namespace.
 #[derive(Debug)]
 pub(super) struct Carrier {
     pub(super) program: &'static str,
-    /// Before the namespace's name.
+    /// The arguments before the path of the namespace.
     before: &'static [&'static str],
     after: &'static [&'static str],
 }
 
-/// The device that every carrier works through.
+/// The device that every carrier opens to make its TAP device.
 const TUN: &str = "/dev/net/tun";
 
-/// The better first. Nothing of the host's loopback is mapped, no port is forwarded. Addresses are the same on every
-/// machine: pasta would take the host's own, and the host could not be reached by them. Those of 192.0.0.0/29 (RFC 7335)
-/// are in no network.
+/// The carriers, the better one first. They map nothing of the host's loopback and forward no port.
+/// The addresses are the same on every machine: by default pasta would use the host's own address,
+/// and then a step could not reach the host at it. The addresses of 192.0.0.0/29 (RFC 7335) are in
+/// no other network.
 const CARRIERS: &[Carrier] = &[
     Carrier {
         program: "pasta",
@@ -77,12 +78,12 @@ const CARRIERS: &[Carrier] = &[
     },
 ];
 
-/// Whether an address means something else in a step's network than on the host.
+/// True if an address in a step's network differs from the same address on the host's network.
 pub(super) fn is_taken(address: Ipv4Addr) -> bool {
     matches!(address.octets(), [192, 0, 0, 0..8] | [10, 0, 2, _])
 }
 
-/// Those that are installed, and where; or what is missing.
+/// The installed carriers with their paths. The error says what is missing.
 pub(super) fn usable() -> Result<Vec<(&'static Carrier, PathBuf)>, Refusal> {
     let path = std::env::var_os("PATH").unwrap_or_default();
     let dirs: Vec<PathBuf> = std::env::split_paths(&path).filter(|dir| dir.is_absolute()).collect();
@@ -122,11 +123,13 @@ fn without_device(cause: &std::io::Error) -> Refusal {
 }
 
 impl Carrier {
-    /// Starts it outside of the namespace. The thread that calls must outlive it. Its complaints can be read.
+    /// Starts the carrier in kiln's own network namespace. The calling thread must outlive it.
+    /// Returns the process, and a pipe to read its standard error from.
     pub(super) fn start(&self, program: &Path, namespace: &OwnedFd) -> Result<(OwnedFd, OwnedFd), String> {
         let (complaints, tell) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC)
             .and_then(|(read, write)| {
-                // Nobody reads before it ends, and it must never wait for that.
+                // The pipe is read only after the carrier has ended, so the carrier must not block
+                // on it.
                 rustix::io::ioctl_fionbio(&write, true)?;
                 rustix::io::ioctl_fionbio(&read, true)?;
                 Ok((read, write))
@@ -140,23 +143,23 @@ impl Carrier {
         Ok((process, complaints))
     }
 
-    /// Why there is no way out, with what the carrier said.
+    /// An error message: why there is no way out, and what the carrier wrote.
     pub(super) fn failed(&self, why: &str, said: &str) -> String {
-        // It repeats that nobody keeps a log for it.
+        // The carrier repeats that there is no syslog, which says nothing about the failure.
         let lines = said.lines().filter(|line| !line.contains("syslog")).map(str::trim).filter(|line| !line.is_empty());
         let said = text::line(&lines.collect::<Vec<_>>().join(", "), 300);
         if said.is_empty() { format!("{}: {why}", self.program) } else { format!("{}: {why}: {said}", self.program) }
     }
 }
 
-/// What the child needs, made before it exists: it must not allocate.
+/// The data of the child, made before it exists, because it must not allocate.
 struct Plan {
     program: CString,
     args: Pointers,
     env: Pointers,
-    /// The namespace by its descriptor.
+    /// The path of the namespace's descriptor in /proc.
     source: CString,
-    /// A tmpfs comes here.
+    /// The directory that a tmpfs is mounted on.
     run: &'static CStr,
     folders: [CString; 2],
     name: CString,
@@ -192,7 +195,7 @@ impl Plan {
         })
     }
 
-    /// In the child: comes back only with a failure.
+    /// Runs in the child. Returns only if it failed.
     fn run(&self) -> Failure {
         let failed = |doing, errno| Failure { doing, which: 0, errno };
         if let Err(errno) = set_parent_process_death_signal(Some(Signal::KILL)) {
@@ -228,7 +231,7 @@ impl Plan {
         rustix::stdio::dup2_stdin(&null)?;
         rustix::stdio::dup2_stdout(&null)?;
         rustix::stdio::dup2_stderr(&self.tell)?;
-        // Nothing owns a descriptor any more when all are closed.
+        // `close_from` closes every descriptor, so this one must be dropped before.
         drop(null);
         spawn::close_from(3)
     }

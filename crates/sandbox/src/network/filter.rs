@@ -1,11 +1,14 @@
-//! What may leave a step's namespace: a program for the kernel's packet filter on the TAP device that its carrier reads.
+//! Limits what may leave a step's namespace: a socket filter program (BPF) on the TAP device that
+//! the carrier reads.
 //!
-//! A step has CAP_NET_RAW, as in Docker, so it can send any frame, also one that is addressed to 127.0.0.1 or ::1. Some
-//! carriers connect to whatever address a packet has: they would reach the host's own loopback. The device asks this
-//! program about each frame, whichever socket it came from (AF_PACKET, raw, AF_XDP), and the step can't take it away: it has
-//! neither CAP_NET_ADMIN nor the carrier's descriptor.
+//! A step has CAP_NET_RAW, as in Docker. So it can send any frame, even one that is addressed to
+//! 127.0.0.1 or ::1. Some carriers connect to any destination address, and would connect to the
+//! host's own loopback. The kernel runs this program on each frame, whichever socket sent it
+//! (AF_PACKET, raw, AF_XDP). The step can't remove it, because it has neither CAP_NET_ADMIN nor the
+//! carrier's descriptor.
 //!
-//! The descriptor is borrowed from the carrier (pidfd_getfd(2)), since that opens the device itself.
+//! The descriptor is copied from the carrier (pidfd_getfd(2)), since the carrier opens the device
+//! itself.
 
 use crate::sys::spawn::Instruction;
 use crate::sys::tap;
@@ -14,9 +17,9 @@ use rustix::io::Errno;
 use rustix::process::{PidfdGetfdFlags, pidfd_getfd};
 use std::time::{Duration, Instant};
 
-/// A carrier has its device open that long after the first route is there.
+/// How long after the first route a carrier may take to open its device.
 const PATIENCE: Duration = Duration::from_secs(1);
-/// A carrier's descriptors have small numbers.
+/// The carrier's descriptors below this number are searched for its device.
 const MOST_DESCRIPTORS: i32 = 64;
 
 // linux/filter.h
@@ -32,7 +35,7 @@ const IPV4: u32 = 0x0800;
 const ARP: u32 = 0x0806;
 const IPV6: u32 = 0x86dd;
 
-// Offsets in a frame: the destination's place is fixed in both kinds of header.
+// Offsets in a frame. The destination address has a fixed offset in both kinds of header.
 const KIND: u32 = 12;
 const IPV4_TO: u32 = 30;
 const IPV6_TO: u32 = 38;
@@ -41,8 +44,8 @@ const fn instruction(code: u16, k: u32, jt: u8, jf: u8) -> Instruction {
     Instruction { code, jt, jf, k }
 }
 
-/// Passes ARP, and IP but to 0.0.0.0/8, 127.0.0.0/8, ::/96 (which holds :: and ::1) and ::ffff:0:0/96. A frame that is too
-/// short for its address is dropped.
+/// Passes ARP, and IP except to 0.0.0.0/8, 127.0.0.0/8, ::/96 (which holds :: and ::1) and
+/// ::ffff:0:0/96. Drops a frame that is too short to hold its address.
 const FILTER: &[Instruction] = &[
     instruction(LOAD_HALF, KIND, 0, 0),
     instruction(IF_EQUAL, ARP, 14, 0),
@@ -65,7 +68,8 @@ const FILTER: &[Instruction] = &[
     instruction(RETURN, u32::MAX, 0, 0),
 ];
 
-/// Puts the filter onto the device of a carrier. Nothing of a step may run in its namespace before.
+/// Attaches the filter to the device of a carrier. No process of a step may run in the namespace
+/// before.
 pub(super) fn attach(carrier: &OwnedFd) -> Result<(), String> {
     let began = Instant::now();
     loop {
@@ -98,7 +102,7 @@ mod tests {
     use super::*;
     use std::net::{Ipv4Addr, Ipv6Addr};
 
-    /// What the kernel would answer: the program, run here.
+    /// Interprets the program as the kernel would. True if the frame passes.
     fn passes(frame: &[u8]) -> bool {
         let (mut at, mut value) = (0, 0);
         loop {

@@ -1,8 +1,10 @@
-//! The life of one network namespace: a thread that stays in the host's network makes it, has it carried, answers its
-//! questions for names, and takes the carrier down at last. The carrier dies with that thread.
+//! The thread that keeps one network namespace. It stays in the host's network, has the namespace
+//! made, starts its carrier, answers its DNS queries, and ends the carrier at last. The carrier
+//! dies with this thread.
 //!
-//! The namespace is made by another thread that ends at once: an ordinary user who left the host's network could not come
-//! back to start the carrier there (setns(2) wants CAP_SYS_ADMIN in the user namespace that owns it).
+//! Another thread makes the namespace and ends at once. An ordinary user's thread that left the
+//! host's network could not return to start the carrier there (setns(2) requires CAP_SYS_ADMIN in
+//! the user namespace that owns the network).
 
 use super::carrier::{self, Carrier};
 use super::filter;
@@ -20,9 +22,9 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::Sender;
 use std::time::{Duration, Instant};
 
-/// A carrier that has not made a way out by then never will.
+/// How long a carrier may take to make a way out.
 const PATIENCE: Duration = Duration::from_secs(10);
-/// Of what a carrier says when it fails.
+/// The most bytes that are read of a failed carrier's messages.
 const LONGEST_COMPLAINT: u64 = 4096;
 
 /// A namespace that has a way out.
@@ -30,17 +32,17 @@ const LONGEST_COMPLAINT: u64 = 4096;
 pub(super) struct Made {
     pub(super) namespace: OwnedFd,
     pub(super) link: Link,
-    /// What is worth a warning.
+    /// Warnings for the user.
     pub(super) notes: Vec<String>,
 }
 
-/// What leads out of it.
+/// The way out of the namespace.
 #[derive(Debug)]
 pub(super) struct Link {
     pub(super) carrier: &'static Carrier,
     pub(super) process: Arc<OwnedFd>,
     pub(super) names: Names,
-    /// Whether packets to the host's loopback are dropped, whoever made them.
+    /// True if packets to the host's loopback are dropped, whatever process sends them.
     pub(super) filtered: bool,
 }
 
@@ -49,19 +51,19 @@ pub(super) struct Link {
 pub struct Refusal {
     /// The reason.
     pub why: String,
-    /// What would lift it, if that is known.
+    /// The remedy, if one is known.
     pub remedy: Option<String>,
 }
 
-/// The namespace, as the thread that made it leaves it.
+/// A new namespace, and the sockets that were opened inside it.
 struct Inside {
     namespace: OwnedFd,
     routes: OwnedFd,
     ears: Option<Ears>,
 }
 
-/// The thread of one namespace. Ends when the other end of `over` is closed. `first` is the first carrier that is worth a
-/// try, by its place.
+/// The thread of one namespace. It ends when the other end of `over` is closed. `first` is the
+/// index of the first carrier to try.
 pub(super) fn keep(first: &AtomicUsize, tell: &Sender<Result<Made, Refusal>>, over: &OwnedFd) {
     let names = Names::of_host(carrier::is_taken);
     let mut failures = Vec::new();
@@ -100,14 +102,15 @@ pub(super) fn keep(first: &AtomicUsize, tell: &Sender<Result<Made, Refusal>>, ov
             _ => wait_for_end(over),
         }
         pidfd::kill(&process);
-        // Not before: a carrier whose words nobody can read dies of the next (SIGPIPE).
+        // Only now: a carrier that writes to a pipe without a reader dies of SIGPIPE.
         drop(complaints);
         return;
     }
     let _ = tell.send(Err(Refusal { why: failures.join("; "), remedy: None }));
 }
 
-/// A namespace, its carrier, and what that says.
+/// Makes a namespace and starts its carrier. Returns both, and the pipe with the carrier's
+/// messages.
 fn make(
     carrier: &Carrier,
     program: &std::path::Path,
@@ -129,7 +132,7 @@ fn make(
     }
 }
 
-/// Takes this thread into a new namespace and opens what must be opened there.
+/// Moves this thread into a new network namespace, and opens there what must be opened inside.
 fn enter(relayed: bool) -> Result<Inside, String> {
     let words = |what: &str, cause: rustix::io::Errno| format!("cannot {what}: {cause}");
     let namespace = netns::leave().map_err(|cause| words("make a network namespace", cause))?;
@@ -139,7 +142,8 @@ fn enter(relayed: bool) -> Result<Inside, String> {
     Ok(Inside { namespace, routes, ears })
 }
 
-/// A socket that says something when a route changes in this thread's namespace (rtnetlink(7)).
+/// A socket that receives a message when a route of this thread's network namespace changes
+/// (rtnetlink(7)).
 fn watch_routes() -> Result<OwnedFd, rustix::io::Errno> {
     const IPV4_ROUTE: u32 = 0x40;
     const IPV6_ROUTE: u32 = 0x400;
@@ -149,7 +153,7 @@ fn watch_routes() -> Result<OwnedFd, rustix::io::Errno> {
     Ok(socket)
 }
 
-/// Waits until there is a way to everywhere, by IPv4 or IPv6.
+/// Waits until there is a default route, by IPv4 or IPv6.
 fn wait_for_route(routes: &OwnedFd, process: &OwnedFd, over: &OwnedFd) -> Result<(), String> {
     let began = Instant::now();
     let mut news = vec![0_u8; 32 * 1024];
@@ -178,7 +182,7 @@ fn wait_for_route(routes: &OwnedFd, process: &OwnedFd, over: &OwnedFd) -> Result
     }
 }
 
-/// Whether one of these messages (netlink(7), rtnetlink(7)) is about a new way to everywhere.
+/// True if one of these messages (netlink(7), rtnetlink(7)) reports a new default route.
 fn holds_default_route(mut messages: &[u8]) -> bool {
     const HEADER: usize = 16;
     const NEW_ROUTE: u16 = 24;
@@ -187,7 +191,8 @@ fn holds_default_route(mut messages: &[u8]) -> bool {
         let number = |at: usize| header.get(at).copied().unwrap_or_default();
         let length = u32::from_ne_bytes([number(0), number(1), number(2), number(3)]) as usize;
         let kind = u16::from_ne_bytes([number(4), number(5)]);
-        // struct rtmsg: family, length of the destination, of the source, tos, table, protocol, scope, type.
+        // struct rtmsg: family, length of the destination, of the source, tos, table, protocol,
+        // scope, type.
         if let (NEW_ROUTE, [_, 0, _, _, _, _, _, UNICAST, ..]) = (kind, rest) {
             return true;
         }

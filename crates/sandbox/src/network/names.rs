@@ -1,9 +1,10 @@
-//! Answers a step's questions for names where it can't ask the host's nameservers itself: they are on the host's loopback,
-//! or need IPv6. It hears in the step's namespace, at port 53 of an address on the loopback there, and asks from the host's,
-//! by UDP and TCP. Questions and answers (RFC 1035) are passed on as they are; of their content only the number is read.
+//! A DNS relay for steps that can't ask the host's nameservers themselves, because these are on the
+//! host's loopback or need IPv6. It listens in the step's namespace, at port 53 of an address on
+//! the loopback there, and forwards queries from the host's network, by UDP and TCP. It passes
+//! messages (RFC 1035) on unchanged, and reads only their ID.
 //!
-//! One thread hears for a namespace; questions by TCP have one each while they last. Everything has a bound and a limit of
-//! time: a step can ask for more than that, and then is not answered.
+//! One thread serves a namespace, and each TCP connection has a thread while it lasts. Connections,
+//! queries and their time are limited. A query beyond a limit gets no answer.
 
 use super::resolver::RELAY;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
@@ -14,18 +15,18 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 const PORT: u16 = 53;
-/// A nameserver that has not answered by then is passed over.
+/// After this time without an answer the next nameserver is asked.
 const PATIENCE: Duration = Duration::from_secs(2);
 /// A connection on which nothing happens is closed.
 const IDLE: Duration = Duration::from_secs(10);
-/// Questions by UDP that are open at once. The oldest gives way.
+/// The most UDP queries that may be open at once. A new one replaces the oldest.
 const MOST_QUESTIONS: usize = 128;
-/// Connections at once.
+/// The most TCP connections at once.
 const MOST_CONNECTIONS: usize = 16;
-/// A message of TCP, and more than any of UDP.
+/// The longest message: the limit of TCP, above any of UDP.
 const LONGEST: usize = 65_535;
 
-/// Where questions are heard.
+/// The sockets that receive queries.
 #[derive(Debug)]
 pub(super) struct Ears {
     udp: UdpSocket,
@@ -33,7 +34,7 @@ pub(super) struct Ears {
 }
 
 impl Ears {
-    /// In the calling thread's network namespace, whose loopback is up.
+    /// Opens the sockets in the calling thread's network namespace, whose loopback must be up.
     pub(super) fn open() -> io::Result<Ears> {
         let (udp, tcp) = (UdpSocket::bind((RELAY, PORT))?, TcpListener::bind((RELAY, PORT))?);
         udp.set_nonblocking(true)?;
@@ -41,7 +42,8 @@ impl Ears {
         Ok(Ears { udp, tcp })
     }
 
-    /// Answers until the other end of `over` is closed. The calling thread is in the host's network.
+    /// Answers queries until the other end of `over` is closed. The calling thread is in the host's
+    /// network.
     pub(super) fn answer(self, servers: Vec<SocketAddr>, over: &OwnedFd) {
         let servers: Arc<[SocketAddr]> = servers.into();
         let mut relay = Relay { ears: self, servers, good: 0, questions: Vec::new(), connections: Arc::default() };
@@ -53,34 +55,34 @@ impl Ears {
 struct Relay {
     ears: Ears,
     servers: Arc<[SocketAddr]>,
-    /// The one that answered last.
+    /// The index of the server that answered last.
     good: usize,
     questions: Vec<Question>,
-    /// As many as there are clones.
+    /// The number of clones is the number of connections.
     connections: Arc<()>,
 }
 
-/// A question by UDP that has no answer yet.
+/// A UDP query without an answer yet.
 struct Question {
     from: SocketAddr,
     bytes: Vec<u8>,
     /// Connected to a nameserver.
     socket: UdpSocket,
     server: usize,
-    /// Servers that were asked.
+    /// The number of servers that were asked.
     asked: usize,
     since: Instant,
 }
 
 impl Relay {
-    /// Waits for anything, and does what is to be done. Whether to go on.
+    /// Waits for the next event and handles it. Returns false if the relay should end.
     fn turn(&mut self, over: &OwnedFd, buffer: &mut [u8]) -> bool {
         let fds: [&dyn rustix::fd::AsFd; 3] = [over, &self.ears.udp, &self.ears.tcp];
         let mut polled: Vec<PollFd<'_>> =
             fds.iter().map(|fd| PollFd::from_borrowed_fd(fd.as_fd(), PollFlags::IN)).collect();
         polled.extend(self.questions.iter().map(|question| PollFd::new(&question.socket, PollFlags::IN)));
         let wait = self.questions.iter().map(|question| PATIENCE.saturating_sub(question.since.elapsed())).min();
-        // A little longer, so that the limit has passed.
+        // Waits a little longer, so that the time has really passed.
         let wait = wait.and_then(|wait| Timespec::try_from(wait + Duration::from_millis(1)).ok());
         if poll(&mut polled, wait.as_ref()).is_err_and(|cause| cause != rustix::io::Errno::INTR) {
             return false;
@@ -111,7 +113,7 @@ impl Relay {
         }
     }
 
-    /// Asks a nameserver, or the next if that can't be, until all were asked.
+    /// Sends a query to a nameserver, or to the next if that fails, until all were tried.
     fn ask(&mut self, from: SocketAddr, bytes: Vec<u8>, first: usize, asked: usize) {
         let count = self.servers.len();
         for asked in asked..count {
@@ -140,7 +142,7 @@ impl Relay {
             Err(error) if error.kind() == io::ErrorKind::WouldBlock && question.since.elapsed() < PATIENCE => {
                 self.questions.push(question);
             }
-            // It refuses, or says nothing.
+            // The server refused, or did not answer in time.
             Err(_) => {
                 let first = (question.server + self.servers.len() + 1 - question.asked) % self.servers.len().max(1);
                 self.ask(question.from, question.bytes, first, question.asked);
@@ -164,7 +166,7 @@ impl Relay {
     }
 }
 
-/// A socket of its own for each question: its port is not to be guessed.
+/// Each query has a socket of its own, so that its port can't be guessed.
 fn send(to: SocketAddr, bytes: &[u8]) -> io::Result<UdpSocket> {
     let any: SocketAddr =
         if to.is_ipv4() { (Ipv4Addr::UNSPECIFIED, 0).into() } else { (Ipv6Addr::UNSPECIFIED, 0).into() };
@@ -175,7 +177,7 @@ fn send(to: SocketAddr, bytes: &[u8]) -> io::Result<UdpSocket> {
     Ok(socket)
 }
 
-/// Questions by TCP, one after the other.
+/// Relays the queries of a TCP connection, one after the other.
 fn converse(mut client: TcpStream, servers: &[SocketAddr], good: usize) -> io::Result<()> {
     limit(&client)?;
     let order = servers.iter().cycle().skip(good).take(servers.len());
@@ -194,7 +196,7 @@ fn limit(stream: &TcpStream) -> io::Result<()> {
     stream.set_write_timeout(Some(IDLE))
 }
 
-/// One message: its length in two bytes, and itself.
+/// Passes one message on: its length in two bytes, then its content.
 fn pass(from: &mut TcpStream, to: &mut TcpStream) -> io::Result<()> {
     let mut length = [0; 2];
     from.read_exact(&mut length)?;

@@ -1,40 +1,43 @@
-//! /etc/resolv.conf of a step (resolv.conf(5)). Where it has the host's network the file is the host's. In a network of its
-//! own it holds the host's search domains and options, and the host's nameservers if they can be reached from there; else
-//! the address at which kiln answers for them (see `names`).
+//! /etc/resolv.conf of a step (resolv.conf(5)). In the host's network it is the host's file. In a
+//! network of its own it holds the host's search domains and options, and the host's nameservers if
+//! the step can reach them. Else it holds the address at which kiln relays queries to them (see
+//! `names`).
 
 use base::read;
 use std::fs::File;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV6};
 
-/// Larger files are nobody's.
+/// The largest file that is read, in bytes.
 const LARGEST: u64 = 64 * 1024;
 const HOST: &str = "/etc/resolv.conf";
 const PORT: u16 = 53;
 
-/// Where kiln answers for nameservers of the host: the address that Docker's own nameserver has in containers.
+/// The address of kiln's relay in a step's network. Docker's own nameserver has the same in
+/// containers.
 pub(super) const RELAY: Ipv4Addr = Ipv4Addr::new(127, 0, 0, 11);
 
-/// How names resolve in a network of its own.
+/// How a step in a network of its own resolves names.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Names {
-    /// The step asks these itself.
+    /// The step asks these nameservers itself.
     Direct(Vec<IpAddr>),
-    /// The step asks kiln, and kiln these.
+    /// The step asks kiln, and kiln asks these nameservers.
     Relayed(Vec<SocketAddr>),
 }
 
 impl Names {
-    /// As the host's files have it now. `taken` are addresses that mean something else in the step's network.
+    /// Reads the host's files. `taken` is true for addresses that differ in the step's network.
     pub(super) fn of_host(taken: impl Fn(Ipv4Addr) -> bool) -> Names {
         Names::of(&text(HOST), has_ipv4_route(&text("/proc/self/net/route")), taken)
     }
 
     fn of(resolv: &str, ipv4: bool, taken: impl Fn(Ipv4Addr) -> bool) -> Names {
         let servers: Vec<SocketAddr> = resolv.lines().filter_map(nameserver).filter_map(socket).collect();
-        // The order counts: what only the first one knows, others deny. So the first decides.
+        // The order matters: other nameservers may deny names that only the first one knows. So the
+        // first one decides.
         let direct = |server: &SocketAddr| match server.ip() {
             IpAddr::V4(ip) => ipv4 && !ip.is_loopback() && !ip.is_unspecified() && !taken(ip),
-            // Whether it can be reached depends on the carrier.
+            // Not every carrier can reach IPv6.
             IpAddr::V6(_) => false,
         };
         match servers.first() {
@@ -42,7 +45,7 @@ impl Names {
                 Names::Direct(servers.iter().filter(|server| direct(server)).map(SocketAddr::ip).collect())
             }
             Some(_) => Names::Relayed(servers),
-            // What the C library asks then.
+            // The addresses that the C library asks then.
             None => Names::Relayed(vec![
                 (Ipv4Addr::LOCALHOST, PORT).into(),
                 SocketAddrV6::new(Ipv6Addr::LOCALHOST, PORT, 0, 0).into(),
@@ -50,7 +53,7 @@ impl Names {
         }
     }
 
-    /// Whom a step asks.
+    /// The nameservers in a step's /etc/resolv.conf.
     pub(super) fn servers(&self) -> Vec<IpAddr> {
         match self {
             Names::Direct(servers) => servers.clone(),
@@ -58,13 +61,13 @@ impl Names {
         }
     }
 
-    /// The file.
+    /// The content of /etc/resolv.conf.
     pub(super) fn resolv(&self) -> Vec<u8> {
         rewrite(&text(HOST), &self.servers()).into_bytes()
     }
 }
 
-/// As the host has it.
+/// The host's /etc/resolv.conf.
 pub(super) fn host() -> Vec<u8> {
     text(HOST).into_bytes()
 }
@@ -74,13 +77,13 @@ fn text(path: &str) -> String {
     String::from_utf8_lossy(&bytes.unwrap_or_default()).into_owned()
 }
 
-/// The address of a line that names a nameserver.
+/// The address in a `nameserver` line.
 fn nameserver(line: &str) -> Option<&str> {
     let mut words = line.split_ascii_whitespace();
     (words.next() == Some("nameserver")).then(|| words.next()).flatten()
 }
 
-/// Unspecified is the host itself.
+/// Parses a nameserver's address. The unspecified address means the host itself.
 fn socket(address: &str) -> Option<SocketAddr> {
     let (address, zone) = address.split_once('%').unwrap_or((address, ""));
     Some(match address.parse().ok()? {
@@ -95,7 +98,7 @@ fn socket(address: &str) -> Option<SocketAddr> {
     })
 }
 
-/// Whether there is a way to everywhere by IPv4 (proc_pid_net(5)).
+/// True if there is a default route by IPv4 (proc_pid_net(5)).
 fn has_ipv4_route(route: &str) -> bool {
     route.lines().map(|line| line.split_ascii_whitespace().collect::<Vec<_>>()).any(|field| {
         let nothing = "00000000";

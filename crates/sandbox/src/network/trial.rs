@@ -1,4 +1,5 @@
-//! Tries a network from within: one look-up of a name and one connection, as a step would make them. For `kiln doctor`.
+//! Tests a network from inside with one DNS query and one connection, as a step would make them.
+//! For `kiln doctor`.
 
 use super::Lease;
 use crate::Network;
@@ -8,11 +9,11 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpStream, ToSocketAddrs as _, UdpS
 use std::time::Duration;
 
 const PATIENCE: Duration = Duration::from_secs(3);
-/// What builds reach for most: the first that the host itself reaches is tried.
+/// Servers that builds use most. The first one that the host itself reaches is tried.
 const GOALS: &[(&str, u16)] =
     &[("registry-1.docker.io", 443), ("deb.debian.org", 80), ("github.com", 443), ("pypi.org", 443)];
 
-/// What worked, in words; or what did not, though it does on the host.
+/// Describes what worked. The error says what failed although it works on the host.
 pub fn reach(lease: &Lease<'_>) -> Result<String, String> {
     let Network::Own(namespace) = lease.network() else { return Err("there is no network".to_owned()) };
     let servers = lease.servers();
@@ -29,7 +30,7 @@ pub fn reach(lease: &Lease<'_>) -> Result<String, String> {
             .map_err(|cause| format!("{name} resolves to {address} but does not answer: {cause}"))?;
         Ok(format!("{name} resolves and answers"))
     };
-    // In a thread that ends with it: ours stays in its own network.
+    // A thread of its own enters the namespace, so that the calling thread stays in its network.
     let tried = std::thread::scope(|scope| scope.spawn(inside).join());
     let tried: Result<String, String> = tried.unwrap_or_else(|_| Err("the thread that tries it failed".to_owned()));
     tried.map_err(|why| format!("{why}, and on the host it does"))
@@ -66,9 +67,9 @@ fn ask(server: IpAddr, name: &str) -> Result<Ipv4Addr, String> {
     address(answer.get(..count).unwrap_or_default()).ok_or_else(|| "it knows no address of it".to_owned())
 }
 
-/// A question for an address (RFC 1035).
+/// A DNS query for an IPv4 address (RFC 1035).
 fn question(name: &str) -> Vec<u8> {
-    // Number, a wish for recursion, one question.
+    // ID, recursion desired, one question.
     let mut bytes = vec![0x6b, 0x6e, 1, 0, 0, 1, 0, 0, 0, 0, 0, 0];
     for label in name.split('.') {
         bytes.push(u8::try_from(label.len()).unwrap_or_default());

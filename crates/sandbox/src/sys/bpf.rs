@@ -1,4 +1,4 @@
-//! bpf(2), as far as control groups of version 2 need it to say which devices may be opened.
+//! bpf(2), as far as control groups of version 2 need it to limit devices.
 
 use super::errno_of;
 use rustix::fd::{AsRawFd as _, BorrowedFd, FromRawFd as _, OwnedFd};
@@ -8,11 +8,11 @@ use rustix::io::Errno;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(C)]
 pub struct Instruction {
-    /// What to do.
+    /// The operation.
     pub code: u8,
-    /// The destination in the low half, the source in the high one.
+    /// The destination register in the low half, the source in the high one.
     pub registers: u8,
-    /// How far to jump, or where to read.
+    /// The distance to jump, or the offset to read at.
     pub offset: i16,
     /// A constant.
     pub constant: i32,
@@ -22,12 +22,12 @@ const PROG_LOAD: libc::c_int = 5;
 const PROG_ATTACH: libc::c_int = 8;
 const TYPE_CGROUP_DEVICE: u32 = 15;
 const ATTACH_CGROUP_DEVICE: u32 = 6;
-/// Programs of groups above are asked too.
+/// Programs of the groups above are run too (BPF_F_ALLOW_MULTI).
 const ALLOW_MULTI: u32 = 2;
 
-/// Hands a program that judges the opening of devices to the kernel.
+/// Loads a program that decides which devices may be opened.
 pub fn load_device_program(program: &[Instruction]) -> Result<OwnedFd, Errno> {
-    // Of union bpf_attr, what BPF_PROG_LOAD had in its first version.
+    // The fields of union bpf_attr that the first version of BPF_PROG_LOAD had.
     #[repr(C, align(8))]
     struct Load {
         kind: u32,
@@ -51,14 +51,15 @@ pub fn load_device_program(program: &[Instruction]) -> Result<OwnedFd, Errno> {
         kernel_version: 0,
         flags: 0,
     };
-    // SAFETY: the structure is as long as is said, and what it points to outlives the call, which only reads it.
+    // SAFETY: the structure is as long as is said, and what it points to outlives the call, which
+    // only reads it.
     let fd = unsafe { libc::syscall(libc::SYS_bpf, PROG_LOAD, &load, size_of::<Load>()) };
     errno_of(fd)?;
     // SAFETY: the kernel has just given us this descriptor.
     Ok(unsafe { OwnedFd::from_raw_fd(fd as i32) })
 }
 
-/// Has it judge the processes of a control group, for as long as the group is there.
+/// Attaches the program to a control group, for as long as the group exists.
 pub fn attach_device_program(program: BorrowedFd<'_>, group: BorrowedFd<'_>) -> Result<(), Errno> {
     #[repr(C, align(8))]
     struct Attach {

@@ -1,12 +1,13 @@
-//! What a kernel that is older than this code may lack. kiln needs Linux 5.11; what came later is tried, and where it is not
-//! there something else is done.
+//! Features that an older kernel may lack. kiln needs Linux 5.11. It tries newer features, and
+//! falls back where the kernel lacks them.
 //!
-//! A build of kiln with debug assertions takes the variable `KILN_TEST_KERNEL=5.11` for the version of the kernel, so that
-//! tests can force each of these other ways. A release build does not know it.
+//! A kiln with debug assertions reads the kernel's version from the variable
+//! `KILN_TEST_KERNEL=5.11`, so that tests can force each fallback. A release build ignores the
+//! variable.
 
 use std::sync::atomic::{AtomicU32, Ordering};
 
-/// The oldest kernel that kiln works on: overlayfs in a user namespace (`userxattr`).
+/// The oldest kernel that kiln works on: it has overlayfs in a user namespace (`userxattr`).
 pub const OLDEST: (u32, u32) = (5, 11);
 
 /// A version of Linux.
@@ -16,12 +17,12 @@ type Version = (u32, u32);
 pub const MOUNT_SETATTR: Version = (5, 12);
 /// clone3(2) into a control group.
 pub const CLONE_INTO_CGROUP: Version = (5, 7);
-/// A binfmt_misc of its own for each user namespace.
+/// Each user namespace has its own binfmt_misc.
 pub const OWN_BINFMT_MISC: Version = (6, 7);
 
 static PRETENDED: AtomicU32 = AtomicU32::new(u32::MAX);
 
-/// Pretends that the kernel is of a version, in builds with debug assertions.
+/// Sets the version to pretend, in builds with debug assertions.
 pub fn pretend(version: &str) {
     if cfg!(debug_assertions)
         && let Some((major, minor)) = parse(version)
@@ -30,7 +31,8 @@ pub fn pretend(version: &str) {
     }
 }
 
-/// Whether the kernel is said to be older than a version. Asked before the real kernel is; makes no system call.
+/// True if the pretended version is older than `since`. The real kernel is tried only if this is
+/// false. Makes no system call.
 pub fn lacks(since: Version) -> bool {
     cfg!(debug_assertions) && PRETENDED.load(Ordering::Relaxed) < number(since)
 }

@@ -1,4 +1,4 @@
-//! Flags of mounts: mount_setattr(2), and what an older kernel has instead.
+//! Sets flags of mounts: by mount_setattr(2), or by mount(2) on an older kernel.
 
 use super::kernel;
 use rustix::fd::{AsRawFd as _, BorrowedFd};
@@ -6,13 +6,14 @@ use rustix::fs::StatVfsMountFlags;
 use rustix::io::Errno;
 use rustix::mount::{MountAttrFlags, MountFlags};
 
-/// Gives a mount that is attached more flags than it has, with all that is mounted in it if wished. Allocates nothing.
+/// Adds flags to an attached mount, and to all mounts below it if `recursive`. Allocates nothing.
 pub fn limit(mounted: BorrowedFd<'_>, flags: MountAttrFlags, recursive: bool) -> Result<(), Errno> {
     if flags.is_empty() {
         return Ok(());
     }
     match set_attributes(mounted, flags, recursive) {
-        // What is mounted below can't be listed here: the caller does without it.
+        // The mounts below can't be listed here, so a recursive call fails and the caller does
+        // without.
         Err(Errno::NOSYS) if !recursive => remount(mounted, flags),
         done => done,
     }
@@ -39,7 +40,8 @@ fn set_attributes(mounted: BorrowedFd<'_>, flags: MountAttrFlags, recursive: boo
     super::errno_of(done)
 }
 
-/// mount(2) replaces all flags of a mount, so those that it has are named again: some can't be taken away in a user namespace.
+/// mount(2) replaces all flags of a mount, so the current ones are passed again: some can't be
+/// cleared in a user namespace.
 fn remount(mounted: BorrowedFd<'_>, flags: MountAttrFlags) -> Result<(), Errno> {
     let has = rustix::fs::fstatvfs(mounted)?.f_flag;
     let mut all = MountFlags::BIND;
@@ -52,7 +54,7 @@ fn remount(mounted: BorrowedFd<'_>, flags: MountAttrFlags) -> Result<(), Errno> 
         (StatVfsMountFlags::NODIRATIME, MountAttrFlags::MOUNT_ATTR_NODIRATIME, MountFlags::NODIRATIME),
         (StatVfsMountFlags::RELATIME, MountAttrFlags::MOUNT_ATTR_RELATIME, MountFlags::RELATIME),
     ] {
-        // MOUNT_ATTR_RELATIME is no bit at all.
+        // MOUNT_ATTR_RELATIME is 0.
         if has.contains(there) || !wanted.is_empty() && flags.contains(wanted) {
             all |= flag;
         }

@@ -5,14 +5,16 @@ use rustix::fs::{CWD, Mode, OFlags};
 use rustix::io::Errno;
 use rustix::thread::UnshareFlags;
 
-/// Puts the calling thread, and no other, into a new network namespace, which comes back.
+/// Moves the calling thread, and no other, into a new network namespace, and returns that
+/// namespace.
 pub fn leave() -> Result<OwnedFd, Errno> {
-    // SAFETY: of this thread's state only its network namespace changes; no descriptor becomes another's.
+    // SAFETY: of this thread's state only its network namespace changes; no descriptor becomes
+    // another's.
     unsafe { rustix::thread::unshare_unsafe(UnshareFlags::NEWNET)? };
     current()
 }
 
-/// That of the calling thread.
+/// The network namespace of the calling thread.
 pub fn current() -> Result<OwnedFd, Errno> {
     rustix::fs::openat(CWD, c"/proc/thread-self/ns/net", OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())
 }

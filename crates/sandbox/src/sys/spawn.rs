@@ -1,39 +1,41 @@
-//! A process in new namespaces: a clone that shares this process's memory until it executes (clone(2) with CLONE_VM
-//! and CLONE_VFORK), so that its cost does not grow with our size.
+//! Starts a process in new namespaces: a clone that shares this process's memory until execve(2)
+//! (clone(2) with CLONE_VM and CLONE_VFORK), so that its cost does not grow with our size.
 //!
-//! The child runs a closure on a stack of its own. Until it executes another program it must not allocate, lock or
-//! panic: it shares the heap with threads that go on. What it has to say about a failure it leaves in shared memory.
+//! The child runs a closure on its own stack. Until execve(2) it must not allocate, lock or panic,
+//! because it shares the heap with threads that go on running. It reports a failure through the
+//! shared memory.
 
 use super::{errno_of, kernel};
 use rustix::fd::{BorrowedFd, FromRawFd as _, OwnedFd};
 use rustix::io::Errno;
 use std::ffi::{CStr, c_int, c_void};
 
-/// Why the child did not get to run its program.
+/// Why the child could not run its program.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Failure {
-    /// What it was doing, in words.
+    /// The child's action that failed, in words.
     pub doing: &'static str,
-    /// To which of several things, counted from 0.
+    /// The index of the item it was doing that to, from 0.
     pub which: usize,
-    /// What the kernel said.
+    /// The error of the system call.
     pub errno: Errno,
 }
 
-/// What a child begins in.
+/// The namespaces and the control group that a child begins in.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Surroundings<'a> {
-    /// In the namespaces of the caller, or of those that it entered for its children; else in new ones.
+    /// True for the namespaces of the caller, or those that it entered for its children. False for
+    /// new ones.
     pub inside: bool,
-    /// A new network too, with nothing in it but an unconfigured loopback.
+    /// True for a new network namespace too. It has only a loopback, which is down.
     pub network: bool,
-    /// A folder of a control group of version 2.
+    /// The directory of a control group of version 2.
     pub group: Option<BorrowedFd<'a>>,
 }
 
 const STACK: usize = 256 * 1024;
 
-/// Runs in the child; is told whether it is in its control group already.
+/// Runs in the child. The argument is true if the child is in its control group already.
 pub type Child<'a> = dyn Fn(bool) -> Failure + Sync + 'a;
 
 struct Shared<'a> {
@@ -42,8 +44,9 @@ struct Shared<'a> {
     failure: Option<Failure>,
 }
 
-/// Starts a child that runs `child`, which returns only if it failed. The pidfd of the child comes back once it
-/// has executed its program. All signals are blocked in it until [`reset_signals`].
+/// Starts a child that runs `child`, which returns only if it failed. Returns the pidfd of the
+/// child once it has executed its program. All signals are blocked in the child until
+/// [`reset_signals`].
 pub fn spawn(surroundings: Surroundings<'_>, child: &Child<'_>) -> Result<OwnedFd, Failure> {
     let mut stack = vec![0_u8; STACK];
     let mut shared = Shared { child, entered: true, failure: None };
@@ -58,9 +61,10 @@ pub fn spawn(surroundings: Surroundings<'_>, child: &Child<'_>) -> Result<OwnedF
     let top = stack.as_mut_ptr_range().end as usize & !15;
     let group = surroundings.group.filter(|_| !kernel::lacks(kernel::CLONE_INTO_CGROUP));
     let group = group.map(|group| rustix::fd::AsRawFd::as_raw_fd(&group));
-    // SAFETY: the stack is ours, large, aligned and lives until the child has executed or ended, because CLONE_VFORK
-    // suspends this thread until then. `shared` is touched by the child alone in that time. Signals are blocked
-    // around it, so no handler runs in the child on memory it shares.
+    // SAFETY: the stack is ours, large, aligned and lives until the child has executed or ended,
+    // because CLONE_VFORK suspends this thread until then. `shared` is touched by the child alone
+    // in that time. Signals are blocked around it, so no handler runs in the child on memory it
+    // shares.
     let pid = unsafe {
         let (mut all, mut old) = (std::mem::zeroed(), std::mem::zeroed());
         libc::sigfillset(&mut all);
@@ -101,16 +105,19 @@ fn pidfd_borrow(fd: &OwnedFd) -> BorrowedFd<'_> {
 }
 
 extern "C" fn enter(shared: *mut c_void) -> c_int {
-    // SAFETY: `spawn` passes a `Shared` that outlives the child's use of it; nobody else touches it meanwhile.
+    // SAFETY: `spawn` passes a `Shared` that outlives the child's use of it; nobody else touches it
+    // meanwhile.
     let shared = unsafe { &mut *shared.cast::<Shared<'_>>() };
     shared.failure = Some((shared.child)(shared.entered));
     127
 }
 
-/// clone3(2) into a control group: negative where the kernel, a filter around us or this architecture does not have it.
+/// clone3(2) into a control group. The result is negative if the kernel, a seccomp filter around us
+/// or this architecture does not have it.
 ///
 /// # Safety
-/// As for `clone` in [`spawn`]: the stack and what `shared` points to outlive the child's use of them.
+/// As for `clone` in [`spawn`]: the stack and the target of `shared` outlive the child's use of
+/// them.
 #[cfg(target_arch = "x86_64")]
 unsafe fn clone_into(
     group: c_int,
@@ -150,8 +157,9 @@ unsafe fn clone_into(
         cgroup: group as u64,
     };
     let pid: i64;
-    // SAFETY: the child has another stack and returns to nothing: it calls `enter` and ends. The parent goes on behind the
-    // call with all its registers; what the kernel and the call itself change is named.
+    // SAFETY: the child has another stack and returns to nothing: it calls `enter` and ends. The
+    // parent goes on behind the call with all its registers; what the kernel and the call itself
+    // change is named.
     unsafe {
         std::arch::asm!(
             "syscall",
@@ -178,7 +186,7 @@ unsafe fn clone_into(
     pid as c_int
 }
 
-/// Not there: the child enters by itself.
+/// Not implemented on this architecture: the child enters the group itself.
 ///
 /// # Safety
 /// Nothing is done.
@@ -187,21 +195,22 @@ unsafe fn clone_into(_: c_int, _: c_int, _: &mut [u8], _: *mut Shared<'_>, _: &m
     -libc::ENOSYS
 }
 
-/// Marks the failure away: called right before executing, because a successful execve never comes back to say so.
+/// Executes a program. Returns only if execve(2) failed.
 pub fn execute(program: &CStr, args: &[*const std::ffi::c_char], env: &[*const std::ffi::c_char]) -> Errno {
     debug_assert!(args.last().is_some_and(|last| last.is_null()) && env.last().is_some_and(|last| last.is_null()));
-    // SAFETY: both lists end with a null pointer (the caller builds them so) and point to live strings.
+    // SAFETY: both lists end with a null pointer (the caller builds them so) and point to live
+    // strings.
     unsafe { libc::execve(program.as_ptr(), args.as_ptr(), env.as_ptr()) };
     // SAFETY: errno is this thread's own; the child runs as the suspended thread.
     Errno::from_raw_os_error(unsafe { *libc::__errno_location() })
 }
 
-/// A list of strings as execve wants it: pointers, the last of them null.
+/// A list of strings for execve(2): pointers, the last one null.
 pub fn pointers(strings: &[std::ffi::CString]) -> Vec<*const std::ffi::c_char> {
     strings.iter().map(|string| string.as_ptr()).chain([std::ptr::null()]).collect()
 }
 
-/// A list of pointers that may cross to the child.
+/// A list of pointers that may be passed to the child.
 pub struct Pointers(pub Vec<*const std::ffi::c_char>);
 
 // SAFETY: the strings they point to are not changed while the list is in use.
@@ -209,13 +218,15 @@ unsafe impl Sync for Pointers {}
 // SAFETY: as above.
 unsafe impl Send for Pointers {}
 
-/// A cgroup namespace whose root is the control group that this process is in (cgroup_namespaces(7)).
+/// Makes a cgroup namespace whose root is the control group that this process is in
+/// (cgroup_namespaces(7)).
 pub fn new_cgroup_root() -> Result<(), Errno> {
     // SAFETY: of this process only that namespace changes.
     unsafe { rustix::thread::unshare_unsafe(rustix::thread::UnshareFlags::NEWCGROUP) }
 }
 
-/// Default handlers and an empty mask for the program that is executed next (Rust ignores SIGPIPE).
+/// Sets default signal handlers and an empty signal mask for the program that is executed next
+/// (Rust ignores SIGPIPE).
 pub fn reset_signals() {
     // SAFETY: only changes this process's own dispositions; called in the child.
     unsafe {
@@ -230,17 +241,17 @@ pub fn reset_signals() {
 #[derive(Clone, Copy, Debug)]
 #[repr(C)]
 pub struct Instruction {
-    /// What to do.
+    /// The operation.
     pub code: u16,
-    /// Instructions to pass over when a condition holds.
+    /// The number of instructions to skip if a condition holds.
     pub jt: u8,
-    /// And when it does not.
+    /// The number to skip if it does not hold.
     pub jf: u8,
-    /// What it works with.
+    /// The operand.
     pub k: u32,
 }
 
-/// Has every system call from here on judged by a program (seccomp(2)). It stays over execve.
+/// Installs a filter that decides every system call from here on (seccomp(2)). execve(2) keeps it.
 pub fn install_filter(program: &[Instruction]) -> Result<(), Errno> {
     #[repr(C)]
     struct Program {
@@ -248,21 +259,24 @@ pub fn install_filter(program: &[Instruction]) -> Result<(), Errno> {
         filter: *const Instruction,
     }
     const SET_MODE_FILTER: libc::c_ulong = 1;
-    // As runc does: a container's programs keep their speed where they guard against themselves (SPEC_ALLOW).
+    // Like runc: programs are not slowed down by the mitigation of speculative store bypass
+    // (SECCOMP_FILTER_FLAG_SPEC_ALLOW).
     const SPEC_ALLOW: libc::c_ulong = 4;
     let given = Program { len: program.len() as u16, filter: program.as_ptr() };
     // SAFETY: the program and what it points to outlive the call, which only reads them.
     errno_of(unsafe { libc::syscall(libc::SYS_seccomp, SET_MODE_FILTER, SPEC_ALLOW, &given) })
 }
 
-/// A session keyring of its own, so that the parent's keys are out of reach (keyctl(2)). Systems without keys are fine.
+/// Joins a new session keyring, so that the parent's keys are out of reach (keyctl(2)). A system
+/// without keys is fine.
 pub fn join_new_keyring() {
     const JOIN_SESSION_KEYRING: libc::c_long = 1;
     // SAFETY: a system call without pointers that are read.
     unsafe { libc::syscall(libc::SYS_keyctl, JOIN_SESSION_KEYRING, std::ptr::null::<c_void>()) };
 }
 
-/// Whether the working directory is beneath the root: getcwd(2) says `(unreachable)` where it is not.
+/// True if the working directory is beneath the root. If it is not, getcwd(2) returns a path that
+/// begins with `(unreachable)`.
 pub fn cwd_is_reachable() -> bool {
     let mut buffer = [0_u8; 4096];
     // SAFETY: the buffer's length is given.
@@ -270,18 +284,20 @@ pub fn cwd_is_reachable() -> bool {
     !got.is_null() && buffer[0] == b'/'
 }
 
-/// Closes every descriptor from a number on (close_range(2)).
+/// Closes every descriptor from `first` on (close_range(2)).
 pub fn close_from(first: u32) -> Result<(), Errno> {
-    // SAFETY: only called in the child, whose descriptors nobody else uses: it does not share the table.
+    // SAFETY: only called in the child, whose descriptors nobody else uses: it does not share the
+    // table.
     errno_of(unsafe { libc::syscall(libc::SYS_close_range, first, u32::MAX, 0) })
 }
 
-/// Supplementary groups of this process alone: the raw call, because the C library's would tell the threads of our parent.
+/// Sets the supplementary groups of this process alone. This is the raw system call, because the C
+/// library's function would change the threads of our parent too.
 pub fn set_groups(groups: &[rustix::fs::Gid]) -> Result<(), Errno> {
     rustix::thread::set_thread_groups(groups)
 }
 
-/// User and group of this process alone, all three of each.
+/// Sets the real, effective and saved user and group ids of this process alone.
 pub fn set_ids(uid: rustix::fs::Uid, gid: rustix::fs::Gid) -> Result<(), Errno> {
     rustix::thread::set_thread_res_gid(gid, gid, gid)?;
     rustix::thread::set_thread_res_uid(uid, uid, uid)
@@ -293,7 +309,8 @@ mod tests {
     use rustix::fs::{CWD, Mode, OFlags};
     use std::io::Read as _;
 
-    /// What a child that begins in these surroundings says of its control groups.
+    /// Returns what a child in this control group sees: if it began in the group, and its
+    /// /proc/self/cgroup.
     fn groups(group: Option<BorrowedFd<'_>>) -> (bool, String) {
         let (read, write) = std::io::pipe().expect("a pipe");
         let child = |entered: bool| {

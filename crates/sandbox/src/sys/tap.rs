@@ -1,4 +1,5 @@
-//! TAP devices by the descriptor of the process that carries their frames (tun.rst of the kernel).
+//! TAP devices, by the descriptor of the process that carries their frames
+//! (Documentation/networking/tuntap.rst).
 
 use super::spawn::Instruction;
 use rustix::fd::{AsRawFd as _, OwnedFd};
@@ -10,9 +11,10 @@ const TUNGETIFF: c_ulong = 0x8004_54d2;
 const TUNATTACHFILTER: c_ulong = 0x4010_54d5;
 const IFF_TAP: i32 = 2;
 
-/// Whether this is an end of a TAP device, and not any other file.
+/// True if this descriptor is a TAP device.
 pub fn is_tap(file: &OwnedFd) -> bool {
-    // SAFETY: the request is a whole `ifreq`, which the kernel fills in; other files refuse the number.
+    // SAFETY: the request is a whole `ifreq`, which the kernel fills in; other files refuse the
+    // number.
     unsafe {
         let mut request: libc::ifreq = std::mem::zeroed();
         let done = libc::ioctl(file.as_raw_fd(), TUNGETIFF as _, &mut request);
@@ -20,8 +22,9 @@ pub fn is_tap(file: &OwnedFd) -> bool {
     }
 }
 
-/// Has every frame that its namespace sends judged by a program before it reaches any reader of the device: those that it
-/// returns 0 for are dropped. Whatever sent them can't go around it: it is asked by the device itself.
+/// Attaches a filter to the device. It decides every frame that the namespace sends before a reader
+/// of the device gets it, and drops those for which it returns 0. The device runs it, so no sender
+/// can bypass it.
 pub fn attach_filter(file: &OwnedFd, program: &[Instruction]) -> Result<(), Errno> {
     let program = libc::sock_fprog {
         len: u16::try_from(program.len()).map_err(|_| Errno::INVAL)?,

@@ -4,7 +4,7 @@ use rustix::fs::Mode;
 use std::os::unix::process::CommandExt as _;
 use std::process::Command;
 
-/// The program begins with this umask.
+/// Sets the umask that the program begins with.
 pub fn set_for(command: &mut Command, umask: u32) {
     let set = move || {
         rustix::process::umask(Mode::from(umask));

@@ -1,6 +1,6 @@
-//! A user namespace for an ordinary user (user_namespaces(7)): the whole of kiln moves into it before any thread
-//! exists, and is root there. The mapping comes from newuidmap(1) and the ranges of /etc/subuid; without them only the
-//! user's own id exists.
+//! A user namespace for an ordinary user (user_namespaces(7)): kiln moves into it before any thread
+//! exists, and is root there. newuidmap(1) and the ranges of /etc/subuid give the mapping. Without
+//! them only the user's own id is mapped.
 
 use rustix::fd::OwnedFd;
 use rustix::io::Errno;
@@ -9,25 +9,26 @@ use rustix::thread::UnshareFlags;
 use std::io::{Read as _, Write as _};
 use std::process::Command;
 
-/// Who kiln is to the files of its store.
+/// The ids with which kiln accesses the files of its store.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Identity {
-    /// Whether it is not the machine's root.
+    /// True if kiln is not root of the machine.
     pub rootless: bool,
-    /// Whether only one id exists.
+    /// True if only one id is mapped.
     pub single_id: bool,
-    /// The mapping, as /proc/self/uid_map has it.
+    /// The mapping in the format of /proc/self/uid_map, lines joined by commas.
     pub mapping: String,
 }
 
-/// The mapping that every process of the machine has.
+/// The mapping of the initial user namespace.
 const WHOLE: &str = "0 0 4294967295";
 
-/// Becomes root: of the machine when we are, else of a new user namespace. Must be called before any thread exists.
+/// Becomes root of a new user namespace, unless kiln is root already. Must be called before any
+/// thread exists.
 pub fn enter() -> Result<Identity, String> {
     if rustix::process::geteuid().is_root() {
-        // Root of a container may have no right to mount anything outside of a namespace of its own. Where that is refused
-        // as well, what needs no mount still works.
+        // Root of a container may lack the right to mount outside a user namespace of its own, so
+        // one is made. If that is refused too, builds that need no mount still work.
         let confined = !may_mount() && with_own_ids().is_ok();
         let mapping = mapping();
         let rootless = confined || mapping != WHOLE;
@@ -54,10 +55,11 @@ pub fn enter() -> Result<Identity, String> {
     Ok(Identity { rootless: true, single_id: !many, mapping: mapping() })
 }
 
-/// A process that keeps a user namespace with all of our ids. It ends with this, and when kiln ends in any way.
+/// A process that keeps a user namespace with all of our ids. It ends when this is dropped, and
+/// when kiln ends in any way.
 #[derive(Debug)]
 pub struct Keeper {
-    /// To be entered.
+    /// The user namespace, to be entered.
     pub namespace: OwnedFd,
     child: Pid,
     until: Option<OwnedFd>,
@@ -70,8 +72,8 @@ impl Drop for Keeper {
     }
 }
 
-/// Makes a user and a mount namespace and runs `inside` in them, in a child that then waits. `inside` may make system
-/// calls and nothing else: the child has one thread of possibly many.
+/// Makes a user and a mount namespace and runs `inside` in them, in a child that then waits.
+/// `inside` may make system calls and nothing else: the child has one thread of possibly many.
 pub fn keep(inside: &dyn Fn() -> Result<(), Errno>) -> Result<Keeper, Errno> {
     let pipe = || rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC);
     let (told, tell) = pipe()?;
@@ -104,7 +106,7 @@ pub fn keep(inside: &dyn Fn() -> Result<(), Errno>) -> Result<Keeper, Errno> {
     Ok(keeper)
 }
 
-/// The child's errno, as it was written; none is 0.
+/// Reads the child's errno from the pipe. 0 means success.
 fn hear(told: &OwnedFd) -> Result<(), Errno> {
     let mut answer = [0; 4];
     match rustix::io::read(told, &mut answer)? {
@@ -116,7 +118,7 @@ fn hear(told: &OwnedFd) -> Result<(), Errno> {
     }
 }
 
-/// The child's life. Its exit code comes back.
+/// Runs in the child. Returns its exit code.
 fn kept(tell: &OwnedFd, wait: &OwnedFd, inside: &dyn Fn() -> Result<(), Errno>) -> i32 {
     let say = |result: Result<(), Errno>| {
         let errno = result.err().map_or(0, Errno::raw_os_error);
@@ -128,13 +130,14 @@ fn kept(tell: &OwnedFd, wait: &OwnedFd, inside: &dyn Fn() -> Result<(), Errno>) 
     let made = unsafe { rustix::thread::unshare_unsafe(UnshareFlags::NEWUSER | UnshareFlags::NEWNS) };
     let mapped = say(made) && rustix::io::read(wait, &mut byte).is_ok_and(|count| count == 1);
     if mapped && say(inside()) {
-        // Until the other end is closed.
+        // Waits until the other end is closed.
         let _ = rustix::io::read(wait, &mut byte);
     }
     0
 }
 
-/// fork(2) with all signals blocked in the child: its handlers are the parent's, and would speak to it.
+/// fork(2) with all signals blocked in the child, because it inherited the parent's signal
+/// handlers, which could signal the parent.
 fn fork_quietly() -> Result<Option<Pid>, Errno> {
     // SAFETY: the masks are local; the child makes only system calls before it ends.
     let pid = unsafe {
@@ -172,7 +175,7 @@ fn may_mount() -> bool {
     sets.is_ok_and(|sets| sets.effective.contains(rustix::thread::CapabilitySet::SYS_ADMIN))
 }
 
-/// A namespace with all ids of the one we are in.
+/// Enters a new user namespace with all ids of the current one.
 fn with_own_ids() -> Result<(), String> {
     let parent = std::process::id();
     let texts = ["uid_map", "gid_map"].map(|name| (name, same_ids(name)));
@@ -182,7 +185,7 @@ fn with_own_ids() -> Result<(), String> {
     if mapped { Ok(()) } else { Err("cannot map ids".to_owned()) }
 }
 
-/// The mapping that gives a namespace below this one the ids that this one has.
+/// The mapping that gives a child namespace all ids of this one.
 fn same_ids(name: &str) -> String {
     let own = std::fs::read_to_string(format!("/proc/self/{name}")).unwrap_or_default();
     let same = |line: &str| {
@@ -193,7 +196,8 @@ fn same_ids(name: &str) -> String {
     own.lines().filter_map(same).collect()
 }
 
-/// newuidmap(1) and newgidmap(1) map us. False if they could not: then the caller maps the single id.
+/// Enters a new user namespace and lets newuidmap(1) and newgidmap(1) map the ids. Returns false if
+/// they failed: then the caller maps the single id.
 fn with_helper(uid: u32, gid: u32, uids: (u32, u32), gids: (u32, u32)) -> Result<bool, String> {
     let parent = std::process::id();
     from_outside(&|| {
@@ -205,7 +209,8 @@ fn with_helper(uid: u32, gid: u32, uids: (u32, u32), gids: (u32, u32)) -> Result
     })
 }
 
-/// Enters a new namespace, and has a child that stays in the old one do something about it. Whether that went well.
+/// Enters a new user namespace while a child in the old one runs `map`. Returns the result of
+/// `map`.
 fn from_outside(map: &dyn Fn() -> bool) -> Result<bool, String> {
     let (mut wait, mut ready) = std::io::pipe().map_err(|cause| cause.to_string())?;
     // SAFETY: no thread exists yet, so the child is as whole as we are. It leaves by _exit.
@@ -232,7 +237,7 @@ fn from_outside(map: &dyn Fn() -> bool) -> Result<bool, String> {
     }
 }
 
-/// What gives an ordinary user with one id alone a range of them: the command to type.
+/// The command that gives an ordinary user with only one id a range of them.
 pub fn remedy(identity: &Identity) -> String {
     let uid = identity.mapping.split_whitespace().nth(1).and_then(|uid| uid.parse().ok()).unwrap_or(0);
     let path = std::env::var_os("PATH").unwrap_or_default();
@@ -250,7 +255,7 @@ pub fn remedy(identity: &Identity) -> String {
     format!("`sudo usermod --add-subuids {first}-{last} --add-subgids {first}-{last} {user}` gives you a range")
 }
 
-/// The first id that is above all ranges.
+/// The first id above all ranges.
 fn first_free(ranges: &str) -> u32 {
     let end = |line: &str| {
         let mut numbers = line.split(':').skip(1).map(|number| number.trim().parse::<u32>().ok());
