@@ -1,7 +1,8 @@
-//! How a host is reached: through which proxy, and whose certificates count.
+//! How a host is reached: the proxy, and the certificate authorities that are trusted.
 //!
-//! Certificates of authorities: those of the system (`SSL_CERT_FILE`, else the usual bundles, else the ones that are built in), and for one
-//! registry those in `certs.d/<host:port>/*.crt`; `NAME.cert` with `NAME.key` there is what kiln shows of itself (containers-certs.d(5)).
+//! The trusted authorities are those of the system (`SSL_CERT_FILE`, else the usual bundles, else
+//! the built-in ones), and for one registry also those in `certs.d/<host:port>/*.crt`. `NAME.cert`
+//! with `NAME.key` there is kiln's client certificate (containers-certs.d(5)).
 
 use super::transport::host_of;
 use super::{Reference, Settings};
@@ -17,11 +18,11 @@ use std::time::{Duration, Instant};
 use ureq::http::StatusCode;
 use ureq::tls::{Certificate, ClientCert, PemItem, PrivateKey, RootCerts, TlsConfig, parse_pem};
 
-/// A larger file of certificates is refused.
+/// The largest file of certificates that is read, in bytes.
 const LARGEST: u64 = 16 << 20;
-/// Connections that are kept for the next request: as many as a cache sends blobs at once.
+/// Idle connections that are kept: as many as a cache export sends blobs at once.
 const MOST_IDLE: usize = 32;
-/// Where systems keep the certificates of authorities.
+/// Files where systems keep the certificates of authorities.
 const BUNDLES: [&str; 4] = [
     "/etc/ssl/certs/ca-certificates.crt",
     "/etc/pki/tls/certs/ca-bundle.crt",
@@ -48,7 +49,7 @@ impl std::fmt::Debug for Proxies {
 }
 
 impl Proxies {
-    /// From variables; small letters are looked at first, as curl and Go do.
+    /// Reads the variables. Lower-case names come first, as in curl and Go.
     pub fn of(get: &dyn Fn(&str) -> Option<String>) -> Proxies {
         let set = |name: &str| {
             let both = [name.to_lowercase(), name.to_owned()];
@@ -64,7 +65,7 @@ impl Proxies {
         let proxy = if url.starts_with("https://") { &self.https } else { &self.http };
         let Some(proxy) = proxy.as_ref().filter(|_| !self.is_direct(url)) else { return Ok(None) };
         let with_scheme = if proxy.contains("://") { proxy.clone() } else { format!("http://{proxy}") };
-        // The address may hold a password: it is not shown.
+        // The address may hold a password, so it is not shown.
         ureq::Proxy::new(&with_scheme).map(Some).map_err(|_| {
             Error::new(Kind::Usage, "HTTP_PROXY, HTTPS_PROXY or ALL_PROXY names no proxy")
                 .hint("write `http://HOST:PORT`, `socks5://HOST:PORT`")
@@ -106,7 +107,7 @@ fn split_port(text: &str) -> (&str, Option<&str>) {
     }
 }
 
-/// Whether an address is in `10.0.0.0/8`.
+/// True if an address is in a network such as `10.0.0.0/8`.
 fn within(address: IpAddr, net: &str, bits: &str) -> bool {
     let bytes = |address: IpAddr| match address {
         IpAddr::V4(four) => four.octets().to_vec(),
@@ -119,7 +120,7 @@ fn within(address: IpAddr, net: &str, bits: &str) -> bool {
 }
 
 impl Settings {
-    /// An agent for the host of a URL. `insecure` takes any certificate.
+    /// Makes an agent for the host of a URL. `insecure` accepts any certificate.
     pub fn agent(&self, url: &str, insecure: bool) -> Result<ureq::Agent> {
         let config = ureq::Agent::config_builder()
             .http_status_as_error(false)
@@ -159,9 +160,9 @@ impl Settings {
         Ok(config.root_certs(RootCerts::new_with_certs(&own)).build())
     }
 
-    /// The files that are for one registry.
+    /// The certificate files for one registry.
     fn certificates(&self, host: &str) -> Vec<PathBuf> {
-        // A host is no way out of the folder.
+        // A host name must not lead out of the directory.
         let name = Path::new(host).file_name().filter(|name| *name == host);
         let folders = self.certs.iter().filter_map(|folder| Some(folder.join(name?)));
         let mut files: Vec<PathBuf> = folders
@@ -186,7 +187,7 @@ fn certificates(file: &Path) -> Result<Vec<Certificate<'static>>> {
     Ok(pem(file)?.into_iter().filter_map(certificate).collect())
 }
 
-/// What kiln shows of itself: a chain, and the key beside it.
+/// Reads kiln's client certificate: a chain, and the key beside it.
 fn shown(file: &Path) -> Result<ClientCert> {
     let key = file.with_extension("key");
     let missing = |what: &str, file: &Path| Error::new(Kind::Usage, format!("`{}` holds no {what}", file.display()));
@@ -202,17 +203,17 @@ fn shown(file: &Path) -> Result<ClientCert> {
     Ok(ClientCert::new_with_certs(&chain, found.ok_or_else(|| missing("key", &key))?))
 }
 
-/// The agents of a client, one a host.
+/// The agents of a client, one for each host.
 pub struct Agents {
     settings: Settings,
     known: Mutex<HashMap<String, ureq::Agent>>,
-    /// Hosts whose certificates do not count.
+    /// Hosts whose certificates are not verified.
     insecure: Mutex<HashSet<String>>,
     schemes: Mutex<HashMap<String, &'static str>>,
 }
 
 impl Agents {
-    /// None is made before it is needed.
+    /// Makes no agent yet: each is made when it is needed.
     pub fn new(settings: &Settings) -> Agents {
         Agents {
             settings: settings.clone(),
@@ -222,7 +223,7 @@ impl Agents {
         }
     }
 
-    /// True if there is time for another try of a request that began then.
+    /// True if there is time to retry a request that began at `began`.
     pub fn have_time(&self, began: Instant, pause: Duration) -> bool {
         self.settings.patience.is_none_or(|patience| began.elapsed() + pause < patience)
     }
@@ -240,12 +241,13 @@ impl Agents {
         Ok(agent)
     }
 
-    /// Certificates of this registry do not count from now on.
+    /// From now on the certificates of this registry are not verified.
     pub fn trust(&self, name: &Reference) {
         lock(&self.insecure).insert(name.host().to_lowercase());
     }
 
-    /// Plain HTTP within this machine unless there are certificates for it, and where an insecure registry has nothing better.
+    /// Plain HTTP for a registry on this machine, unless there are certificates for it, and for an
+    /// insecure registry that answers only over HTTP. Else HTTPS.
     pub fn scheme(&self, name: &Reference) -> &'static str {
         let host = name.host().to_lowercase();
         if let Some(scheme) = lock(&self.schemes).get(&host) {
@@ -263,7 +265,8 @@ impl Agents {
         scheme
     }
 
-    /// Whether a registry speaks so. A server that expects encryption says 400 to who comes without (Go's net/http).
+    /// True if the registry answers over this scheme. A TLS server answers plain HTTP with 400
+    /// (Go's net/http).
     fn answers(&self, scheme: &str, host: &str) -> bool {
         let url = format!("{scheme}://{host}/v2/");
         let answer = self.of(&url).map(|agent| agent.get(&url).call());

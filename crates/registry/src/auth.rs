@@ -1,5 +1,6 @@
-//! Who we are to a registry: its challenge becomes the value of an `Authorization` header (RFC 9110, section 11; the
-//! token specification of distribution, and its OAuth2 form for identity tokens).
+//! Authentication: turns a registry's challenge into the value of an `Authorization` header (RFC
+//! 9110, section 11; the token specification of distribution, and its OAuth2 form for identity
+//! tokens).
 
 use super::agents::Agents;
 use super::reference::is_local;
@@ -11,7 +12,7 @@ use base64::prelude::BASE64_STANDARD;
 use serde_json::Value;
 use std::collections::HashMap;
 
-/// What a registry asks for.
+/// The kind of authentication that a registry asks for.
 #[derive(Debug, PartialEq, Eq)]
 enum Challenge {
     /// User and password with each request.
@@ -26,7 +27,8 @@ fn denied(name: &Reference, why: &str) -> Error {
         .hint(format!("check the name; `kiln login {}` says who you are", name.registry))
 }
 
-/// The value of `Authorization` that opens `access`: scopes of the token specification, with blanks between.
+/// The value of `Authorization` that grants `access`: scopes of the token specification, separated
+/// by blanks.
 pub(super) fn authorize(
     agents: &Agents,
     name: &Reference,
@@ -57,7 +59,8 @@ pub(super) fn authorize(
     }
 }
 
-/// A token server gets the password: over an encrypted connection, or within this machine.
+/// True if this token server may get the password: over HTTPS, or if both it and the registry are
+/// on this machine.
 fn may_be_asked(realm: &str, name: &Reference) -> bool {
     let within = name.is_local() && is_local(&host_of(realm));
     realm.starts_with("https://") || (within && realm.starts_with("http://"))
@@ -67,7 +70,7 @@ fn basic(user: &str, password: &str) -> String {
     format!("Basic {}", BASE64_STANDARD.encode(format!("{user}:{password}")))
 }
 
-/// GET, with the password if there is one, else as anybody.
+/// Gets a token by GET, with the password if there is one, else anonymously.
 fn by_question(
     agents: &Agents,
     name: &Reference,
@@ -92,7 +95,7 @@ fn by_question(
     token(name, send(agents, ask)?.answer)
 }
 
-/// POST of the identity token. It stands in the body, so no redirection is followed.
+/// Gets a token by POST of the identity token. The body holds it, so no redirect is followed.
 fn by_identity(
     agents: &Agents,
     name: &Reference,

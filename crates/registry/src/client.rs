@@ -1,5 +1,5 @@
-//! Requests to registries: manifests by HEAD and GET, blobs by GET with resuming, and what authorizes each of them.
-//! Every answer is bounded, and what has a digest is checked against it.
+//! Requests to registries: manifests by HEAD and GET, blobs by GET with resuming, each with its
+//! authorization. Every answer is bounded, and content with a digest is verified.
 
 use super::agents::{Agents, Proxies};
 use super::auth::authorize;
@@ -18,36 +18,37 @@ use std::sync::{Arc, Mutex, OnceLock};
 use store::Store;
 use ureq::http::StatusCode;
 
-/// The media types of what we can read.
+/// The media types of manifests that kiln can read.
 const ACCEPT: &str = "application/vnd.oci.image.index.v1+json, application/vnd.oci.image.manifest.v1+json, \
     application/vnd.docker.distribution.manifest.list.v2+json, application/vnd.docker.distribution.manifest.v2+json";
 
-/// Pages of a list beyond this are not asked for.
+/// The most pages of a list that are requested.
 const MOST_PAGES: usize = 100;
 
-/// What the client must know of its surroundings.
+/// The configuration of the client.
 #[derive(Clone, Debug, Default)]
 pub struct Settings {
     /// From HTTP_PROXY, HTTPS_PROXY, ALL_PROXY and NO_PROXY.
     pub proxies: Proxies,
-    /// Where `registries.conf` is.
+    /// The paths of `registries.conf`.
     pub registries: config::Places,
-    /// Folders like `/etc/docker/certs.d`.
+    /// Directories like `/etc/docker/certs.d`.
     pub certs: Vec<PathBuf>,
     /// SSL_CERT_FILE.
     pub authorities: Option<PathBuf>,
-    /// Who we are.
+    /// The credentials.
     pub logins: Logins,
-    /// For how long a request is tried again, if not as often as that is usual: who asks has no more time.
+    /// How long a request is retried, for a caller that has no more time. None means the usual
+    /// number of tries.
     pub patience: Option<std::time::Duration>,
 }
 
-/// A manifest or an index as it came.
+/// A manifest or an index as the registry sent it.
 #[derive(Clone, Debug)]
 pub struct Manifest {
-    /// Of its bytes.
+    /// The digest of its bytes.
     pub digest: Digest,
-    /// Unchanged.
+    /// The bytes, unchanged.
     pub bytes: Vec<u8>,
 }
 
@@ -58,28 +59,28 @@ pub struct Client(Arc<Inner>);
 struct Inner {
     agents: Agents,
     registries: config::Places,
-    /// Read when somebody asks for the first name.
+    /// Read on the first request.
     rules: OnceLock<Result<Rules>>,
     logins: Logins,
-    /// Mirrors that nobody could reach.
+    /// Mirrors that could not be reached.
     silent: Mutex<HashSet<String>>,
     /// Values of `Authorization` by registry and access.
     known: Mutex<HashMap<(String, String), String>>,
 }
 
-/// What goes on while a blob comes.
+/// Callbacks during the transfer of a blob.
 pub struct Watch<'a> {
-    /// Told the bytes so far.
+    /// Called with the number of bytes so far.
     pub progress: &'a (dyn Fn(u64) + Sync),
-    /// Whether to give up.
+    /// Returns true to stop the transfer.
     pub stop: &'a (dyn Fn() -> bool + Sync),
 }
 
-/// Nobody looks, nothing stops it.
+/// A transfer without progress reports that nothing stops.
 pub const UNWATCHED: Watch<'static> = Watch { progress: &|_| {}, stop: &|| false };
 
 impl Client {
-    /// A client; no connection is made yet.
+    /// Makes a client. It connects on the first request.
     pub fn new(settings: &Settings) -> Client {
         Client(Arc::new(Inner {
             agents: Agents::new(settings),
@@ -102,8 +103,8 @@ impl Client {
         source.name
     }
 
-    /// Asks for a name wherever it may be: mirrors first, each once, since there is somebody else to ask. A mirror that
-    /// nobody could reach is not asked again.
+    /// Requests a name from its sources: each mirror once, then the registry itself. A mirror that
+    /// could not be reached is not tried again.
     fn anywhere<T>(&self, name: &Reference, ask: &dyn Fn(&Reference, u32) -> Result<T>) -> Result<T> {
         let mut sources = self.rules()?.sources(name)?;
         let Some(origin) = sources.pop() else {
@@ -116,7 +117,7 @@ impl Client {
             }
             match ask(&mirror, 1) {
                 Err(error) if is_unreachable(&error) => drop(lock(&self.0.silent).insert(mirror.host().to_owned())),
-                // It lacks it, or what it sends is wrong.
+                // The mirror lacks it, or its answer is wrong.
                 Err(error) if matches!(error.kind(), Kind::Source | Kind::Export) => {}
                 done => return done,
             }
@@ -124,17 +125,17 @@ impl Client {
         ask(&self.known(origin), TRIES)
     }
 
-    /// No certificate of this registry is asked for, and plain HTTP is tried too.
+    /// From now on this registry's certificate is not verified, and plain HTTP is tried too.
     pub fn trust(&self, name: &Reference) {
         self.0.agents.trust(name);
     }
 
-    /// The name under which something is pushed.
+    /// The name to push to, after `registries.conf` was applied.
     pub(super) fn target(&self, name: &Reference) -> Result<Reference> {
         Ok(self.known(self.rules()?.target(name)?))
     }
 
-    /// The digest behind a name, if the registry tells it without sending the manifest.
+    /// The digest of a name, if the registry tells it without sending the manifest.
     pub fn head(&self, name: &Reference) -> Result<Option<Digest>> {
         self.anywhere(name, &|name, tries| self.head_at(name, tries))
     }
@@ -144,7 +145,7 @@ impl Client {
         Ok(header(&answer, "docker-content-digest").and_then(|digest| digest.parse().ok()))
     }
 
-    /// A manifest by tag or digest.
+    /// Gets a manifest by tag or digest.
     pub fn manifest(&self, name: &Reference) -> Result<Manifest> {
         self.anywhere(name, &|name, tries| self.manifest_at(name, tries))
     }
@@ -153,7 +154,8 @@ impl Client {
         self.read_manifest(name, self.ask("GET", name, &format!("manifests/{}", name.target()), tries)?)
     }
 
-    /// A manifest by tag or digest, if there is one where a push of that name goes: no mirror is asked.
+    /// Gets a manifest by tag or digest from the registry that a push of this name goes to, if it
+    /// has it. No mirror is asked.
     pub fn find_manifest(&self, name: &Reference) -> Result<Option<Manifest>> {
         self.find_manifest_at(&self.target(name)?)
     }
@@ -182,9 +184,9 @@ impl Client {
         Ok(Manifest { digest, bytes })
     }
 
-    /// Brings a blob into the store, checked. A download that breaks off is taken up where it ended.
+    /// Downloads a blob into the store and verifies it. A download that breaks off is resumed.
     pub fn blob(&self, name: &Reference, digest: &Digest, size: u64, store: &Store, watch: &Watch<'_>) -> Result<()> {
-        // A blob has its digest wherever it comes from.
+        // A blob has the same digest at every source.
         let by_digest = Reference { tag: None, digest: Some(*digest), ..name.clone() };
         self.anywhere(&by_digest, &|name, tries| self.blob_at(name, tries, &Wish { digest, size }, store, watch))
     }
@@ -230,14 +232,14 @@ impl Client {
         let headers: &[(&str, &str)] = if from > 0 { &[("range", &range)] } else { &[] };
         let mut answer = self.question("GET", name, &format!("blobs/{digest}"), headers, tries)?;
         if answer.status() == StatusCode::NOT_FOUND {
-            // It does not help to ask again: this kind of error ends the tries.
+            // A retry would not help: an error of this kind ends the tries.
             return Err(Error::new(Kind::Export, format!("{name}: there is no blob {digest}"))
                 .hint("the registry has lost it: push the image or the cache again"));
         }
         if !answer.status().is_success() {
             return Err(refused(name, "GET", answer));
         }
-        // A server without ranges sends everything again.
+        // A server without range requests sends the whole blob again.
         let mut skip = if answer.status() == StatusCode::PARTIAL_CONTENT { 0 } else { from };
         let mut reader = answer.body_mut().as_reader();
         let mut buffer = vec![0; 128 * 1024];
@@ -265,7 +267,8 @@ impl Client {
         }
     }
 
-    /// The tags of a repository, where a push of that name goes; none if there is no such repository.
+    /// Lists the tags of the repository that a push of this name goes to. Returns none if there is
+    /// no such repository.
     pub fn tags(&self, name: &Reference) -> Result<Vec<String>> {
         let name = &self.target(name)?;
         let (mut all, mut path) = (Vec::new(), "tags/list?n=1000".to_owned());
@@ -291,7 +294,8 @@ impl Client {
         Ok(all)
     }
 
-    /// Takes the manifest of a tag away, where a push of that name goes; one that is not there is fine.
+    /// Deletes the manifest of a tag in the repository that a push of this name goes to. A missing
+    /// one is fine.
     pub fn delete_manifest(&self, name: &Reference) -> Result<()> {
         let name = &self.target(name)?;
         let Some(manifest) = self.find_manifest_at(name)? else { return Ok(()) };
@@ -311,13 +315,13 @@ impl Client {
         }
     }
 
-    /// A question about a manifest that must be answered well.
+    /// Sends a request about a manifest. A status other than success is an error.
     fn ask(&self, method: &str, name: &Reference, path: &str, tries: u32) -> Result<Answer> {
         let answer = self.question(method, name, path, &[("accept", ACCEPT)], tries)?;
         if answer.status().is_success() { Ok(answer) } else { Err(refused(name, method, answer)) }
     }
 
-    /// A question about a repository. Any status comes back.
+    /// Sends a request about a repository. Returns any status.
     fn question(
         &self,
         method: &str,
@@ -330,17 +334,17 @@ impl Client {
         self.exchange(&Asked { method, url: &url, name, access: &access, headers, tries }, Body::None)
     }
 
-    /// Where something of a repository is.
+    /// The URL of a path in a repository.
     pub(super) fn address(&self, name: &Reference, path: &str) -> String {
         format!("{}://{}/v2/{}/{path}", self.0.agents.scheme(name), name.host(), name.repository)
     }
 
-    /// One request, with what authorizes it. Any status comes back.
+    /// Sends one request with its authorization. Returns any status.
     pub(super) fn exchange(&self, asked: &Asked<'_>, mut body: Body<'_>) -> Result<Answer> {
         let Asked { method, url, name, access, headers, tries } = *asked;
         let key = (name.registry.clone(), access.to_owned());
         let known = || lock(&self.0.known);
-        // An upload may have its place elsewhere: there nobody needs to know who we are.
+        // An upload may go to another host, which must not get our token.
         let ours = host_of(url) == name.host().to_lowercase();
         let mut authorization = known().get(&key).cloned().filter(|_| ours);
         let again = !matches!(body, Body::Stream(..));
@@ -356,7 +360,8 @@ impl Client {
             if answered.answer.status() != StatusCode::UNAUTHORIZED || !(ours && answered.home) || fresh {
                 return Ok(answered.answer);
             }
-            // A stream is not sent twice: its caller asks for something else first, which is authorized anew.
+            // A stream can't be sent twice. Its caller makes another request first, which gets a
+            // new token.
             known().remove(&key);
             if !again {
                 return Ok(answered.answer);
@@ -369,7 +374,7 @@ impl Client {
         Err(Error::new(Kind::Source, format!("{name}: access denied")))
     }
 
-    /// Asks the registry whether it knows us, with a credential that is not written down yet.
+    /// Asks the registry if it accepts a credential that is not saved yet.
     pub fn check(&self, name: &Reference, credential: &Credential) -> Result<()> {
         let name = &self.target(name)?;
         let url = format!("{}://{}/v2/", self.0.agents.scheme(name), name.host());
@@ -406,7 +411,7 @@ pub(super) struct Asked<'a> {
     pub tries: u32,
 }
 
-/// A blob that is wished for.
+/// A blob to download.
 struct Wish<'a> {
     digest: &'a Digest,
     size: u64,

@@ -1,10 +1,12 @@
-//! `registries.conf` (containers-registries.conf(5), version 2): where a name leads. Prefixes are rewritten, mirrors are asked first,
-//! registries may be insecure or blocked. Short names stay Docker's (`debian` is `docker.io/library/debian`), so
-//! `unqualified-search-registries` and aliases are not read: the same Dockerfile means the same image on every machine.
+//! `registries.conf` (containers-registries.conf(5), version 2) maps names to registries. Prefixes
+//! are rewritten, mirrors are tried first, and registries may be insecure or blocked. Short names
+//! stay Docker's (`debian` is `docker.io/library/debian`), so `unqualified-search-registries` and
+//! aliases are not read: the same Dockerfile means the same image on every machine.
 //!
-//! Read: the file that `CONTAINERS_REGISTRIES_CONF` names and nothing else; without it `/etc/containers/registries.conf`, or the user's own
-//! `~/.config/containers/registries.conf` in its place, then `registries.conf.d/*.conf` beside each: a later table replaces an
-//! earlier one of the same prefix.
+//! If `CONTAINERS_REGISTRIES_CONF` names a file, only that file is read. Else
+//! `~/.config/containers/registries.conf` is read, or `/etc/containers/registries.conf` if the user
+//! has none, and then the `registries.conf.d/*.conf` beside both. A later table replaces an earlier
+//! one with the same prefix.
 
 use super::Reference;
 use base::error::{Error, Kind, Result};
@@ -13,13 +15,13 @@ use serde::Deserialize;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-/// A larger file is refused.
+/// The largest file that is read, in bytes.
 const LARGEST: u64 = 4 << 20;
 
-/// Where the files are.
+/// The paths of the files.
 #[derive(Clone, Debug, Default)]
 pub struct Places {
-    /// The one that stands for all.
+    /// The only file to read (`CONTAINERS_REGISTRIES_CONF`).
     pub only: Option<PathBuf>,
     /// `~/.config/containers`.
     pub user: Option<PathBuf>,
@@ -27,7 +29,7 @@ pub struct Places {
     pub system: Option<PathBuf>,
 }
 
-/// What the files say.
+/// The tables of all files.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Rules(Vec<Rule>);
 
@@ -58,16 +60,16 @@ struct Mirror {
     pull_from_mirror: Option<String>,
 }
 
-/// Where to ask for a name.
+/// A registry to request a name from.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Source {
     pub name: Reference,
-    /// Certificates do not count, and plain HTTP is good enough.
+    /// True if certificates are not verified and plain HTTP may be used.
     pub insecure: bool,
 }
 
 impl Rules {
-    /// Reads the files. One that is not there says nothing, unless it is the one that stands for all.
+    /// Reads the files. A missing one is fine, unless it is the only one.
     pub(crate) fn read(places: &Places) -> Result<Rules> {
         let mut files = Vec::new();
         match (&places.only, &places.user, &places.system) {
@@ -91,7 +93,7 @@ impl Rules {
         Ok(Rules(rules))
     }
 
-    /// Where to pull a name from, the first first.
+    /// The sources to pull a name from, in order.
     pub(crate) fn sources(&self, name: &Reference) -> Result<Vec<Source>> {
         let Some(rule) = self.of(name) else { return Ok(vec![Source { name: name.clone(), insecure: false }]) };
         let mut sources = Vec::new();
@@ -109,7 +111,7 @@ impl Rules {
         Ok(sources)
     }
 
-    /// Where to push a name to: never a mirror.
+    /// The registry to push a name to. It is never a mirror.
     pub(crate) fn target(&self, name: &Reference) -> Result<Source> {
         self.of(name).map_or(Ok(Source { name: name.clone(), insecure: false }), |rule| rule.source(name))
     }
@@ -131,7 +133,7 @@ fn document(file: &Path) -> Result<Document> {
     })
 }
 
-/// The drop-in files of a folder, in order.
+/// The drop-in files of a directory, in order.
 fn parts(folder: &Path) -> Vec<PathBuf> {
     let entries = fs::read_dir(folder).into_iter().flatten().flatten().map(|entry| entry.path());
     let mut all: Vec<PathBuf> =
@@ -141,7 +143,7 @@ fn parts(folder: &Path) -> Vec<PathBuf> {
 }
 
 impl Rule {
-    /// With its prefix, or an error where it says nothing.
+    /// Sets the prefix, which defaults to the location. Having neither is an error.
     fn whole(mut self, file: &Path) -> Result<Rule> {
         if self.prefix.is_empty() {
             self.prefix = self.location.clone();
@@ -177,7 +179,7 @@ impl Rule {
         Ok(Source { name: self.rewritten(name, &self.location)?, insecure: self.insecure })
     }
 
-    /// The name with a location in place of the prefix.
+    /// Replaces the prefix of a name by a location.
     fn rewritten(&self, name: &Reference, location: &str) -> Result<Reference> {
         if location.is_empty() || self.prefix == location {
             return Ok(name.clone());

@@ -1,5 +1,6 @@
-//! `docker-credential-*`: programs that keep credentials (protocol: github.com/docker/docker-credential-helpers). A request
-//! goes to standard input, the answer comes from standard output. Neither is ever printed.
+//! `docker-credential-*`: programs that store credentials (protocol:
+//! github.com/docker/docker-credential-helpers). A request goes to standard input, the answer comes
+//! from standard output. Neither is ever printed.
 
 use super::Credential;
 use base::error::{Error, Kind, Result};
@@ -9,11 +10,11 @@ use serde_json::{Value, json};
 use std::io::Write as _;
 use std::process::{Command, Stdio};
 
-/// A longer answer is refused.
+/// The longest answer that is read, in bytes.
 const LARGEST_ANSWER: u64 = 1 << 20;
 /// The user name that says that the secret is an identity token.
 const IDENTITY: &str = "<token>";
-/// What helpers answer when they know nothing; the words are part of the protocol.
+/// The answer of a helper that has no credential. The text is part of the protocol.
 const NOT_FOUND: &str = "credentials not found in native keychain";
 
 /// The credential for a server, if the helper has one.
@@ -32,7 +33,7 @@ pub(super) fn get(helper: &str, server: &str) -> Result<Option<Credential>> {
     }))
 }
 
-/// Gives the helper a credential to keep.
+/// Stores a credential with the helper.
 pub(super) fn store(helper: &str, server: &str, credential: &Credential) -> Result<()> {
     let (user, secret) = match credential {
         Credential::Password { user, password } => (user.as_str(), password),
@@ -74,7 +75,7 @@ fn run(helper: &str, action: &str, request: &[u8]) -> Result<(bool, String)> {
         .spawn()
         .map_err(cannot)?;
     if let Some(mut input) = child.stdin.take() {
-        // A helper that does not read answers all the same.
+        // A helper that does not read its input still answers.
         let _ = input.write_all(request);
     }
     let answer = child.stdout.take().map(|output| read::at_most(LARGEST_ANSWER, output)).transpose();

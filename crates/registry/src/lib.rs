@@ -1,5 +1,5 @@
-//! The distribution protocol (OCI distribution specification): pulling, pushing, and who one is to a registry.
-//! Knows nothing of images, layers or the cache.
+//! The distribution protocol (OCI distribution specification): pull, push and authentication. Knows
+//! nothing of images, layers or the cache.
 
 #![warn(unreachable_pub)]
 

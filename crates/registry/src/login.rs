@@ -1,10 +1,12 @@
-//! Credentials in Docker's format: `auths`, `credHelpers` and `credsStore` of config.json (docs.docker.com, "docker login").
+//! Credentials in Docker's format: `auths`, `credHelpers` and `credsStore` of config.json
+//! (docs.docker.com, "docker login").
 //!
 //! ```text
 //! $DOCKER_CONFIG/config.json, else ~/.docker/config.json
-//!   {"auths": {"r.io": {"auth": base64 of user:password, "identitytoken": ...}}, "credHelpers": {"r.io": "x"}, "credsStore": "y"}
+//!   {"auths": {"r.io": {"auth": base64 of user:password, "identitytoken": ...}},
+//!    "credHelpers": {"r.io": "x"}, "credsStore": "y"}
 //! ```
-//! A credential belongs to one host and port. It is never printed: neither by `Debug` nor in an error.
+//! A credential is for one host and port. It is never printed, neither by `Debug` nor in an error.
 
 use super::helper;
 use base::error::{At, Error, Kind, Result};
@@ -18,19 +20,19 @@ use std::io::Write as _;
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 
-/// A larger config.json is refused.
+/// The largest config.json that is read, in bytes.
 const LARGEST_FILE: u64 = 4 << 20;
-/// What Docker calls its own registry in the file and to helpers.
+/// The key of Docker Hub in the file and for helpers.
 const DOCKER_HUB: &str = "https://index.docker.io/v1/";
 
-/// What proves who one is.
+/// A credential for a registry.
 #[derive(Clone, PartialEq, Eq)]
 pub enum Credential {
-    /// A user's.
+    /// A user name and a password.
     Password {
-        /// Without a colon.
+        /// The user name. It holds no colon.
         user: String,
-        /// Anything.
+        /// The password.
         password: String,
     },
     /// An OAuth2 refresh token.
@@ -43,19 +45,19 @@ impl fmt::Debug for Credential {
     }
 }
 
-/// Where credentials are kept. Nothing is read before somebody asks.
+/// The stored credentials. The file is read on each request, not before.
 #[derive(Clone, Debug, Default)]
 pub struct Logins {
-    /// config.json.
+    /// The path of config.json.
     pub file: Option<PathBuf>,
 }
 
-/// Where a credential went.
+/// Where a credential was stored.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Place {
-    /// The file, in the clear.
+    /// In the file, unencrypted.
     File(PathBuf),
-    /// A helper's own store.
+    /// In the store of this helper.
     Helper(String),
 }
 
@@ -77,7 +79,7 @@ impl Logins {
         })
     }
 
-    /// Keeps a credential: with the helper that the file names, else in the file.
+    /// Stores a credential: with the helper that the file names, else in the file.
     pub fn put(&self, registry: &str, credential: &Credential) -> Result<Place> {
         let file = self.place()?;
         let mut config = load(file)?;
@@ -101,7 +103,7 @@ impl Logins {
         Ok(helper.map_or_else(|| Place::File(file.clone()), Place::Helper))
     }
 
-    /// Forgets a registry's credential. False if there was none.
+    /// Removes a registry's credential. Returns false if there was none.
     pub fn remove(&self, registry: &str) -> Result<bool> {
         let file = self.place()?;
         let mut config = load(file)?;
@@ -131,12 +133,12 @@ impl Logins {
     }
 }
 
-/// The key under which a registry's credential is written.
+/// The key of a registry in the file.
 fn key_of(registry: &str) -> String {
     if registry == "docker.io" { DOCKER_HUB.to_owned() } else { registry.to_owned() }
 }
 
-/// Whether a key of the file stands for exactly this host and port. Older files have addresses as keys.
+/// True if a key of the file is for exactly this host and port. Older files have URLs as keys.
 fn is_for(key: &str, registry: &str) -> bool {
     let host = key.strip_prefix("https://").or_else(|| key.strip_prefix("http://")).unwrap_or(key);
     let host = host.split('/').next().unwrap_or_default();
@@ -146,7 +148,7 @@ fn is_for(key: &str, registry: &str) -> bool {
     }
 }
 
-/// A helper's share of the file is an empty object.
+/// An empty entry means that a helper has the credential.
 fn has_something(entry: &Value) -> bool {
     entry.as_object().is_some_and(|fields| !fields.is_empty())
 }
@@ -182,7 +184,7 @@ fn load(file: &Path) -> Result<Map<String, Value>> {
     if bytes.trim_ascii().is_empty() {
         return Ok(Map::new());
     }
-    // The parser's own words name a place, never what stands there.
+    // The parser's message might quote the content, so the error gives only line and column.
     match serde_json::from_slice(&bytes) {
         Ok(Value::Object(config)) => Ok(config),
         Ok(_) => Err(bad().because("it holds no object")),
@@ -197,9 +199,9 @@ fn auths<'a>(config: &'a mut Map<String, Value>, file: &Path) -> Result<&'a mut 
     })
 }
 
-/// Everything else in the file stays. Only its owner can read it, at every moment.
+/// Writes the file. Everything else in it stays. At every moment only its owner can read it.
 fn write(file: &Path, config: &Map<String, Value>) -> Result<()> {
-    // A link is kept: what it leads to is replaced.
+    // If the file is a symbolic link, its target is replaced and the link stays.
     let file = std::fs::canonicalize(file).unwrap_or_else(|_| file.to_owned());
     if let Some(dir) = file.parent() {
         outside::create_dir_all(dir).at("make", dir)?;

@@ -1,5 +1,6 @@
-//! Uploads (OCI distribution specification, "Push"): a blob is looked for, then mounted from another repository, then
-//! sent in one request; one that breaks off goes on behind what the registry has. Manifests come last.
+//! Uploads (OCI distribution specification, "Push"). A blob is first looked up, then mounted from
+//! another repository, else sent in one request. An upload that breaks off is resumed at the
+//! registry's offset. Manifests come last.
 
 use super::Reference;
 use super::client::{Asked, Client, Watch};
@@ -11,38 +12,38 @@ use std::io::{self, Read, Seek as _, SeekFrom};
 use std::path::Path;
 use ureq::http::StatusCode;
 
-/// How a blob came to be in the repository.
+/// How a blob got into the repository.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Sent {
-    /// It was there.
+    /// It was there already.
     There,
-    /// From another repository of the registry.
+    /// It was mounted from another repository of the registry.
     Mounted,
-    /// Byte by byte.
+    /// It was uploaded.
     Uploaded,
 }
 
-/// What is sent.
+/// A blob to upload.
 #[derive(Clone, Copy, Debug)]
 pub struct Upload<'a> {
-    /// Its name.
+    /// The digest of the blob.
     pub digest: &'a Digest,
-    /// In bytes.
+    /// The size in bytes.
     pub size: u64,
-    /// Where the bytes are.
+    /// The file with the content.
     pub path: &'a Path,
 }
 
 /// An upload that the registry has begun.
 struct Session {
-    /// Where the rest goes; each answer may name another place.
+    /// The URL for the rest. Each answer may give a new one.
     url: String,
-    /// What the registry has.
+    /// The number of bytes that the registry has.
     offset: u64,
 }
 
 impl Client {
-    /// Whether the repository that a push of this name goes to has a blob.
+    /// True if the repository that a push of this name goes to has the blob.
     pub fn has_blob(&self, to: &Reference, digest: &Digest) -> Result<bool> {
         self.has_blob_at(&self.target(to)?, digest)
     }
@@ -57,7 +58,8 @@ impl Client {
         }
     }
 
-    /// Asks for a blob of another repository of the same registry. Registries may decline for any reason.
+    /// Mounts a blob from another repository of the same registry. Returns false if the registry
+    /// does not; it may decline for any reason.
     fn mount(&self, to: &Reference, digest: &Digest, from: &Reference) -> bool {
         if from.registry != to.registry || from.repository == to.repository {
             return false;
@@ -73,7 +75,8 @@ impl Client {
         match answer {
             Ok(answer) if answer.status() == StatusCode::CREATED => true,
             Ok(answer) if answer.status() == StatusCode::ACCEPTED => {
-                // An upload has begun instead. It is given up: the caller may have another repository to ask.
+                // The registry began an upload instead. It is cancelled, because the caller may try
+                // another repository.
                 if let Some(url) = place(&answer, &url) {
                     let _ = self.exchange(&asked(to, "DELETE", &url, &pushing(to), &[]), Body::None);
                 }
@@ -83,7 +86,8 @@ impl Client {
         }
     }
 
-    /// Brings a blob into the repository.
+    /// Puts a blob into the repository: mounts it from one of `sources` if possible, else uploads
+    /// it.
     pub fn push_blob(
         &self,
         to: &Reference,
@@ -102,12 +106,13 @@ impl Client {
         self.upload(to, blob, watch).map(|()| Sent::Uploaded)
     }
 
-    /// Has a blob of another repository of the same registry put into this one; false where the registry does not do that.
+    /// Mounts a blob from another repository of the same registry. Returns false if the registry
+    /// does not.
     pub fn mount_blob(&self, to: &Reference, digest: &Digest, from: &Reference) -> Result<bool> {
         Ok(self.mount(&self.target(to)?, digest, &self.target(from)?))
     }
 
-    /// Sends a blob that the repository was just asked for and does not have.
+    /// Uploads a blob that the repository is known to lack.
     pub fn send_blob(&self, to: &Reference, blob: Upload<'_>, watch: &Watch<'_>) -> Result<()> {
         self.upload(&self.target(to)?, blob, watch)
     }
@@ -124,8 +129,8 @@ impl Client {
             let (pause, error) = match tried {
                 Ok(answer) if answer.status() == StatusCode::CREATED => return Ok(()),
                 Ok(answer) => {
-                    // 416 is the answer to a wrong offset, 404 to an upload that the registry has forgotten, 401 to a token that
-                    // ended meanwhile.
+                    // 416: wrong offset. 404: the registry has forgotten the upload. 401: the token
+                    // has expired.
                     let again = passing(answer.status()) || matches!(answer.status().as_u16(), 401 | 404 | 416);
                     let pause = wait(failures, Some(&answer));
                     let error = refused(to, "PUT", answer).context(format!("blob {}", blob.digest));
@@ -141,7 +146,7 @@ impl Client {
                 return Err(error);
             }
             std::thread::sleep(pause);
-            // The registry may have all of it: only its answer was lost.
+            // The registry may have the whole blob, if only its answer was lost.
             if self.has_blob_at(to, blob.digest)? {
                 return Ok(());
             }
@@ -165,20 +170,21 @@ impl Client {
         Ok(Session { url, offset: 0 })
     }
 
-    /// What the registry has of an upload; none if it can't go on.
+    /// Asks for the state of an upload. None if it can't be resumed.
     fn state(&self, to: &Reference, session: &Session, size: u64) -> Option<Session> {
         let answer = self.exchange(&asked(to, "GET", &session.url, &pushing(to), &[]), Body::None).ok()?;
         if !answer.status().is_success() {
             return None;
         }
-        // `0-99` for a hundred bytes; `0-0` is one or none, so that a new upload is the only sure way on.
+        // `0-99` means a hundred bytes. `0-0` may mean one byte or none, so a new upload is begun.
         let last = header(&answer, "range")?.trim_start_matches("bytes=").strip_prefix("0-")?.parse::<u64>().ok()?;
         let offset = last.checked_add(1).filter(|_| last > 0)?;
         let url = place(&answer, &session.url).unwrap_or_else(|| session.url.clone());
         (offset < size).then_some(Session { url, offset })
     }
 
-    /// Sends what the registry does not have: all in one PUT, or the rest in a PATCH with a PUT that ends it.
+    /// Sends the bytes that the registry lacks: the whole blob in one PUT, or the rest in a PATCH
+    /// and a final PUT.
     fn rest(&self, to: &Reference, blob: Upload<'_>, session: &Session, watch: &Watch<'_>) -> Result<Answer> {
         let open =
             |cause: io::Error| Error::new(Kind::Store, format!("cannot read blob {}", blob.digest)).because(cause);
@@ -203,7 +209,8 @@ impl Client {
         self.exchange(&asked(to, "PUT", &completed(&url, blob.digest), &access, &[kind]), Body::None)
     }
 
-    /// Puts a manifest under the tag or digest of `to`, and makes sure that it is the one that stands there.
+    /// Pushes a manifest under the tag or digest of `to`, and checks that the registry has this
+    /// one.
     pub fn push_manifest(&self, to: &Reference, media_type: &str, bytes: &[u8]) -> Result<Digest> {
         let to = &self.target(to)?;
         let (digest, url) = (Digest::of(bytes), self.address(to, &format!("manifests/{}", to.target())));
@@ -243,12 +250,12 @@ fn place(answer: &Answer, base: &str) -> Option<String> {
     header(answer, "location").and_then(|place| join(base, place))
 }
 
-/// The address that ends an upload.
+/// The URL that completes an upload.
 fn completed(url: &str, digest: &Digest) -> String {
     format!("{url}{}digest={}", if url.contains('?') { '&' } else { '?' }, escaped(&digest.to_string(), QUERY))
 }
 
-/// Tells how far a file was read, and ends when kiln is to stop.
+/// Reports how far a file was read, and fails when kiln is to stop.
 struct Watched<'a, 'b> {
     file: io::Take<File>,
     done: u64,

@@ -1,10 +1,11 @@
-//! Names of images, with Docker's normalisation (distribution/reference): `debian` is `docker.io/library/debian:latest`.
+//! Names of images, with Docker's normalisation (distribution/reference): `debian` is
+//! `docker.io/library/debian:latest`.
 
 use base::digest::Digest;
 use std::fmt;
 use std::str::FromStr;
 
-/// Longer names are refused, as Docker does.
+/// The longest name, as in Docker.
 const LONGEST: usize = 255;
 
 /// An image's full name.
@@ -16,7 +17,7 @@ pub struct Reference {
     pub repository: String,
     /// `latest`, unless there is a digest alone.
     pub tag: Option<String>,
-    /// A manifest by content.
+    /// The digest of the manifest.
     pub digest: Option<Digest>,
 }
 
@@ -101,23 +102,23 @@ fn is_tag(text: &str) -> bool {
 }
 
 impl Reference {
-    /// What stands behind `/manifests/`.
+    /// The tag or digest for the path `/manifests/`.
     pub fn target(&self) -> String {
         self.digest.map(|digest| digest.to_string()).or_else(|| self.tag.clone()).unwrap_or_default()
     }
 
-    /// The host that answers for the registry.
+    /// The host that serves the registry.
     pub fn host(&self) -> &str {
         if self.registry == "docker.io" { "registry-1.docker.io" } else { &self.registry }
     }
 
-    /// Whether the registry is this machine, where plain HTTP is usual.
+    /// True if the registry is on this machine, where plain HTTP is usual.
     pub fn is_local(&self) -> bool {
         is_local(&self.registry)
     }
 }
 
-/// Whether a host, with its port if it has one, is this machine.
+/// True if a host, with or without a port, is this machine.
 pub(super) fn is_local(host: &str) -> bool {
     let is_in_brackets = |host: &str| host.starts_with('[') && host.ends_with(']');
     let without_port = host.rsplit_once(':').map_or(host, |(host, _)| host);

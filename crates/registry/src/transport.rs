@@ -1,5 +1,6 @@
-//! One HTTP request, with its redirections and tries. Knows hosts and statuses, but no tokens and no digests.
-//! What authorizes a request goes to the host that the request is for, never to where that one redirects.
+//! One HTTP request, with its redirects and retries. Knows hosts and statuses, but no tokens and no
+//! digests. The authorization goes to the host of the request, never to a redirect target on
+//! another host.
 
 use super::Reference;
 use super::agents::Agents;
@@ -12,66 +13,67 @@ use std::time::{Duration, Instant};
 use ureq::SendBody;
 use ureq::http::{Response, StatusCode};
 
-/// Larger manifests are refused (the distribution specification's own limit).
+/// The largest manifest that is read (the limit of the distribution specification).
 pub(super) const LARGEST_MANIFEST: u64 = 4 << 20;
-/// Tries of one request, and of a blob that breaks off without getting further.
+/// The tries of one request, and of a blob that makes no progress.
 pub(super) const TRIES: u32 = 5;
-/// Redirections followed.
+/// The most redirects that are followed.
 const MOST_REDIRECTS: u32 = 5;
-/// No wait is longer, whatever the registry wishes.
+/// The longest wait, whatever `Retry-After` says.
 const LONGEST_WAIT: Duration = Duration::from_secs(30);
-/// Of a registry's own words for a refusal.
+/// The most characters of an error message of a registry.
 const LONGEST_WORD: usize = 200;
 
-/// In the message when nobody answers.
+/// Marks the message of an error when the host can't be reached.
 const UNREACHABLE: &str = "cannot reach";
 
-/// An answer, its body unread.
+/// An answer whose body is unread.
 pub(super) type Answer = Response<ureq::Body>;
 
-/// What goes with a request.
+/// The body of a request.
 pub(super) enum Body<'a> {
-    /// Nothing.
+    /// No body.
     None,
-    /// Bytes at hand: they can be sent again.
+    /// Bytes in memory. They can be sent again.
     Bytes(&'a [u8]),
-    /// So many bytes of a reader: sent once, so the caller tries again.
+    /// This many bytes of a reader. They are sent once, so the caller retries.
     Stream(&'a mut dyn Read, u64),
 }
 
 /// A request.
 pub(super) struct Ask<'a> {
-    /// GET, HEAD, POST, PUT, PATCH.
+    /// The method: GET, HEAD, POST, PUT, PATCH or DELETE.
     pub method: &'a str,
-    /// Where it goes first.
+    /// The URL, before any redirect.
     pub url: &'a str,
-    /// For messages.
+    /// The name for messages.
     pub name: &'a Reference,
-    /// Besides the one that authorizes.
+    /// The headers, without `Authorization`.
     pub headers: &'a [(&'a str, &'a str)],
     /// The value of `Authorization`, for the host of `url` alone.
     pub authorization: Option<&'a str>,
-    /// What is sent.
+    /// The body.
     pub body: Body<'a>,
-    /// How often, if it does not come well; [`TRIES`] unless somebody else can be asked.
+    /// The number of tries: [`TRIES`], unless another host can be asked.
     pub tries: u32,
 }
 
-/// What came back.
+/// An answer, and the host that it came from.
 pub(super) struct Answered {
-    /// With any status that is no redirection.
+    /// The answer. Its status is no redirect that was followed.
     pub answer: Answer,
-    /// From the host that was asked: only such an answer may ask for credentials.
+    /// True if the answer is from the host that was asked. Only such an answer may ask for
+    /// credentials.
     pub home: bool,
 }
 
-/// The wait before the next try: doubled each time, or what the registry wishes.
+/// The wait before the next try: doubled each time, or what `Retry-After` says.
 pub(super) fn wait(tries: u32, answer: Option<&Answer>) -> Duration {
     let wish = answer.and_then(|answer| header(answer, "retry-after")?.trim().parse::<u64>().ok());
     wish.map_or(Duration::from_millis(200 << tries.min(8)), Duration::from_secs).min(LONGEST_WAIT)
 }
 
-/// Whether the same request may get another answer soon.
+/// True if the same request may succeed soon.
 pub(super) fn passing(status: StatusCode) -> bool {
     status == StatusCode::TOO_MANY_REQUESTS || status == StatusCode::REQUEST_TIMEOUT || status.is_server_error()
 }
@@ -81,7 +83,7 @@ pub(super) fn header<'a>(answer: &'a Answer, key: &str) -> Option<&'a str> {
     answer.headers().get(key).and_then(|value| value.to_str().ok())
 }
 
-/// Sends, follows, tries again.
+/// Sends a request, follows redirects and retries.
 pub(super) fn send(agents: &Agents, ask: &mut Ask<'_>) -> Result<Answered> {
     let (mut url, mut redirects, mut tries) = (ask.url.to_owned(), 0, 0);
     let ask_tries = ask.tries;
@@ -118,8 +120,8 @@ pub(super) fn send(agents: &Agents, ask: &mut Ask<'_>) -> Result<Answered> {
     }
 }
 
-/// True if somebody on the way answers for the registry: with a page to log in, for example. A blob may be a web page:
-/// its digest tells.
+/// True if a proxy on the way answers instead of the registry, with a login page for example. A
+/// blob may be a web page, so it is left to the check of its digest.
 fn is_web_page(answer: &Answer, ask: &Ask<'_>) -> bool {
     let blob = ask.method == "GET" && ask.url.contains("/blobs/");
     answer.status().is_success()
@@ -132,7 +134,8 @@ fn web_page(name: &Reference) -> Error {
         .hint("is it a registry? a proxy or a page to log in may stand before it")
 }
 
-/// 307 and 308 keep the method; the others mean a GET, so that only a question may follow them.
+/// True if the redirect is followed. 307 and 308 keep the method. The others mean a GET, so only
+/// GET and HEAD follow them.
 fn follows(answer: &Answer, method: &str) -> bool {
     match answer.status().as_u16() {
         307 | 308 => true,
@@ -149,7 +152,7 @@ fn one(agent: &ureq::Agent, ask: &mut Ask<'_>, url: &str, at_home: bool) -> Resu
     if let Some(value) = ask.authorization.filter(|_| at_home) {
         request = request.header("authorization", value);
     }
-    // The address itself may hold a signature: it is not shown.
+    // The URL may hold a signature, so it is not shown.
     let bad =
         |cause| Error::new(Kind::Source, format!("{}: the registry names a bad address", ask.name)).because(cause);
     Ok(match &mut ask.body {
@@ -163,7 +166,7 @@ fn one(agent: &ureq::Agent, ask: &mut Ask<'_>, url: &str, at_home: bool) -> Resu
     })
 }
 
-/// The body of an answer, if it is as small as a manifest.
+/// Reads the body of an answer, up to the size limit of a manifest.
 pub(super) fn bounded(answer: &mut Answer, name: &Reference) -> Result<Vec<u8>> {
     let read = read::at_most(LARGEST_MANIFEST, answer.body_mut().as_reader());
     let read =
@@ -171,25 +174,27 @@ pub(super) fn bounded(answer: &mut Answer, name: &Reference) -> Result<Vec<u8>> 
     read.ok_or_else(|| Error::new(Kind::Source, format!("{name}: the answer is larger than {LARGEST_MANIFEST} bytes")))
 }
 
-/// What stands between `://` and the next slash.
+/// The authority of a URL: the part between `://` and the next slash.
 pub(super) fn host_of(url: &str) -> String {
     url.split("://").nth(1).and_then(|rest| rest.split(['/', '?', '#', '\\']).next()).unwrap_or_default().to_lowercase()
 }
 
-/// A `Location` as an address of its own.
+/// Resolves a `Location` header to an absolute URL.
 pub(super) fn join(base: &str, place: &str) -> Option<String> {
     if place.starts_with("https://") || place.starts_with("http://") {
-        // Nobody is led from an encrypted connection to a plain one.
+        // A redirect from HTTPS to plain HTTP is refused.
         return (place.starts_with("https://") || base.starts_with("http://")).then(|| place.to_owned());
     }
     let (scheme, _) = base.split_once("://")?;
     place.starts_with('/').then(|| format!("{scheme}://{}{place}", host_of(base)))
 }
 
-/// What [`escaped`] leaves in the query of a question to a registry: it means nothing there, and registries are used to it.
+/// The characters that [`escaped`] keeps in the query of a request to a registry. They have no
+/// meaning there, and registries are used to them.
 pub(super) const QUERY: &str = ":/,";
 
-/// A text for a path or query: unreserved characters stay (RFC 3986, section 2.3), and those of `also`.
+/// Percent-encodes a text for a path or query. Unreserved characters (RFC 3986, section 2.3) and
+/// those of `also` stay.
 pub fn escaped(text: &str, also: &str) -> String {
     let mut out = String::with_capacity(text.len());
     for byte in text.bytes() {
@@ -207,7 +212,7 @@ fn worth_trying(cause: &ureq::Error) -> bool {
         || matches!(cause, ureq::Error::Timeout(_) | ureq::Error::Protocol(_))
 }
 
-/// Whether nobody answered.
+/// True if the error says that the host could not be reached.
 pub(super) fn is_unreachable(error: &Error) -> bool {
     error.message().contains(UNREACHABLE)
 }
@@ -229,7 +234,7 @@ fn unreachable(name: &Reference, cause: &ureq::Error) -> Error {
     }
 }
 
-/// The registry's own words for a refusal.
+/// Makes an error of a refusal, with the registry's message.
 pub(super) fn refused(name: &Reference, method: &str, mut answer: Answer) -> Error {
     let status = answer.status();
     let body = if method == "HEAD" { Vec::new() } else { bounded(&mut answer, name).unwrap_or_default() };

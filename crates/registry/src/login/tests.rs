@@ -1,4 +1,4 @@
-//! The file of credentials: whose they are, and what stays as it was.
+//! Tests of config.json: which host an entry is for, and that other content stays.
 
 use super::*;
 
