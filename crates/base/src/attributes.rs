@@ -1,19 +1,20 @@
-//! `type=x,key=value,...`: how a command line says where something goes to, or comes from. Knows no type and no key.
+//! `type=x,key=value,...`: the syntax of options such as `--output` and `--cache-to`. Knows no type
+//! and no key.
 
 use crate::error::{Error, Kind, Result};
 use crate::words::bool_of;
 use std::collections::BTreeMap;
 
-/// What was said, each key once: the last counts.
+/// The attributes of an option. Of a repeated key the last value counts.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Attributes {
-    /// `type=`; empty if it was not said.
+    /// The value of `type=`. Empty if it was not given.
     pub kind: String,
     others: BTreeMap<String, String>,
 }
 
 impl Attributes {
-    /// Of a type, with these.
+    /// Makes attributes of a type with these keys and values.
     pub fn new<'a>(kind: &str, others: impl IntoIterator<Item = (&'a str, &'a str)>) -> Attributes {
         let others = others.into_iter().map(|(key, value)| (key.to_owned(), value.to_owned())).collect();
         Attributes { kind: kind.to_owned(), others }
@@ -32,27 +33,27 @@ impl Attributes {
         all
     }
 
-    /// Says it, in place of what was said before.
+    /// Sets a key, replacing its value.
     pub fn set(&mut self, key: &str, value: &str) {
         self.others.insert(key.to_owned(), value.to_owned());
     }
 
-    /// Whether it was said, be it empty.
+    /// True if the key was given, even with an empty value.
     pub fn has(&self, key: &str) -> bool {
         self.others.contains_key(key)
     }
 
-    /// The keys that were said, but for `type`.
+    /// The keys that were given, except `type`.
     pub fn keys(&self) -> impl Iterator<Item = &str> {
         self.others.keys().map(String::as_str)
     }
 
-    /// A value; none if it was not said or is empty.
+    /// The value of a key. None if it was not given or is empty.
     pub fn text(&self, key: &str) -> Option<&str> {
         self.others.get(key).map(String::as_str).filter(|text| !text.is_empty())
     }
 
-    /// A yes or no; `key=` is a yes.
+    /// The value of a boolean key. `key=` means true.
     pub fn flag(&self, key: &str, default: bool) -> Result<bool> {
         match self.others.get(key).map(String::as_str) {
             None => Ok(default),
@@ -64,8 +65,8 @@ impl Attributes {
     }
 }
 
-/// What stands between commas. Quotes hold a field together, as in `"name=a,b"`; behind `name=` a field that is no
-/// `key=value` is another name.
+/// Splits at commas. Quotes keep a field together, as in `"name=a,b"`. After `name=`, a field that
+/// is no `key=value` is another name.
 fn fields(text: &str) -> Vec<String> {
     let (mut fields, mut quoted) = (vec![String::new()], false);
     for c in text.chars() {
@@ -85,7 +86,8 @@ fn fields(text: &str) -> Vec<String> {
     joined
 }
 
-/// Flags such as `push` may stand alone, so that a further name must look like one.
+/// True if a field looks like a further name. Flags such as `push` may have no value, so they must
+/// not be taken for one.
 fn is_name(field: &str) -> bool {
     !field.contains('=') && field.contains(['/', ':', '.'])
 }

@@ -1,18 +1,19 @@
-//! What time it is. Whatever this says must stand in a record or a key of its own: equal inputs give equal bytes.
+//! The current time. It may go only into a record or a key of its own: equal inputs give equal
+//! bytes.
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-/// Since 1970; a clock that is set before that says 1970.
+/// The time since 1970. Zero if the clock is set before that.
 pub fn since_1970() -> Duration {
     SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default()
 }
 
-/// Seconds since 1970.
+/// The seconds since 1970.
 pub fn now() -> i64 {
     i64::try_from(since_1970().as_secs()).unwrap_or(i64::MAX)
 }
 
-/// A time as RFC 3339 has it, in UTC (days to date: Howard Hinnant's `civil_from_days`).
+/// Formats a time as RFC 3339, in UTC (days to date: Howard Hinnant's `civil_from_days`).
 pub fn rfc3339(seconds: i64) -> String {
     let (days, rest) = (seconds.div_euclid(86_400), seconds.rem_euclid(86_400));
     let z = days + 719_468;
@@ -27,7 +28,7 @@ pub fn rfc3339(seconds: i64) -> String {
     format!("{year:04}-{month:02}-{day:02}T{:02}:{:02}:{:02}Z", rest / 3600, rest / 60 % 60, rest % 60)
 }
 
-/// The same read again, in seconds since 1970: a time in UTC, whose parts of a second do not count.
+/// Parses such a time to seconds since 1970. It must be in UTC; fractions of a second are ignored.
 pub fn seconds(text: &str) -> Option<u64> {
     let number = |at: std::ops::Range<usize>| text.get(at)?.parse::<i64>().ok();
     let (year, month, day) = (number(0..4)?, number(5..7)?, number(8..10)?);
@@ -35,7 +36,7 @@ pub fn seconds(text: &str) -> Option<u64> {
     u64::try_from(days(year, month, day) * 86_400 + hour * 3600 + minute * 60 + second).ok()
 }
 
-/// Days since 1970: years begin in March, so that the leap day is the last.
+/// The days since 1970. Years begin in March, so that the leap day is the last.
 fn days(year: i64, month: i64, day: i64) -> i64 {
     let (year, month) = if month > 2 { (year, month - 3) } else { (year - 1, month + 9) };
     365 * year + year / 4 - year / 100 + year / 400 + (153 * month + 2) / 5 + day - 1 - 719_468

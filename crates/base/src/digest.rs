@@ -1,4 +1,4 @@
-//! Names by content: SHA-256 digests, and the two ids that are easily mixed up, as types of their own.
+//! Content digests: SHA-256, and a type of its own for diff ids, so that they are not mixed up.
 
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
@@ -6,7 +6,7 @@ use std::fmt;
 use std::io::{self, Read};
 use std::str::FromStr;
 
-/// A SHA-256, written `sha256:` and 64 hex digits.
+/// A SHA-256 digest, written `sha256:` and 64 hex digits.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct Digest(pub [u8; 32]);
@@ -16,17 +16,17 @@ pub struct Digest(pub [u8; 32]);
 #[serde(transparent)]
 pub struct DiffId(pub Digest);
 
-/// Bytes of a file that are read at once.
+/// The most bytes of a file that are read at once.
 const LARGEST_READ: usize = 128 * 1024;
 
 impl Digest {
-    /// Of bytes at hand.
+    /// The digest of bytes in memory.
     pub fn of(bytes: &[u8]) -> Digest {
         Digest(Sha256::digest(bytes).into())
     }
 
-    /// Of a file that should have `size` bytes, and how many it had. A small one takes one read: that the byte too many
-    /// does not come says that it has ended.
+    /// The digest of a file that should have `size` bytes, and its real size. A small file takes
+    /// one read: one byte more than `size` is asked for, and a short read shows the end.
     pub fn of_file(from: &mut dyn Read, size: u64) -> io::Result<(Digest, u64)> {
         let (mut hasher, mut taken) = (Hasher::default(), 0);
         let room = usize::try_from(size).unwrap_or(usize::MAX).saturating_add(1);
@@ -44,22 +44,22 @@ impl Digest {
         }
     }
 
-    /// The 64 digits alone.
+    /// The 64 hex digits without the prefix.
     pub fn hex(&self) -> String {
         self.0.iter().map(|byte| format!("{byte:02x}")).collect()
     }
 }
 
-/// Hashes what is fed to it.
+/// Computes a digest incrementally.
 #[derive(Clone, Debug, Default)]
 pub struct Hasher(Sha256);
 
 impl Hasher {
-    /// Takes more bytes.
+    /// Adds bytes.
     pub fn update(&mut self, bytes: &[u8]) {
         self.0.update(bytes);
     }
-    /// The digest of all of them.
+    /// The digest of all bytes.
     pub fn finish(self) -> Digest {
         Digest(self.0.finalize().into())
     }

@@ -1,35 +1,36 @@
-//! The one error of the machine: its kind (which decides the exit code), what went wrong, why, and the way out.
+//! The error type of all crates: its kind (which decides the exit code), the message, the causes
+//! and the hints.
 
 use crate::words::closest;
 use rustix::io::Errno;
 use std::fmt;
 use std::path::Path;
 
-/// Short for results of this crate.
+/// A result with this error.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
-/// What sort of thing went wrong. Documented in `kiln --help` with its exit code.
+/// The kind of an error. `kiln --help` documents the kinds with their exit codes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
-    /// The command line: exit code 2.
+    /// A mistake on the command line: exit code 2.
     Usage,
-    /// The Dockerfile or what it refers to in the context: exit code 1.
+    /// A mistake in the Dockerfile, or in what it refers to in the context: exit code 1.
     Dockerfile,
-    /// A RUN that ended with an error: exit code 1.
+    /// A RUN failed: exit code 1.
     Step,
-    /// A base image or registry: exit code 1.
+    /// A base image or a registry failed: exit code 1.
     Source,
-    /// Writing the result: exit code 1.
+    /// Writing the result failed: exit code 1.
     Export,
     /// The store is damaged: exit code 3.
     Store,
-    /// What a cache promised is not there or not what it promised: the build goes on without it. Exit code 1 if it never
-    /// comes to an end that way.
+    /// A cache lacks what it promised, or has something else: the build goes on without it. Exit
+    /// code 1 if the build can't finish that way.
     Lost,
-    /// A file of a context is not what it was when the build looked at it: the build looks again. Exit code 1 if that never
-    /// comes to an end.
+    /// A file of a context changed after the build had read it: the build reads it again. Exit code
+    /// 1 if the changes do not end.
     Changed,
-    /// The system refuses something that kiln needs, room on the disk too: exit code 4.
+    /// The system refuses something that kiln needs, disk space included: exit code 4.
     System,
     /// A step that `--fail-on-miss` names was not cached: exit code 5.
     Missed,
@@ -51,7 +52,7 @@ impl Kind {
     }
 }
 
-/// An error for people. Messages begin in lower case and have no full stop; names stand in backticks.
+/// An error for people. Messages begin in lower case and have no full stop. Names are in backticks.
 #[derive(Clone, Debug)]
 pub struct Error(Box<Parts>);
 
@@ -66,13 +67,14 @@ struct Parts {
 }
 
 impl Error {
-    /// An error of a kind, with what went wrong.
+    /// Makes an error of a kind with a message.
     pub fn new(kind: Kind, message: impl Into<String>) -> Error {
         let (causes, hints) = (Vec::new(), Vec::new());
         Error(Box::new(Parts { kind, message: message.into(), causes, hints, report: None, changed: None }))
     }
 
-    /// A file or directory of a context, by its path there, is not what it was when it was looked at.
+    /// Makes the error for a file or directory of a context, by its path there, that changed after
+    /// the build had read it.
     pub fn changed(path: &[u8]) -> Error {
         let path = if path.is_empty() { b"." } else { path };
         let shown: String = String::from_utf8_lossy(path).chars().flat_map(char::escape_debug).collect();
@@ -81,7 +83,8 @@ impl Error {
         error.hint("something writes to the build context: wait until it has ended, or exclude it by .dockerignore")
     }
 
-    /// A word of the command line that means nothing: with the one that was likely meant, or all there are.
+    /// Makes the error for an unknown word of the command line. The hint names the likely one, or
+    /// all known ones.
     pub fn unknown<'a>(what: &str, word: &str, known: impl IntoIterator<Item = &'a str>) -> Error {
         let known: Vec<&str> = known.into_iter().collect();
         let error = Error::new(Kind::Usage, format!("unknown {what} `{word}`"));
@@ -91,32 +94,32 @@ impl Error {
         }
     }
 
-    /// Adds why it happened.
+    /// Adds a cause.
     pub fn because(mut self, cause: impl fmt::Display) -> Error {
         self.0.causes.push(cause.to_string());
         self
     }
 
-    /// Adds the way out.
+    /// Adds a hint.
     pub fn hint(mut self, hint: impl Into<String>) -> Error {
         self.0.hints.push(hint.into());
         self
     }
 
-    /// Puts what was being done before the message: `what: message`.
+    /// Prefixes the message with the action or object: `what: message`.
     pub fn context(mut self, what: impl fmt::Display) -> Error {
         self.0.message = format!("{what}: {}", self.0.message);
         self
     }
 
-    /// Adds a finished picture of the place (file, line, caret) that is printed instead of the message.
+    /// Adds a formatted excerpt (file, line, caret), which is printed instead of the message.
     pub fn report(mut self, report: String) -> Error {
         self.0.report = Some(report);
         self
     }
 
-    /// Says what was being done when the system refused something: an error of reading or writing files belongs to what
-    /// the files are for. Other errors stay what they are.
+    /// Replaces the kind `System`, because an I/O error belongs to the purpose of the file. Other
+    /// kinds stay.
     pub fn within(mut self, kind: Kind) -> Error {
         if self.0.kind == Kind::System {
             self.0.kind = kind;
@@ -124,37 +127,37 @@ impl Error {
         self
     }
 
-    /// The kind.
+    /// The kind. A store error because of a full disk is `System`.
     pub fn kind(&self) -> Kind {
         match self.0.kind {
-            // Whatever could not be written is missing, not damaged.
+            // A file that could not be written is missing, not damaged.
             Kind::Store if self.is_out_of_room() => Kind::System,
             kind => kind,
         }
     }
 
-    /// Whether it came of a disk, or a quota, that is full.
+    /// True if the cause is a full disk or an exceeded quota.
     pub fn is_out_of_room(&self) -> bool {
         let full = [Errno::NOSPC, Errno::DQUOT].map(|errno| std::io::Error::from(errno).to_string());
         self.0.causes.iter().any(|cause| full.iter().any(|full| cause.contains(full.as_str())))
     }
-    /// The path in its context of what changed.
+    /// The path of the file that changed, in its context.
     pub fn what_changed(&self) -> Option<&[u8]> {
         self.0.changed.as_deref()
     }
-    /// What went wrong.
+    /// The message.
     pub fn message(&self) -> &str {
         &self.0.message
     }
-    /// Why, the nearest cause first.
+    /// The causes, the nearest first.
     pub fn causes(&self) -> &[String] {
         &self.0.causes
     }
-    /// The ways out.
+    /// The hints.
     pub fn hints(&self) -> &[String] {
         &self.0.hints
     }
-    /// The picture of the place, if there is one.
+    /// The formatted excerpt, if there is one.
     pub fn picture(&self) -> Option<&str> {
         self.0.report.as_deref()
     }
@@ -169,7 +172,7 @@ impl fmt::Display for Error {
 
 impl std::error::Error for Error {}
 
-/// Gives an I/O error its path and its place in our own kinds.
+/// Turns an I/O error into an [`Error`] with the path.
 pub trait At<T> {
     /// `cannot WHAT PATH: cause`.
     fn at(self, what: &str, path: impl AsRef<Path>) -> Result<T>;

@@ -1,5 +1,6 @@
-//! The pieces that every crate of kiln uses: errors with their exit codes, digests, clocks, sizes, cleaned text, words
-//! that people write, bounded reads, and the files that kiln writes for its user.
+//! The pieces that every crate of kiln uses: errors with their exit codes, digests, clocks, sizes,
+//! cleaned text, words that people write, bounded reads, and the files that kiln writes for its
+//! user.
 //!
 //! It depends on no other crate of kiln, and knows no image, store or container.
 

@@ -1,5 +1,5 @@
-//! Files and directories outside of the store, made for the user: they get the modes that the user's own umask gives, while
-//! kiln itself runs with one that lets nobody else in. What is there already keeps its mode.
+//! Files and directories outside of the store, made for the user. They get the modes that the
+//! user's own umask gives, while kiln itself runs with umask 077. Existing ones keep their mode.
 
 use crate::umask;
 use std::fs::{self, File, OpenOptions, Permissions};
@@ -7,7 +7,7 @@ use std::io::{self, Write as _};
 use std::os::unix::fs::{DirBuilderExt as _, PermissionsExt as _};
 use std::path::Path;
 
-/// Opens a file as options say, which let it be made.
+/// Opens a file with these options, which may create it.
 pub fn open(path: &Path, options: &OpenOptions) -> io::Result<File> {
     let was_there = path.exists();
     let file = options.open(path)?;
@@ -21,24 +21,24 @@ pub fn open(path: &Path, options: &OpenOptions) -> io::Result<File> {
     Ok(file)
 }
 
-/// As `File::create`.
+/// Like `File::create`.
 pub fn create(path: &Path) -> io::Result<File> {
     open(path, File::options().create(true).write(true).truncate(true))
 }
 
-/// A file that is renamed when it is complete. Others may write to its folder too: what has its name already, a link most of
-/// all, is not written to.
+/// Creates a temporary file that is renamed when it is complete. Others may write to its directory
+/// too, so an existing file or symbolic link of this name is removed, not written to.
 pub fn create_new(path: &Path) -> io::Result<File> {
     let _ = fs::remove_file(path);
     open(path, File::options().create_new(true).write(true))
 }
 
-/// As `fs::write`.
+/// Like `fs::write`.
 pub fn write(path: &Path, bytes: &[u8]) -> io::Result<()> {
     create(path)?.write_all(bytes)
 }
 
-/// As `fs::create_dir_all`.
+/// Like `fs::create_dir_all`.
 pub fn create_dir_all(path: &Path) -> io::Result<()> {
     if path.as_os_str().is_empty() || path.is_dir() {
         return Ok(());
@@ -47,7 +47,7 @@ pub fn create_dir_all(path: &Path) -> io::Result<()> {
         create_dir_all(parent)?;
     }
     match fs::DirBuilder::new().mode(0o777).create(path) {
-        // Somebody else was faster.
+        // Another process made it first.
         Err(_) if path.is_dir() => return Ok(()),
         done => done?,
     }
@@ -58,7 +58,7 @@ pub fn create_dir_all(path: &Path) -> io::Result<()> {
     Ok(())
 }
 
-/// The mode that something new should have had, if it was made with kiln's own umask.
+/// The mode that the user's umask would have given, if the file was made with kiln's own umask.
 fn users(mode: u32, wanted: u32) -> Option<u32> {
     umask::was_applied(mode, wanted).then(|| wanted & !umask::users())
 }

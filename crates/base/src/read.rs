@@ -1,23 +1,23 @@
-//! Reading with a bound: no file and no stream of others is taken whole before its length is known. Knows nothing of what
-//! the bytes mean.
+//! Bounded reads: no foreign file or stream is read whole before its length is known. Knows nothing
+//! of what the bytes mean.
 
 use crate::error::{At as _, Error, Kind, Result};
 use std::fs::File;
 use std::io::{self, Read};
 use std::path::Path;
 
-/// The longest text of a user: a Dockerfile, an ignore file.
+/// The largest text of a user, such as a Dockerfile or an ignore file.
 pub const LARGEST_TEXT: u64 = 16 << 20;
 
-/// Everything up to the end; none if that is more than `limit` bytes.
+/// Reads to the end. None if that is more than `limit` bytes.
 pub fn at_most(limit: u64, from: impl Read) -> io::Result<Option<Vec<u8>>> {
-    // With nothing to begin with, a file's first bytes are read by the dozen.
+    // An empty buffer would make the first reads of a file very small.
     let mut bytes = Vec::with_capacity(usize::try_from(limit).unwrap_or(usize::MAX).min(4096));
     from.take(limit.saturating_add(1)).read_to_end(&mut bytes)?;
     Ok(Some(bytes).filter(|bytes| bytes.len() as u64 <= limit))
 }
 
-/// A file of a user's, of at most `limit` bytes; a larger one is refused.
+/// Reads a user's file of at most `limit` bytes. A larger one is an error.
 pub fn file(limit: u64, path: &Path) -> Result<Vec<u8>> {
     let read = || at_most(limit, File::open(path).at("open", path)?).at("read", path);
     read()
@@ -25,7 +25,8 @@ pub fn file(limit: u64, path: &Path) -> Result<Vec<u8>> {
         .ok_or_else(|| Error::new(Kind::Usage, format!("`{}` is larger than {limit} bytes", path.display())))
 }
 
-/// A text of a user; longer ones than [`LARGEST_TEXT`] are refused. `name` is what people call it.
+/// Reads a user's text of at most [`LARGEST_TEXT`] bytes. A longer one is an error. `name` is the
+/// name for messages.
 pub fn text(from: impl Read, name: impl AsRef<Path>) -> Result<Vec<u8>> {
     let bytes = at_most(LARGEST_TEXT, from).at("read", &name).map_err(|error| error.within(Kind::Usage))?;
     bytes.ok_or_else(|| {
@@ -34,8 +35,8 @@ pub fn text(from: impl Read, name: impl AsRef<Path>) -> Result<Vec<u8>> {
     })
 }
 
-/// A file that is most likely short, and of at most `limit` bytes; two system calls fewer than with a question for its
-/// length and one for its end.
+/// Reads a file that is most likely short, and has at most `limit` bytes. Saves two system calls:
+/// fstat(2), and the read(2) that returns 0.
 pub fn short(limit: u64, path: &Path) -> io::Result<Vec<u8>> {
     let mut file = File::open(path)?;
     let mut bytes = vec![0; 1024];
@@ -48,14 +49,14 @@ pub fn short(limit: u64, path: &Path) -> io::Result<Vec<u8>> {
     let whole = got < bytes.len();
     bytes.truncate(got);
     if !whole {
-        // Less than was asked for is the end of a regular file (read(2)).
+        // A regular file has ended if read(2) returns less than was asked for.
         file.take(limit.saturating_add(1).saturating_sub(got as u64)).read_to_end(&mut bytes)?;
     }
     let large = || io::Error::new(io::ErrorKind::FileTooLarge, format!("larger than {limit} bytes"));
     if bytes.len() as u64 > limit { Err(large()) } else { Ok(bytes) }
 }
 
-/// Fills a buffer as far as the stream goes; less than its length means that the stream has ended.
+/// Fills a buffer. Returns less than its length if the stream has ended.
 pub fn fill(from: &mut (impl Read + ?Sized), buffer: &mut [u8]) -> io::Result<usize> {
     let mut got = 0;
     while got < buffer.len() {

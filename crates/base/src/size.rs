@@ -1,6 +1,7 @@
 //! Sizes in bytes, as people write and read them.
 
-/// `64m`, `1g`, `512mb`, `67108864`: powers of 1024, as docker has them for memory. None for what is no size.
+/// Parses `64m`, `1g`, `512mb`, `67108864`: powers of 1024, as Docker does for memory. None if the
+/// text is no size.
 pub fn parse(text: &str) -> Option<u64> {
     let lower = text.to_ascii_lowercase();
     let plain = lower.strip_suffix('b').unwrap_or(&lower);
@@ -9,7 +10,7 @@ pub fn parse(text: &str) -> Option<u64> {
     digits.parse::<u64>().ok()?.checked_mul(1 << power)
 }
 
-/// `999B`, `1.50MB`: powers of 1000, as disks and networks are sold.
+/// Formats a size as `999B` or `1.50MB`: powers of 1000, as for disks and networks.
 pub fn shown(bytes: u64) -> String {
     const UNITS: [&str; 5] = ["B", "kB", "MB", "GB", "TB"];
     let (mut value, mut unit) = (bytes as f64, 0);

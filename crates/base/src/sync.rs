@@ -1,9 +1,9 @@
-//! Locking of what several threads of kiln share.
+//! Locks for data that several threads share.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-/// Locks a mutex, also after a thread panicked while it held it: what kiln guards by a mutex is whole between any two
-/// statements.
+/// Locks a mutex, even after a thread panicked while holding it: kiln's guarded data is consistent
+/// between any two statements.
 pub fn lock<T: ?Sized>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

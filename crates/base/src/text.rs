@@ -1,19 +1,21 @@
-//! Text of others (a Dockerfile's, a program's, a server's) on its way to people: nothing in it drives a terminal.
+//! Cleans foreign text (of a Dockerfile, a program, a server) before it is printed, so that it
+//! can't control the terminal.
 
 use std::iter::Peekable;
 use std::str::Chars;
 
-/// Without escape sequences and control characters; a tab is four blanks.
+/// Removes escape sequences and control characters. A tab becomes four blanks.
 pub fn printable(text: &str) -> String {
     clean(text, "    ", false)
 }
 
-/// The same line by line: line ends stay.
+/// The same for each line. Line ends stay.
 pub fn printable_lines(text: &str) -> String {
     text.split('\n').map(printable).collect::<Vec<_>>().join("\n")
 }
 
-/// A line without control characters and escape sequences but for those that set colours, which end with it; tabs stay.
+/// Cleans a line, but keeps tabs and the sequences that set colours, and resets the colours at its
+/// end.
 pub fn coloured(text: &str) -> String {
     let mut clean = clean(text, "\t", true);
     if clean.contains('\u{1b}') && !clean.ends_with(RESET) {
@@ -28,7 +30,7 @@ fn clean(text: &str, tab: &str, colours: bool) -> String {
     let mut clean = String::with_capacity(text.len());
     let mut chars = text.chars().peekable();
     while let Some(c) = chars.next() {
-        // What follows ESC stands for one character of the second set of controls (ECMA-48, 5.3).
+        // ESC and the next character are the 7-bit form of one C1 control (ECMA-48, 5.3).
         let control = match c {
             '\u{1b}' => match chars.next() {
                 Some(next @ '@'..='_') => char::from_u32(u32::from(next) + 0x40).unwrap_or(c),
@@ -46,7 +48,7 @@ fn clean(text: &str, tab: &str, colours: bool) -> String {
                 let colour = sequence(&mut chars).filter(|_| colours);
                 clean.extend(colour.map(|parameters| format!("\u{1b}[{parameters}m")));
             }
-            // Strings, of which a terminal makes titles, links and what is copied.
+            // Control strings, which set titles, links or the clipboard.
             '\u{90}' | '\u{98}' | '\u{9d}' | '\u{9e}' | '\u{9f}' => string(&mut chars),
             '\t' => clean.push_str(tab),
             c if c.is_control() => {}
@@ -56,19 +58,19 @@ fn clean(text: &str, tab: &str, colours: bool) -> String {
     clean
 }
 
-/// Takes the rest of a control sequence. The parameters of one that sets colours come back (SGR).
+/// Consumes the rest of a control sequence. Returns its parameters if it sets colours (SGR).
 fn sequence(chars: &mut Peekable<Chars<'_>>) -> Option<String> {
     let mut parameters = String::new();
     while let Some(c) = chars.next_if(|c| (' '..='?').contains(c)) {
         parameters.push(c);
     }
-    // Anything else than a final letter ends it too, and is text again.
+    // Any character other than a final letter ends the sequence too, and is text again.
     let last = chars.next_if(|c| ('@'..='~').contains(c));
     let plain = parameters.chars().all(|c| c.is_ascii_digit() || matches!(c, ';' | ':'));
     (last == Some('m') && plain).then_some(parameters)
 }
 
-/// Takes the rest of a string: up to BEL or ST.
+/// Consumes the rest of a control string, up to BEL or ST.
 fn string(chars: &mut Peekable<Chars<'_>>) {
     let end = chars.find(|c| matches!(c, '\u{7}' | '\u{1b}' | '\u{9c}'));
     if end == Some('\u{1b}') {
@@ -76,7 +78,8 @@ fn string(chars: &mut Peekable<Chars<'_>>) {
     }
 }
 
-/// One line of at most `longest` characters: line ends and all other control characters are blanks.
+/// Makes one line of at most `longest` characters. Line ends and all other control characters
+/// become blanks.
 pub fn line(text: &str, longest: usize) -> String {
     text.trim().chars().map(|c| if c.is_control() { ' ' } else { c }).take(longest).collect()
 }

@@ -1,6 +1,6 @@
-//! Words that people write: booleans as Go reads them, and the word that a misspelt one was meant to be.
+//! Words that people write: booleans as in Go, and the likely word for a misspelt one.
 
-/// A switch, as `strconv.ParseBool` reads it.
+/// Parses a boolean like Go's `strconv.ParseBool`.
 pub fn bool_of(text: &str) -> Option<bool> {
     match text {
         "1" | "t" | "T" | "true" | "TRUE" | "True" => Some(true),
@@ -9,7 +9,7 @@ pub fn bool_of(text: &str) -> Option<bool> {
     }
 }
 
-/// The candidate that was most likely meant, if one is near enough.
+/// The most likely candidate for a misspelt word, if one is near enough.
 pub fn closest<'a>(word: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     const LONGEST: usize = 64;
     if word.chars().count() > LONGEST {
@@ -24,7 +24,7 @@ pub fn closest<'a>(word: &str, candidates: impl IntoIterator<Item = &'a str>) ->
         .map(|(_, candidate)| candidate)
 }
 
-/// The name that was most likely meant, as BuildKit finds it: fewer than three letters apart, case counts.
+/// The most likely name, as BuildKit finds it: fewer than three edits away, case-sensitive.
 pub fn closest_name<'a>(word: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     const FAR: usize = 3;
     let near = |candidate: &&str| candidate.len().abs_diff(word.len()) < 4 * FAR && *candidate != word;
@@ -32,14 +32,14 @@ pub fn closest_name<'a>(word: &str, candidates: impl IntoIterator<Item = &'a str
     scored.filter(|(distance, _)| *distance < FAR).min_by_key(|(distance, _)| *distance).map(|(_, candidate)| candidate)
 }
 
-/// Insertions, deletions, replacements and swaps of neighbours between two words.
+/// The number of insertions, deletions, replacements and swaps of neighbours between two words.
 fn distance(one: &str, two: &str) -> usize {
     let (one, two): (Vec<char>, Vec<char>) = (one.chars().collect(), two.chars().collect());
     distance_of(&one, &two)
 }
 
-/// The same for any slices, such as the bytes of names that are not text. Time and memory grow with the product of both
-/// lengths.
+/// The same for any slices, such as the bytes of names that are not text. Time and memory grow with
+/// the product of both lengths.
 pub fn distance_of<T: PartialEq>(one: &[T], two: &[T]) -> usize {
     let mut rows = vec![(0..=two.len()).collect::<Vec<_>>()];
     for (i, a) in one.iter().enumerate() {
