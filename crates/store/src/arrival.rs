@@ -1,8 +1,9 @@
-//! Blobs on their way: whoever needs one reads what is there of it while the rest still comes. Knows nothing of where blobs
-//! come from.
+//! Blobs that are being downloaded. A reader can read the part that has arrived while the rest
+//! still comes. Knows nothing of where blobs come from.
 //!
-//! Who brings a blob never waits for who follows it: the bytes are in a file already. What is read so is not checked yet: the
-//! end of the stream comes when the whole blob had its digest, and an error if it never has.
+//! The writer of a blob never waits for its readers, because the bytes are in a file. Bytes that
+//! are read this way are not verified yet: the stream ends only after the whole blob matched its
+//! digest, and fails if it never does.
 
 use base::digest::Digest;
 use base::sync::lock;
@@ -13,11 +14,11 @@ use std::io::{self, Read};
 use std::os::unix::fs::FileExt as _;
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 
-/// The blobs that somebody in this process is bringing.
+/// The blobs that a thread of this process is downloading.
 #[derive(Debug, Default)]
 pub(super) struct Arrivals(Mutex<HashMap<Digest, Arc<Arrival>>>);
 
-/// One of them.
+/// A blob that is being downloaded.
 #[derive(Debug, Default)]
 pub(super) struct Arrival {
     state: Mutex<State>,
@@ -26,7 +27,7 @@ pub(super) struct Arrival {
 
 #[derive(Debug, Default)]
 struct State {
-    /// What is being written, and by which try: another one begins anew.
+    /// The file that the current try writes. Each try begins with a new file.
     file: Option<Arc<File>>,
     tries: u32,
     written: u64,
@@ -37,7 +38,7 @@ struct State {
 enum End {
     /// The blob is in the store.
     Come,
-    /// Nobody brings it any more.
+    /// No thread downloads it any more.
     Lost,
 }
 
@@ -46,7 +47,8 @@ impl Arrivals {
         lock(&self.0).get(digest).cloned()
     }
 
-    /// Takes it on oneself to bring blobs; those that somebody else brings already are left to them.
+    /// Registers blobs that the caller will download. Returns them without those that another
+    /// thread downloads already.
     pub(super) fn expect(&self, digests: &[Digest]) -> Vec<Digest> {
         let mut all = lock(&self.0);
         let new = |digest: &&Digest| match all.entry(**digest) {
@@ -72,7 +74,7 @@ impl Arrival {
         self.changed.notify_all();
     }
 
-    /// A try begins, in a file of its own.
+    /// A new try begins, with its own file.
     pub(super) fn begin(&self, file: &Arc<File>) {
         self.change(|state| {
             (state.file, state.written) = (Some(Arc::clone(file)), 0);
@@ -84,7 +86,7 @@ impl Arrival {
         self.change(|state| state.written += count);
     }
 
-    /// The try is over: well, or for another one to begin.
+    /// The try has ended. If it failed, another one may begin.
     pub(super) fn finish(&self, well: bool) {
         self.change(|state| {
             if well {
@@ -95,7 +97,7 @@ impl Arrival {
         });
     }
 
-    /// Waits until it is there, or until nobody brings it any more.
+    /// Waits until the blob is in the store, or until no thread downloads it any more.
     pub(super) fn wait(&self) {
         let mut state = lock(&self.state);
         while state.end.is_none() {
@@ -108,7 +110,7 @@ impl Arrival {
 #[derive(Debug)]
 pub(super) struct Follower {
     arrival: Arc<Arrival>,
-    /// Of the try that it follows.
+    /// The file and the number of the try that it reads.
     file: Option<(Arc<File>, u32)>,
     at: u64,
 }
@@ -118,7 +120,7 @@ impl Follower {
         Follower { arrival, file: None, at: 0 }
     }
 
-    /// The file with bytes that were not read; none at the end.
+    /// Waits for unread bytes and returns their file. None at the end of the blob.
     fn next(&mut self) -> io::Result<Option<(Arc<File>, u64)>> {
         let lost = |why| Err(io::Error::other(why));
         let mut state = lock(&self.arrival.state);

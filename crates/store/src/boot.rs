@@ -1,14 +1,15 @@
-//! What the machine may have lost when it went down. Nothing of the store is synced when it is made: whatever got its name
-//! shortly before the power went may have lost its bytes.
+//! Finds what a crash of the machine may have lost. Kiln syncs nothing of the store when it makes
+//! it, so a file that got its name shortly before a power failure may have lost its content.
 //!
 //! ```text
-//! <root>/boot    `<boot id> <seconds since 1970>`: when this boot last found, or brought, all that stood here on the disk;
-//!                flock: whoever looks through the store holds it, and everybody else waits
+//! <root>/boot    `<boot id> <seconds since 1970>`: the boot, and the last time when its check or
+//!                its sync ensured that the whole store was on the disk;
+//!                flock: the process that checks the store holds it, and others wait
 //! ```
 //!
-//! The first process after a boot looks at what is younger than that time (`gc::recover`); what is older is not looked at.
-//! So that this is never much, the time moves on by a `syncfs` in the background, at most once an hour. A text that can't be
-//! read says that nothing is known: then everything is looked at.
+//! The first process after a boot checks what is younger than that time (`gc::recover`), and
+//! nothing older. To keep that little, a `syncfs` in the background advances the time, at most once
+//! an hour. If the file can't be read, nothing is known and everything is checked.
 
 use base::clock::now;
 use base::error::{At, Result};
@@ -17,13 +18,14 @@ use std::os::unix::fs::FileExt as _;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
-/// Random for each boot (random(4)); the same for all containers of a machine.
+/// A random id for each boot (random(4)), the same in all containers of a machine.
 const BOOT_ID: &str = "/proc/sys/kernel/random/boot_id";
 
-/// The time moves on after so many seconds.
+/// The time advances after this many seconds.
 const OLD: i64 = 3600;
 
-/// A boot that nobody has looked after yet. Others wait until it is dropped.
+/// A boot after which the store has not been checked yet. Other processes wait until this is
+/// dropped.
 #[derive(Debug)]
 pub struct Boot {
     file: File,
@@ -32,7 +34,8 @@ pub struct Boot {
     since: i64,
 }
 
-/// Whether this boot is a new one for the store. None as well where the kernel does not tell boots apart.
+/// Returns a [`Boot`] if the store has not been checked since this boot. None also if the kernel
+/// has no boot id.
 pub fn begin(root: &Path) -> Result<Option<Boot>> {
     let Ok(id) = fs::read_to_string(BOOT_ID) else { return Ok(None) };
     begin_as(root, id.trim(), now())
@@ -45,7 +48,7 @@ fn begin_as(root: &Path, id: &str, began: i64) -> Result<Option<Boot>> {
     }
     let file = OpenOptions::new().create(true).truncate(false).write(true).open(&path).at("open", &path)?;
     file.lock().at("lock", &path)?;
-    // Somebody else may have looked meanwhile.
+    // Another process may have checked the store meanwhile.
     let known = read(&path);
     if known.as_ref().is_some_and(|(known, _)| known == id) {
         return Ok(None);
@@ -54,30 +57,31 @@ fn begin_as(root: &Path, id: &str, began: i64) -> Result<Option<Boot>> {
 }
 
 impl Boot {
-    /// In seconds since 1970: what was changed then or later may be damaged.
+    /// Seconds since 1970. What was changed at this time or later may be damaged.
     pub fn since(&self) -> i64 {
         self.since
     }
 
-    /// All of it was looked at.
+    /// Records that the whole store was checked.
     pub fn finish(self) -> Result<()> {
         write(&self.file, &self.id, self.began).at("write", "boot")
     }
 }
 
-/// Lets another process bring the store to the disk, if that was long ago. Nobody waits for it.
+/// Starts a process that syncs the store, if the last sync was long ago. Does not wait for it.
 pub fn sync_later(root: &Path) {
     if read(&root.join("boot")).is_some_and(|(_, since)| now() - since >= OLD) {
         let quiet = [Stdio::null(), Stdio::null(), Stdio::null()];
         let [stdin, stdout, stderr] = quiet;
         let mut command = Command::new("/proc/self/exe");
         command.arg("sync").env("KILN_ROOT", root).current_dir("/").stdin(stdin).stdout(stdout).stderr(stderr);
-        // Where it can't be, the first build after the next boot looks at more.
+        // If this fails, the first build after the next boot checks more.
         let _ = std::os::unix::process::CommandExt::process_group(&mut command, 0).spawn();
     }
 }
 
-/// Brings all that stands in the store to the disk, and notes it. What an earlier boot left was looked at before.
+/// Syncs the store to the disk and records the time. Does nothing if the store was not checked
+/// since this boot.
 pub fn sync(root: &Path) -> Result<()> {
     match fs::read_to_string(BOOT_ID) {
         Ok(id) => sync_as(root, id.trim()),
@@ -92,7 +96,7 @@ fn sync_as(root: &Path, id: &str) -> Result<()> {
     if read(&path).is_none_or(|(known, _)| known != id) {
         return Ok(());
     }
-    // What is named in this second may come after it.
+    // A file that gets its name in this second may come after the sync.
     let before = now() - 1;
     rustix::fs::syncfs(&file).at("sync", root)?;
     write(&file, id, before).at("write", &path)
@@ -104,7 +108,7 @@ fn read(path: &Path) -> Option<(String, i64)> {
     Some((id.to_owned(), since.parse().ok()?))
 }
 
-/// In place: the lock is on this file.
+/// Writes in place, because the lock is on this file.
 fn write(file: &File, id: &str, since: i64) -> std::io::Result<()> {
     let text = format!("{id} {since}\n");
     file.write_all_at(text.as_bytes(), 0)?;

@@ -1,10 +1,11 @@
-//! What a process uses, so that the collector can work beside builds.
+//! Leases record what a process uses, so that the garbage collector can run beside builds.
 //!
-//! A lease is a file in the process's own temporary folder, locked (flock) while it lives: whose lock can be had is dead. Its lines
-//! name what the process uses: `layer <id>`, `blob <hex>`, `path <path below the root>`. A name is added under the gate
-//! (`<root>/lock`, shared) in the same moment in which somebody looks whether the thing is there. The collector moves its victims away
-//! under the gate (exclusive), after it has read all leases: so what was found is there until its finder ends, and what was
-//! taken away is a miss.
+//! A lease is a file in the process's own temporary directory. The process holds a lock on it
+//! (flock) while it lives; if the lock is free, the process is dead. Its lines name what the
+//! process uses: `layer <id>`, `blob <hex>`, `path <path below the root>`. A process checks that an
+//! object exists and adds its name in one step under the gate (`<root>/lock`, shared). The
+//! collector reads all leases and renames its victims under the gate (exclusive). So an object that
+//! was found stays until its finder ends, and one that was removed is a miss.
 
 use base::clock::since_1970;
 use base::digest::Digest;
@@ -17,7 +18,8 @@ use std::io::{ErrorKind, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 
-/// A larger lease is refused: half of one would let go what is in use.
+/// The largest lease that is read. A larger one is an error: reading half of it would free what is
+/// in use.
 const LARGEST: u64 = 64 << 20;
 
 /// The name of a blob in a lease.
@@ -48,7 +50,7 @@ struct Held {
     names: HashSet<String>,
 }
 
-/// Held while nobody may take anything away, or while nobody may take anything into use.
+/// A lock on the gate. Shared, it prevents removal; exclusive, it also prevents new uses.
 #[derive(Debug)]
 pub struct Gate(#[expect(dead_code, reason = "its lock ends with it")] File);
 
@@ -58,7 +60,7 @@ fn open_gate(root: &Path) -> Result<File> {
 }
 
 impl Gate {
-    /// Waits until nobody takes anything into use, and lets nobody do it.
+    /// Locks the gate exclusively: waits until no process is adding a use, and blocks new ones.
     pub fn close(root: &Path) -> Result<Gate> {
         let file = open_gate(root)?;
         file.lock().at("lock", root.join("lock"))?;
@@ -73,10 +75,10 @@ impl Gate {
 }
 
 impl Lease {
-    /// A folder of this process's own below `tmp`, with its lease.
+    /// Makes this process's own directory below `tmp`, with its lease.
     pub(super) fn begin(root: &Path, tmp: &Path) -> Result<(PathBuf, Lease)> {
         let _gate = Gate::pass(root)?;
-        // Processes of two containers may have the same id.
+        // Processes of two containers may have the same pid.
         let folder = tmp.join(format!("{}-{:x}", std::process::id(), since_1970().as_nanos()));
         fs::create_dir(&folder).at("make", &folder)?;
         let path = folder.join("lease");
@@ -95,7 +97,8 @@ impl Lease {
             return there();
         }
         let Ok(_gate) = Gate::pass(&self.root) else { return false };
-        // What can't be written down could be taken away while it is used: then it is as good as not there.
+        // An object whose use can't be recorded could be removed while in use, so it counts as
+        // missing.
         there() && held.add(&new).is_ok()
     }
 
@@ -125,17 +128,19 @@ impl Held {
     }
 }
 
-/// What the living use, and the folders that the dead left behind. Whoever acts upon it has closed the gate.
+/// The objects that live processes use, and the directories that dead processes left. Hold the gate
+/// exclusively while acting on it.
 #[derive(Debug, Default)]
 pub struct Leases {
     /// Names, as in the leases.
     pub names: HashSet<String>,
-    /// Temporary folders without an owner.
+    /// Temporary directories without an owner.
     pub dead: Vec<PathBuf>,
 }
 
 impl Leases {
-    /// Reads all leases of a store's temporary folder, or fails: what can't be looked at may be in use.
+    /// Reads all leases of a store's temporary directory. Fails if one can't be read, because its
+    /// objects may be in use.
     pub fn read(tmp: &Path) -> Result<Leases> {
         let mut all = Leases::default();
         let entries = match fs::read_dir(tmp) {
@@ -153,8 +158,8 @@ impl Leases {
     }
 }
 
-/// What stands in a lease, if somebody holds it. What a collector that was killed has left may hold anything, but no
-/// lease of the living.
+/// Reads a lease, if a process holds it. The rest of a killed collector may hold anything, but no
+/// lease of a live process.
 fn living(path: &Path) -> Result<Option<String>> {
     match fs::symlink_metadata(path) {
         Ok(metadata) if metadata.is_file() => {}
@@ -164,7 +169,7 @@ fn living(path: &Path) -> Result<Option<String>> {
         _ => return Ok(None),
     }
     let file = match File::open(path) {
-        // Its owner has ended just now.
+        // Its owner has just ended.
         Err(cause) if cause.kind() == ErrorKind::NotFound => return Ok(None),
         file => file.at("open", path)?,
     };
@@ -197,7 +202,7 @@ mod tests {
         drop(one);
         assert!(two.has(&known.digest));
         assert_eq!(Leases::read(&tmp).expect("leases").names, HashSet::from([blob(&known.digest)]));
-        // A process that was killed leaves its folder, and nobody holds the lease in it.
+        // A killed process leaves its directory, and no process holds the lease in it.
         let left = tmp.join("4711-x");
         fs::create_dir(&left).expect("a folder");
         fs::write(left.join("lease"), "layer c\n").expect("a lease");
@@ -208,7 +213,7 @@ mod tests {
     #[test]
     fn a_lease_that_is_held_is_read_whole_or_nothing_is_collected() {
         let dir = tempfile::tempdir().expect("a folder");
-        // A link is no lease of ours, wherever it leads; half of a lease is none at all.
+        // A symbolic link is no lease, whatever its target. A lease must be read whole.
         let left = dir.path().join("collected-1");
         fs::create_dir(&left).expect("a folder");
         std::os::unix::fs::symlink("lease", left.join("lease")).expect("a link to itself");

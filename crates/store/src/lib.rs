@@ -1,24 +1,28 @@
-//! The store: digest -> bytes. It returns the exact bytes or an error. Knows nothing of images, layers or keys.
+//! The store: digest -> bytes. It returns the exact bytes or an error. It knows nothing of images,
+//! layers or keys.
 //!
 //! ```text
 //! <root>/
-//!   lock                         the gate: shared while something is taken into use, exclusive while the collector renames
-//!                                what it removes; nobody holds it for longer than that
-//!   boot                         what may have been lost when the machine went down (see `boot`)
+//!   lock                         the gate: shared while an object is taken into use, exclusive
+//!                                while the collector renames its victims; held no longer
+//!   boot                         the last time when all was on the disk (see `boot`)
 //!   store-v1/blobs/sha256/ab/<64 hex>   immutable; written under tmp/ and renamed
 //!   store-v1/layers/<id>/        owned by `layer`
-//!   store-v1/tmp/<pid>-<n>/      a process's own; removed by its owner, or by the collector when nobody holds its lease
-//!     lease                      flock: held while the process lives; names what it uses, a line each (see `lease`)
-//!   steps-v1/                    owned by `exec`: the steps that run now
+//!   store-v1/tmp/<pid>-<n>/      a process's own; removed by its owner, or by the collector if
+//!                                no process holds its lease
+//!     lease                      flock: held while the process lives; a line for each object that
+//!                                it uses (see `lease`)
+//!   steps-v1/                    owned by `sandbox`: the steps that run now
 //!   cache-v2/                    owned by `cache`
 //!   explain-v1/                  owned by `explain`
-//!   remotes-v1/                  owned by `remote`: what is known of other caches
-//!   remote-objects-v1/           owned by `remote`: objects of other caches that were read or written here
+//!   remotes-v1/                  owned by `cache`: what is known of other caches
+//!   remote-objects-v1/           owned by `cache`: objects of other caches that this store has
 //!   refs-v1/                     owned by `image`: named images, the roots of the collector
 //! ```
 //!
-//! All of it is its owner's alone (see `owner`). Nothing partial has a name: a kill at any moment loses nothing that was published. GC rule: a blob lives while
-//! a ref or a layer names it, or a lease (see `gc`). Whoever looks for a blob with [`Store::has`], opens it or writes it has it in use.
+//! Only its owner can access it (see `owner`). Nothing incomplete has a name: a kill at any moment
+//! loses nothing that was published. GC rule: a blob lives while a ref, a layer or a lease names it
+//! (see `gc`). Checking for a blob with [`Store::has`], opening it or writing it takes it into use.
 
 #![warn(unreachable_pub)]
 
@@ -39,10 +43,11 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-/// Stands in the names of the store's directories; a change of format is a new directory, never a migration.
+/// The version in the names of the store's directories. A change of format makes a new directory,
+/// never a migration.
 pub const STORE_VERSION: u32 = 1;
 
-/// An open store. Cheap to clone; what is in use stays so until the last clone is gone.
+/// An open store. Cheap to clone. What it uses stays in use until the last clone is dropped.
 #[derive(Clone, Debug)]
 pub struct Store(Arc<Inner>);
 
@@ -57,7 +62,7 @@ struct Inner {
 }
 
 impl Store {
-    /// Opens the store under `root`, making what is missing.
+    /// Opens the store under `root`, and makes missing directories.
     pub fn open(root: &Path) -> Result<Store> {
         let note = owner::secure(root)?;
         let (tmp, lease) = Lease::begin(root, &root.join(format!("store-v{STORE_VERSION}/tmp")))?;
@@ -71,56 +76,58 @@ impl Store {
         })))
     }
 
-    /// Takes something into use if it is there: the collector leaves it alone for as long as this process has the store open.
-    /// `there` looks, or makes it. Names are those of `lease`.
+    /// Takes objects into use if they exist: the collector leaves them alone for as long as this
+    /// process has the store open. `there` checks that they exist, or makes them. Names are those
+    /// of `lease`.
     pub fn keep(&self, names: &[String], there: impl FnOnce() -> bool) -> bool {
         self.0.lease.keep(names, there)
     }
 
-    /// Makes something and has it in use.
+    /// Makes an object and takes it into use.
     pub fn make<T>(&self, name: String, make: impl FnOnce() -> Result<T>) -> Result<T> {
         self.0.lease.make(name, make)
     }
 
-    /// What was changed when it was opened, for people.
+    /// A message about what opening the store changed, for people.
     pub fn note(&self) -> Option<&str> {
         self.0.note.as_deref()
     }
 
-    /// The folder that holds everything.
+    /// The root directory of the store.
     pub fn root(&self) -> &Path {
         &self.0.root
     }
 
-    /// Where the layers are.
+    /// The directory of the layers.
     pub fn layers(&self) -> PathBuf {
         self.0.root.join(format!("store-v{STORE_VERSION}/layers"))
     }
 
-    /// A name under the store's temporary folder that nothing has yet. On the same file system as all that is published.
+    /// A new name in this process's temporary directory, which is on the same file system as
+    /// everything that is published.
     pub fn temp(&self, what: &str) -> PathBuf {
         self.0.tmp.join(format!("{}-{what}", self.0.count.fetch_add(1, Ordering::Relaxed)))
     }
 
-    /// Where the blob of a digest stands, or would.
+    /// The path of a blob, even if it does not exist.
     pub fn blob_path(&self, digest: &Digest) -> PathBuf {
         let hex = digest.hex();
         self.0.root.join(format!("store-v{STORE_VERSION}/blobs/sha256/{}/{hex}", &hex[..2]))
     }
 
-    /// Whether the blob is there. It is in use from now on.
+    /// True if the blob exists. It is in use from now on.
     pub fn has(&self, digest: &Digest) -> bool {
         self.keep(&[lease::blob(digest)], || self.blob_path(digest).exists())
     }
 
-    /// Opens a blob for reading; the reader must check what it reads against the digest.
+    /// Opens a blob for reading. The reader must verify its digest.
     pub fn open_blob(&self, digest: &Digest) -> Result<File> {
         self.has(digest);
         File::open(self.blob_path(digest))
             .map_err(|cause| Error::new(Kind::Store, format!("blob {digest} is not in the store")).because(cause))
     }
 
-    /// Reads a small blob (a manifest, a config) of at most `limit` bytes, and checks it.
+    /// Reads a small blob (a manifest, a config) of at most `limit` bytes, and verifies it.
     pub fn read_blob(&self, digest: &Digest, limit: u64) -> Result<Vec<u8>> {
         let bytes = read::at_most(limit, self.open_blob(digest)?).at("read", self.blob_path(digest))?;
         let large = || Error::new(Kind::Store, format!("blob {digest} is larger than {limit} bytes"));
@@ -131,19 +138,21 @@ impl Store {
         Ok(bytes)
     }
 
-    /// Says that somebody in this process brings these blobs now. Those that somebody else brings already are left out.
+    /// Registers blobs that a thread of this process downloads now, without those that another
+    /// thread downloads already.
     pub fn expect(&self, digests: &[Digest]) -> Expected {
         Expected { store: self.clone(), digests: self.0.arrivals.expect(digests) }
     }
 
-    /// Waits until nobody in this process is bringing a blob.
+    /// Waits until no thread of this process is downloading a blob.
     pub fn await_blob(&self, digest: &Digest) {
         if let Some(arrival) = self.0.arrivals.find(digest) {
             arrival.wait();
         }
     }
 
-    /// The bytes of a blob, also of one that is expected: then as they come. Whoever reads them checks them.
+    /// Opens a blob for reading. If it is being downloaded, the bytes come as they arrive. The
+    /// reader must verify them.
     pub fn follow(&self, digest: &Digest) -> Result<Box<dyn Read + Send>> {
         match self.0.arrivals.find(digest).filter(|_| !self.has(digest)) {
             Some(arrival) => Ok(Box::new(Follower::new(arrival))),
@@ -151,12 +160,12 @@ impl Store {
         }
     }
 
-    /// Begins a blob.
+    /// Begins to write a blob.
     pub fn blob(&self) -> Result<BlobWriter> {
         self.begin(None)
     }
 
-    /// Begins the blob of a digest, for whoever expects it to follow.
+    /// Begins to write the blob of a digest. Readers that follow it get its bytes.
     pub fn blob_of(&self, digest: &Digest) -> Result<BlobWriter> {
         self.begin(self.0.arrivals.find(digest))
     }
@@ -169,7 +178,7 @@ impl Store {
         Ok(BlobWriter { store: self.clone(), path, file: Some(file), hasher: Hasher::default(), size: 0, arrival })
     }
 
-    /// Stores bytes at hand.
+    /// Stores bytes from memory.
     pub fn put_blob(&self, bytes: &[u8]) -> Result<Blob> {
         let digest = Digest::of(bytes);
         if self.has(&digest) {
@@ -183,7 +192,7 @@ impl Store {
 
 impl Drop for Inner {
     fn drop(&mut self) {
-        // Whatever is left here has no name; if it can't be removed now, the collector does it.
+        // The files here were never published. If they can't be removed now, the collector does it.
         let _ = remove::remove_tree(&self.tmp);
     }
 }
@@ -191,13 +200,13 @@ impl Drop for Inner {
 /// A blob in the store.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Blob {
-    /// Its name.
+    /// The digest.
     pub digest: Digest,
-    /// In bytes.
+    /// The size in bytes.
     pub size: u64,
 }
 
-/// Blobs that somebody brings. Dropped, nobody waits for them any more.
+/// Blobs that are being downloaded. After this is dropped, no reader waits for them.
 #[derive(Debug)]
 pub struct Expected {
     store: Store,
@@ -205,7 +214,7 @@ pub struct Expected {
 }
 
 impl Expected {
-    /// Those that are to be brought.
+    /// The blobs to download.
     pub fn digests(&self) -> &[Digest] {
         &self.digests
     }
@@ -217,7 +226,7 @@ impl Drop for Expected {
     }
 }
 
-/// Bytes on their way to a name. Dropped without `complete`, they are gone.
+/// Writes a blob. If it is dropped without `complete`, the bytes are removed.
 #[derive(Debug)]
 pub struct BlobWriter {
     store: Store,
@@ -225,12 +234,12 @@ pub struct BlobWriter {
     file: Option<Arc<File>>,
     hasher: Hasher,
     size: u64,
-    /// Tells whoever follows.
+    /// Notifies the readers that follow this blob.
     arrival: Option<Arc<Arrival>>,
 }
 
 impl BlobWriter {
-    /// Gives the bytes their name.
+    /// Publishes the bytes under their digest.
     pub fn complete(mut self) -> Result<Blob> {
         drop(self.file.take());
         let digest = std::mem::take(&mut self.hasher).finish();
@@ -242,7 +251,7 @@ impl BlobWriter {
         Ok(Blob { digest, size: self.size })
     }
 
-    /// Gives the bytes their name if they are what was promised.
+    /// Publishes the bytes if they have the promised digest and size.
     pub fn complete_as(self, digest: &Digest, size: Option<u64>) -> Result<Blob> {
         let got = self.hasher.clone().finish();
         if got != *digest || size.is_some_and(|size| size != self.size) {
@@ -254,7 +263,7 @@ impl BlobWriter {
         self.complete()
     }
 
-    /// How many bytes were written.
+    /// The number of bytes written so far.
     pub fn size(&self) -> u64 {
         self.size
     }
@@ -276,7 +285,7 @@ impl Write for BlobWriter {
 
 impl Drop for BlobWriter {
     fn drop(&mut self) {
-        // Fails when the blob was completed: then the name is gone already.
+        // This fails after `complete`, which has renamed the file.
         let _ = fs::remove_file(&self.path);
         self.arrival.iter().for_each(|arrival| arrival.finish(false));
     }

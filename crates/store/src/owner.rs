@@ -1,8 +1,9 @@
-//! The store belongs to its owner: an image in it holds set-user-id programs, devices and private files, and who may write
-//! to it changes what others build. So nobody else enters its root (mode 0700), and nothing in it is a link that leads out.
+//! Only its owner can access the store. Images in it hold set-user-ID programs, devices and private
+//! files, and write access to it would change what others build. So no other user can enter its
+//! root (mode 0700), and no part of it may be a symbolic link.
 //!
-//! A root that is wider, of a store that an older kiln made, is narrowed when its owner opens it. A folder that holds other
-//! things too is the user's own affair: there the parts of the store are narrowed.
+//! If an older kiln made a root with a wider mode, opening the store narrows it. A directory that
+//! also holds other things keeps its mode; there the parts of the store are narrowed.
 
 use super::STORE_VERSION;
 use base::error::{At, Error, Kind, Result};
@@ -12,11 +13,12 @@ use std::io::ErrorKind;
 use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 
-/// What a root or a part of it may give to its group and others.
+/// The permissions of group and others, which neither the root nor its parts may have.
 const OTHERS: u32 = 0o077;
 const STICKY: u32 = 0o1000;
 
-/// Makes the folders of a store, and sees to it that nobody else gets into them. What had to be changed comes back, for people.
+/// Makes the directories of a store, and ensures that no other user can enter them. Returns a
+/// message about what was changed, for people.
 pub(super) fn secure(root: &Path) -> Result<Option<String>> {
     let make = |dir: &Path| DirBuilder::new().recursive(true).mode(0o700).create(dir).at("make", dir);
     if !root.is_dir() {
@@ -42,7 +44,7 @@ fn leads_elsewhere(path: &Path) -> Error {
         .hint("a part that is a link is not followed: make KILN_ROOT itself a link, or mount something there")
 }
 
-/// How wide the root is for others: none where nobody but the owner gets in.
+/// The mode of the root, if others can access it. None if only the owner can.
 pub fn openness(root: &Path) -> std::io::Result<Option<u32>> {
     let mode = fs::metadata(root)?.permissions().mode() & 0o7777;
     Ok(Some(mode).filter(|mode| mode & OTHERS != 0))
@@ -81,7 +83,8 @@ fn narrow(root: &Path, parts: Vec<PathBuf>, alone: bool) -> Result<Option<String
     Ok(Some(text))
 }
 
-/// The parts of a store in its root, none of which leads elsewhere, and whether nothing else is there.
+/// The parts of a store in its root, and true if nothing else is there. A part that is a symbolic
+/// link is an error.
 fn parts(root: &Path) -> Result<(Vec<PathBuf>, bool)> {
     let (mut ours, mut alone) = (Vec::new(), true);
     for entry in fs::read_dir(root).at("list", root)? {

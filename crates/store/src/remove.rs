@@ -1,8 +1,9 @@
-//! Removes trees, whatever is in them. Knows nothing of what they are for.
+//! Removes directory trees, whatever they contain. Knows nothing of their purpose.
 //!
-//! A step decides how deep its tree is and which modes it has, and no path to its end need exist. So everything goes by
-//! descriptors, and there are never more of them than [`DEEPEST`]: a directory that is deeper is moved up to the top of
-//! the tree and removed from there. Links are removed and never followed. What can't be removed keeps nothing else.
+//! A step decides how deep its tree is and which modes it has, and its deepest path may be too long
+//! to use. So everything goes through descriptors, of which at most [`DEEPEST`] are open. A deeper
+//! directory is moved up to the top of the tree and removed from there. Symbolic links are removed
+//! and never followed. If something can't be removed, the rest is removed anyway.
 
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::fs::{AtFlags, CWD, Dir, FileType, Mode, OFlags, openat, renameat, unlinkat};
@@ -11,10 +12,10 @@ use std::ffi::{CStr, CString};
 use std::io;
 use std::path::Path;
 
-/// So many directories are open at once.
+/// The most directories that are open at once.
 const DEEPEST: usize = 64;
 
-/// Removes a file or a tree; one that is not there is fine. Of several errors the first comes back.
+/// Removes a file or a tree. A missing one is fine. Returns the first error.
 pub fn remove_tree(path: &Path) -> io::Result<()> {
     let top = match open(CWD, path) {
         Ok(top) => top,
@@ -40,7 +41,7 @@ fn gone(done: Result<(), Errno>) -> io::Result<()> {
     }
 }
 
-/// Opens a directory for listing. One whose mode forbids that to its owner is given back to it.
+/// Opens a directory for listing. If its mode forbids that to the owner, changes the mode first.
 fn open(dir: impl AsFd, name: impl rustix::path::Arg + Copy) -> Result<OwnedFd, Errno> {
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     match openat(&dir, name, flags, Mode::empty()) {
@@ -53,7 +54,7 @@ fn open(dir: impl AsFd, name: impl rustix::path::Arg + Copy) -> Result<OwnedFd, 
     }
 }
 
-/// By its entry in /proc: fchmod(2) knows no descriptors of O_PATH.
+/// Uses the entry in /proc, because fchmod(2) fails on descriptors of O_PATH.
 fn open_up(place: BorrowedFd<'_>) -> Result<(), Errno> {
     use std::os::fd::AsRawFd as _;
     rustix::fs::chmod(format!("/proc/self/fd/{}", place.as_raw_fd()), Mode::RWXU)
@@ -61,21 +62,21 @@ fn open_up(place: BorrowedFd<'_>) -> Result<(), Errno> {
 
 struct Tree<'a> {
     top: BorrowedFd<'a>,
-    /// How many directories were moved to the top.
+    /// The number of directories that were moved to the top.
     moved: u64,
-    /// Some were since the last look at it.
+    /// True if some were moved since the top was last listed.
     again: bool,
     failed: Option<Errno>,
 }
 
 impl Tree<'_> {
-    /// Removes everything in a directory.
+    /// Removes the content of a directory.
     fn empty(&mut self, dir: OwnedFd, depth: usize) {
         let mut entries = match Dir::new(dir) {
             Ok(entries) => entries,
             Err(errno) => return self.fail(errno),
         };
-        // Descriptors that were copied share their place in the list.
+        // Duplicated descriptors share the read position of the directory.
         entries.rewind();
         while let Some(entry) = entries.read() {
             let entry = match entry {
@@ -113,20 +114,20 @@ impl Tree<'_> {
         }
         self.empty(open(dir, name)?, depth + 1);
         match unlink(dir, name, AtFlags::REMOVEDIR) {
-            // Why something is left in it was told already.
+            // The reason why it is not empty is reported already.
             Err(Errno::NOTEMPTY | Errno::EXIST) if self.failed.is_some() => Ok(()),
             done => done,
         }
     }
 
-    /// To the top, under a name that nothing has there.
+    /// Moves a directory to the top, under an unused name.
     fn move_up(&mut self, dir: BorrowedFd<'_>, name: &CStr) -> Result<(), Errno> {
         loop {
             let to = CString::new(format!("deep-{}", self.moved)).unwrap_or_default();
             self.moved += 1;
             match renameat(dir, name, self.top, &to) {
                 Err(Errno::NOTEMPTY | Errno::EXIST | Errno::NOTDIR) => {}
-                // Its `..` changes, which takes the right to write to it.
+                // A rename changes its `..`, which needs write permission on it.
                 Err(Errno::ACCESS) => {
                     let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
                     open_up(openat(dir, name, flags, Mode::empty())?.as_fd())?;
@@ -149,7 +150,7 @@ impl Tree<'_> {
     }
 }
 
-/// A directory whose mode forbids it to its owner is given back to it first.
+/// Removes an entry. If the directory's mode forbids that to the owner, changes the mode first.
 fn unlink(dir: BorrowedFd<'_>, name: &CStr, flags: AtFlags) -> Result<(), Errno> {
     match unlinkat(dir, name, flags) {
         Err(Errno::ACCESS) => {
@@ -167,7 +168,7 @@ mod tests {
     use std::fs;
     use std::os::unix::fs::PermissionsExt as _;
 
-    /// Directories inside each other, by descriptors: there is no path to the last.
+    /// Makes nested directories by descriptors: the deepest may have no usable path.
     fn deep(path: &Path, levels: usize) {
         fs::create_dir(path).unwrap();
         let mut dir = open(CWD, path).unwrap();
