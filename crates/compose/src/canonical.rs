@@ -1,4 +1,4 @@
-//! Short forms to long ones: after this pass each key has one form.
+//! Turns short forms into long ones. After this pass each key has one form.
 
 mod port;
 pub mod volume;
@@ -12,12 +12,12 @@ use crate::place::Place;
 use crate::problem::{Code, Error, Problem, Report, Result};
 use std::cell::Cell;
 
-/// Rewrites a tree. `lenient` leaves texts as they are that no form fits: they may hold variables.
+/// Rewrites a tree. With `lenient`, a text that has no valid form stays: it may hold variables.
 pub fn canonical(root: &mut Node, lenient: bool, report: &Report) -> Result<()> {
     Pass { lenient, report, ports: Cell::new(0) }.visit(root, &Path::ROOT)
 }
 
-/// No project publishes more ports: a short form can name all of them at once.
+/// The most ports that a project may publish. A short form can name all of them at once.
 const MOST_PORTS: usize = 1 << 18;
 
 struct Pass<'a> {
@@ -199,7 +199,7 @@ impl Pass<'_> {
     }
 }
 
-/// A text becomes a mapping with the text under a key.
+/// Turns a text into a mapping that holds the text under a key.
 fn text_as(node: &mut Node, key: &'static str) {
     if let Value::Text(text) = &node.value {
         *node = Node::map([(key, Value::Text(text.clone()))], node.place);

@@ -1,4 +1,4 @@
-//! `compose config`: the project as it is understood, or a list of a part of it.
+//! `compose config`: prints the resolved project, or a list of one part of it.
 
 use crate::consistency;
 use crate::host::Host;
@@ -15,7 +15,7 @@ use sha2::{Digest, Sha256};
 use std::collections::BTreeSet;
 use std::fmt::Write;
 
-/// What is printed.
+/// The output of `config`.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum Print {
     /// The whole project.
@@ -37,7 +37,7 @@ pub enum Print {
     Variables,
     /// The variables that the files may use, with their values.
     Environment,
-    /// The digests of services; `*` is all of them.
+    /// The config hashes of services; `*` means all.
     Hash(String),
 }
 
@@ -54,7 +54,7 @@ pub enum Format {
 }
 
 impl Format {
-    /// The format with a name; none is the default of what is printed.
+    /// The format of a name. An empty name means the default.
     pub fn named(name: &str) -> Result<Format> {
         match name {
             "" => Ok(Format::Table),
@@ -71,17 +71,17 @@ impl Format {
 /// The request.
 #[derive(Clone, Debug, Default)]
 pub struct Request {
-    /// What is printed.
+    /// The part to print.
     pub print: Print,
     /// The format.
     pub format: Format,
-    /// The services that are asked for; none means all.
+    /// The requested services. None means all.
     pub services: Vec<String>,
-    /// Whether resources are printed that no service uses.
+    /// True to print resources that no service uses.
     pub all_resources: bool,
 }
 
-/// The output of `config`.
+/// Runs `config` and returns its output.
 pub fn config(host: &dyn Host, report: &Report, options: &Options, steps: Steps, request: &Request) -> Result<String> {
     let without_environment = Steps { environment: false, ..steps };
     let load =
@@ -144,7 +144,8 @@ pub fn config(host: &dyn Host, report: &Report, options: &Options, steps: Steps,
     }
 }
 
-/// The project with the services that are asked for, what they depend on, and the resources that these use.
+/// Loads the project and keeps the requested services, their dependencies, and the resources that
+/// they use.
 pub fn selected(
     host: &dyn Host,
     report: &Report,
@@ -183,7 +184,7 @@ fn lines<'a>(names: impl Iterator<Item = &'a str>) -> String {
     })
 }
 
-/// The tree of a project in the order of docker's output.
+/// The tree of a project, in the order of Docker Compose's output.
 pub fn tree_of(project: &Project, form: Form) -> Value {
     let mut out = Map::new();
     out.insert("name".to_owned(), project.name.clone().into());
@@ -285,7 +286,7 @@ fn hashes(host: &dyn Host, report: &Report, mut project: Project, names: &str, s
     Ok(out)
 }
 
-/// The digest of what makes a container of a service: a container is made again when it differs.
+/// The config hash of a service: a container is recreated if it differs.
 pub fn hash(service: &crate::model::Service) -> String {
     let mut service = service.clone();
     service.build = None;

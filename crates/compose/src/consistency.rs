@@ -1,4 +1,5 @@
-//! Whether services and resources fit together: names that are used exist, settings agree, dependencies end.
+//! Checks that services and resources fit together: referenced names exist, settings agree, and
+//! dependencies have no cycle.
 
 use crate::model::Service;
 use crate::place::Place;
@@ -178,7 +179,7 @@ impl Check<'_> {
         }
     }
 
-    /// Settings that stand in two places must say the same.
+    /// Checks that settings which can be given by two keys agree.
     fn agreement(&self) -> Result<()> {
         let (name, service) = (self.name, self.service);
         let replicas = service.deploy.as_ref().and_then(|deploy| deploy.replicas);
@@ -240,7 +241,7 @@ impl Check<'_> {
         Ok(())
     }
 
-    /// No two mounts have the same target.
+    /// Checks that no two mounts have the same target.
     fn targets(&self) -> Result<()> {
         let mut mounts: HashMap<&str, (String, Option<Place>)> = HashMap::new();
         let tmpfs = self.service.tmpfs.iter().enumerate();
@@ -260,11 +261,12 @@ impl Check<'_> {
     }
 }
 
-/// Dependencies must not lead back to where they began.
+/// Checks that dependencies have no cycle.
 fn cycles(project: &Project) -> Result<()> {
     let mut done: HashMap<&str, ()> = HashMap::new();
     for start in project.services.keys() {
-        // The path to the service that is looked at, with the dependencies that are still to be followed.
+        // The path to the current service. Each entry holds the dependencies that are still to be
+        // followed.
         let mut path: Vec<(&str, Vec<&str>)> = vec![(start, dependencies(project, start))];
         while let Some((name, rest)) = path.last_mut() {
             let (name, next) = (*name, rest.pop());
@@ -295,7 +297,7 @@ fn dependencies<'a>(project: &'a Project, name: &str) -> Vec<&'a str> {
     names
 }
 
-/// No two services name the same container.
+/// Checks that no two services have the same container name.
 pub fn container_names(project: &Project) -> Result<()> {
     let mut names: HashMap<&str, &str> = HashMap::new();
     for (name, service) in project.services.iter().filter(|(_, service)| !service.container_name.is_empty()) {

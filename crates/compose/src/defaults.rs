@@ -1,4 +1,4 @@
-//! Values that stand where none is written, and checks that need no other part of the file.
+//! Default values, and checks that need no other part of the file.
 
 use crate::canonical::is_address;
 use crate::go;

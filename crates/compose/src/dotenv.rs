@@ -8,13 +8,14 @@ use crate::problem::{Code, Problem, Result};
 use crate::template::{self, Failure, Variables};
 use indexmap::IndexMap;
 
-/// No file may define more than this many bytes of values: variables that hold others grow fast.
+/// The most bytes of values that a file may define. Variables that contain others grow fast.
 const LARGEST: usize = 16 << 20;
 
 /// Variables in the order of their definition.
 pub type Environment = IndexMap<String, String>;
 
-/// Reads a file into `out`. `lookup` knows variables from elsewhere, which win over those of the file.
+/// Reads a file into `out`. `lookup` returns outside variables, which take precedence over those of
+/// the file.
 pub fn parse(
     text: &str,
     file: FileId,
@@ -44,7 +45,7 @@ impl<'a> Parser<'a> {
         &self.text[self.at..]
     }
 
-    /// Skips blanks and comments; whether a statement follows.
+    /// Skips blanks and comments. Returns true if a statement follows.
     fn statement(&mut self) -> bool {
         loop {
             let Some(skip) = self.rest().find(|c: char| !c.is_whitespace()) else { return false };
@@ -76,7 +77,7 @@ impl<'a> Parser<'a> {
         Ok(())
     }
 
-    /// The name of a variable, and whether it stands alone on its line.
+    /// Reads the name of a variable. Returns it, its range, and true if it has no value.
     fn key(&mut self) -> Result<(&'a str, (usize, usize), bool)> {
         if let Some(rest) = self.rest().strip_prefix("export")
             && rest.starts_with(['\t', '\n', '\u{c}', '\r', ' '])
@@ -129,7 +130,8 @@ impl<'a> Parser<'a> {
         self.expand(&escapes(&value), known, (start, self.at))
     }
 
-    /// The text up to the closing quote. A backslash hides the quote, and stays in front of all else.
+    /// The text up to the closing quote. A backslash escapes the quote; before any other character
+    /// it stays.
     fn quoted(&mut self, quote: u8) -> Option<String> {
         let mut value = Vec::new();
         let mut escaped = false;
@@ -191,12 +193,12 @@ impl Variables for Scope<'_> {
     }
 }
 
-/// A blank that ends no line.
+/// True for a blank that is no line end.
 fn is_space(c: char) -> bool {
     matches!(c, '\t' | '\u{b}' | '\u{c}' | '\r' | ' ' | '\u{85}' | '\u{a0}')
 }
 
-/// Resolves the escapes of a text in double quotes; `\$` becomes `$$`, which no variable begins with.
+/// Resolves the escapes of a text in double quotes. `\$` becomes `$$`, which begins no variable.
 fn escapes(text: &str) -> String {
     let mut result = String::with_capacity(text.len());
     let mut rest = text;

@@ -1,4 +1,4 @@
-//! `extends`: a service takes another as its base, of the same file or of another one.
+//! `extends`: a service inherits from another, of the same file or another one.
 
 use crate::filepath;
 use crate::load::{File, Loader, Scope, clear};
@@ -13,21 +13,22 @@ use std::cell::RefCell;
 use std::collections::HashMap;
 use std::rc::Rc;
 
-/// No chain of services is longer.
+/// The longest chain of services that extend each other.
 const LONGEST: usize = 100;
 
-/// A file whose services are extended.
+/// A file whose services others extend.
 struct BaseFile {
     name: String,
     services: Map,
     cleared: Vec<Vec<String>>,
 }
 
-/// The files that were read for `extends`, by their path and the folder that paths are relative to.
+/// The files that were read for `extends`, by their path and the directory that paths are relative
+/// to.
 #[derive(Default)]
 pub(crate) struct BaseFiles(RefCell<HashMap<(String, String), Rc<BaseFile>>>);
 
-/// A service on the way to its base.
+/// The chain of services and their files, to find cycles.
 type Visited = Vec<(String, String)>;
 
 /// Resolves `extends` of all services of a document.
@@ -79,7 +80,7 @@ struct Extension<'a> {
     bases: &'a BaseFiles,
 }
 
-/// The services among which a base is looked for.
+/// The services of the file in which a base is looked up.
 struct Origin<'a> {
     file: &'a str,
     services: &'a Map,
@@ -191,7 +192,7 @@ impl Extension<'_> {
         Ok(base)
     }
 
-    /// The folder of a file, relative to the one that files are named below.
+    /// The directory of a file, relative to the one that file names are relative to.
     fn relative_directory(&self, local: &str) -> String {
         let folder = filepath::parent(local);
         filepath::relative(&self.scope.files, &folder).unwrap_or(folder)
@@ -204,7 +205,7 @@ fn no_place(origin: &Origin<'_>) -> Place {
 
 type Named = (String, Place);
 
-/// The base of a service, and the file that it is in.
+/// The name of a service's base, and the file that it is in.
 fn reference(name: &str, extends: &Node) -> Result<(Named, Option<Named>)> {
     if let Some(service) = extends.as_text() {
         return Ok(((service.to_owned(), extends.place), None));

@@ -1,6 +1,6 @@
-//! Paths as text: cleaning, joining and relating them by their names alone, without a look at the disk.
+//! Paths as text: cleans, joins and relates them by their names alone, without access to the disk.
 
-/// The shortest path that names the same, by the names alone: no `.`, no `..` behind a name, no double slash.
+/// The shortest equivalent path, by the names alone: no `.`, no `..` after a name, no double slash.
 pub fn clean(path: &str) -> String {
     let rooted = path.starts_with('/');
     let mut parts: Vec<&str> = Vec::new();
@@ -21,7 +21,7 @@ pub fn clean(path: &str) -> String {
     }
 }
 
-/// Two paths, one below the other.
+/// Joins two paths.
 pub fn join(base: &str, path: &str) -> String {
     match (base.is_empty(), path.is_empty()) {
         (true, true) => String::new(),
@@ -31,12 +31,12 @@ pub fn join(base: &str, path: &str) -> String {
     }
 }
 
-/// A path, absolute: a relative one is below `directory`.
+/// Makes a path absolute: a relative one is below `directory`.
 pub fn absolute(directory: &str, path: &str) -> String {
     if path.starts_with('/') { clean(path) } else { join(directory, path) }
 }
 
-/// The folder of a path.
+/// The parent directory of a path.
 pub fn parent(path: &str) -> String {
     clean(&path[..path.rfind('/').map_or(0, |at| at + 1)])
 }
@@ -51,7 +51,7 @@ pub fn name(path: &str) -> &str {
     }
 }
 
-/// The path from one absolute folder to another.
+/// The relative path from one directory to another. None if only one of them is absolute.
 pub fn relative(base: &str, target: &str) -> Option<String> {
     let (base, target) = (clean(base), clean(target));
     if base.starts_with('/') != target.starts_with('/') {
@@ -70,7 +70,7 @@ pub fn relative(base: &str, target: &str) -> Option<String> {
     Some(if all.is_empty() { ".".to_owned() } else { all.join("/") })
 }
 
-/// A path with the home of the user in place of `~`.
+/// Replaces a leading `~` by the user's home.
 pub fn expand_home(path: &str, home: Option<&str>) -> String {
     match (path.strip_prefix('~'), home) {
         (Some(rest), Some(home)) => join(home, rest),
@@ -78,7 +78,7 @@ pub fn expand_home(path: &str, home: Option<&str>) -> String {
     }
 }
 
-/// Whether a path is absolute on Windows: a drive with a separator, or a network path.
+/// True if a path is absolute on Windows: a drive with a separator, or a UNC path.
 pub fn is_windows_absolute(path: &str) -> bool {
     let bytes = path.as_bytes();
     let separator = |at: usize| matches!(bytes.get(at), Some(b'/' | b'\\'));

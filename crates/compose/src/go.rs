@@ -1,5 +1,5 @@
-//! Values as Go prints and reads them: compose files are read by a Go program elsewhere, and what it prints for a
-//! number or a duration is part of the model.
+//! Prints and parses values as Go does. Docker Compose is written in Go, and how it prints a number
+//! or a duration is part of the model.
 
 use crate::node::{Node, Value};
 use std::fmt::Write;
@@ -26,7 +26,8 @@ pub fn sprint(node: &Node) -> String {
     }
 }
 
-/// A number with `%v`: the shortest digits, with an exponent for very large and very small ones.
+/// Formats a number like `%v`: the shortest digits, with an exponent for very large and very small
+/// ones.
 pub fn float(value: f64) -> String {
     if value.is_nan() {
         return "NaN".to_owned();
@@ -44,7 +45,7 @@ pub fn float(value: f64) -> String {
     format!("{digits}e{sign}{:02}", exponent.abs())
 }
 
-/// A duration of nanoseconds as `time.Duration` prints it: `1m30s`.
+/// Formats a duration of nanoseconds like `time.Duration`: `1m30s`.
 pub fn duration(nanos: i64) -> String {
     let sign = if nanos < 0 { "-" } else { "" };
     let all = nanos.unsigned_abs();

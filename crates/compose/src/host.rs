@@ -1,8 +1,8 @@
-//! The one question this crate asks outward: [`Host`] reads files and looks at paths for it.
+//! The interface to the machine: [`Host`] reads files and examines paths for this crate.
 
 use std::io;
 
-/// The kind of the thing at a path, links followed.
+/// The kind of a file. Symbolic links are followed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
     /// A regular file.
@@ -15,24 +15,24 @@ pub enum Kind {
 
 /// The machine as this crate sees it. All paths are absolute.
 pub trait Host {
-    /// The directory that relative paths of the command line are relative to.
+    /// The working directory, which relative paths of the command line are relative to.
     fn directory(&self) -> String;
 
     /// The environment.
     fn environment(&self) -> Vec<(String, String)>;
 
-    /// The kind of the thing at a path.
+    /// The kind of the file at a path.
     fn kind(&self, path: &str) -> io::Result<Kind>;
 
-    /// The bytes of a regular file, up to `limit`; a larger one is an error of the kind `FileTooLarge`. Whatever is
-    /// no regular file is never opened, unless `given` says that the user named it on the command line: then it may
-    /// be a pipe.
+    /// Reads a regular file of at most `limit` bytes. A larger one is an error of the kind
+    /// `FileTooLarge`. No other kind of file is ever opened, unless `given` is true: then the user
+    /// named it on the command line, and it may be a pipe.
     fn read(&self, path: &str, limit: u64, given: bool) -> io::Result<Vec<u8>>;
 
-    /// Standard input, up to `limit`.
+    /// Reads standard input, at most `limit` bytes.
     fn input(&self, limit: u64) -> io::Result<Vec<u8>>;
 
-    /// Whether the thing at a path is itself a symbolic link.
+    /// True if the path itself is a symbolic link.
     fn is_link(&self, path: &str) -> bool;
 
     /// The path with all links resolved.

@@ -1,4 +1,5 @@
-//! `include`: models of other files, loaded with folders and variables of their own, become part of a file.
+//! `include`: loads other files with their own directory and variables, and adds their models to a
+//! file.
 
 use crate::filepath;
 use crate::host::Kind;
@@ -11,7 +12,7 @@ use crate::problem::{Code, Problem, Result};
 use crate::read;
 use crate::yaml::Document;
 
-/// No chain of files is longer.
+/// The longest chain of files that include each other.
 const LONGEST: usize = 50;
 
 const SECTIONS: [&str; 6] = ["services", "volumes", "networks", "secrets", "configs", "models"];
@@ -24,7 +25,7 @@ struct Include {
     place: Place,
 }
 
-/// Loads what a document includes into its tree.
+/// Loads the included files of a document into its tree.
 pub(crate) fn apply(
     loader: &Loader<'_>,
     root: &mut Node,
@@ -149,7 +150,7 @@ fn environment_files(
     Ok(files)
 }
 
-/// Adds the parts of a model to a tree. Parts that the tree has, too, override those of the model.
+/// Adds the parts of a model to a tree. Parts that the tree has too override those of the model.
 fn import(mut model: Node, target: &mut Map, document: &Document) -> Result<()> {
     let Some(source) = model.as_map_mut() else { return Ok(()) };
     for section in SECTIONS {

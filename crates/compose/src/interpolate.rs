@@ -1,5 +1,5 @@
-//! Variables in the values of a tree, and the types of places: a text in the place of a number or a boolean becomes
-//! one once its variables are resolved. Keys are not touched.
+//! Resolves the variables in the values of a tree, and converts types: a text becomes a number or a
+//! boolean where one is required, after its variables are resolved. Keys are not changed.
 
 use crate::dotenv::Environment;
 use crate::node::{Node, Value};
@@ -8,23 +8,23 @@ use crate::place::Place;
 use crate::problem::{Code, Error, Problem, Report, Result};
 use crate::template::{self, Failure, Variables};
 
-/// No project has more bytes of values.
+/// The most bytes that the values of a project may have.
 const LARGEST: usize = 64 << 20;
 
-/// Resolves the variables of a tree. All failures are found, not only the first.
+/// Resolves the variables of a tree. Reports all failures, not only the first.
 pub fn interpolate(root: &mut Node, environment: &Environment, report: &Report) -> Result<()> {
     let mut pass = Interpolation { environment, report, problems: Vec::new(), size: 0 };
     pass.visit(root, &Path::ROOT);
     if pass.problems.is_empty() { Ok(()) } else { Err(Error { problems: pass.problems }) }
 }
 
-/// Warns of a variable that is not set.
+/// Warns about a variable that is not set.
 pub fn warn_unset(report: &Report, place: Option<Place>, name: &str) {
     let message = format!("The {name:?} variable is not set. Defaulting to a blank string.");
     report.warn(Problem { place, ..Problem::new(Code::Interpolation, message) });
 }
 
-/// The finding about a text whose variables can't be resolved.
+/// The problem of a text whose variables can't be resolved.
 pub fn failure(failure: Failure, place: Place, path: &dyn std::fmt::Display) -> Problem {
     match failure {
         Failure::Invalid(text) => {
@@ -120,7 +120,7 @@ impl Variables for Scope<'_> {
     }
 }
 
-/// The type of a place.
+/// The type that a key requires.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Cast {
     /// A whole number.
@@ -132,7 +132,7 @@ pub enum Cast {
 }
 
 impl Cast {
-    /// The value that a text has in a place of this type, or the name of the type.
+    /// Converts a text to this type. The error is the name of the type.
     pub fn apply(self, text: &str) -> Result<Value, &'static str> {
         match self {
             Cast::Integer => text.parse().map(Value::Int).map_err(|_| "an integer number"),

@@ -1,11 +1,12 @@
-//! Compose files to a model: no files, no processes, no network. The machine is asked through [`host::Host`].
+//! Turns Compose files into a model. It opens no files, starts no processes and uses no network;
+//! [`host::Host`] gives access to the machine.
 //!
-//! [`options`] finds the files, variables and the name of a project; [`load`] brings each file to one tree:
-//! text ([`yaml`]), variables (`interpolate`), other files (`include`, `extends`), earlier files (`merge`, `unicity`),
-//! the form of compose files ([`schema`]), long forms (`canonical`), defaults and paths (`defaults`, `rebase`,
-//! `normalize`). [`model`] gives the tree types; `consistency` checks that its parts fit together; [`project`] holds
-//! the result and [`config`](mod@config) prints it. Each value knows its place, so that a [`problem::Problem`] has a
-//! caret.
+//! [`options`] finds the files, variables and the name of a project. [`load`] turns the files into
+//! one tree: text ([`yaml`]), variables (`interpolate`), other files (`include`, `extends`),
+//! earlier files (`merge`, `unicity`), the schema ([`schema`]), long forms (`canonical`), defaults
+//! and paths (`defaults`, `rebase`, `normalize`). [`model`] gives the tree types, and `consistency`
+//! checks that its parts fit together. [`project`] holds the result and [`config`](mod@config)
+//! prints it. Each value knows its place, so that a [`problem::Problem`] can point at it.
 
 mod canonical;
 pub mod config;

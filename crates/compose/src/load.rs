@@ -1,5 +1,6 @@
-//! The files of a project to one tree: each file is interpolated, its includes and extensions are resolved, it is
-//! merged into the earlier ones, checked, and brought to the long form.
+//! Turns the files of a project into one tree. Each file is interpolated, its includes and
+//! extensions are resolved, then it is merged into the earlier ones, validated and brought to the
+//! long form.
 
 use crate::dotenv::Environment;
 use crate::extends::{self, BaseFiles};
@@ -14,19 +15,19 @@ use crate::{canonical, defaults, include, interpolate, merge, normalize, read, s
 use std::cell::Cell;
 use std::rc::Rc;
 
-/// No project consists of more files, those that are read again counted again.
+/// The most files of a project. A file that is read again counts again.
 const MOST_FILES: usize = 2000;
 
-/// Which passes run.
+/// The passes that run.
 #[derive(Clone, Copy, Debug)]
 pub struct Passes {
     /// Resolve variables.
     pub interpolation: bool,
     /// Make relative paths absolute.
     pub paths: bool,
-    /// Write out what is implied.
+    /// Add implied keys.
     pub normalization: bool,
-    /// Compare with the form of compose files.
+    /// Validate against the schema.
     pub validation: bool,
 }
 
@@ -48,17 +49,18 @@ pub(crate) struct Loader<'a> {
     files: Cell<usize>,
 }
 
-/// The surroundings of a file: of the main ones, or of those of an include.
+/// The context of a file: of the main files, or of those of an include.
 pub(crate) struct Scope<'a> {
-    /// The variables of its texts.
+    /// The variables for interpolation.
     pub environment: &'a Environment,
-    /// The folder that its paths are relative to: absolute, or relative to the folder of the including file.
+    /// The directory that its paths are relative to: absolute, or relative to the directory of the
+    /// including file.
     pub directory: String,
-    /// The same folder, absolute.
+    /// The same directory, absolute.
     pub absolute: String,
-    /// The absolute folder below which files are named by `include` and `extends`.
+    /// The absolute directory that file names of `include` and `extends` are relative to.
     pub files: String,
-    /// Whether paths are rebased.
+    /// True if paths are rebased.
     pub paths: bool,
     /// The files that include this one, the outermost first.
     pub included: Vec<String>,
@@ -80,7 +82,7 @@ impl<'a> Loader<'a> {
         Ok(File { name: path.to_owned(), documents: yaml::parse(&text, id)?.into() })
     }
 
-    /// The tree of several files, merged, checked and with its paths rebased.
+    /// The tree of several files: merged, validated, and with its paths rebased.
     pub fn model(&self, files: &[File], scope: &Scope<'_>) -> Result<Option<Node>> {
         let mut root = None;
         let bases = BaseFiles::default();
@@ -103,7 +105,7 @@ impl<'a> Loader<'a> {
         Ok(Some(root))
     }
 
-    /// Paths relative to a folder.
+    /// The base for paths relative to a directory.
     pub fn base<'b>(&'b self, directory: &'b str, absolute: &'b str) -> Base<'b> {
         Base { host: self.host, directory, absolute, home: self.home.as_deref() }
     }
@@ -145,7 +147,7 @@ impl<'a> Loader<'a> {
         Ok(root)
     }
 
-    /// Brings a tree to the long form; items that turn out to be the same are dropped.
+    /// Brings a tree to the long form. Items that then have the same key are merged.
     pub fn long_form(&self, root: &mut Node) -> Result<()> {
         canonical::canonical(root, !self.passes.interpolation, self.report)?;
         drop_empty_servers(root);

@@ -1,5 +1,5 @@
-//! The rules by which a later file changes an earlier one: mappings are merged, lists are appended, and some keys
-//! have rules of their own.
+//! The rules by which a later file overrides an earlier one: mappings are merged, lists are
+//! appended, and some keys have rules of their own.
 
 use crate::go;
 use crate::node::{Entry, Map, Node, Value};
@@ -30,7 +30,7 @@ pub fn merge(base: Node, over: Node, path: &Path<'_>) -> Result<Node> {
     }
 }
 
-/// Merges a service into the one that it extends.
+/// Merges a service over the one that it extends.
 pub fn extend(base: Node, service: Node) -> Result<Node> {
     let services = Path::ROOT.key("services");
     merge(base, service, &services.key("x"))
@@ -102,7 +102,7 @@ fn hosts(base: Node, over: Node, _: &Path<'_>) -> Result<Node> {
     Ok(Node::new(Value::List(list), place))
 }
 
-/// A mapping as a list of `key=value`, in the order of the keys.
+/// Turns a mapping into a list of `key=value`, sorted by key.
 fn into_sequence(node: Node) -> Vec<Node> {
     match node.value {
         Value::List(list) => list,
@@ -165,7 +165,7 @@ fn keyed(base: Node, over: Node, path: &Path<'_>, default: &dyn Fn(Place) -> Nod
     Ok(Node::new(Value::Map(mappings(base, over, path)?), place))
 }
 
-/// A list of names as a mapping with a default for each.
+/// Turns a list of names into a mapping with a default value for each.
 fn into_map(node: Node, path: &Path<'_>, default: &dyn Fn(Place) -> Node) -> Result<Map> {
     match node.value {
         Value::Map(map) => Ok(map),
@@ -183,7 +183,7 @@ fn into_map(node: Node, path: &Path<'_>, default: &dyn Fn(Place) -> Node) -> Res
     }
 }
 
-/// Options are merged only if both speak of the same driver, or one of none.
+/// Merges `logging`. Options are merged only if both name the same driver, or one names none.
 fn logging(base: Node, over: Node, path: &Path<'_>) -> Result<Node> {
     let (place, later) = (base.place, over.place);
     let (base, over) = match (base.value, over.value) {
@@ -197,7 +197,7 @@ fn logging(base: Node, over: Node, path: &Path<'_>) -> Result<Node> {
     }
 }
 
-/// Address pools are merged by their subnet.
+/// Merges address pools by their subnet.
 fn pools(base: Node, over: Node, path: &Path<'_>) -> Result<Node> {
     let place = base.place;
     let maps = |node: Node| -> Result<Vec<Node>> {

@@ -1,7 +1,7 @@
 //! The typed model: a project with its services, networks, volumes, secrets, configs and models.
 //!
-//! A record is a table of keys ([`record`](crate::record)): the table reads the record from a tree ([`decode`]) and
-//! prints it ([`encode`]), in the order of docker's output.
+//! A record is a table of keys ([`record`](crate::record)). The table reads the record from a tree
+//! ([`decode`]) and prints it ([`encode`]), in the order of Docker Compose's output.
 
 mod build;
 pub mod decode;
@@ -22,5 +22,5 @@ pub use values::*;
 
 use std::collections::BTreeMap;
 
-/// Things by name.
+/// Values by name.
 pub type Named<T> = BTreeMap<String, T>;

@@ -87,7 +87,7 @@ impl Node {
         }
     }
 
-    /// The mapping, if it is one, to be changed.
+    /// The mapping, if it is one, for changes.
     pub fn as_map_mut(&mut self) -> Option<&mut Map> {
         match &mut self.value {
             Value::Map(map) => Some(map),
@@ -103,12 +103,12 @@ impl Node {
         }
     }
 
-    /// Whether there is no value.
+    /// True if there is no value.
     pub fn is_null(&self) -> bool {
         matches!(self.value, Value::Null)
     }
 
-    /// The value behind keys, one below the other.
+    /// The value at a path of keys.
     pub fn find(&self, keys: &[&str]) -> Option<&Node> {
         keys.iter().try_fold(self, |node, key| node.as_map()?.get(key))
     }
@@ -135,7 +135,7 @@ impl Map {
         self.entries.get(key).map(|entry| &entry.node)
     }
 
-    /// The value of a key, to be changed.
+    /// The value of a key, for changes.
     pub fn get_mut(&mut self, key: &str) -> Option<&mut Node> {
         self.entries.get_mut(key).map(|entry| &mut entry.node)
     }
@@ -145,12 +145,12 @@ impl Map {
         self.entries.get(key)
     }
 
-    /// The text behind a key.
+    /// The text of a key, if its value is one.
     pub fn text(&self, key: &str) -> Option<&str> {
         self.get(key)?.as_text()
     }
 
-    /// Whether a key is there.
+    /// True if the key exists.
     pub fn has(&self, key: &str) -> bool {
         self.entries.contains_key(key)
     }
@@ -161,12 +161,12 @@ impl Map {
         self.put(key, entry);
     }
 
-    /// Sets a key. A key that is there keeps its position.
+    /// Sets a key. An existing key keeps its position.
     pub fn put(&mut self, key: impl Into<String>, entry: Entry) {
         self.entries.insert(key.into(), entry);
     }
 
-    /// Takes a key out; the order of the others stays.
+    /// Removes a key. The order of the others stays.
     pub fn remove(&mut self, key: &str) -> Option<Entry> {
         self.entries.shift_remove(key)
     }
@@ -176,12 +176,12 @@ impl Map {
         self.entries.iter().map(|(key, entry)| (key.as_str(), entry))
     }
 
-    /// Keys and entries in their order, the entries to be changed.
+    /// Keys and entries in their order, with the entries for changes.
     pub fn iter_mut(&mut self) -> impl Iterator<Item = (&str, &mut Entry)> {
         self.entries.iter_mut().map(|(key, entry)| (key.as_str(), entry))
     }
 
-    /// Keeps the keys for which `keep` says so.
+    /// Keeps the keys for which `keep` returns true.
     pub fn retain(&mut self, mut keep: impl FnMut(&str, &mut Entry) -> bool) {
         self.entries.retain(|key, entry| keep(key, entry));
     }
@@ -191,7 +191,7 @@ impl Map {
         self.entries.len()
     }
 
-    /// Whether there is no key.
+    /// True if there is no key.
     pub fn is_empty(&self) -> bool {
         self.entries.is_empty()
     }

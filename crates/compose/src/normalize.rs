@@ -1,4 +1,5 @@
-//! What a project implies: its default network, names of its resources, and dependencies that follow from other keys.
+//! Adds what a project implies: its default network, names of its resources, and dependencies that
+//! follow from other keys.
 
 use crate::dotenv::Environment;
 use crate::filepath;
@@ -7,7 +8,7 @@ use crate::node::{Map, Node, Value};
 use crate::place::Place;
 use base::words::bool_of;
 
-/// Writes out what is implied.
+/// Adds implied keys.
 pub fn normalize(root: &mut Node, name: &str, environment: &Environment) {
     let place = root.place;
     let Some(map) = root.as_map_mut() else { return };
@@ -92,7 +93,8 @@ fn normalize_service(service: &mut Map, place: Place, environment: &Environment)
     inherit_image(service);
 }
 
-/// Gives variables without a value the one of the environment.
+/// Gives variables without a value their value of the environment. Without one they stay if `keep`
+/// is true.
 fn inherit(node: &mut Node, environment: &Environment, keep: bool) {
     match &mut node.value {
         Value::Map(map) => map.retain(|key, entry| {
@@ -188,7 +190,8 @@ fn name_resources(resources: &mut Map, project: &str) {
     }
 }
 
-/// Resolves variables of lists that stand without a value, and the contents of configs that come from a variable.
+/// Resolves variables that a list names without a value, and the contents of configs that come from
+/// a variable.
 pub fn resolve_environment(root: &mut Node, environment: &Environment) {
     let Some(map) = root.as_map_mut() else { return };
     if let Some(services) = map.get_mut("services").and_then(Node::as_map_mut) {

@@ -1,4 +1,5 @@
-//! What the command line and the environment say about a project: its files, folder, variables, name and profiles.
+//! The options of a project from the command line and the environment: its files, directory,
+//! variables, name and profiles.
 
 use crate::dotenv::Environment;
 use crate::filepath;
@@ -38,12 +39,12 @@ pub struct Options {
 #[derive(Clone, Debug)]
 pub(crate) struct Prepared {
     pub files: Vec<File>,
-    /// The folder that paths are relative to, absolute.
+    /// The absolute directory that paths are relative to.
     pub directory: String,
     pub environment: Environment,
     pub name: String,
     pub profiles: Vec<String>,
-    /// What stands between the parts of names.
+    /// The separator in names of images and containers.
     pub separator: &'static str,
 }
 
@@ -109,7 +110,8 @@ impl Preparation<'_> {
         Ok(environment)
     }
 
-    /// Adds the variables of environment files: of those that are named, or of `.env` in the folder.
+    /// Adds the variables of environment files: of those that are named, or of `.env` in the
+    /// directory.
     fn dotenv(&self, environment: &mut Environment, directory: &str) -> Result<()> {
         let named = match self.options.env_files.is_empty() {
             true => variable_list(&self.host.environment(), "COMPOSE_ENV_FILES"),
@@ -148,7 +150,7 @@ impl Preparation<'_> {
         }
     }
 
-    /// The compose files: those that are named, or those of the nearest folder that has some.
+    /// The Compose files: those that are named, or those of the nearest directory that has some.
     fn paths(&self, environment: &Environment) -> Result<Vec<String>> {
         let absolute =
             |path: &str| if path == "-" || read::is_remote(path) { path.to_owned() } else { self.absolute(path) };
@@ -258,7 +260,7 @@ fn variable_list(environment: &[(String, String)], name: &str) -> Vec<String> {
     value.split(',').filter(|part| !part.is_empty()).map(str::to_owned).collect()
 }
 
-/// A name with what a name of a project may have.
+/// Removes the characters that a project name may not have.
 pub fn normalize_name(name: &str) -> String {
     let valid = |c: &char| c.is_ascii_lowercase() || c.is_ascii_digit() || matches!(c, '_' | '-');
     let name: String = name.to_lowercase().chars().filter(valid).collect();

@@ -1,9 +1,9 @@
-//! The path of a value in the model: `services.web.ports`. Passes match it against patterns to find the rule of a
-//! place.
+//! The path of a value in the model: `services.web.ports`. Passes match it against patterns to find
+//! the rule for a key.
 
 use std::fmt::{Display, Formatter, Result};
 
-/// No rule speaks of deeper places.
+/// The deepest path that a rule has.
 const DEEPEST: usize = 8;
 
 /// The step from a list to an item in patterns.

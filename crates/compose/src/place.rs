@@ -8,7 +8,7 @@ use std::rc::Rc;
 pub struct FileId(u32);
 
 impl FileId {
-    /// The number of no file.
+    /// Stands for no file.
     pub const NONE: FileId = FileId(u32::MAX);
 }
 
@@ -19,7 +19,7 @@ pub struct Place {
     pub file: FileId,
     /// The first byte.
     pub start: u32,
-    /// The byte behind the last one.
+    /// The byte after the last one.
     pub end: u32,
 }
 
@@ -32,14 +32,14 @@ pub struct Source {
     pub text: Rc<str>,
 }
 
-/// All files of a project, kept for the pictures of errors.
+/// All files of a project, kept for the excerpts in error messages.
 #[derive(Clone, Debug, Default)]
 pub struct Sources {
     files: RefCell<Vec<Source>>,
 }
 
 impl Sources {
-    /// Takes a file in. A file that is read again gets a number of its own.
+    /// Adds a file. A file that is read again gets a new number.
     pub fn add(&self, name: &str, text: &str) -> FileId {
         let mut files = self.files.borrow_mut();
         files.push(Source { name: name.into(), text: text.into() });
@@ -51,7 +51,7 @@ impl Sources {
         self.files.borrow().get(file.0 as usize).cloned()
     }
 
-    /// File, line and column of a place, both counted from 1.
+    /// The file, line and column of a place. Line and column count from 1.
     pub fn position(&self, place: Place) -> Option<(Rc<str>, u32, u32)> {
         let source = self.get(place.file)?;
         let before = source.text.as_bytes().get(..place.start as usize)?;

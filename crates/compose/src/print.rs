@@ -1,4 +1,4 @@
-//! Trees as text: JSON as Go's encoder writes it, and YAML.
+//! Prints trees: as JSON like Go's encoder, and as YAML.
 
 mod yaml;
 
@@ -16,7 +16,7 @@ pub fn compact(value: &Value) -> String {
     escape(&serde_json::to_string(value).unwrap_or_default())
 }
 
-/// Escapes what Go's encoder escapes. These characters stand in texts alone.
+/// Escapes what Go's encoder escapes. In JSON these characters occur only inside strings.
 fn escape(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     for c in text.chars() {

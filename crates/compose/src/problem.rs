@@ -1,11 +1,12 @@
-//! What is wrong with a project, where, and the way out; and the picture of it in the terminal.
+//! The problems of a project, each with its place and a hint, and how they are shown in the
+//! terminal.
 
 use crate::place::{Place, Sources};
 use frontend::diagnostic::{Diagnostic, Severity};
 use frontend::line::Span;
 use std::cell::RefCell;
 
-/// The kind of a problem: a stable name that stands in brackets before the message.
+/// The kind of a problem. Its stable name is printed in brackets before the message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Code {
     /// The text is no YAML, or no environment file.
@@ -20,13 +21,13 @@ pub enum Code {
     Key,
     /// A value has the wrong type or form.
     Value,
-    /// Two files say things that can't be merged.
+    /// Two files have values that can't be merged.
     Merge,
     /// `extends` or `include` names nothing usable.
     Extends,
-    /// A service, network, volume, secret, config or model is named that does not exist.
+    /// A service, network, volume, secret, config or model is referenced but not defined.
     Reference,
-    /// Something depends on itself.
+    /// Files, services or values refer to themselves.
     Cycle,
     /// Two settings contradict each other.
     Conflict,
@@ -36,7 +37,7 @@ pub enum Code {
     Ignored,
     /// A form is outdated.
     Deprecated,
-    /// More than one file could have been meant.
+    /// More than one file matches.
     Ambiguous,
 }
 
@@ -63,32 +64,32 @@ impl Code {
     }
 }
 
-/// One finding.
+/// A problem.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Problem {
     /// Its kind.
     pub code: Code,
-    /// What is wrong, lower case, no full stop.
+    /// The message: lower case, no full stop.
     pub message: String,
     /// Where it is.
     pub place: Option<Place>,
     /// The text at the caret.
     pub label: Option<String>,
-    /// A second place, and its text.
+    /// A second place and its label.
     pub also: Option<(Place, String)>,
-    /// Background.
+    /// Notes.
     pub notes: Vec<String>,
-    /// The way out.
+    /// The hint.
     pub help: Option<String>,
 }
 
 impl Problem {
-    /// A finding without a place.
+    /// A problem without a place.
     pub fn new(code: Code, message: impl Into<String>) -> Problem {
         Problem { code, message: message.into(), place: None, label: None, also: None, notes: Vec::new(), help: None }
     }
 
-    /// A finding at a place.
+    /// A problem at a place.
     pub fn at(place: Place, code: Code, message: impl Into<String>) -> Problem {
         Problem { place: Some(place), ..Problem::new(code, message) }
     }
@@ -99,25 +100,25 @@ impl Problem {
         self
     }
 
-    /// Points at a second place, which is told as a note with file, line and column.
+    /// Adds a second place, which is printed as a note with file, line and column.
     pub fn also(mut self, place: Place, text: impl Into<String>) -> Problem {
         self.also = Some((place, text.into()));
         self
     }
 
-    /// Adds background.
+    /// Adds a note.
     pub fn note(mut self, text: impl Into<String>) -> Problem {
         self.notes.push(text.into());
         self
     }
 
-    /// Sets the way out.
+    /// Sets the hint.
     pub fn help(mut self, text: impl Into<String>) -> Problem {
         self.help = Some(text.into());
         self
     }
 
-    /// The picture: message, file, line, caret, notes and help.
+    /// Formats the problem: message, file, line, caret, notes and help.
     pub fn render(&self, sources: &Sources, severity: Severity, color: bool) -> String {
         let source = self.place.and_then(|place| Some((place, sources.get(place.file)?)));
         let mut diagnostic = Diagnostic::error(self.code.as_str(), self.message.clone(), None);
@@ -139,10 +140,10 @@ impl Problem {
     }
 }
 
-/// A project that can't be loaded: at least one finding.
+/// The error of a project that can't be loaded: at least one problem.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Error {
-    /// The findings, in the order of the files.
+    /// The problems, in the order of the files.
     pub problems: Vec<Problem>,
 }
 
@@ -175,7 +176,7 @@ pub struct Report {
 }
 
 impl Report {
-    /// Adds a warning, unless the same words were said before.
+    /// Adds a warning, unless one with the same message exists.
     pub fn warn(&self, problem: Problem) {
         let mut warnings = self.warnings.borrow_mut();
         if !warnings.iter().any(|known| known.message == problem.message) {

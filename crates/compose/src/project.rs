@@ -14,7 +14,7 @@ use crate::place::Place;
 use crate::problem::{Code, Problem, Report, Result};
 use crate::resolve;
 
-/// Which parts of loading are done.
+/// The parts of loading that are done.
 #[derive(Clone, Copy, Debug)]
 pub struct Steps {
     /// The passes over the tree.
@@ -37,13 +37,13 @@ impl Default for Steps {
 pub struct Project {
     /// Its name.
     pub name: String,
-    /// The folder that its paths are relative to.
+    /// The directory that its paths are relative to.
     pub directory: String,
     /// Its compose files.
     pub files: Vec<String>,
     /// The active services.
     pub services: Named<Service>,
-    /// The services that are not active: their profiles are not.
+    /// The services that are disabled, because none of their profiles is active.
     pub disabled: Named<Service>,
     /// Its networks.
     pub networks: Named<Network>,
@@ -61,7 +61,7 @@ pub struct Project {
     pub environment: Environment,
     /// The active profiles.
     pub profiles: Vec<String>,
-    /// What stands between the parts of names: `-`, or `_` as in old versions.
+    /// The separator in names of images and containers: `-`, or `_` as in Compose v1.
     pub separator: &'static str,
     /// The tree that it was read from, for the places of its values.
     pub tree: Option<Node>,
@@ -152,7 +152,7 @@ fn typed(tree: Node, prepared: Prepared) -> Result<Project> {
     Ok(project)
 }
 
-/// The things of a section. A thing without a value has all defaults.
+/// Reads a section. An entry without a value has all defaults.
 fn section<T: Decode>(node: &Node, path: &Path<'_>) -> Result<Named<T>> {
     let mut all = Named::new();
     for (name, entry) in node.as_map().into_iter().flat_map(Map::iter) {
@@ -164,7 +164,7 @@ fn section<T: Decode>(node: &Node, path: &Path<'_>) -> Result<Named<T>> {
 }
 
 impl Project {
-    /// The place of a value; if it was not written, that of the nearest value above it.
+    /// The place of a value. If the files do not hold it, the place of the nearest value above it.
     pub fn place(&self, keys: &[&str]) -> Option<Place> {
         let mut node = self.tree.as_ref()?;
         let mut place = None;
@@ -186,7 +186,8 @@ impl Project {
         place
     }
 
-    /// Makes the services active that have one of these profiles, or none.
+    /// Activates the services that have one of these profiles or no profile, and disables the
+    /// others.
     pub fn activate(&mut self, profiles: &[String]) {
         let mut all = std::mem::take(&mut self.services);
         all.append(&mut self.disabled);

@@ -1,4 +1,4 @@
-//! Files of a project: read through the host, within limits, and told about in words.
+//! Reads the files of a project through the host, within limits, and reports failures.
 
 use crate::dotenv::{self, Environment};
 use crate::filepath;
@@ -8,10 +8,10 @@ use crate::place::{FileId, Place};
 use crate::problem::{Code, Problem, Report, Result};
 use std::io;
 
-/// No environment file is larger, in bytes.
+/// The largest environment file, in bytes.
 const LARGEST_ENVIRONMENT: u64 = 4 << 20;
 
-/// An error of the host in words.
+/// An error of the host, without its number.
 pub fn words(error: &io::Error) -> String {
     let text = error.to_string();
     match text.find(" (os error") {
@@ -20,7 +20,7 @@ pub fn words(error: &io::Error) -> String {
     }
 }
 
-/// The text of a file. `place` is where the file is named, if a file names it.
+/// Reads the text of a file. `place` is where another file names it, if one does.
 pub fn file(
     host: &dyn Host,
     report: &Report,
@@ -42,7 +42,7 @@ pub fn file(
     Ok((report.sources.add(path, &text), text))
 }
 
-/// The variables of environment files. `known` wins in their expansions.
+/// Reads the variables of environment files. In expansions, `known` takes precedence.
 pub fn environment_files(
     host: &dyn Host,
     report: &Report,
@@ -98,7 +98,7 @@ fn in_file(mut error: crate::problem::Error, path: &str, report: &Report) -> cra
     error
 }
 
-/// The default environment file of a folder, if there is one.
+/// The default environment file of a directory, if there is one.
 pub fn default_environment(host: &dyn Host, directory: &str) -> Result<Option<String>> {
     let path = filepath::join(directory, ".env");
     match host.kind(&path) {
@@ -109,7 +109,7 @@ pub fn default_environment(host: &dyn Host, directory: &str) -> Result<Option<St
     }
 }
 
-/// Whether a file is named by an address and not by a path.
+/// True if a file is named by a URL, not by a path.
 pub fn is_remote(path: &str) -> bool {
     path.contains("://") || path.starts_with("git@") || path.starts_with("github.com/")
 }

@@ -1,4 +1,4 @@
-//! Relative paths of a tree to paths below a folder.
+//! Makes the relative paths of a tree relative to a directory.
 
 use crate::filepath;
 use crate::host::Host;
@@ -6,13 +6,13 @@ use crate::node::{Node, Value};
 use crate::path::{ITEM, Path};
 use crate::problem::{Code, Problem, Result};
 
-/// The folder that paths are relative to.
+/// The directory that paths are relative to.
 pub struct Base<'a> {
-    /// The machine: links in watched paths are resolved.
+    /// The machine, to resolve symbolic links in watched paths.
     pub host: &'a dyn Host,
-    /// The folder, absolute or relative to the one of the including file.
+    /// The directory: absolute, or relative to the one of the including file.
     pub directory: &'a str,
-    /// The same folder, absolute.
+    /// The same directory, absolute.
     pub absolute: &'a str,
     /// The user's home.
     pub home: Option<&'a str>,
@@ -58,7 +58,7 @@ impl Base<'_> {
         if text.starts_with('/') || text.is_empty() { text } else { filepath::join(self.directory, &text) }
     }
 
-    /// A path that may be one of Windows.
+    /// Rebases a path, which may be a Windows path.
     fn unix(&self, text: &str) -> String {
         let text = filepath::expand_home(text, self.home);
         let absolute = text.starts_with('/') || filepath::is_windows_absolute(&text);
@@ -101,7 +101,7 @@ impl Base<'_> {
         Ok(())
     }
 
-    /// A volume of the local driver that is a bind mount.
+    /// Rebases the device of a volume of the local driver that is a bind mount.
     fn device(&self, node: &mut Node) {
         let Some(map) = node.as_map_mut().filter(|map| map.text("driver") == Some("local")) else { return };
         let options = map.get_mut("driver_opts").and_then(Node::as_map_mut).filter(|map| map.text("o") == Some("bind"));
@@ -111,7 +111,7 @@ impl Base<'_> {
     }
 }
 
-/// Whether a build context is no path: an address, a repository, or a service.
+/// True if a build context is no path, but a URL, a repository or a service.
 pub fn is_remote_context(text: &str) -> bool {
     const PREFIXES: [&str; 4] = ["service:", "github.com/", "git@", "ssh://"];
     text.contains("://") || PREFIXES.iter().any(|prefix| text.starts_with(prefix))

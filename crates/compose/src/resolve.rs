@@ -1,4 +1,4 @@
-//! The variables and labels of services that come from files.
+//! Reads the variables and labels of services that come from files.
 
 use crate::dotenv::Environment;
 use crate::host::Host;
@@ -8,7 +8,8 @@ use crate::problem::{Code, Problem, Report, Result};
 use crate::project::Project;
 use crate::read;
 
-/// Reads the environment files of the active services into their variables. What the service itself says wins.
+/// Reads the environment files of the active services into their variables. The service's own
+/// values take precedence.
 pub fn environment(project: &mut Project, host: &dyn Host, report: &Report) -> Result<()> {
     let names: Vec<String> = project.services.keys().cloned().collect();
     for name in names {
@@ -67,7 +68,8 @@ fn variables(
     }
 }
 
-/// Reads the label files of the active services into their labels. What the service itself says wins.
+/// Reads the label files of the active services into their labels. The service's own labels take
+/// precedence.
 pub fn labels(project: &mut Project, host: &dyn Host, report: &Report) -> Result<()> {
     let names: Vec<String> = project.services.keys().cloned().collect();
     for name in names {

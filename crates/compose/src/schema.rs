@@ -1,7 +1,8 @@
-//! The form of compose files: which keys there are, and the types of their values.
+//! The schema of Compose files: the known keys and the types of their values.
 //!
-//! The tables (`service`, `build`, `deploy`, `resources`) are data; [`validate`] compares a tree with them. The first
-//! fault is told with its place; an unknown key with the known one that was likely meant.
+//! The tables (`service`, `build`, `deploy`, `resources`) are data, against which [`validate`]
+//! checks a tree. It reports the first fault with its place, and for an unknown key suggests the
+//! likely known one.
 
 mod build;
 mod deploy;
@@ -32,7 +33,7 @@ pub enum Shape {
     Enum(&'static [&'static str]),
     /// A text that passes a test, and the words for the test.
     Matching(fn(&str) -> bool, &'static str),
-    /// A list; whether its items must differ.
+    /// A list. The flag is true if its items must differ.
     List(&'static Shape, bool),
     /// A mapping with known keys.
     Fields(&'static Fields),
@@ -63,23 +64,23 @@ pub struct Fields {
     pub keys: &'static [(&'static str, &'static Shape)],
     /// The keys that must be there.
     pub required: &'static [&'static str],
-    /// Whether keys that begin with `x-` are free.
+    /// True if keys that begin with `x-` are allowed, with any value.
     pub extensions: bool,
-    /// Whether other keys are free, too.
+    /// True if all other keys are allowed too, with any value.
     pub open: bool,
 }
 
 /// A mapping with free keys.
 pub struct Dict {
-    /// Which keys are valid.
+    /// True for a valid key.
     pub key: fn(&str) -> bool,
-    /// Whether other keys are allowed, with any value.
+    /// True if other keys are allowed, with any value.
     pub open: bool,
     /// The form of the values.
     pub value: &'static Shape,
 }
 
-/// Compares a tree with the form of a compose file.
+/// Validates a tree against the schema of a Compose file.
 pub fn validate(root: &Node) -> Result<()> {
     check(root, &Shape::Fields(&TOP), &Path::ROOT).map_err(Into::into)
 }
@@ -238,7 +239,7 @@ impl Types {
 }
 
 impl Shape {
-    /// Whether the type of a value is one of this form.
+    /// True if the type of a value is allowed here.
     fn fits(&self, value: &Value) -> bool {
         match self {
             Shape::Any => true,

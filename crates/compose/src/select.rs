@@ -1,4 +1,4 @@
-//! Services by name, with what they depend on; and the resources that they use.
+//! Selects services by name with their dependencies, and the resources that they use.
 
 use crate::model::Named;
 use crate::problem::{Code, Problem, Result};
@@ -8,7 +8,7 @@ use frontend::glob::Glob;
 use std::collections::BTreeSet;
 
 impl Project {
-    /// Makes the profiles of the named services active.
+    /// Activates the profiles of the named services.
     pub fn enable(&mut self, names: &[String]) {
         let mut profiles = self.profiles.clone();
         for service in names.iter().filter_map(|name| self.disabled.get(name)) {
@@ -19,7 +19,7 @@ impl Project {
         }
     }
 
-    /// Keeps the services that are named or that named ones depend on.
+    /// Keeps the named services and their dependencies, and disables the others.
     pub fn keep(&mut self, names: &[String]) -> Result<()> {
         if names.is_empty() {
             return Ok(());
@@ -35,7 +35,8 @@ impl Project {
         Ok(())
     }
 
-    /// The services that match the names, and their dependencies; each dependency before its dependents.
+    /// The services that match the names, and their dependencies. Each dependency comes before its
+    /// dependents.
     pub fn closure(&self, names: &[String]) -> Result<Vec<String>> {
         let mut order = Vec::new();
         let mut seen = BTreeSet::new();
@@ -102,7 +103,7 @@ impl Project {
     }
 }
 
-/// Whether a name on the command line means a service: `*`, `?` and `[...]` match as in paths.
+/// True if a name on the command line matches a service: `*`, `?` and `[...]` match as in paths.
 fn matches(pattern: &str, name: &str) -> bool {
     pattern == name || Glob::new(pattern, false).is_ok_and(|glob| glob.matches(name))
 }

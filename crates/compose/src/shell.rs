@@ -1,5 +1,5 @@
-//! The words of a command line, as compose splits them: quotes and backslashes, and the end at `;`, `&`, `|`, `<`
-//! or `>` outside of quotes.
+//! Splits a command line into words as Docker Compose does: with quotes and backslashes, up to a
+//! `;`, `&`, `|`, `<` or `>` outside of quotes.
 
 /// Splits a command line.
 pub fn words(line: &str) -> Result<Vec<String>, String> {
@@ -54,7 +54,7 @@ pub fn words(line: &str) -> Result<Vec<String>, String> {
                 continue;
             }
             ';' | '&' | '|' | '<' | '>' if !(single || double || back || dollar) => {
-                // `2>` belongs to what is cut off.
+                // The digit of `2>` is cut off too.
                 if c == '>' && word.starts_with(|c: char| c.is_ascii_digit()) {
                     started = false;
                 }

@@ -1,18 +1,19 @@
-//! Variables in texts: `$V`, `${V}`, `${V:-default}`, `${V-default}`, `${V:?error}`, `${V?error}`, `${V:+other}`,
-//! `${V+other}` and `$$`. Defaults may hold variables themselves.
+//! Variables in texts: `$V`, `${V}`, `${V:-default}`, `${V-default}`, `${V:?error}`, `${V?error}`,
+//! `${V:+other}`, `${V+other}` and `$$`. Defaults may hold variables themselves.
 //!
-//! The form of a variable is the one of compose's regular expression: braces reach to the last `}` of the line and
-//! are then cut at the one that closes them. The result of a text has a limit, and so has the depth of defaults.
+//! A variable has the form of Compose's regular expression: braces reach to the last `}` of the
+//! line and are then cut at the one that closes them. The size of a result and the depth of
+//! defaults are limited.
 
 mod scan;
 pub mod variables;
 
 use scan::{Token, closing_brace, tokens};
 
-/// No result of one text is larger, in bytes.
+/// The largest result of one text, in bytes.
 pub const LARGEST: usize = 1 << 20;
 
-/// Defaults are not nested deeper.
+/// The deepest nesting of defaults.
 const DEEPEST: usize = 50;
 
 /// Why a text has no value.
@@ -35,7 +36,7 @@ pub trait Variables {
     fn unset(&self, name: &str);
 }
 
-/// The text with the values of its variables.
+/// Replaces the variables of a text by their values.
 pub fn substitute(text: &str, variables: &dyn Variables) -> Result<String, Failure> {
     if !text.contains('$') {
         return Ok(text.to_owned());
@@ -70,13 +71,13 @@ fn plain(name: &str, variables: &dyn Variables) -> String {
     })
 }
 
-/// A part that begins with `${` and ends with the last `}` of the line.
+/// Evaluates a part that begins with `${` and ends with the last `}` of the line.
 fn braced(part: &str, variables: &dyn Variables, depth: usize) -> Result<String, Failure> {
     let (first, rest) = match closing_brace(part) {
         Some(at) => part.split_at(at + 1),
         None => (part, ""),
     };
-    // The part that was cut must be a variable in braces again: `${A:-${B}` is none once it is cut.
+    // The cut part must still be a variable in braces: `${A:-${B}` is none after the cut.
     let inner = match tokens(first).next() {
         Some(Token::Braced(whole)) => &whole[2..whole.len() - 1],
         _ => return Err(Failure::Invalid(part.to_owned())),
@@ -97,7 +98,7 @@ fn braced(part: &str, variables: &dyn Variables, depth: usize) -> Result<String,
     Ok(value + &below(rest, variables, depth + 1)?)
 }
 
-/// The operator that comes first.
+/// The first operator in a text.
 fn first_operator(text: &str) -> Option<&'static str> {
     let found =
         [":?", ":-", ":+", "?", "-", "+"].into_iter().filter_map(|operator| Some((text.find(operator)?, operator)));

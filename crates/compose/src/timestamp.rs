@@ -1,5 +1,5 @@
-//! Dates of YAML 1.1, which the reference implementation knows: `2026-01-02` without quotes is a point in time, and
-//! is printed as one.
+//! Dates of YAML 1.1, as in the reference implementation: `2026-01-02` without quotes is a point in
+//! time, and is printed as one.
 
 use std::fmt::{Display, Formatter, Result};
 
@@ -48,7 +48,7 @@ impl Timestamp {
         (hour < 24 && minute < 60 && second < 60 && rest.0.is_empty()).then_some(time)
     }
 
-    /// The form of RFC 3339, which JSON has.
+    /// The form of RFC 3339, which JSON output uses.
     pub fn rfc3339(&self) -> String {
         let zone = if self.offset == 0 { "Z".to_owned() } else { self.zone(":") };
         format!("{}T{}{zone}", self.day(), self.time())
@@ -76,7 +76,7 @@ impl Timestamp {
     }
 }
 
-/// As Go prints a time.
+/// Prints the time as Go does.
 impl Display for Timestamp {
     fn fmt(&self, f: &mut Formatter<'_>) -> Result {
         let zone = self.zone("");

@@ -1,4 +1,5 @@
-//! Lists whose items have a key: of two items with the same key the later one stands, in the place of the earlier.
+//! Lists whose items have a key. Of two items with the same key the later one replaces the earlier
+//! one, in its position.
 
 use crate::canonical::volume;
 use crate::go;
@@ -134,7 +135,7 @@ fn port(item: &Node) -> Result<String, String> {
         Value::Int(port) => Ok(port.to_string()),
         Value::Map(map) => {
             let target = map.get("target").ok_or("the port is missing a target port")?;
-            // A number and a text publish differently here: the reference tells them apart, too.
+            // A published port as a number differs from one as a text here, as in the reference.
             let published = map.get("published").map(|node| format!("{}{}", node.value.kind(), go::sprint(node)));
             let or = |key: &str, default: &str| map.get(key).map_or(default.to_owned(), go::sprint);
             let (host, protocol) = (or("host_ip", "0.0.0.0"), or("protocol", "tcp"));

@@ -1,9 +1,10 @@
-//! YAML to trees: the documents of a file as [`Node`]s, with the tags `!reset` and `!override` as lists of paths.
+//! Parses YAML: the documents of a file become [`Node`]s, and the tags `!reset` and `!override`
+//! become lists of paths.
 //!
-//! The events of `saphyr-parser` become a raw tree in which an alias is a reference (`events`); [`expand`] turns it
-//! into the tree of the model: aliases are copied, merge keys resolved, scalars typed (`scalar`). Budgets hold for the
-//! size of a file, the depth of a tree and the number of its nodes after the aliases were copied, so that no file
-//! costs more than its own size allows.
+//! The events of `saphyr-parser` become a raw tree in which an alias is a reference (`events`).
+//! [`expand`] turns it into the tree of the model: it copies aliases, resolves merge keys and types
+//! scalars (`scalar`). The size of a file, the depth of a tree and the number of its nodes after
+//! the aliases were copied are limited, so that a small file can't cost much.
 
 mod events;
 mod expand;
@@ -13,13 +14,13 @@ use crate::node::Node;
 use crate::place::{FileId, Place};
 use crate::problem::{Code, Problem, Result};
 
-/// No file is larger, in bytes.
+/// The largest file, in bytes.
 pub const LARGEST: u64 = 8 << 20;
 
-/// No tree is deeper.
+/// The deepest tree.
 pub(crate) const DEEPEST: usize = 100;
 
-/// No tree has more nodes once its aliases are copied.
+/// The most nodes of a tree after its aliases are copied.
 pub(crate) const MOST_NODES: usize = 400_000;
 
 /// A document of a file.
@@ -27,7 +28,7 @@ pub(crate) const MOST_NODES: usize = 400_000;
 pub struct Document {
     /// Its tree.
     pub root: Node,
-    /// The paths that `!reset` and `!override` take away from earlier files.
+    /// The paths that `!reset` and `!override` clear in earlier files.
     pub cleared: Vec<Vec<String>>,
 }
 

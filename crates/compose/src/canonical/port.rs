@@ -73,7 +73,7 @@ pub(super) fn parse(text: &str) -> Result<Vec<Port>, String> {
     Ok(ports)
 }
 
-/// Whether a text is an address as Go reads it: without a zone.
+/// True if a text is an IP address as Go reads it: without a zone.
 pub(crate) fn is_address(text: &str) -> bool {
     text.parse::<IpAddr>().is_ok()
 }

@@ -9,7 +9,7 @@ const PROPAGATIONS: [&str; 6] = ["rprivate", "private", "rshared", "shared", "rs
 /// A volume in parts.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct Volume {
-    /// The path or the name in front.
+    /// The path or volume name before the target.
     pub source: String,
     /// The path in the container.
     pub target: String,
@@ -17,11 +17,11 @@ pub struct Volume {
     no_copy: bool,
     propagation: Option<String>,
     selinux: Option<String>,
-    /// `volume` with nothing else known of it.
+    /// True for a spec of one or two characters, which gets no options.
     bare: bool,
 }
 
-/// Reads a short form. Colons in `${...}` and the one of a drive letter separate nothing.
+/// Reads a short form. Colons in `${...}` and the colon of a drive letter are no separators.
 pub fn parse(spec: &str) -> Result<Volume, String> {
     match spec.len() {
         0 => return Err("invalid empty volume spec".to_owned()),

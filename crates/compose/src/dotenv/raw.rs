@@ -1,4 +1,4 @@
-//! The raw format of environment files: `NAME=value` with nothing in the value that has a meaning.
+//! The raw format of environment files: `NAME=value`, where no character of the value is special.
 
 use super::Environment;
 use crate::place::{FileId, Place};

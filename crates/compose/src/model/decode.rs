@@ -1,4 +1,4 @@
-//! Values from trees.
+//! Reads typed values from trees.
 
 use super::Named;
 use crate::go;
@@ -7,19 +7,19 @@ use crate::node::{Node, Value};
 use crate::path::Path;
 use crate::problem::{Code, Problem};
 
-/// A value that a tree can hold.
+/// A type that can be read from a tree.
 pub trait Decode: Sized {
-    /// Reads the value. A key without a value is not asked for.
+    /// Reads the value. It is not called for a key without a value.
     fn decode(node: &Node, path: &Path<'_>) -> Result<Self, Problem>;
 }
 
-/// The finding that a value has the wrong type.
+/// The problem of a value of the wrong type.
 pub fn mismatch(node: &Node, path: &Path<'_>, wanted: &str) -> Problem {
     let problem = Problem::at(node.place, Code::Value, format!("{path} must be {wanted}"));
     problem.label(format!("this is {}", node.value.kind()))
 }
 
-/// The finding that a value can't be read.
+/// The problem of a value that can't be read.
 pub fn invalid(node: &Node, path: &Path<'_>, words: impl std::fmt::Display) -> Problem {
     Problem::at(node.place, Code::Value, format!("{path}: {words}"))
 }
@@ -123,7 +123,7 @@ impl<T: Decode> Decode for Named<T> {
     }
 }
 
-/// The entries of a mapping or of a list of `key=value`; a key without a value has none.
+/// The entries of a mapping or of a list of `key=value`. A key without a value has None.
 pub fn pairs(node: &Node, path: &Path<'_>) -> Result<Vec<(String, Option<String>)>, Problem> {
     match &node.value {
         Value::Map(map) => {

@@ -4,7 +4,7 @@ use super::record::record;
 use super::*;
 
 record! {
-    /// How many containers a service has and what they may use.
+    /// The number of containers of a service, and their resources.
     Deploy {
         "mode" mode: String, omit;
         "replicas" replicas: Option<i64>, omit;
@@ -33,7 +33,7 @@ record! {
         "reservations" reservations: Option<Resource>, omit;
     }
 
-    /// Amounts of what a machine has.
+    /// Amounts of a machine's resources.
     Resource {
         "cpus" cpus: f32, omit;
         "memory" memory: Bytes, omit;
@@ -42,7 +42,7 @@ record! {
         "generic_resources" generic_resources: Vec<GenericResource>, omit;
     }
 
-    /// Devices that a service asks for.
+    /// Devices that a service requests.
     DeviceRequest {
         "capabilities" capabilities: Vec<String>, omit;
         "driver" driver: String, omit;
@@ -62,7 +62,7 @@ record! {
         "value" value: i64, keep;
     }
 
-    /// When containers are started again.
+    /// When containers are restarted.
     RestartPolicy {
         "condition" condition: String, omit;
         "delay" delay: Option<Duration>, omit;
@@ -82,7 +82,7 @@ record! {
         "spread" spread: String, omit;
     }
 
-    /// What happens while files change.
+    /// The actions that run when files change.
     Develop {
         "watch" watch: Vec<Trigger>, omit;
     }

@@ -1,4 +1,4 @@
-//! Values to JSON trees, which are printed as JSON or YAML.
+//! Turns values into JSON trees, which are printed as JSON or YAML.
 
 use super::Named;
 use crate::node::{Map, Node, Value as Tree};
@@ -18,18 +18,18 @@ pub trait Encode {
     /// The value as a tree.
     fn encode(&self, form: Form) -> Value;
 
-    /// Whether a key with this value is left out.
+    /// True if a key with this value is omitted.
     fn is_empty(&self) -> bool;
 }
 
-/// Adds a key, unless its value is empty and need not be there.
+/// Adds a key, unless its value is empty and `always` is false.
 pub fn put(out: &mut serde_json::Map<String, Value>, form: Form, key: &str, value: &impl Encode, always: bool) {
     if always || !value.is_empty() {
         out.insert(key.to_owned(), value.encode(form));
     }
 }
 
-/// Adds the keys that begin with `x-`, in YAML alone.
+/// Adds the keys that begin with `x-`, but only in YAML.
 pub fn extensions(out: &mut serde_json::Map<String, Value>, extensions: &Map, form: Form) {
     if form == Form::Yaml {
         let mut sorted: Vec<_> = extensions.iter().collect();
@@ -38,7 +38,7 @@ pub fn extensions(out: &mut serde_json::Map<String, Value>, extensions: &Map, fo
     }
 }
 
-/// A key with a capital letter in JSON.
+/// Capitalizes a key for JSON.
 pub fn capital(key: &str, form: Form) -> String {
     match (form, key.split_at_checked(1)) {
         (Form::Json, Some((first, rest))) => first.to_uppercase() + rest,
@@ -46,7 +46,7 @@ pub fn capital(key: &str, form: Form) -> String {
     }
 }
 
-/// A tree as it is, the keys sorted.
+/// A tree without conversions, its keys sorted.
 pub fn raw(node: &Node) -> Value {
     match &node.value {
         Tree::Null => Value::Null,
@@ -95,7 +95,7 @@ impl Encode for bool {
 
 impl Encode for f32 {
     fn encode(&self, _: Form) -> Value {
-        // The shortest digits of the small type, not those of the large one.
+        // The shortest digits of the `f32`, not of the `f64`.
         float(self.to_string().parse().unwrap_or(f64::from(*self)))
     }
 

@@ -1,4 +1,4 @@
-//! What is mounted into containers: volumes, files, devices; and the limits of block devices.
+//! The mounts of containers: volumes, files and devices. Also the limits of block devices.
 
 use super::record::record;
 use super::*;

@@ -1,8 +1,8 @@
 //! The macro that makes a struct, its reader and its printer from one table of keys.
 
-/// Defines records. A row is `"key" field: Type mode`, where the mode says when the key is printed: `omit` if it is
-/// not empty, `keep` always, `json` always in JSON and if not empty in YAML, `capital` as `keep` with a capital
-/// letter in JSON, `hide` never.
+/// Defines records. A row is `"key" field: Type mode`, where the mode says when the key is printed:
+/// `omit` if it is not empty, `keep` always, `json` always in JSON and if not empty in YAML,
+/// `capital` as `keep` with a capital letter in JSON, `hide` never.
 macro_rules! record {
     ($($(#[$doc:meta])* $name:ident { $($key:literal $field:ident: $type:ty, $mode:ident;)* })*) => {$(
         $(#[$doc])*

@@ -1,4 +1,4 @@
-//! What services share: networks, volumes, secrets, configs and models.
+//! The resources that services share: networks, volumes, secrets, configs and models.
 
 use super::record::record;
 use super::*;
@@ -18,7 +18,7 @@ record! {
         "enable_ipv6" enable_ipv6: Option<bool>, omit;
     }
 
-    /// How the addresses of a network are given out.
+    /// How the addresses of a network are assigned.
     Ipam {
         "driver" driver: String, omit;
         "config" config: Vec<IpamPool>, omit;

@@ -114,7 +114,7 @@ record! {
         "format" format: String, omit;
     }
 
-    /// The service that another takes as its base.
+    /// The service that another one extends.
     Extends {
         "file" file: String, omit;
         "service" service: String, omit;
@@ -148,7 +148,7 @@ record! {
         "app_protocol" app_protocol: String, omit;
     }
 
-    /// How a service takes part in a network.
+    /// How a service is attached to a network.
     Attachment {
         "aliases" aliases: Vec<String>, omit;
         "driver_opts" driver_opts: Mapping, omit;

@@ -1,4 +1,5 @@
-//! YAML: block style, lists indented, texts in quotes where their plain form means something else.
+//! Prints YAML: block style, indented lists, and quotes around texts whose plain form would mean
+//! something else.
 
 use serde_json::Value;
 
@@ -41,7 +42,7 @@ fn items(list: &[Value], depth: usize, out: &mut String) {
     }
 }
 
-/// What stands behind `key:` or `-`.
+/// Prints the value after `key:` or `-`.
 fn below(value: &Value, depth: usize, out: &mut String) {
     match value {
         Value::Object(map) if !map.is_empty() => {
@@ -78,7 +79,7 @@ fn text(value: &str, depth: usize, key: bool) -> String {
     if is_plain(value) { value.to_owned() } else { quoted(value) }
 }
 
-/// Whether a text keeps its form in a literal block.
+/// True if a text keeps its form in a literal block.
 fn is_literal(value: &str) -> bool {
     let printable = value.chars().all(|c| matches!(c, '\n' | '\t') || !c.is_control());
     printable && !value.starts_with([' ', '\t', '\n']) && !value.contains('\u{feff}') && !value.contains(" \n")
@@ -102,7 +103,7 @@ fn literal(value: &str, depth: usize) -> String {
     out
 }
 
-/// Whether a text without quotes is read as the same text.
+/// True if a text without quotes is read as the same text.
 fn is_plain(value: &str) -> bool {
     let Some(first) = value.chars().next() else { return false };
     let word = value.to_lowercase();
@@ -123,7 +124,7 @@ fn is_safe_dash(value: &str) -> bool {
     value.starts_with(['-', ':', '?']) && value.chars().nth(1).is_some_and(|c| c != ' ') && !value.starts_with("---")
 }
 
-/// Whether a text may be read as a number, a date or a sexagesimal.
+/// True if a text may be read as a number, a date or a sexagesimal.
 fn is_number_like(value: &str) -> bool {
     value.chars().all(|c| {
         c.is_ascii_hexdigit()

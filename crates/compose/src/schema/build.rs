@@ -3,7 +3,7 @@
 use super::shapes::*;
 use super::{Fields, Shape};
 
-/// A folder, or the keys of a build.
+/// The directory of the context, or the keys of a build.
 pub const BUILD: Shape = Shape::Either(&[TEXT, Shape::Fields(&BUILD_FIELDS)]);
 
 /// The keys of `build`.

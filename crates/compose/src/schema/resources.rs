@@ -3,7 +3,7 @@
 use super::shapes::*;
 use super::{Dict, Fields, Shape};
 
-/// A mapping from names to things of one form.
+/// A mapping from names to values of one form.
 pub const fn named(value: &'static Shape, open: bool) -> Dict {
     Dict { key: is_name, open, value }
 }

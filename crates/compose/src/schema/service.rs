@@ -235,7 +235,8 @@ const TMPFS: Fields = Fields { keys: &[("mode", &NUMBER_TEXT), ("size", &Shape::
 const NAMED: Fields =
     Fields { keys: &[("labels", &LIST_OR_DICT), ("nocopy", &FLAG_TEXT), ("subpath", &TEXT)], ..OBJECT };
 
-/// Two characters in a row that a name of a container may have, somewhere in the text.
+/// True if somewhere in the text a letter or digit is followed by a character that container names
+/// allow, as in the reference schema.
 fn is_container_name(text: &str) -> bool {
     let inner = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'.' | b'-');
     text.as_bytes().windows(2).any(|pair| pair[0].is_ascii_alphanumeric() && inner(pair[1]))
@@ -243,7 +244,7 @@ fn is_container_name(text: &str) -> bool {
 
 const PULL_POLICIES: &str = "always, never, build, if_not_present, missing, refresh, daily, weekly or every_<duration>";
 
-/// One of the policies, somewhere in the text.
+/// True if the text contains one of the policies.
 fn is_pull_policy(text: &str) -> bool {
     const WORDS: [&str; 8] = ["always", "never", "build", "if_not_present", "missing", "refresh", "daily", "weekly"];
     if WORDS.iter().any(|word| text.contains(word)) {

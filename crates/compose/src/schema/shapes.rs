@@ -10,7 +10,7 @@ pub const TEXT: Shape = Shape::Scalar(Types { text: true, ..NONE });
 pub const TEXT_OR_NULL: Shape = Shape::Scalar(Types { text: true, null: true, ..NONE });
 /// A boolean.
 pub const FLAG: Shape = Shape::Scalar(Types { flag: true, ..NONE });
-/// A boolean, or a text with a variable in the place of one.
+/// A boolean, or a text, which may hold a variable.
 pub const FLAG_TEXT: Shape = Shape::Scalar(Types { flag: true, text: true, ..NONE });
 /// A whole number.
 pub const WHOLE: Shape = Shape::Scalar(Types { whole: true, ..NONE });
@@ -65,15 +65,15 @@ const ULIMIT_DICT: Dict = Dict { key: lower_case, open: true, value: &ULIMIT };
 /// Limits by name.
 pub const ULIMITS: Shape = Shape::Dict(&ULIMIT_DICT);
 
-/// A mapping with known keys and extensions: the rest of a table.
+/// A mapping with extensions and no keys: the remaining fields of a table.
 pub const OBJECT: Fields = Fields { keys: &[], required: &[], extensions: true, open: false };
 
-/// Whether a name is valid for a service, a network and the like.
+/// True if a name is valid for a service, a network and the like.
 pub fn is_name(key: &str) -> bool {
     !key.is_empty() && key.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b'-'))
 }
 
-/// Whether there is a key at all.
+/// True if the key is not empty.
 pub fn not_empty(key: &str) -> bool {
     !key.is_empty()
 }

@@ -11,7 +11,7 @@ pub struct Variable {
     pub default: String,
     /// The other value of `${V:+other}`.
     pub presence: String,
-    /// Whether it is used as `${V:?error}`.
+    /// True if it is used as `${V:?error}`.
     pub required: bool,
 }
 

@@ -1,4 +1,5 @@
-//! The events of the parser to a raw tree, in which aliases are references to the nodes they name.
+//! Turns the events of the parser into a raw tree, in which aliases are references to the nodes
+//! they name.
 
 use super::DEEPEST;
 use crate::place::{FileId, Place};
@@ -19,7 +20,7 @@ pub(super) struct Raw {
 /// A raw value.
 #[derive(Debug)]
 pub(super) enum RawKind {
-    /// A text, and whether it stands without quotes.
+    /// A text. The flag is true if it has no quotes.
     Scalar(String, bool),
     List(Vec<Item>),
     Map(Vec<(Item, Item)>),
@@ -40,7 +41,7 @@ impl Item {
     }
 }
 
-/// A collection whose end has not been seen.
+/// A collection whose end has not been read yet.
 struct Open {
     kind: OpenKind,
     tag: Option<String>,
@@ -53,10 +54,11 @@ enum OpenKind {
     Map(Vec<(Item, Item)>, Option<Item>),
 }
 
-/// The parser's words for a tab between a key and its value, which YAML allows and it does not.
+/// The parser's message for a tab between a key and its value. YAML allows the tab, but the parser
+/// does not.
 const TAB: &str = "':' must be followed by a valid YAML whitespace";
 
-/// How many bytes are read again because of tabs, all in all.
+/// The most bytes, in total, that are parsed again because of tabs.
 const READ_AGAIN: usize = 64 << 20;
 
 /// The roots of all documents.
@@ -69,13 +71,13 @@ pub(super) fn documents(text: &str, file: FileId) -> Result<Vec<Item>> {
             Err(Stop { tab: Some(at), .. }) if left >= text.len() => at,
             Err(stop) => return Err(stop.error),
         };
-        // A blank is as long as a tab, so that all places stay as they are.
+        // A blank is as long as a tab, so all places stay the same.
         left -= text.len();
         text.to_mut().replace_range(tab..tab + 1, " ");
     }
 }
 
-/// Why reading ended: an error, and the tab that it is about.
+/// The error that ended parsing, and the tab that caused it, if one did.
 struct Stop {
     error: Error,
     tab: Option<usize>,
@@ -204,7 +206,7 @@ fn name_of(tag: Option<Cow<'_, Tag>>) -> Option<String> {
 
 /// Turns the parser's counts of characters into counts of bytes.
 struct Bytes {
-    /// The byte of every 64th character; nothing if all characters are one byte.
+    /// The byte offset of every 64th character. Empty if the text is ASCII.
     marks: Vec<u32>,
     text: Option<String>,
     len: usize,

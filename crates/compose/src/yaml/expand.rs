@@ -1,4 +1,5 @@
-//! The raw tree to the tree of the model: aliases copied, merge keys resolved, `!reset` and `!override` noted.
+//! Turns the raw tree into the tree of the model: copies aliases, resolves merge keys, and records
+//! `!reset` and `!override`.
 
 use super::events::{Item, Raw, RawKind};
 use super::{DEEPEST, Document, MOST_NODES, scalar};
@@ -9,7 +10,7 @@ use std::collections::HashMap;
 
 const MERGE: &str = "<<";
 
-/// Expands a document. `left` counts the nodes that the file may still have.
+/// Expands a document. `left` is the number of nodes that the file may still have.
 pub(super) fn document(root: &Item, left: &mut usize) -> Result<Document> {
     let mut expansion = Expansion { left, path: Vec::new(), cleared: Vec::new() };
     let node = expansion.item(root)?.unwrap_or_else(|| Node::new(Value::Null, root.place()));
@@ -116,7 +117,8 @@ impl Expansion<'_> {
         }
     }
 
-    /// Adds the keys of the mappings behind `<<` that are not there yet; of several mappings the first wins.
+    /// Adds the keys of the mappings of `<<` that are missing. Of several mappings the first takes
+    /// precedence.
     fn merge(&mut self, map: &mut Map, value: &Item, place: Place) -> Result<()> {
         let sources: &[Item] = match &value.node.kind {
             RawKind::Map(_) => std::slice::from_ref(value),

@@ -1,10 +1,11 @@
-//! The types of plain scalars, as the YAML library of compose's reference implementation resolves them: YAML 1.2's
-//! booleans, and the numbers of Go, with `_`, `0x`, `0b`, `0o` and the octal `0644`.
+//! The types of plain scalars, as the YAML library of compose's reference implementation resolves
+//! them: YAML 1.2's booleans, and the numbers of Go, with `_`, `0x`, `0b`, `0o` and the octal
+//! `0644`.
 
 use crate::node::Value;
 use crate::timestamp::Timestamp;
 
-/// The value of a scalar with its tag, or the type that the tag asks for in vain.
+/// The value of a scalar with its tag. The error is the type that the tag requires.
 pub(super) fn resolve(text: &str, plain: bool, tag: Option<&str>) -> Result<Value, &'static str> {
     let asked = match tag {
         None if plain => return Ok(typed(text, true)),
