@@ -3,8 +3,8 @@
 mod files;
 mod grants;
 mod host;
-mod plan;
-mod side;
+pub(in crate::cli) mod plan;
+pub(in crate::cli) mod side;
 mod words;
 
 use super::args;

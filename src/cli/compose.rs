@@ -1,16 +1,24 @@
 //! `kiln compose`: the flags of `docker compose`, and the verbs that need no container.
 
+pub mod build;
 mod host;
 
+use super::bake::plan::Prepared;
+use super::bake::side;
+use super::request::Environment;
+use super::run;
 use base::error::{At as _, Error, Kind, Result};
+use build::BuildFlags;
 use clap::{Args, Subcommand};
 use compose::config::{Format, Print, Request, config};
 use compose::options::Options;
 use compose::problem::{self, Report};
-use compose::project::Steps;
+use compose::project::{Steps, load_project};
 use frontend::diagnostic::Severity;
 use host::Machine;
-use std::io::Write as _;
+use layer::Layers;
+use sandbox::sys::userns::Identity;
+use std::io::{IsTerminal as _, Write as _};
 use std::path::PathBuf;
 
 /// The flags of `kiln compose`.
@@ -63,6 +71,8 @@ pub enum Verb {
     /// Parse, resolve and render compose file in canonical format.
     #[command(visible_alias = "convert")]
     Config(Config),
+    /// Build or rebuild services.
+    Build(BuildFlags),
     /// Show the version.
     Version {
         /// Format the output: pretty, json.
@@ -140,17 +150,64 @@ pub struct Lists {
     pub environment: bool,
 }
 
-/// Runs a verb.
-pub fn run(args: &Compose, color: bool) -> Result<()> {
+/// The result of a verb before the store is opened.
+pub(super) enum Asked {
+    /// It was printed.
+    Done,
+    /// Images to build.
+    Build(Prepared),
+}
+
+/// Runs a verb. The builds that need the store are returned: the project is read before anything is made.
+pub(super) fn prepare(args: &Compose, env: &Environment<'_>, color: bool) -> Result<Asked> {
     let color = match args.project.ansi.as_str() {
         "never" => false,
         "always" => true,
         _ => color,
     };
     match &args.verb {
-        Verb::Config(flags) => print_config(&args.project, flags, color),
-        Verb::Version { format, short } => print_version(format, *short),
+        Verb::Config(flags) => print_config(&args.project, flags, color).map(|()| Asked::Done),
+        Verb::Version { format, short } => print_version(format, *short).map(|()| Asked::Done),
+        Verb::Build(flags) => {
+            let steps = Steps { environment: false, ..Steps::default() };
+            let mut project = load(&args.project, steps, color)?;
+            project.enable(&flags.services);
+            let targets = build::targets(&project, flags, &args.project, env, base::clock::now())?;
+            if targets.is_empty() {
+                writeln!(std::io::stderr(), "warning: no service has an image to build")
+                    .at("write", "standard error")?;
+                return Ok(Asked::Done);
+            }
+            let progress = targets.first().map_or("auto", |target| &target.request.progress).to_owned();
+            Ok(Asked::Build(Prepared { targets, progress, call: None }))
+        }
     }
+}
+
+/// Builds the images of services.
+pub(super) fn build(prepared: Prepared, layers: &Layers, identity: &Identity, color: bool) -> Result<()> {
+    let terminal = std::io::stderr().is_terminal() && std::env::var("TERM").is_ok_and(|term| term != "dumb");
+    let observer = run::observer(&prepared.progress, crate::progress::Screen { terminal, color })?;
+    run::tell_of_single_id(identity, &*observer);
+    let stop = sandbox::Stop::default();
+    run::on_interrupt(&stop)?;
+    let built = side::build(prepared, &side::Bench { layers, stop: &stop, observer: &observer }, None);
+    run::after_builds(layers, &*observer)?;
+    drop(observer);
+    built.map(drop)
+}
+
+/// The project with all active services.
+fn load(project: &Project, steps: Steps, color: bool) -> Result<compose::project::Project> {
+    let report = Report::default();
+    let loaded = load_project(&Machine, &report, &project.options(), steps);
+    warn(&report, color)?;
+    loaded.map_err(|error| picture(&error, &report, color))
+}
+
+/// An error about a project without a place.
+fn plain(error: problem::Error) -> Error {
+    picture(&error, &Report::default(), false)
 }
 
 fn print_config(project: &Project, flags: &Config, color: bool) -> Result<()> {

@@ -78,7 +78,6 @@ fn run(cli: Cli, color: bool) -> Result<ExitCode> {
         Command::Buildx(_) => {}
         Command::Login(args) => login::login(&args, &env)?,
         Command::Logout { registry } => login::logout(&registry, &env)?,
-        Command::Compose(args) => compose::run(&args, color)?,
         Command::Ps { json } => look::ps(&root, json, out)?,
         Command::Shell(args) => return look::shell(&root, &args).map(ExitCode::from),
         Command::Completion(args) => completion::print(&args, out)?,
@@ -96,6 +95,13 @@ fn run(cli: Cli, color: bool) -> Result<ExitCode> {
             bake::Asked::Build(prepared) => {
                 let Opened { identity, layers, .. } = open()?;
                 return bake::build(&args, *prepared, &layers, &identity, color);
+            }
+        },
+        Command::Compose(args) => match compose::prepare(&args, &env, color)? {
+            compose::Asked::Done => {}
+            compose::Asked::Build(prepared) => {
+                let Opened { identity, layers, .. } = open()?;
+                compose::build(prepared, &layers, &identity, color)?;
             }
         },
         Command::Images(args) => crate::image::list::images(&open()?.store, args.quiet, &args.format, out)?,

@@ -40,3 +40,5 @@ pub mod template;
 pub mod timestamp;
 mod unicity;
 pub mod yaml;
+
+pub use rebase::is_remote_context;

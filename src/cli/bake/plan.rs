@@ -15,15 +15,15 @@ use std::ffi::OsString;
 /// Builds that were made ready.
 pub(in crate::cli) struct Prepared {
     /// The targets, by name.
-    pub(super) targets: Vec<Target>,
+    pub(in crate::cli) targets: Vec<Target>,
     /// `--progress`.
-    pub(super) progress: String,
+    pub(in crate::cli) progress: String,
     /// `--call`.
-    pub(super) call: Option<Call>,
+    pub(in crate::cli) call: Option<Call>,
 }
 
 /// A target that is built.
-pub(super) struct Target {
+pub(in crate::cli) struct Target {
     /// Its name.
     pub name: String,
     /// Its description.

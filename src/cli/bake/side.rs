@@ -23,7 +23,7 @@ use std::time::SystemTime;
 const AT_ONCE: usize = 32;
 
 /// The surroundings of all builds.
-pub(super) struct Bench<'a> {
+pub(in crate::cli) struct Bench<'a> {
     pub layers: &'a Layers,
     pub stop: &'a Stop,
     pub observer: &'a Arc<dyn Observer>,
@@ -86,12 +86,18 @@ impl Observer for Part {
 #[derive(Default)]
 struct State {
     waiting: Vec<Target>,
+    /// How many targets are being built.
+    running: usize,
     done: BTreeMap<String, Built>,
     failed: Option<(String, Error)>,
 }
 
 /// Builds all targets. The names and ids of images come back; metadata of all goes into one file.
-pub(super) fn build(prepared: Prepared, bench: &Bench<'_>, metadata: Option<&Path>) -> Result<Vec<(String, String)>> {
+pub(in crate::cli) fn build(
+    prepared: Prepared,
+    bench: &Bench<'_>,
+    metadata: Option<&Path>,
+) -> Result<Vec<(String, String)>> {
     let count = prepared.targets.len();
     let state = Mutex::new(State { waiting: prepared.targets, ..State::default() });
     let (changed, next) = (Condvar::new(), Arc::new(AtomicU32::new(0)));
@@ -139,6 +145,12 @@ fn work(state: &Mutex<State>, changed: &Condvar, next: &Arc<AtomicU32>, bench: &
         }
         let ready = |target: &Target| target.links.values().all(|link| held.done.contains_key(link));
         let Some(at) = held.waiting.iter().position(ready) else {
+            if held.running == 0 {
+                let stuck = held.waiting.iter().map(|target| target.name.clone()).collect::<Vec<_>>().join(", ");
+                let error = Error::new(Kind::System, format!("BUG: {stuck}: each waits for one that is not built"));
+                held.failed = Some((stuck, error));
+                continue;
+            }
             held = changed.wait(held).unwrap_or_else(std::sync::PoisonError::into_inner);
             continue;
         };
@@ -149,9 +161,11 @@ fn work(state: &Mutex<State>, changed: &Condvar, next: &Arc<AtomicU32>, bench: &
                 target.request.contexts.insert(context.clone(), NamedContext::Built(images));
             }
         }
+        held.running += 1;
         drop(held);
         let built = one(&mut target, next, bench);
         held = lock(state);
+        held.running -= 1;
         match built {
             Ok(built) => drop(held.done.insert(target.name, built)),
             Err(error) => {
