@@ -213,7 +213,7 @@ target \"app\" {{
         space.write("app/base/a", "a\n");
         space.write("app/Dockerfile", "FROM base AS one\nCOPY b /b\nFROM scratch\nCOPY --from=one /a /b /\n");
         space.write("app/b", file);
-        baked(space, "app", &["app"])
+        baked(space, "app", &["app", "--allow=fs=*"])
     };
     assert_eq!(bake_on(&first, "b\n"), ["app: COPY --from=one /a /b /", "app: COPY b /b", "base: COPY a /a"]);
     let other = Space::new();

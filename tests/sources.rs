@@ -474,3 +474,38 @@ fn the_repository_of_the_context_keeps_its_git_dir_where_the_build_argument_says
     assert!(!files(&space, &[&url], None).contains(" .git/HEAD"));
     assert!(files(&space, &["--build-arg=BUILDKIT_CONTEXT_KEEP_GIT_DIR=true", &url], None).contains(" .git/HEAD"));
 }
+
+#[test]
+fn a_bake_definition_may_be_an_archive_elsewhere() {
+    let space = Space::new();
+    let server = Server::start(space.path("www"));
+    space.write("tree/docker-bake.hcl", BAKED);
+    space.write("tree/app/Dockerfile", "FROM scratch\nCOPY f /\nCOPY --from=other o /\nCOPY --from=local mine /\n");
+    space.write("tree/app/f", "f");
+    space.write("tree/other/o", "o");
+    space.write("cwd/mine", "mine");
+    std::os::unix::fs::symlink("/etc", space.path("tree/link")).unwrap();
+    space.write("www/index", "");
+    let archive = space.path("www/tree.tar.gz");
+    run("tar", &["czf", archive.to_str().unwrap(), "-C", space.path("tree").to_str().unwrap(), "."]);
+    let url = server.url("tree.tar.gz");
+    let bake = |target: &str| space.kiln(&["bake", &url, target]).current_dir(space.path("cwd")).output().unwrap();
+    let built = bake("app");
+    assert!(built.status.success(), "{}", String::from_utf8_lossy(&built.stderr));
+    for file in ["f", "o", "mine"] {
+        assert_eq!(std::fs::read_to_string(space.path("cwd/out").join(file)).unwrap(), file);
+    }
+    let refused = bake("evil");
+    let why = String::from_utf8_lossy(&refused.stderr).into_owned();
+    assert!(!refused.status.success() && why.contains("leads out of the definition's tree"), "{why}");
+}
+
+const BAKED: &str = "target \"app\" {
+  context = \"app\"
+  contexts = { other = \"other\", local = \"cwd://\" }
+  output = [\"type=local,dest=out\"]
+}
+target \"evil\" {
+  context = \"link\"
+}
+";

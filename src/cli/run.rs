@@ -90,13 +90,20 @@ fn run(cli: Cli, color: bool) -> Result<ExitCode> {
             let Opened { identity, layers, .. } = open()?;
             return build_image(&args, request, &layers, &identity, color);
         }
-        Command::Bake(args) => match bake::prepare(&args, &env, color)? {
-            bake::Asked::Done => {}
-            bake::Asked::Build(prepared) => {
-                let Opened { identity, layers, .. } = open()?;
+        Command::Bake(args) => {
+            let asked = bake::prepare(&args, &env, color)?;
+            if matches!(asked, bake::Asked::Done) {
+                return Ok(ExitCode::SUCCESS);
+            }
+            let Opened { identity, layers, .. } = open()?;
+            let asked = match asked {
+                bake::Asked::Remote => bake::fetch(&args, &env, &layers, color)?,
+                asked => asked,
+            };
+            if let bake::Asked::Build(prepared) = asked {
                 return bake::build(&args, *prepared, &layers, &identity, color);
             }
-        },
+        }
         Command::Compose(args) => match compose::prepare(&args, &env, color)? {
             compose::Asked::Done => {}
             compose::Asked::Build(prepared) => {

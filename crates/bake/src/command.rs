@@ -50,6 +50,8 @@ pub struct Flags {
     pub list: Option<String>,
     /// `BAKE_CMD_CONTEXT`, where it is not the working folder.
     pub context: Option<String>,
+    /// The address of the tree that the definition is from, if it is not the working folder.
+    pub url: Option<String>,
 }
 
 /// How a build is evaluated other than by building.
@@ -174,6 +176,9 @@ fn outcome(
         }
         if let Some(epoch) = &epoch {
             target.args.entry("SOURCE_DATE_EPOCH".into()).or_insert_with(|| Some(epoch.clone()));
+        }
+        if let Some(url) = &flags.url {
+            target.place_in(url);
         }
         check(target, host)?;
     }

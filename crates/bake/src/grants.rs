@@ -5,7 +5,7 @@ use crate::host::Host;
 use crate::paths;
 use crate::remote::is_remote;
 use crate::selection::Selection;
-use crate::target::Target;
+use crate::target::{Target, is_path};
 use std::collections::BTreeSet;
 use std::io;
 
@@ -100,18 +100,22 @@ pub fn missing(selection: &Selection, allowed: &Allowed, host: &dyn Host) -> io:
 fn readable(target: &Target) -> Vec<String> {
     let mut found = Vec::new();
     let context = target.context.as_deref().unwrap_or(".");
-    if !is_remote(context) {
+    let file = target.dockerfile.as_deref().unwrap_or("Dockerfile");
+    if let Some(file) = file.strip_prefix("cwd://") {
+        found.push(file.to_owned());
+    }
+    if !is_remote(context) && !target.inside {
         found.push(context.to_owned());
-        let file = target.dockerfile.as_deref().unwrap_or("Dockerfile");
-        match file.strip_prefix("cwd://") {
-            Some(file) => found.push(file.to_owned()),
-            None if file.starts_with('/') => found.push(file.to_owned()),
-            None => found.push(paths::join(context, file)),
+        if file.starts_with('/') {
+            found.push(file.to_owned());
+        } else if !file.starts_with("cwd://") {
+            found.push(paths::join(context, file));
         }
     }
     for context in target.contexts.values() {
         let far = is_remote(context) || ["target:", "docker-image:"].iter().any(|scheme| context.starts_with(scheme));
-        if !far {
+        let in_tree = target.elsewhere && is_path(context);
+        if !(far || in_tree) {
             let path = context.strip_prefix("cwd://").or_else(|| context.strip_prefix("oci-layout://"));
             found.push(path.unwrap_or(context).to_owned());
         }

@@ -99,6 +99,10 @@ pub struct Target {
     pub spans: BTreeMap<&'static str, Span>,
     /// Folders of files that set the paths.
     pub bases: Bases,
+    /// The definition is from a tree elsewhere, and contexts are paths in it.
+    pub elsewhere: bool,
+    /// The context is such a path.
+    pub inside: bool,
 }
 
 /// Folders of the files that set a target's paths, for paths that are relative to them.
@@ -117,6 +121,16 @@ pub struct Bases {
 }
 
 impl Target {
+    /// Says that the definition is from a tree elsewhere. Its root is the context where `.` is.
+    pub fn place_in(&mut self, url: &str) {
+        let context = self.context.get_or_insert_with(|| ".".to_owned());
+        for context in self.contexts.values_mut().chain([context]).filter(|context| *context == ".") {
+            url.clone_into(context);
+        }
+        self.elsewhere = true;
+        self.inside = self.context.as_deref().is_some_and(is_path);
+    }
+
     /// The place of an attribute.
     pub fn span(&self, name: &str) -> Option<Span> {
         self.spans.get(name).copied()
@@ -166,11 +180,15 @@ impl Target {
     }
 }
 
+/// True of a context that is a path of the tree that the definition is from.
+pub fn is_path(context: &str) -> bool {
+    let special = ["cwd://", "target:", "docker-image:", "oci-layout://"];
+    !special.iter().any(|scheme| context.starts_with(scheme)) && !crate::remote::is_remote(context)
+}
+
 /// A path of a file in a folder, unless it is no relative path.
 pub fn rebased(base: &str, path: &str) -> String {
-    let special = ["cwd://", "target:", "docker-image:", "oci-layout://"];
-    let kept = special.iter().any(|scheme| path.starts_with(scheme)) || crate::remote::is_remote(path);
-    if base.is_empty() || path.is_empty() || kept || path.starts_with('/') {
+    if base.is_empty() || path.is_empty() || !is_path(path) || path.starts_with('/') {
         return path.into();
     }
     paths::join(base, path)

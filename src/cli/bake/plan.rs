@@ -108,7 +108,7 @@ pub(super) fn prepare(plan: Plan, args: &args::Bake, env: &Environment<'_>) -> R
     Ok(Prepared { targets, progress, call: plan.call })
 }
 
-fn parsed(line: Vec<String>, name: &str) -> Result<args::Build> {
+pub(super) fn parsed(line: Vec<String>, name: &str) -> Result<args::Build> {
     let words = line.into_iter().map(OsString::from).collect();
     match parse_from(words) {
         Ok(Cli { command: Command::Build(build) }) => Ok(*build),

@@ -17,7 +17,12 @@ pub(super) fn of(target: &Target) -> Vec<String> {
         words.pair("--add-host", name, value.as_deref());
     }
     for (name, value) in target.contexts.iter().filter(|(_, value)| !value.starts_with("target:")) {
-        words.flag("--build-context", format!("{name}={}", value.strip_prefix("cwd://").unwrap_or(value)));
+        let value = match value.strip_prefix("cwd://") {
+            Some("") => ".",
+            Some(local) => local,
+            None => value,
+        };
+        words.flag("--build-context", format!("{name}={value}"));
     }
     words.list("--platform", &target.platforms);
     words.list("--no-cache-filter", &target.no_cache_filter);
