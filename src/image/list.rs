@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use std::io::Write;
 use store::Store;
 
-fn failed(cause: impl std::fmt::Display) -> Error {
+fn failed(cause: impl std::fmt::Display + 'static) -> Error {
     Error::new(Kind::Export, "cannot write the answer").because(cause)
 }
 

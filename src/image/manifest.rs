@@ -52,7 +52,7 @@ pub struct Packing {
     pub flavor_asked: bool,
 }
 
-fn bad(cause: impl std::fmt::Display) -> Error {
+fn bad(cause: impl std::fmt::Display + 'static) -> Error {
     Error::new(Kind::Export, "cannot write a manifest").because(cause)
 }
 

@@ -52,7 +52,7 @@ pub fn unpack(stream: Box<dyn Read + Send>, folder: &Path) -> Result<Option<i64>
 type Dirs = Vec<(Vec<u8>, u32, i64)>;
 
 fn malformed(member: &Member, why: &str) -> Error {
-    Error::new(Kind::Dockerfile, format!("malformed archive: member `{}`", show(&member.path))).because(why)
+    Error::new(Kind::Dockerfile, format!("malformed archive: member `{}`", show(&member.path))).because(why.to_owned())
 }
 
 /// The name relative to the directory.

@@ -93,8 +93,8 @@ impl Context {
 
     fn of(path: &Path, ignore: Option<Ignore>, store: &Store, lasts: bool) -> Result<Context> {
         let missing = |cause: std::io::Error| {
-            let error =
-                Error::new(Kind::Usage, format!("cannot read the build context `{}`", path.display())).because(&cause);
+            let error = Error::new(Kind::Usage, format!("cannot read the build context `{}`", path.display()))
+                .because(cause.to_string());
             if cause.kind() == std::io::ErrorKind::NotFound {
                 error.hint("the last argument is the directory to build from; `.` is this one")
             } else {

@@ -102,7 +102,7 @@ impl Images {
             return Ok(pinned);
         }
         match self.ask(&reference, platform, pin.as_ref()) {
-            Err(error) if pull == Pull::Usual && unreachable(&error) => {
+            Err(error) if pull == Pull::Usual && error.is_transient() => {
                 match pin.and_then(|pin| self.stored(&reference, pin.manifest).ok()) {
                     Some(pinned) => Ok(Pinned { stale: Some(error.to_string()), ..pinned }),
                     None => Err(error),
@@ -258,12 +258,6 @@ impl Images {
     fn remember(&self, path: &std::path::Path, bytes: &[u8]) {
         cache::record::remember(&self.store, path, bytes);
     }
-}
-
-fn unreachable(error: &Error) -> bool {
-    error.message().contains("cannot reach")
-        || error.message().contains("the registry answers 5")
-        || error.message().contains("connection broke")
 }
 
 /// The parts of a manifest. Ambiguous manifests are refused (CVE-2021-41190).

@@ -3,7 +3,9 @@
 
 use crate::words::closest;
 use rustix::io::Errno;
+use std::any::Any;
 use std::fmt;
+use std::io;
 use std::path::Path;
 
 /// A result with this error.
@@ -64,13 +66,33 @@ struct Parts {
     hints: Vec<String>,
     report: Option<String>,
     changed: Option<Box<[u8]>>,
+    passing: Option<Passing>,
+    /// A disk, or a quota, is full.
+    full: bool,
+}
+
+/// Why the same may go well another time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Passing {
+    /// Nobody answers.
+    Unreachable,
+    /// A connection breaks, or a server has trouble.
+    Transient,
 }
 
 impl Error {
     /// Makes an error of a kind with a message.
     pub fn new(kind: Kind, message: impl Into<String>) -> Error {
-        let (causes, hints) = (Vec::new(), Vec::new());
-        Error(Box::new(Parts { kind, message: message.into(), causes, hints, report: None, changed: None }))
+        Error(Box::new(Parts {
+            kind,
+            message: message.into(),
+            causes: Vec::new(),
+            hints: Vec::new(),
+            report: None,
+            changed: None,
+            passing: None,
+            full: false,
+        }))
     }
 
     /// Makes the error for a file or directory of a context, by its path there, that changed after
@@ -95,7 +117,8 @@ impl Error {
     }
 
     /// Adds a cause.
-    pub fn because(mut self, cause: impl fmt::Display) -> Error {
+    pub fn because(mut self, cause: impl fmt::Display + 'static) -> Error {
+        self.0.full |= is_full(&cause);
         self.0.causes.push(cause.to_string());
         self
     }
@@ -103,6 +126,18 @@ impl Error {
     /// Adds a hint.
     pub fn hint(mut self, hint: impl Into<String>) -> Error {
         self.0.hints.push(hint.into());
+        self
+    }
+
+    /// Notes that nobody answered.
+    pub fn unreachable(mut self) -> Error {
+        self.0.passing = Some(Passing::Unreachable);
+        self
+    }
+
+    /// Notes that a connection broke, or that a server had trouble.
+    pub fn transient(mut self) -> Error {
+        self.0.passing.get_or_insert(Passing::Transient);
         self
     }
 
@@ -138,8 +173,15 @@ impl Error {
 
     /// True if the cause is a full disk or an exceeded quota.
     pub fn is_out_of_room(&self) -> bool {
-        let full = [Errno::NOSPC, Errno::DQUOT].map(|errno| std::io::Error::from(errno).to_string());
-        self.0.causes.iter().any(|cause| full.iter().any(|full| cause.contains(full.as_str())))
+        self.0.full
+    }
+    /// Whether nobody answered.
+    pub fn is_unreachable(&self) -> bool {
+        self.0.passing == Some(Passing::Unreachable)
+    }
+    /// Whether the same may go well another time: nobody answered, a connection broke, or a server had trouble.
+    pub fn is_transient(&self) -> bool {
+        self.0.passing.is_some()
     }
     /// The path of the file that changed, in its context.
     pub fn what_changed(&self) -> Option<&[u8]> {
@@ -172,16 +214,60 @@ impl fmt::Display for Error {
 
 impl std::error::Error for Error {}
 
+/// Whether a cause is the system's error for a full disk or quota, however often it was wrapped.
+fn is_full(cause: &dyn Any) -> bool {
+    if let Some(errno) = cause.downcast_ref::<Errno>() {
+        return matches!(*errno, Errno::NOSPC | Errno::DQUOT);
+    }
+    let error = cause.downcast_ref::<Error>();
+    error.is_some_and(Error::is_out_of_room) || cause.downcast_ref::<io::Error>().is_some_and(io_is_full)
+}
+
+fn io_is_full(cause: &io::Error) -> bool {
+    let inner = cause.get_ref();
+    matches!(cause.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
+        || inner.and_then(|inner| inner.downcast_ref::<io::Error>()).is_some_and(io_is_full)
+        || inner.and_then(|inner| inner.downcast_ref::<Error>()).is_some_and(Error::is_out_of_room)
+}
+
 /// Turns an I/O error into an [`Error`] with the path.
 pub trait At<T> {
     /// `cannot WHAT PATH: cause`.
     fn at(self, what: &str, path: impl AsRef<Path>) -> Result<T>;
 }
 
-impl<T, E: fmt::Display> At<T> for std::result::Result<T, E> {
+impl<T, E: fmt::Display + 'static> At<T> for std::result::Result<T, E> {
     fn at(self, what: &str, path: impl AsRef<Path>) -> Result<T> {
         self.map_err(|cause| {
             Error::new(Kind::System, format!("cannot {what} `{}`", path.as_ref().display())).because(cause)
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_full_disk_is_known_by_its_number_and_not_by_words() {
+        let new = || Error::new(Kind::Store, "cannot write");
+        let full = || io::Error::from(Errno::NOSPC);
+        assert!(new().because(full()).is_out_of_room() && new().because(Errno::DQUOT).is_out_of_room());
+        assert!(new().because(io::Error::other(full())).is_out_of_room());
+        assert!(new().because(io::Error::other(new().because(full()))).is_out_of_room());
+        assert!(new().because(new().because(full())).is_out_of_room());
+        assert_eq!(new().because(full()).context("x").kind(), Kind::System);
+        assert!(!new().because(full().to_string()).is_out_of_room() && !new().because(Errno::IO).is_out_of_room());
+        let written: Result<()> = Err(full()).at("write", "x");
+        assert!(written.is_err_and(|error| error.is_out_of_room()));
+    }
+
+    #[test]
+    fn what_passes_stays_known_when_an_error_gets_more_words() {
+        let new = || Error::new(Kind::Source, "cannot reach r.io");
+        assert!(!new().is_transient() && !new().is_unreachable());
+        let error = new().unreachable().context("x").because("y").hint("z").transient();
+        assert!(error.is_unreachable() && error.is_transient());
+        assert!(new().transient().is_transient() && !new().transient().is_unreachable());
     }
 }

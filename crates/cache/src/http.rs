@@ -132,7 +132,7 @@ impl Http {
         match cause {
             // These errors would print the URL, which may contain a signature.
             ureq::Error::BadUri(_) | ureq::Error::Http(_) => error,
-            cause => error.because(cause),
+            cause => error.because(cause.to_string()),
         }
     }
 

@@ -23,7 +23,7 @@ enum Challenge {
 
 fn denied(name: &Reference, why: &str) -> Error {
     Error::new(Kind::Source, format!("{name}: access denied"))
-        .because(why)
+        .because(why.to_owned())
         .hint(format!("check the name; `kiln login {}` says who you are", name.registry))
 }
 

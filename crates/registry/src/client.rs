@@ -4,9 +4,7 @@
 use super::agents::{Agents, Proxies};
 use super::auth::authorize;
 use super::config::{self, Rules, Source};
-use super::transport::{
-    Answer, Ask, Body, QUERY, TRIES, bounded, escaped, header, host_of, is_unreachable, refused, send, wait,
-};
+use super::transport::{Answer, Ask, Body, QUERY, TRIES, bounded, escaped, header, host_of, refused, send, wait};
 use super::{Credential, Logins, Reference};
 use base::digest::Digest;
 use base::error::{Error, Kind, Result};
@@ -116,7 +114,7 @@ impl Client {
                 continue;
             }
             match ask(&mirror, 1) {
-                Err(error) if is_unreachable(&error) => drop(lock(&self.0.silent).insert(mirror.host().to_owned())),
+                Err(error) if error.is_unreachable() => drop(lock(&self.0.silent).insert(mirror.host().to_owned())),
                 // The mirror lacks it, or its answer is wrong.
                 Err(error) if matches!(error.kind(), Kind::Source | Kind::Export) => {}
                 done => return done,
@@ -247,9 +245,9 @@ impl Client {
             if (watch.stop)() {
                 return Err(Error::new(Kind::Interrupted, "stopped"));
             }
-            let count = reader
-                .read(&mut buffer)
-                .map_err(|cause| Error::new(Kind::Source, format!("{name}: the connection broke")).because(cause))?;
+            let count = reader.read(&mut buffer).map_err(|cause| {
+                Error::new(Kind::Source, format!("{name}: the connection broke")).because(cause).transient()
+            })?;
             let skipped = usize::try_from(skip).unwrap_or(usize::MAX).min(count);
             skip -= skipped as u64;
             let bytes = &buffer[skipped..count];

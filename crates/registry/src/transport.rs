@@ -24,9 +24,6 @@ const LONGEST_WAIT: Duration = Duration::from_secs(30);
 /// The most characters of an error message of a registry.
 const LONGEST_WORD: usize = 200;
 
-/// Marks the message of an error when the host can't be reached.
-const UNREACHABLE: &str = "cannot reach";
-
 /// An answer whose body is unread.
 pub(super) type Answer = Response<ureq::Body>;
 
@@ -169,8 +166,9 @@ fn one(agent: &ureq::Agent, ask: &mut Ask<'_>, url: &str, at_home: bool) -> Resu
 /// Reads the body of an answer, up to the size limit of a manifest.
 pub(super) fn bounded(answer: &mut Answer, name: &Reference) -> Result<Vec<u8>> {
     let read = read::at_most(LARGEST_MANIFEST, answer.body_mut().as_reader());
-    let read =
-        read.map_err(|cause| Error::new(Kind::Source, format!("{name}: the connection broke")).because(cause))?;
+    let read = read.map_err(|cause| {
+        Error::new(Kind::Source, format!("{name}: the connection broke")).because(cause).transient()
+    })?;
     read.ok_or_else(|| Error::new(Kind::Source, format!("{name}: the answer is larger than {LARGEST_MANIFEST} bytes")))
 }
 
@@ -212,11 +210,6 @@ fn worth_trying(cause: &ureq::Error) -> bool {
         || matches!(cause, ureq::Error::Timeout(_) | ureq::Error::Protocol(_))
 }
 
-/// True if the error says that the host could not be reached.
-pub(super) fn is_unreachable(error: &Error) -> bool {
-    error.message().contains(UNREACHABLE)
-}
-
 fn unreachable(name: &Reference, cause: &ureq::Error) -> Error {
     let hint = match cause {
         ureq::Error::HostNotFound => "check the name of the registry and the name server",
@@ -226,11 +219,11 @@ fn unreachable(name: &Reference, cause: &ureq::Error) -> Error {
         ureq::Error::Tls(_) | ureq::Error::Rustls(_) => "only localhost is spoken to without encryption",
         _ => "check the network, and HTTP_PROXY and NO_PROXY",
     };
-    let error = Error::new(Kind::Source, format!("{name}: {UNREACHABLE} {}", name.host())).hint(hint);
+    let error = Error::new(Kind::Source, format!("{name}: cannot reach {}", name.host())).hint(hint).unreachable();
     match cause {
         // These would print the address, which may hold a signature.
         ureq::Error::BadUri(_) | ureq::Error::Http(_) => error,
-        cause => error.because(cause),
+        cause => error.because(cause.to_string()),
     }
 }
 
@@ -250,9 +243,10 @@ pub(super) fn refused(name: &Reference, method: &str, mut answer: Answer) -> Err
             .hint(format!("check the name; `kiln login {}` says who you are", name.registry)),
         status => Error::new(Kind::Source, format!("{name}: the registry answers {status}")).hint("try again later"),
     };
+    let error = if status.is_server_error() { error.transient() } else { error };
     match words.concat().is_empty() {
         true => error,
-        false => error.because(words.join(" ").trim()),
+        false => error.because(words.join(" ").trim().to_owned()),
     }
 }
 
