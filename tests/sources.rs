@@ -393,6 +393,28 @@ fn the_first_interrupt_ends_a_context_that_does_not_come() {
     }
 }
 
+/// A git that hangs is no longer there when the build has ended, even if it takes no signals.
+#[test]
+fn an_interrupt_ends_the_programs_that_a_build_has_started() {
+    let space = Space::new();
+    let script =
+        "#!/bin/sh\ntrap '' INT TERM\necho $$ > \"$0.new\"\nmv \"$0.new\" \"$0.pid\"\nwhile :; do sleep 1; done\n";
+    let git = space.write("bin/git", script);
+    std::fs::set_permissions(&git, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+    let path = format!("{}:{}", git.parent().unwrap().display(), std::env::var("PATH").unwrap());
+    let mut command = space.kiln(&["build", "ssh://git@localhost/project.git"]);
+    let mut build = command.env("PATH", path).stderr(Stdio::piped()).spawn().unwrap();
+    let pid = (0..600).find_map(|_| {
+        std::thread::sleep(std::time::Duration::from_millis(100));
+        std::fs::read_to_string(space.path("bin/git.pid")).ok()
+    });
+    let pid = pid.expect("git was started");
+    run("kill", &["-INT", &build.id().to_string()]);
+    assert_eq!(build.wait().unwrap().code(), Some(130));
+    let left = std::fs::read_to_string(format!("/proc/{}/stat", pid.trim())).unwrap_or_default();
+    assert!(left.is_empty() || left.contains(") Z "), "{left}");
+}
+
 #[test]
 fn a_password_in_an_address_is_used_and_shown_nowhere() {
     needs!("git");

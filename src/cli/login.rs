@@ -12,6 +12,7 @@ use registry::config::Places;
 use registry::login::Place;
 use registry::{Client, Credential, Logins, Proxies, Reference, Settings};
 use rustix::termios::{LocalModes, OptionalActions, tcgetattr, tcsetattr};
+use sandbox::Stop;
 use std::io::{BufRead as _, IsTerminal as _, Read as _, Write as _};
 use std::path::PathBuf;
 
@@ -22,7 +23,8 @@ const LONGEST: u64 = 64 << 10;
 pub fn settings(env: &Environment<'_>) -> Settings {
     let set = |name: &str| (env.get)(name).filter(|value| !value.is_empty()).map(PathBuf::from);
     let folder = set("DOCKER_CONFIG").or_else(|| set("HOME").map(|home| home.join(".docker")));
-    let logins = Logins { file: folder.map(|folder| folder.join("config.json")) };
+    let stop = Stop::default();
+    let logins = Logins { file: folder.map(|folder| folder.join("config.json")), stop: stop.clone() };
     let home = set("HOME");
     let user = set("XDG_CONFIG_HOME").or_else(|| home.map(|home| home.join(".config")));
     let user = user.map(|folder| folder.join("containers"));
@@ -39,6 +41,7 @@ pub fn settings(env: &Environment<'_>) -> Settings {
         authorities: set("SSL_CERT_FILE"),
         logins,
         patience: None,
+        stop,
     }
 }
 

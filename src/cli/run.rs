@@ -196,7 +196,7 @@ fn build_image(
     let observer: Arc<dyn solver::Observer> = Arc::new(crate::progress::All(observers));
     tell_of_single_id(identity, &*observer);
     let collection = crate::gc::policy::Rule::automatic(std::env::var("KILN_GC").ok().as_deref())?;
-    let stop = sandbox::Stop::default();
+    let stop = request.settings.stop.clone();
     on_interrupt(&stop)?;
     if request.asked.call == crate::call::Call::Build {
         request.remove_earlier_answers()?;

@@ -11,6 +11,8 @@
 use base::error::{At as _, Error, Kind, Result};
 use base::sync::lock;
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, sockopt};
+use sandbox::Stop;
+use sandbox::helper::Helper;
 use std::collections::HashMap;
 use std::fs::{DirBuilder, File};
 use std::io::{Read, Write};
@@ -19,10 +21,10 @@ use std::os::fd::AsRawFd as _;
 use std::os::unix::fs::DirBuilderExt as _;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::Child;
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use store::Store;
 use store::remove::remove_tree;
 
@@ -40,7 +42,7 @@ pub struct Agent {
 const LONGEST: usize = 256 * 1024;
 /// The most open connections of one step.
 const MOST_CONNECTIONS: usize = 64;
-/// The time in which an agent must accept a connection.
+/// The time in which an agent must start, and accept a connection.
 const CONNECT: Duration = Duration::from_secs(10);
 /// The pause before the next try after an error.
 const PAUSE: Duration = Duration::from_millis(20);
@@ -73,13 +75,13 @@ struct Open {
 
 impl Forward {
     /// Starts forwarding.
-    pub fn begin(store: &Store, agent: &Agent) -> Result<Forward> {
+    pub fn begin(store: &Store, agent: &Agent, stop: &Stop) -> Result<Forward> {
         let folder = store.temp("ssh");
         DirBuilder::new().mode(0o700).create(&folder).at("make", &folder)?;
         let mut forward = Forward { folder, listener: None, connections: Arc::default(), thread: None, own: None };
         let behind = match agent.paths.as_slice() {
             [one] if is_socket(one) => one.clone(),
-            keys => forward.hold(keys)?,
+            keys => forward.hold(keys, stop)?,
         };
         let listener = Arc::clone(forward.listener.insert(Arc::new(forward.listen()?)));
         let (raw, connections) = (agent.raw, Arc::clone(&forward.connections));
@@ -102,34 +104,29 @@ impl Forward {
     }
 
     /// Starts an agent for key files.
-    fn hold(&mut self, keys: &[PathBuf]) -> Result<PathBuf> {
+    fn hold(&mut self, keys: &[PathBuf], stop: &Stop) -> Result<PathBuf> {
         let socket = self.folder.join("agent");
-        let missing = |cause| {
-            Error::new(Kind::System, "cannot start `ssh-agent`, which holds keys that are given as files")
-                .because(cause)
-                .hint("install openssh-client, or start an agent yourself and write `--ssh default`")
-        };
-        let mut command = Command::new("ssh-agent");
-        command.arg("-D").arg("-a").arg(&socket).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
-        let child = self.own.insert(command.spawn().map_err(missing)?);
-        for _ in 0..250 {
-            if is_socket(&socket) || child.try_wait().is_ok_and(|ended| ended.is_some()) {
-                break;
+        let missing = "install openssh-client, or start an agent yourself and write `--ssh default`";
+        let agent = Helper::new("ssh-agent").with(|command| _ = command.arg("-D").arg("-a").arg(&socket));
+        let child = self.own.insert(agent.or_else(missing).start()?);
+        let began = Instant::now();
+        while !is_socket(&socket) {
+            if let Ok(Some(status)) = child.try_wait() {
+                return Err(Error::new(Kind::System, format!("`ssh-agent` has ended ({status})")).hint(missing));
             }
-            std::thread::sleep(PAUSE);
+            if began.elapsed() > CONNECT {
+                return Err(Error::new(Kind::System, "`ssh-agent` makes no socket").hint(missing));
+            }
+            stop.sleep(PAUSE)?;
         }
         for key in keys {
-            let added = Command::new("ssh-add")
-                .arg("--")
-                .arg(key)
-                .env("SSH_AUTH_SOCK", &socket)
-                .env_remove("DISPLAY")
-                .env("SSH_ASKPASS_REQUIRE", "never")
-                .stdin(Stdio::null())
-                .output()
-                .map_err(missing)?;
+            let added = Helper::new("ssh-add").or_else(missing).with(|command| {
+                command.arg("--").arg(key).env("SSH_AUTH_SOCK", &socket);
+                command.env_remove("DISPLAY").env("SSH_ASKPASS_REQUIRE", "never");
+            });
+            let added = added.run(&|| stop.is_stopped())?;
             if !added.status.success() {
-                let why = String::from_utf8_lossy(&added.stderr).trim().to_owned();
+                let why = added.reason();
                 return Err(Error::new(Kind::Usage, format!("--ssh: cannot read the key `{}`", key.display()))
                     .because(why)
                     .hint("a key with a passphrase needs an agent of yours: `ssh-add KEY`, then `--ssh default`"));

@@ -314,7 +314,7 @@ impl Job<'_> {
 
     fn forward(&self, id: &str, required: bool) -> Result<Option<Forward>> {
         match self.host.agents.get(id) {
-            Some(agent) => Forward::begin(&self.host.store, agent).map(Some),
+            Some(agent) => Forward::begin(&self.host.store, agent, &self.host.stop).map(Some),
             None if required => Err(Error::new(Kind::Step, format!("ssh agent {id}: not found"))
                 .hint(format!("give it with `--ssh {id}` (the agent of $SSH_AUTH_SOCK) or `--ssh {id}=KEYFILE`"))),
             None => Ok(None),

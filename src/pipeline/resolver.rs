@@ -152,7 +152,8 @@ impl<'a> Resolver<'a> {
     }
 
     fn git(&self, git: &frontend::remote::Git) -> Result<std::path::PathBuf> {
-        Access::of(self.request).fetch_git(git, &self.host.store).map(|checkout| checkout.folder)
+        let stop = &|| self.host.stop.is_stopped();
+        Access::of(self.request).fetch_git(git, &self.host.store, stop).map(|checkout| checkout.folder)
     }
 
     fn http(&self, http: &frontend::remote::Http) -> Result<Fetched> {

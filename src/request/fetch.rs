@@ -121,7 +121,7 @@ fn fetch(pending: PendingContext, access: &Access, store: &Store, stop: &dyn Fn(
             Ok((Source::Directory(folder), time))
         }
         PendingContext::Remote(Remote::Git(git)) => {
-            let checkout = access.fetch_git(&git, store)?;
+            let checkout = access.fetch_git(&git, store, stop)?;
             Ok((Source::Directory(checkout.folder), checkout.time))
         }
         PendingContext::Remote(Remote::Http(http)) => fetch_url(&http, access, store, stop),
@@ -200,9 +200,9 @@ impl Access {
     }
 
     /// Fetches a commit.
-    pub fn fetch_git(&self, git: &Git, store: &Store) -> Result<git::Checkout> {
+    pub fn fetch_git(&self, git: &Git, store: &Store, stop: &dyn Fn() -> bool) -> Result<git::Checkout> {
         let secret = |id: &str| secret_text(&self.secrets, id);
-        git::Fetcher { store, settings: &self.settings, secret: &secret, agent: self.agent.clone() }.fetch(git)
+        git::Fetcher { store, settings: &self.settings, secret: &secret, agent: self.agent.clone(), stop }.fetch(git)
     }
 
     /// Fetches the file behind a URL.

@@ -11,11 +11,10 @@ use super::http::{encoded, joined, origin};
 use base::error::{At as _, Error, Kind, Result};
 use frontend::remote::{Git, Url, User};
 use registry::Settings;
-use sandbox::sys::umask;
+use sandbox::helper::Helper;
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
 use std::time::{Duration, UNIX_EPOCH};
 use store::Store;
 use store::remove::remove_tree;
@@ -39,10 +38,19 @@ pub struct Fetcher<'a> {
     pub secret: &'a dyn Fn(&str) -> Option<String>,
     /// The socket of an ssh agent.
     pub agent: Option<PathBuf>,
+    /// Whether to give up.
+    pub stop: &'a dyn Fn() -> bool,
 }
 
-/// The longest silence in seconds: git itself has no limit for a server that sends nothing.
+/// The longest silence of an HTTP server in seconds: git itself has no limit for a server that sends nothing.
 const SLOWEST: &str = "1800";
+/// An ssh server that does not answer is given up after two minutes.
+const SSH: &str = "ssh -F /dev/null -o BatchMode=yes -o StrictHostKeyChecking=accept-new \
+    -o ConnectTimeout=120 -o ServerAliveInterval=30 -o ServerAliveCountMax=4";
+/// One command of git may take so long: the fetch of a very large repository by a slow line.
+const LIMIT: Duration = Duration::from_secs(4 * 3600);
+/// The list of a repository's references that match a name.
+const LARGEST_LIST: usize = 16 << 20;
 
 impl Fetcher<'_> {
     /// Fetches a commit, or finds it in the store.
@@ -131,45 +139,44 @@ impl Fetcher<'_> {
     }
 
     fn run(&self, access: &Access, at: Option<&Path>, args: &[&str]) -> Result<String> {
-        let mut command = Command::new("git");
-        command.env_clear();
+        let missing = "install git, which brings repositories";
         // The modes of checked out files appear in the image.
-        umask::set_for(&mut command, base::umask::USUAL);
-        for name in ["PATH", "HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY", "http_proxy", "https_proxy", "no_proxy"] {
-            if let Some(value) = std::env::var_os(name) {
-                command.env(name, value);
+        let helper = Helper::new("git").umask(base::umask::USUAL).limit(LIMIT).largest(LARGEST_LIST).or_else(missing);
+        let helper = helper.with(|command| {
+            command.env_clear();
+            for name in ["PATH", "HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY", "http_proxy", "https_proxy", "no_proxy"] {
+                if let Some(value) = std::env::var_os(name) {
+                    command.env(name, value);
+                }
             }
+            command
+                .env("GIT_CONFIG_NOSYSTEM", "1")
+                .env("GIT_CONFIG_GLOBAL", "/dev/null")
+                .env("GIT_TERMINAL_PROMPT", "0")
+                .env("GIT_SSH_COMMAND", SSH)
+                .env("GIT_HTTP_LOW_SPEED_LIMIT", "1")
+                .env("GIT_HTTP_LOW_SPEED_TIME", SLOWEST)
+                .env("LC_ALL", "C")
+                .env("HOME", "/nonexistent");
+            if let Some(agent) = &self.agent {
+                command.env("SSH_AUTH_SOCK", agent);
+            }
+            // In the environment, which is ours alone, and not among the arguments, which everyone can read.
+            let settings = settings(access);
+            for (number, (key, value)) in settings.iter().enumerate() {
+                command.env(format!("GIT_CONFIG_KEY_{number}"), key).env(format!("GIT_CONFIG_VALUE_{number}"), value);
+            }
+            command.env("GIT_CONFIG_COUNT", settings.len().to_string());
+            if let Some(at) = at {
+                command.current_dir(at);
+            }
+            command.args(args);
+        });
+        let ended = helper.run(self.stop)?;
+        if ended.status.success() {
+            return Ok(String::from_utf8_lossy(&ended.output).into_owned());
         }
-        command
-            .env("GIT_CONFIG_NOSYSTEM", "1")
-            .env("GIT_CONFIG_GLOBAL", "/dev/null")
-            .env("GIT_TERMINAL_PROMPT", "0")
-            .env("GIT_SSH_COMMAND", "ssh -F /dev/null -o BatchMode=yes -o StrictHostKeyChecking=accept-new")
-            .env("GIT_HTTP_LOW_SPEED_LIMIT", "1")
-            .env("GIT_HTTP_LOW_SPEED_TIME", SLOWEST)
-            .env("LC_ALL", "C")
-            .env("HOME", "/nonexistent");
-        if let Some(agent) = &self.agent {
-            command.env("SSH_AUTH_SOCK", agent);
-        }
-        // Passed in the environment, which is private, and not as arguments, which every user can
-        // read.
-        let settings = settings(access);
-        for (number, (key, value)) in settings.iter().enumerate() {
-            command.env(format!("GIT_CONFIG_KEY_{number}"), key).env(format!("GIT_CONFIG_VALUE_{number}"), value);
-        }
-        command.env("GIT_CONFIG_COUNT", settings.len().to_string());
-        if let Some(at) = at {
-            command.current_dir(at);
-        }
-        let output = command.args(args).stdin(Stdio::null()).output().map_err(|cause| {
-            Error::new(Kind::System, "cannot run `git`, which brings repositories").because(cause).hint("install git")
-        })?;
-        if output.status.success() {
-            return Ok(String::from_utf8_lossy(&output.stdout).into_owned());
-        }
-        let said = String::from_utf8_lossy(&output.stderr);
-        let why = said.lines().rfind(|line| !line.trim().is_empty()).unwrap_or("it gave no reason").to_owned();
+        let why = ended.reason();
         let error = Error::new(Kind::Source, format!("git cannot {} {}", args[0], access.url)).because(why);
         Err(error.hint("a private repository needs `--secret id=GIT_AUTH_TOKEN,...`, or `--ssh default`"))
     }

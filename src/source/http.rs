@@ -72,7 +72,7 @@ impl Fetcher<'_> {
         let mut last = None;
         for attempt in 0..TRIES {
             if attempt > 0 {
-                std::thread::sleep(Duration::from_millis(200 << attempt));
+                self.settings.stop.sleep(Duration::from_millis(200 << attempt))?;
             }
             if (self.stop)() {
                 return Err(Error::new(Kind::Interrupted, "stopped"));

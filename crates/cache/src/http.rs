@@ -82,7 +82,7 @@ impl Http {
                 Err(error) if !again(usual) || error.kind() != Kind::Source => return Err(error),
                 Err(_) => usual,
             };
-            std::thread::sleep(pause);
+            self.agents.stop().sleep(pause)?;
         }
     }
 

@@ -9,6 +9,7 @@ use super::{Reference, Settings};
 use base::error::{Error, Kind, Result};
 use base::read;
 use base::sync::lock;
+use sandbox::Stop;
 use std::collections::{HashMap, HashSet};
 use std::fs;
 use std::net::IpAddr;
@@ -221,6 +222,11 @@ impl Agents {
             insecure: Mutex::default(),
             schemes: Mutex::default(),
         }
+    }
+
+    /// The wish of the user that everything ends.
+    pub fn stop(&self) -> &Stop {
+        &self.settings.stop
     }
 
     /// True if there is time to retry a request that began at `began`.

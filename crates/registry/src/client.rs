@@ -9,6 +9,7 @@ use super::{Credential, Logins, Reference};
 use base::digest::Digest;
 use base::error::{Error, Kind, Result};
 use base::sync::lock;
+use sandbox::Stop;
 use std::collections::{HashMap, HashSet};
 use std::io::{Read, Write};
 use std::path::PathBuf;
@@ -39,6 +40,8 @@ pub struct Settings {
     /// How long a request is retried, for a caller that has no more time. None means the usual
     /// number of tries.
     pub patience: Option<std::time::Duration>,
+    /// The wish of the user that everything ends: nothing is tried again then.
+    pub stop: Stop,
 }
 
 /// A manifest or an index as the registry sent it.
@@ -88,6 +91,10 @@ impl Client {
             silent: Mutex::default(),
             known: Mutex::default(),
         }))
+    }
+
+    pub(super) fn stop(&self) -> &Stop {
+        self.0.agents.stop()
     }
 
     fn rules(&self) -> Result<&Rules> {
@@ -208,7 +215,7 @@ impl Client {
                 Err(error) if failures + 1 >= tries || error.kind() != Kind::Source => return Err(error),
                 _ => failures += 1,
             }
-            std::thread::sleep(wait(failures, None));
+            self.stop().sleep(wait(failures, None))?;
         }
         writer
             .complete_as(digest, Some(size))

@@ -4,24 +4,24 @@
 
 use super::Credential;
 use base::error::{Error, Kind, Result};
-use base::read;
-use sandbox::sys::umask;
+use sandbox::Stop;
+use sandbox::helper::{Ended, Helper};
 use serde_json::{Value, json};
-use std::io::Write as _;
-use std::process::{Command, Stdio};
+use std::time::Duration;
 
-/// The longest answer that is read, in bytes.
-const LARGEST_ANSWER: u64 = 1 << 20;
+/// How long a helper may take: it may ask a person for a passphrase.
+const LIMIT: Duration = Duration::from_secs(600);
 /// The user name that says that the secret is an identity token.
 const IDENTITY: &str = "<token>";
 /// The answer of a helper that has no credential. The text is part of the protocol.
 const NOT_FOUND: &str = "credentials not found in native keychain";
 
 /// The credential for a server, if the helper has one.
-pub(super) fn get(helper: &str, server: &str) -> Result<Option<Credential>> {
-    let (well, answer) = run(helper, "get", server.as_bytes())?;
-    if !well {
-        return if answer.trim() == NOT_FOUND { Ok(None) } else { Err(failed(helper, "get")) };
+pub(super) fn get(helper: &str, server: &str, stop: &Stop) -> Result<Option<Credential>> {
+    let ended = run(helper, "get", server.as_bytes(), stop)?;
+    let answer = String::from_utf8_lossy(&ended.output);
+    if !ended.status.success() {
+        return if answer.trim() == NOT_FOUND { Ok(None) } else { Err(failed(helper, "get").because(ended.reason())) };
     }
     let value: Value = serde_json::from_str(&answer).map_err(|_| failed(helper, "get"))?;
     let text = |key: &str| value[key].as_str().map(str::to_owned).ok_or_else(|| failed(helper, "get"));
@@ -34,20 +34,22 @@ pub(super) fn get(helper: &str, server: &str) -> Result<Option<Credential>> {
 }
 
 /// Stores a credential with the helper.
-pub(super) fn store(helper: &str, server: &str, credential: &Credential) -> Result<()> {
+pub(super) fn store(helper: &str, server: &str, credential: &Credential, stop: &Stop) -> Result<()> {
     let (user, secret) = match credential {
         Credential::Password { user, password } => (user.as_str(), password),
         Credential::Identity(token) => (IDENTITY, token),
     };
     let request = json!({"ServerURL": server, "Username": user, "Secret": secret}).to_string();
-    let (well, _) = run(helper, "store", request.as_bytes())?;
-    if well { Ok(()) } else { Err(failed(helper, "store")) }
+    well(helper, "store", run(helper, "store", request.as_bytes(), stop)?)
 }
 
 /// Makes the helper forget a server.
-pub(super) fn erase(helper: &str, server: &str) -> Result<()> {
-    let (well, _) = run(helper, "erase", server.as_bytes())?;
-    if well { Ok(()) } else { Err(failed(helper, "erase")) }
+pub(super) fn erase(helper: &str, server: &str, stop: &Stop) -> Result<()> {
+    well(helper, "erase", run(helper, "erase", server.as_bytes(), stop)?)
+}
+
+fn well(helper: &str, action: &str, ended: Ended) -> Result<()> {
+    if ended.status.success() { Ok(()) } else { Err(failed(helper, action).because(ended.reason())) }
 }
 
 fn failed(helper: &str, action: &str) -> Error {
@@ -55,34 +57,12 @@ fn failed(helper: &str, action: &str) -> Error {
         .hint("run it by hand to see why, or take it out of Docker's config.json")
 }
 
-fn run(helper: &str, action: &str, request: &[u8]) -> Result<(bool, String)> {
+fn run(helper: &str, action: &str, request: &[u8], stop: &Stop) -> Result<Ended> {
     if !helper.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"._-".contains(&byte)) {
         return Err(Error::new(Kind::Usage, "the name of a credential helper in Docker's config.json is no word"));
     }
     let program = format!("docker-credential-{helper}");
-    let cannot = |cause: std::io::Error| {
-        Error::new(Kind::Source, format!("cannot run the credential helper `{program}`"))
-            .because(cause)
-            .hint("install it, or take it out of Docker's config.json")
-    };
-    let mut command = Command::new(&program);
-    umask::set_for(&mut command, base::umask::users());
-    let mut child = command
-        .arg(action)
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::null())
-        .spawn()
-        .map_err(cannot)?;
-    if let Some(mut input) = child.stdin.take() {
-        // A helper that does not read its input still answers.
-        let _ = input.write_all(request);
-    }
-    let answer = child.stdout.take().map(|output| read::at_most(LARGEST_ANSWER, output)).transpose();
-    let status = child.wait().map_err(cannot)?;
-    let answer = answer.map_err(cannot)?.flatten().ok_or_else(|| {
-        let message = format!("the credential helper `{program}` answers more than {LARGEST_ANSWER} bytes");
-        Error::new(Kind::Source, message)
-    })?;
-    Ok((status.success(), String::from_utf8_lossy(&answer).into_owned()))
+    let missing = "install it, or take it out of Docker's config.json";
+    let helper = Helper::new(&program).with(|command| _ = command.arg(action)).input(request);
+    helper.limit(LIMIT).or_else(missing).run(&|| stop.is_interrupted()).map_err(|error| error.within(Kind::Source))
 }

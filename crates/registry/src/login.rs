@@ -14,6 +14,7 @@ use base::outside;
 use base::read;
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
+use sandbox::Stop;
 use serde_json::{Map, Value, json};
 use std::fmt;
 use std::io::Write as _;
@@ -50,6 +51,8 @@ impl fmt::Debug for Credential {
 pub struct Logins {
     /// The path of config.json.
     pub file: Option<PathBuf>,
+    /// Ends a credential helper.
+    pub stop: Stop,
 }
 
 /// Where a credential was stored.
@@ -67,7 +70,7 @@ impl Logins {
         let Some(file) = &self.file else { return Ok(None) };
         let config = load(file)?;
         if let Some(name) = helper_of(&config, registry)
-            && let Some(found) = helper::get(&name, &key_of(registry))?
+            && let Some(found) = helper::get(&name, &key_of(registry), &self.stop)?
         {
             return Ok(Some(found));
         }
@@ -86,7 +89,7 @@ impl Logins {
         let helper = helper_of(&config, registry);
         let entry = match (&helper, credential) {
             (Some(name), _) => {
-                helper::store(name, &key_of(registry), credential)?;
+                helper::store(name, &key_of(registry), credential, &self.stop)?;
                 json!({})
             }
             (None, Credential::Password { user, password }) => {
@@ -109,9 +112,9 @@ impl Logins {
         let mut config = load(file)?;
         let mut had = false;
         if let Some(name) = helper_of(&config, registry) {
-            had = helper::get(&name, &key_of(registry))?.is_some();
+            had = helper::get(&name, &key_of(registry), &self.stop)?.is_some();
             if had {
-                helper::erase(&name, &key_of(registry))?;
+                helper::erase(&name, &key_of(registry), &self.stop)?;
             }
         }
         if config.get("auths").is_some() {

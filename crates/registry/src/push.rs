@@ -145,7 +145,7 @@ impl Client {
             if failures + 1 >= TRIES {
                 return Err(error);
             }
-            std::thread::sleep(pause);
+            self.stop().sleep(pause)?;
             // The registry may have the whole blob, if only its answer was lost.
             if self.has_blob_at(to, blob.digest)? {
                 return Ok(());

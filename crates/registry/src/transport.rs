@@ -113,7 +113,7 @@ pub(super) fn send(agents: &Agents, ask: &mut Ask<'_>) -> Result<Answered> {
             Err(_) => wait(tries, None),
         };
         tries += 1;
-        std::thread::sleep(pause);
+        agents.stop().sleep(pause)?;
     }
 }
 

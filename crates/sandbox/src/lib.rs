@@ -13,6 +13,7 @@ pub mod cgroup;
 mod child;
 pub mod descriptors;
 pub mod emulate;
+pub mod helper;
 #[cfg(test)]
 #[path = "../../../tests/common/lacks.rs"]
 mod lacks;
@@ -42,7 +43,10 @@ use std::collections::HashMap;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
+use std::time::{Duration, Instant};
+
+/// How soon a sleeper notices that the user wishes the end.
+const TICK: Duration = Duration::from_millis(50);
 
 /// Everything that is needed to run a step.
 #[derive(Debug)]
@@ -272,6 +276,20 @@ impl Stop {
         let pids =
             lock(&self.0.processes).values().filter_map(|process| processes::number(process)).collect::<Vec<_>>();
         processes::busy(&pids)
+    }
+
+    /// Waits so long, but not beyond the wish of the user that everything ends: then it is an error.
+    pub fn sleep(&self, time: Duration) -> Result<()> {
+        let began = Instant::now();
+        loop {
+            if self.is_interrupted() {
+                return Err(Error::new(Kind::Interrupted, "stopped"));
+            }
+            match time.saturating_sub(began.elapsed()) {
+                Duration::ZERO => return Ok(()),
+                left => std::thread::sleep(left.min(TICK)),
+            }
+        }
     }
 
     /// True after [`Stop::stop`], until [`Stop::go_on`].

@@ -4,12 +4,12 @@
 #![allow(unsafe_code)]
 
 pub mod bpf;
+pub mod command;
 pub mod kernel;
 pub mod mounts;
 pub mod netns;
 pub mod spawn;
 pub mod tap;
-pub mod umask;
 pub mod userns;
 
 /// Turns the result of a system call into its errno.

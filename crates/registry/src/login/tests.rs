@@ -6,7 +6,7 @@ fn logins(text: &str) -> (tempfile::TempDir, Logins) {
     let dir = tempfile::tempdir().expect("a folder");
     let file = dir.path().join("config.json");
     std::fs::write(&file, text).expect("written");
-    (dir, Logins { file: Some(file) })
+    (dir, Logins { file: Some(file), stop: Stop::default() })
 }
 
 fn password(user: &str, password: &str) -> Credential {

@@ -2,12 +2,13 @@
 //! exists, and is root there. newuidmap(1) and the ranges of /etc/subuid give the mapping. Without
 //! them only the user's own id is mapped.
 
+use crate::helper::Helper;
 use rustix::fd::OwnedFd;
 use rustix::io::Errno;
 use rustix::process::Pid;
 use rustix::thread::UnshareFlags;
 use std::io::{Read as _, Write as _};
-use std::process::Command;
+use std::time::Duration;
 
 /// The ids with which kiln accesses the files of its store.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -22,6 +23,8 @@ pub struct Identity {
 
 /// The mapping of the initial user namespace.
 const WHOLE: &str = "0 0 4294967295";
+/// How long newuidmap may take.
+const LIMIT: Duration = Duration::from_secs(30);
 
 /// Becomes root of a new user namespace, unless kiln is root already. Must be called before any
 /// thread exists.
@@ -203,7 +206,8 @@ fn with_helper(uid: u32, gid: u32, uids: (u32, u32), gids: (u32, u32)) -> Result
     from_outside(&|| {
         let map = |program: &str, own: u32, (first, count): (u32, u32)| {
             let numbers = [parent, 0, own, 1, 1, first, count.min(65_535)].map(|number| number.to_string());
-            Command::new(program).args(numbers).status().is_ok_and(|status| status.success())
+            let helper = Helper::new(program).with(|command| _ = command.args(numbers));
+            helper.limit(LIMIT).run(&|| false).is_ok_and(|ended| ended.status.success())
         };
         map("newuidmap", uid, uids) && map("newgidmap", gid, gids)
     })
