@@ -26,6 +26,9 @@ use std::time::Duration;
 /// times come from a coarse clock.
 const YOUNG: i128 = 100_000_000;
 
+/// Files that seem to be of the future are not waited for.
+const LONGEST_WAIT: Duration = Duration::from_millis(120);
+
 /// Inode, size, mtime and ctime, each in seconds and nanoseconds.
 type Stat = [i64; 6];
 
@@ -87,11 +90,20 @@ pub(super) fn write(mount: &Path, index: &Index, blob: Digest, packed: &[u8]) ->
 }
 
 fn stats_of(dir: &Path, tree: &Tree) -> Vec<Option<Stat>> {
-    // After this pause, files that were just written are old enough.
-    std::thread::sleep(Duration::from_millis(120));
-    let now = since_1970().as_nanos() as i128;
-    let old = |stat: &Stat| i128::from(stat[4]) * 1_000_000_000 + i128::from(stat[5]) + YOUNG < now;
-    files_of(tree).map(|entry| stat_of(dir, &entry.path).filter(old)).collect()
+    let now = || since_1970().as_nanos() as i128;
+    let trusted_from = |stat: &Stat| i128::from(stat[4]) * 1_000_000_000 + i128::from(stat[5]) + YOUNG;
+    let began = now();
+    let mut stats: Vec<Option<Stat>> = files_of(tree).map(|entry| stat_of(dir, &entry.path)).collect();
+    let young = |stat: &Option<Stat>| stat.as_ref().is_some_and(|stat| trusted_from(stat) >= began);
+    let Some(last) = stats.iter().filter(|stat| young(stat)).flatten().map(trusted_from).max() else { return stats };
+    // A file that was written just now is old enough to be trusted a moment later.
+    let wait = u64::try_from(last - now() + 1).unwrap_or(0);
+    std::thread::sleep(Duration::from_nanos(wait).min(LONGEST_WAIT));
+    let began = now();
+    for (entry, stat) in files_of(tree).zip(&mut stats).filter(|(_, stat)| young(stat)) {
+        *stat = stat_of(dir, &entry.path).filter(|stat| trusted_from(stat) < began);
+    }
+    stats
 }
 
 fn stat_of(dir: &Path, path: &[u8]) -> Option<Stat> {
