@@ -30,10 +30,15 @@ use inventory::{Inventory, Item, Type};
 use layer::LayerId;
 use measure::Usage;
 use policy::{Rule, Space};
+use sandbox::Stop;
 use std::collections::HashMap;
-use std::fs::{self, File};
+use std::fs::{self, File, TryLockError};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 use sweep::Sweep;
+
+/// How often the lock of another collector is tried.
+const POLL: Duration = Duration::from_millis(20);
 
 /// The result of a collection.
 #[derive(Clone, Debug, Default)]
@@ -52,21 +57,21 @@ pub struct Collected {
 }
 
 /// The behaviour while another collector runs.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Other {
-    /// Wait until it ends.
-    Wait,
+#[derive(Clone, Copy, Debug)]
+pub enum Other<'a> {
+    /// Wait until it ends, or until the build is stopped.
+    Wait(&'a Stop),
     /// Return without collecting.
     Yield,
 }
 
-/// Removes the items that a rule selects, and always the leftovers of killed processes. `None` if
-/// another collector runs and `other` says not to wait.
-pub fn collect(root: &Path, rule: &Rule, now: i64, other: Other) -> Result<Option<Collected>> {
+/// Removes the items that a rule selects, and always the leftovers of killed processes and of earlier
+/// versions. `None` if another collector runs and `other` says not to wait.
+pub fn collect(root: &Path, rule: &Rule, now: i64, other: Other<'_>) -> Result<Option<Collected>> {
     let path = root.join("collector");
     let turn = File::options().create(true).append(true).open(&path).at("open", &path)?;
     match other {
-        Other::Wait => turn.lock().at("lock", &path)?,
+        Other::Wait(stop) => wait_for(&turn, &path, stop)?,
         Other::Yield if turn.try_lock().is_err() => return Ok(None),
         Other::Yield => {}
     }
@@ -89,6 +94,19 @@ pub fn collect(root: &Path, rule: &Rule, now: i64, other: Other) -> Result<Optio
     done.left = inventory.total.without(emptied.freed);
     done.missing = wanted.unwrap_or_default().without(emptied.freed);
     Ok(Some(done))
+}
+
+fn wait_for(turn: &File, path: &Path, stop: &Stop) -> Result<()> {
+    loop {
+        match turn.try_lock() {
+            Ok(()) => return Ok(()),
+            Err(TryLockError::Error(cause)) => return Err(cause).at("lock", path),
+            Err(TryLockError::WouldBlock) if stop.is_stopped() => {
+                return Err(Error::new(Kind::Interrupted, "stopped while waiting for another collection"));
+            }
+            Err(TryLockError::WouldBlock) => std::thread::sleep(POLL),
+        }
+    }
 }
 
 /// The items to remove, in order, and the space that the rule wants to free; `None` for all

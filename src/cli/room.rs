@@ -10,6 +10,7 @@ use base::error::{Error, Kind, Result};
 use base::size;
 use base::text;
 use layer::Layers;
+use sandbox::Stop;
 use serde_json::json;
 use solver::{Event, Observer};
 use std::io::Write;
@@ -65,7 +66,7 @@ fn rule(args: &args::Prune) -> Result<Rule> {
 /// Removes data and prints the result.
 pub fn prune(root: &Path, args: &args::Prune, now: i64, out: &mut dyn Write) -> Result<()> {
     let rule = rule(args)?;
-    let Some(done) = collect(root, &rule, now, Other::Wait)? else { return Ok(()) };
+    let Some(done) = collect(root, &rule, now, Other::Wait(&Stop::default()))? else { return Ok(()) };
     if args.verbose {
         for item in &done.items {
             writeln!(

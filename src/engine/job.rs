@@ -107,6 +107,6 @@ impl<'a> Job<'a> {
             self.host.observer.event(SystemTime::now(), &event);
         }
         refused.map_or(Ok(()), Err)?;
-        policy::make_room(self.host.store.root(), clock::now())
+        policy::make_room(self.host.store.root(), clock::now(), &self.host.stop)
     }
 }

@@ -166,7 +166,8 @@ impl Inventory {
         items.extend(sources(root, &leases));
         items.extend(loose_blobs(&leases, &named, &sizes));
         items.extend(indexes(root, now));
-        items.extend(leases.dead.iter().map(|folder| leftover(folder)));
+        items.extend(leases.dead.iter().map(|folder| leftover(folder, "left by a build that was killed")));
+        items.extend(outdated(root).iter().map(|path| leftover(path, "left by an earlier version of kiln")));
         let sum = items.iter().map(|item| item.usage).sum::<Usage>();
         if !exact {
             return Ok(Inventory { items, total: sum, blobs });
@@ -410,10 +411,25 @@ fn loose_blobs(leases: &Leases, named: &Named, blobs: &HashMap<String, (PathBuf,
     blobs.iter().map(item).collect()
 }
 
-/// The leftover of a killed process, which each collection removes.
-fn leftover(folder: &Path) -> Item {
-    let name = folder.file_name().unwrap_or_default().to_string_lossy();
-    Item { usage: measure(folder), ..internal(&name, "left by a build that was killed", mtime(folder)) }
+/// A leftover, which each collection removes.
+fn leftover(path: &Path, description: &str) -> Item {
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    Item { usage: measure(path), ..internal(&name, description, mtime(path)) }
+}
+
+/// Data of earlier versions that this one makes anew. A name is outdated if it differs from a current one by a lower
+/// number: `cache-v1` beside `cache-v2`.
+pub(super) fn outdated(root: &Path) -> Vec<PathBuf> {
+    fn version(path: &Path) -> Option<(&str, u32)> {
+        let (name, number) = path.file_name()?.to_str()?.rsplit_once("-v")?;
+        Some((name, number.parse().ok()?))
+    }
+    let current = [cache::record::folder(root), crate::explain::folder(root), root.join(SIZES)];
+    let is_old = |path: &PathBuf| {
+        let Some((name, number)) = version(path) else { return false };
+        current.iter().filter_map(|path| version(path)).any(|(known, now)| known == name && number < now)
+    };
+    subfolders(root).into_iter().filter(is_old).collect()
 }
 
 /// Indexes and explanations, which are small but grow in number.

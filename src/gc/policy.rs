@@ -6,6 +6,7 @@ use super::{Collected, Other, collect};
 use base::error::{At, Error, Kind, Result};
 use base::sync::lock;
 use regex::Regex;
+use sandbox::Stop;
 use std::fs::File;
 use std::path::Path;
 use std::sync::Mutex;
@@ -332,7 +333,7 @@ pub fn after_build(root: &Path, rule: &Rule, now: i64) -> Result<Option<Collecte
 }
 
 /// Frees disk space for a step if needed, and fails if the disk is full.
-pub fn make_room(root: &Path, now: i64) -> Result<()> {
+pub fn make_room(root: &Path, now: i64, stop: &Stop) -> Result<()> {
     let space = Space::of(root);
     let low = (space.size / LOW_SHARE).min(LOW);
     let low_inodes = (space.inodes / LOW_SHARE).min(LOW_INODES);
@@ -351,7 +352,7 @@ pub fn make_room(root: &Path, now: i64) -> Result<()> {
         min_free_inodes: Some(2 * low_inodes),
         ..Rule::default()
     };
-    let done = collect(root, &rule, now, Other::Wait)?;
+    let done = collect(root, &rule, now, Other::Wait(stop))?;
     *last = done.filter(|done| done.missing != Usage::default()).map(|_| Instant::now());
     match Space::of(root).exhausted(root) {
         Some(left) => Err(full(left)),
@@ -427,6 +428,18 @@ mod tests {
         assert!(unbounded.exhausted(Path::new("/x")).is_none());
         let none = Space { free_inodes: 3, ..large };
         assert!(none.exhausted(Path::new("/x")).is_some_and(|why| why.contains("3 inodes")));
+    }
+
+    #[test]
+    fn nobody_waits_for_another_collector_beyond_the_end_of_the_build() {
+        let dir = tempfile::tempdir().expect("a folder");
+        let held = File::create(dir.path().join("collector")).expect("a file");
+        held.lock().expect("held");
+        let stop = Stop::default();
+        stop.stop();
+        let waited = collect(dir.path(), &Rule::default(), 0, Other::Wait(&stop));
+        assert!(waited.is_err_and(|error| error.kind() == Kind::Interrupted));
+        assert!(collect(dir.path(), &Rule::default(), 0, Other::Yield).is_ok_and(|done| done.is_none()));
     }
 
     #[test]

@@ -12,6 +12,10 @@ use std::path::{Path, PathBuf};
 use store::lease::{self, Gate, Leases};
 use store::remove::remove_tree;
 
+/// The beginnings of names that collectors give: to what killed processes have left, and to what they collect.
+const LEFT: &str = "left";
+const COLLECTED: &str = "collected";
+
 /// Renamed paths that are not yet freed. They are temporary files: if the collector is killed, the
 /// next one frees them.
 pub(super) struct Trash {
@@ -36,6 +40,12 @@ impl Trash {
     }
 
     fn take(&mut self, path: &Path) -> bool {
+        // An earlier collector has moved it here and could not remove it.
+        let name = path.file_name().unwrap_or_default().to_string_lossy();
+        if path.parent() == Some(&self.folder) && [LEFT, COLLECTED].iter().any(|what| name.starts_with(what)) {
+            self.away.push(path.to_owned());
+            return true;
+        }
         let to = self.folder.join(format!("{}{}", self.prefix, self.away.len()));
         let renamed = fs::rename(path, &to).is_ok();
         if renamed {
@@ -60,16 +70,18 @@ impl Trash {
     }
 }
 
-/// Frees the leftovers of killed processes: temporary directories whose lease is not held.
+/// Frees the leftovers of killed processes, which are temporary directories whose lease is not held,
+/// and of earlier versions of kiln.
 pub(super) fn leftovers(root: &Path, now: i64) -> Result<Emptied> {
     let tmp = inventory::tmp_folder(root);
-    if Leases::read(&tmp)?.dead.is_empty() {
+    let outdated = inventory::outdated(root);
+    if Leases::read(&tmp)?.dead.is_empty() && outdated.is_empty() {
         return Ok(Emptied::default());
     }
-    let mut trash = Trash::new(root, "left", now);
+    let mut trash = Trash::new(root, LEFT, now);
     let gate = Gate::close(root)?;
-    for dead in Leases::read(&tmp)?.dead {
-        trash.take(&dead);
+    for dead in Leases::read(&tmp)?.dead.iter().chain(&outdated) {
+        trash.take(dead);
     }
     drop(gate);
     Ok(trash.empty())
@@ -89,7 +101,7 @@ pub(super) struct Sweep<'a> {
 
 impl<'a> Sweep<'a> {
     pub(super) fn new(root: &'a Path, now: i64) -> Sweep<'a> {
-        let trash = Trash::new(root, "collected", now);
+        let trash = Trash::new(root, COLLECTED, now);
         Sweep { root, trash, keys: Vec::new(), items: Vec::new(), orphans: Vec::new() }
     }
 
@@ -156,5 +168,48 @@ impl<'a> Sweep<'a> {
             }
         }
         live
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[test]
+    fn a_leftover_that_stays_keeps_its_name() {
+        let dir = tempfile::tempdir().unwrap();
+        let tmp = inventory::tmp_folder(dir.path());
+        for folder in ["left-1-2-0", "collected-1-2-0", "4711-x"] {
+            fs::create_dir_all(tmp.join(folder)).unwrap();
+        }
+        let mut trash = Trash::new(dir.path(), LEFT, 99);
+        for folder in ["left-1-2-0", "collected-1-2-0", "4711-x"] {
+            assert!(trash.take(&tmp.join(folder)), "{folder}");
+        }
+        assert!(tmp.join("left-1-2-0").exists() && tmp.join("collected-1-2-0").exists());
+        assert!(!tmp.join("4711-x").exists());
+        let emptied = trash.empty();
+        assert!(emptied.stuck.is_empty() && fs::read_dir(&tmp).unwrap().next().is_none());
+    }
+
+    #[test]
+    fn what_earlier_versions_have_left_goes_and_nothing_else() {
+        let dir = tempfile::tempdir().unwrap();
+        let root = dir.path();
+        let old = ["cache-v1", "sizes-v1"];
+        let kept =
+            ["cache-v2", "cache-v99", "sizes-v2", "store-v0", "refs-v0", "mounts-v0", "cache-vx", "x-v1", "cache"];
+        for name in old.iter().chain(&kept) {
+            fs::create_dir_all(root.join(name).join("below")).unwrap();
+        }
+        let mut names = inventory::outdated(root);
+        names.sort();
+        assert_eq!(names, old.map(|name| root.join(name)));
+        fs::create_dir_all(inventory::tmp_folder(root)).unwrap();
+        let emptied = leftovers(root, 1).unwrap();
+        assert!(emptied.freed.inodes >= 4 && emptied.stuck.is_empty());
+        assert!(old.iter().all(|name| !root.join(name).exists()));
+        assert!(kept.iter().all(|name| root.join(name).join("below").exists()));
     }
 }
