@@ -44,6 +44,53 @@ fn findings_are_printed_in_every_format() {
 }
 
 #[test]
+fn nothing_in_a_dockerfile_drives_the_terminal() {
+    let evil = "a\u{1b}]0;title\u{7}\u{1b}[2Jb\u{9b}31m".to_owned();
+    let need = frontend::outline::Need { name: evil.clone(), required: true, lines: (1, 1) };
+    let arg = frontend::outline::Arg {
+        name: evil.clone(),
+        value: Some(evil.clone()),
+        description: evil.clone(),
+        lines: (1, 1),
+    };
+    let (args, needs) = (vec![arg], vec![need]);
+    let outline = Outline {
+        name: evil.clone(),
+        description: evil.clone(),
+        args,
+        secrets: needs.clone(),
+        ssh: needs.clone(),
+        caches: needs,
+    };
+    let target = Target {
+        name: Some(evil.clone()),
+        description: evil.clone(),
+        default: true,
+        base: evil.clone(),
+        platform: evil.clone(),
+        lines: (1, 1),
+    };
+    let source = format!("FROM {evil}\n");
+    let findings = Findings {
+        file: &evil,
+        source: source.as_bytes(),
+        warnings: &[Diagnostic::warning("AlwaysLatest", &evil, Some(Span { bytes: 5..6, lines: (1, 1) })).help(&evil)],
+        errors: &[],
+        color: false,
+    };
+    let asked = |call: &str| Asked::parse(call).expect("a call");
+    for text in [
+        asked("outline").outline(&outline, b""),
+        asked("targets").targets(&[target], b""),
+        asked("check").findings(&findings),
+    ] {
+        assert!(!text.chars().any(|c| c.is_control() && c != '\n'), "{text:?}");
+        assert!(text.contains('a') && text.contains('b'), "{text:?}");
+    }
+    assert!(asked("outline").outline(&outline, b"").contains("TARGET:      ab\nDESCRIPTION: ab\n"));
+}
+
+#[test]
 fn what_is_not_known_is_suggested() {
     for (text, hint) in [("chek", "check"), ("check,format=jsn", "json"), ("targets,format=sarif", "text, json")] {
         let error = Asked::parse(text).expect_err("no call");

@@ -1,6 +1,7 @@
 //! Answers as text: tables, and findings with their source lines.
 
 use super::{Call, Findings};
+use base::text::printable;
 use frontend::check::Rule;
 use frontend::outline::{Need, Outline, Target};
 
@@ -17,7 +18,7 @@ pub(super) fn findings(findings: &Findings<'_>) -> String {
         if let Some(url) = Rule::named(finding.code).and_then(Rule::url) {
             finding = finding.note(url);
         }
-        text.push_str(&format!("\n{}\n", finding.render(findings.file, findings.source, findings.color)));
+        text.push_str(&format!("\n{}\n", finding.render(&printable(findings.file), findings.source, findings.color)));
     }
     text
 }
@@ -25,14 +26,14 @@ pub(super) fn findings(findings: &Findings<'_>) -> String {
 pub(super) fn outline(outline: &Outline) -> String {
     let mut text = String::new();
     if !outline.name.is_empty() || !outline.description.is_empty() {
-        let name = if outline.name.is_empty() { "(default)" } else { &outline.name };
+        let name = if outline.name.is_empty() { "(default)".to_owned() } else { printable(&outline.name) };
         text.push_str(&format!(
             "{:<width$}{name}\n",
             "TARGET:",
             width = if outline.description.is_empty() { 8 } else { 13 }
         ));
         if !outline.description.is_empty() {
-            text.push_str(&format!("DESCRIPTION: {}\n", outline.description));
+            text.push_str(&format!("DESCRIPTION: {}\n", printable(&outline.description)));
         }
         text.push('\n');
     }
@@ -75,14 +76,12 @@ fn table(heads: &[&str], rows: Vec<Vec<String>>) -> String {
         return String::new();
     }
     let mut all = vec![heads.iter().map(|head| (*head).to_owned()).collect::<Vec<_>>()];
-    all.extend(rows);
+    all.extend(rows.into_iter().map(|row| row.iter().map(|cell| printable(cell)).collect()));
     let width =
         |at: usize| all.iter().filter_map(|row| row.get(at)).map(|cell| cell.chars().count()).max().unwrap_or(0);
     let widths: Vec<usize> = (0..heads.len()).map(width).collect();
-    let safe = |cell: &str| cell.chars().map(|c| if c.is_control() { ' ' } else { c }).collect::<String>();
     let line = |row: &Vec<String>| {
-        let cells: Vec<String> =
-            row.iter().zip(&widths).map(|(cell, width)| format!("{:width$}", safe(cell))).collect();
+        let cells: Vec<String> = row.iter().zip(&widths).map(|(cell, width)| format!("{cell:width$}")).collect();
         cells.join("   ").trim_end().to_owned()
     };
     all.iter().map(line).collect::<Vec<_>>().join("\n") + "\n\n"

@@ -17,6 +17,10 @@ pub fn printable_lines(text: &str) -> String {
 /// Cleans a line, but keeps tabs and the sequences that set colours, and resets the colours at its
 /// end.
 pub fn coloured(text: &str) -> String {
+    // Most lines of most programs.
+    if text.bytes().all(|byte| matches!(byte, b' '..=b'~' | b'\t')) {
+        return text.to_owned();
+    }
     let mut clean = clean(text, "\t", true);
     if clean.contains('\u{1b}') && !clean.ends_with(RESET) {
         clean.push_str(RESET);
