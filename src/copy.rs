@@ -9,7 +9,7 @@
 //!    repeats, the ids of names. (With `--link` there is no base.) Archives are read here, to a
 //!    temporary file, because the paths of their members depend on links in the target.
 //! 3. [`entries`] adds times and readers to the plan. No file is opened before its bytes are
-//! needed.
+//!    needed.
 //!
 //! A user's file may change after step 1. Each file is compared with the digest of the selection
 //! while it is read: archives here, other files by the writer of the layer.

@@ -7,7 +7,7 @@
 //!   of kiln's own cgroup. `some` means nothing: it rises when others fill the page cache.
 //! - Cores: as many steps as there are cores start at once. Further ones start while the running
 //!   ones leave a core free, because they sleep or wait for the network. Otherwise one more starts
-//!   each [`PATIENCE`], since its need of a core shows only when it runs. The load of other
+//!   each `PATIENCE`, since its need of a core shows only when it runs. The load of other
 //!   programs is no reason to wait.
 
 use base::sync::lock;

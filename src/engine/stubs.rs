@@ -153,18 +153,18 @@ mod tests {
 
     #[test]
     fn only_empty_directories_of_mount_points_are_swept_and_no_link_is_followed() {
-        let dir = tempfile::tempdir().unwrap();
+        let dir = tempfile::tempdir().expect("made");
         let upper = dir.path().join("upper");
         for made in ["upper/a/b", "upper/c/d", "upper/old", "outside/d"] {
-            std::fs::create_dir_all(dir.path().join(made)).unwrap();
+            std::fs::create_dir_all(dir.path().join(made)).expect("made");
         }
-        std::fs::write(upper.join("c/kept"), "").unwrap();
-        std::os::unix::fs::symlink(dir.path().join("outside"), upper.join("l")).unwrap();
+        std::fs::write(upper.join("c/kept"), "").expect("made");
+        std::os::unix::fs::symlink(dir.path().join("outside"), upper.join("l")).expect("made");
         let missing = Stub::of(None, Want::Directory);
         let known = Stub { mtime: Some((1, 0)), ..missing.clone() };
         let wanted = ["a", "a/b", "a/b/gone", "c", "c/d", "l", "l/d"].map(|path| (path, missing.clone()));
         let stubs = wanted.into_iter().chain([("old", known)]).map(|(path, stub)| (path.as_bytes().into(), stub));
-        Stubs(stubs.collect()).sweep(&upper).unwrap();
+        Stubs(stubs.collect()).sweep(&upper).expect("made");
         let there = ["a", "c/d", "c", "l", "old"].map(|path| upper.join(path).symlink_metadata().is_ok());
         assert_eq!(there, [false, false, true, true, true]);
         assert!(dir.path().join("outside/d").exists());

@@ -3,7 +3,7 @@
 //! REF.
 //!
 //! The field `dev.kiln.cache.inline.v2` of the image config is an object around records, like a
-//! [`batch`], with the name `inline`. It contains only the steps of the image (`mode=min`). A
+//! `batch`, with the name `inline`. It contains only the steps of the image (`mode=min`). A
 //! record names the blobs that a push makes, so `compression=` must match the push. A record has
 //! the time of its layer, so that equal images stay equal.
 

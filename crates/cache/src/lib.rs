@@ -3,15 +3,15 @@
 //!
 //! | object | name | content |
 //! |---|---|---|
-//! | batch | `batch-<time>-<digest>` | records that were pushed together ([`batch`]) |
-//! | index | `index-<time>-<digest>` | copies of batches for one request ([`catalog`]) |
+//! | batch | `batch-<time>-<digest>` | records that were pushed together (`batch`) |
+//! | index | `index-<time>-<digest>` | copies of batches for one request (`catalog`) |
 //! | blob | its digest | a layer's compressed tar, or a pack of a cache mount ([`mounts`]) |
 //! | saved mount | `mount-<32 hex>-<scope>` | the index of a cache mount; the newest wins |
 //!
-//! All objects except blobs have an [`envelope`]. Each batch has a name of its own, so jobs that
+//! All objects except blobs have an `envelope`. Each batch has a name of its own, so jobs that
 //! write at the same time never overwrite each other. The newest record of a key counts. A batch is
 //! written after the blobs that it names, and nothing is changed in place. An object that cannot be
-//! read, or does not match its name, is a cache miss and a warning. [`guard`] limits the time of
+//! read, or does not match its name, is a cache miss and a warning. `guard` limits the time of
 //! every call.
 //!
 //! A backend is one file and one row of [`BACKENDS`]. docs/cache.md describes the key layout of

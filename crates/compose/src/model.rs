@@ -1,6 +1,6 @@
 //! The typed model: a project with its services, networks, volumes, secrets, configs and models.
 //!
-//! A record is a table of keys ([`record`](crate::record)). The table reads the record from a tree
+//! A record is a table of keys (`record`). The table reads the record from a tree
 //! ([`decode`]) and prints it ([`encode`]), in the order of Docker Compose's output.
 
 mod build;

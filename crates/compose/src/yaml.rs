@@ -2,7 +2,7 @@
 //! become lists of paths.
 //!
 //! The events of `saphyr-parser` become a raw tree in which an alias is a reference (`events`).
-//! [`expand`] turns it into the tree of the model: it copies aliases, resolves merge keys and types
+//! `expand` turns it into the tree of the model: it copies aliases, resolves merge keys and types
 //! scalars (`scalar`). The size of a file, the depth of a tree and the number of its nodes after
 //! the aliases were copied are limited, so that a small file can't cost much.
 

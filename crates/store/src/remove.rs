@@ -1,7 +1,7 @@
 //! Removes directory trees, whatever they contain. Knows nothing of their purpose.
 //!
 //! A step decides how deep its tree is and which modes it has, and its deepest path may be too long
-//! to use. So everything goes through descriptors, of which at most [`DEEPEST`] are open. A deeper
+//! to use. So everything goes through descriptors, of which at most `DEEPEST` are open. A deeper
 //! directory is moved up to the top of the tree and removed from there. Symbolic links are removed
 //! and never followed. If something can't be removed, the rest is removed anyway.
 
