@@ -32,8 +32,9 @@ RUSTDOCFLAGS="-D warnings" cargo doc --quiet --workspace --no-deps --document-pr
 if command -v cargo-deny >/dev/null; then cargo deny --offline check bans licenses sources; else echo "SKIPPED: cargo-deny is not installed"; fi
 echo "== all tests as $(id -un)"
 cargo test --workspace
-echo "== a minute of fuzzing for each target"
-fuzz/run.sh "${KILN_FUZZ_SECONDS:-60}"
+seconds=${KILN_FUZZ_SECONDS:-40}
+echo "== $seconds seconds of fuzzing for each target"
+fuzz/run.sh "$seconds"
 [ "$(id -u)" = 0 ] || exit 0
 
 # The integration tests again by the user, in a copy that the user may write to.
