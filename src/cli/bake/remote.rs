@@ -152,13 +152,13 @@ mod tests {
 
     #[test]
     fn paths_stay_in_the_tree() {
-        let folder = tempfile::tempdir().unwrap();
-        let root = folder.path().canonicalize().unwrap();
-        std::fs::create_dir_all(root.join("tree/app")).unwrap();
-        std::os::unix::fs::symlink("/", root.join("tree/out")).unwrap();
+        let folder = tempfile::tempdir().expect("it works");
+        let root = folder.path().canonicalize().expect("it works");
+        std::fs::create_dir_all(root.join("tree/app")).expect("it works");
+        std::os::unix::fs::symlink("/", root.join("tree/out")).expect("it works");
         let tree = root.join("tree");
         for path in ["app", "/app", "../../app", "app/../app/."] {
-            assert_eq!(within(&tree, path).unwrap(), tree.join("app"), "{path}");
+            assert_eq!(within(&tree, path).expect("it works"), tree.join("app"), "{path}");
         }
         assert!(within(&tree, "out").is_err() && within(&tree, "out/etc").is_err() && within(&tree, "none").is_err());
     }
@@ -167,7 +167,7 @@ mod tests {
     fn a_url_comes_first() {
         let words = |words: &[&str]| words.iter().map(|word| (*word).to_owned()).collect::<Vec<_>>();
         let all = words(&["https://h.test/a.git", "git://h.test/b", "app"]);
-        let found = address(&all).unwrap();
+        let found = address(&all).expect("it works");
         assert_eq!(
             (found.url, found.context, found.targets),
             ("https://h.test/a.git", Some("git://h.test/b"), &all[2..])
