@@ -48,7 +48,9 @@ pub fn expression(file: usize, text: &str, offset: usize) -> Result<Expr, Proble
 
 /// The error of `hcl-edit`, in HCL's words where it has some for it.
 pub(super) fn syntax_error(source: &Text<'_>, error: &hcl_edit::parser::Error, whole: bool) -> Problem {
+    // The parser counts bytes, and may stop within a character.
     let at = error.location().offset().min(source.text.len());
+    let at = (0..=at).rev().find(|&at| source.text.is_char_boundary(at)).unwrap_or(0);
     let width = source.text[at..].chars().next().map_or(0, char::len_utf8);
     let span = source.span(Some(at..at + width));
     let rest = source.text[at..].trim();
@@ -248,5 +250,16 @@ fn operator(operator: BinaryOperator) -> Operator {
         BinaryOperator::Mod => Operator::Modulo,
         BinaryOperator::And => Operator::And,
         BinaryOperator::Or => Operator::Or,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The parser's offset lies within the letter.
+    #[test]
+    fn an_error_within_a_character_has_a_place() {
+        assert!(parse(0, "b \u{768}").is_err());
     }
 }
