@@ -26,6 +26,8 @@ export PATH=/bin:/usr/bin HOME=/root
 mount -t proc proc /proc; mount -t sysfs sys /sys; mount -t devtmpfs dev /dev
 mkdir -p /dev/pts /dev/shm; mount -t devpts pts /dev/pts; mount -t tmpfs shm /dev/shm
 mount -t cgroup2 cgroup /sys/fs/cgroup
+# Everything is root's, whoever made the disk: newuidmap is of no use otherwise.
+chown -R 0:0 /bin /etc /usr /context; chmod 4755 /usr/bin/newuidmap /usr/bin/newgidmap
 chmod 755 / /home /home/user; chmod 1777 /disk /tmp; chown 1000:1000 /home/user
 ip link set lo up
 sh /script 2>&1
