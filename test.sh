@@ -32,7 +32,7 @@ RUSTDOCFLAGS="-D warnings" cargo doc --quiet --workspace --no-deps --document-pr
 if command -v cargo-deny >/dev/null; then cargo deny --offline check bans licenses sources; else echo "SKIPPED: cargo-deny is not installed"; fi
 echo "== all tests as $(id -un)"
 cargo test --workspace
-seconds=${KILN_FUZZ_SECONDS:-40}
+seconds=${KILN_FUZZ_SECONDS:-25}
 echo "== $seconds seconds of fuzzing for each target"
 fuzz/run.sh "$seconds"
 [ "$(id -u)" = 0 ] || exit 0
