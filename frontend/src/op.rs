@@ -46,7 +46,7 @@ pub enum Source {
         name: String,
         /// `sha256:...` of the platform's manifest.
         digest: String,
-        /// Whose manifest was taken.
+        /// The platform whose manifest was taken.
         platform: Platform,
     },
     /// A directory of the user: the build context (`context`) or a named one. Its output is a way to read it,

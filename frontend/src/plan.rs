@@ -68,7 +68,7 @@ pub struct Checks {
 pub struct Plan {
     /// The ops; only what the target needs.
     pub graph: Graph<Op>,
-    /// Whose output is the image's rootfs; none for `FROM scratch` without any layer.
+    /// The vertex that makes the image's rootfs; None for `FROM scratch` without any layer.
     pub target: Option<VertexId>,
     /// Architecture, os, config and author of the image. `history`, `rootfs` and `created` are filled by the image's assembler.
     pub config: ImageConfig,

@@ -8,7 +8,7 @@ use crate::source::context;
 use base::error::{Error, Kind, Result};
 use base::read;
 use frontend::remote::{self, Remote, redacted};
-use std::io::{Cursor, Read as _};
+use std::io::{Cursor, ErrorKind, Read as _};
 use std::path::{Path, PathBuf};
 
 /// The Dockerfile and the context named by the operand and `--file`.
@@ -67,11 +67,20 @@ pub(super) fn inputs(args: &args::Build) -> Result<Inputs> {
     }
     // A pipe that the user names has a writer. A pipe in a context may have none, and reading it
     // would hang.
-    if file.is_none() && !path.is_file() {
-        return Err(usage(format!("`{}` is no regular file", path.display())).hint("name another Dockerfile with -f"));
-    }
-    let dockerfile = context::read_text(&path)?;
+    let dockerfile = match file {
+        Some(_) => context::read_text(&path)?,
+        None => read::text(read::open_regular(&path).map_err(|cause| unreadable(&path, cause))?, &path)?,
+    };
     Ok(Inputs { dockerfile, dockerfile_path: Some(path), context: Some(context), pending: None })
+}
+
+/// The error of a default Dockerfile that can't be read.
+fn unreadable(path: &Path, cause: std::io::Error) -> Error {
+    let text = match cause.kind() {
+        ErrorKind::InvalidInput | ErrorKind::IsADirectory => format!("`{}` is no regular file", path.display()),
+        _ => format!("cannot read `{}`", path.display()),
+    };
+    usage(text).because(cause).hint("name another Dockerfile with -f")
 }
 
 /// The repository or URL that a text names, if it is one.

@@ -38,7 +38,7 @@ pub struct Fetcher<'a> {
     pub secret: &'a dyn Fn(&str) -> Option<String>,
     /// The socket of an ssh agent.
     pub agent: Option<PathBuf>,
-    /// Whether to give up.
+    /// True once the user has interrupted the build.
     pub stop: &'a dyn Fn() -> bool,
 }
 

@@ -49,7 +49,7 @@ fn lines(path: &Path) -> Vec<String> {
     std::fs::read_to_string(path).unwrap_or_default().lines().map(str::to_owned).collect()
 }
 
-/// What the command prints, or its error; and its warnings.
+/// The output of the command, or its error; and its warnings.
 fn outcome(folder: &Path) -> (Result<String, String>, String) {
     let env = lines(&folder.join("env"));
     let env = env.iter().map(|line| line.split_once('=').unwrap()).map(|(a, b)| (a.to_owned(), b.to_owned())).collect();

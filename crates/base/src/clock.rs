@@ -13,9 +13,15 @@ pub fn now() -> i64 {
     i64::try_from(since_1970().as_secs()).unwrap_or(i64::MAX)
 }
 
-/// Formats a time as RFC 3339, in UTC (days to date: Howard Hinnant's `civil_from_days`).
+/// Formats a time as RFC 3339, in UTC.
 pub fn rfc3339(seconds: i64) -> String {
     let (days, rest) = (seconds.div_euclid(86_400), seconds.rem_euclid(86_400));
+    let (year, month, day) = date(days);
+    format!("{year:04}-{month:02}-{day:02}T{:02}:{:02}:{:02}Z", rest / 3600, rest / 60 % 60, rest % 60)
+}
+
+/// Converts days since 1970 to a year, a month and a day (Howard Hinnant's `civil_from_days`).
+pub fn date(days: i64) -> (i64, i64, i64) {
     let z = days + 719_468;
     let era = z.div_euclid(146_097);
     let day_of_era = z.rem_euclid(146_097);
@@ -24,8 +30,7 @@ pub fn rfc3339(seconds: i64) -> String {
     let month = (5 * day_of_year + 2) / 153;
     let day = day_of_year - (153 * month + 2) / 5 + 1;
     let month = if month < 10 { month + 3 } else { month - 9 };
-    let year = year_of_era + era * 400 + i64::from(month <= 2);
-    format!("{year:04}-{month:02}-{day:02}T{:02}:{:02}:{:02}Z", rest / 3600, rest / 60 % 60, rest % 60)
+    (year_of_era + era * 400 + i64::from(month <= 2), month, day)
 }
 
 /// Parses such a time to seconds since 1970. It must be in UTC; fractions of a second are ignored.
@@ -36,10 +41,11 @@ pub fn seconds(text: &str) -> Option<u64> {
     u64::try_from(days(year, month, day) * 86_400 + hour * 3600 + minute * 60 + second).ok()
 }
 
-/// The days since 1970. Years begin in March, so that the leap day is the last.
-fn days(year: i64, month: i64, day: i64) -> i64 {
+/// Converts a year, a month and a day to days since 1970. Years begin in March, so that the leap day is the last.
+pub fn days(year: i64, month: i64, day: i64) -> i64 {
     let (year, month) = if month > 2 { (year, month - 3) } else { (year - 1, month + 9) };
-    365 * year + year / 4 - year / 100 + year / 400 + (153 * month + 2) / 5 + day - 1 - 719_468
+    let leap_days = year.div_euclid(4) - year.div_euclid(100) + year.div_euclid(400);
+    365 * year + leap_days + (153 * month + 2) / 5 + day - 1 - 719_468
 }
 
 #[cfg(test)]
@@ -57,5 +63,9 @@ mod tests {
         }
         assert_eq!(seconds("2026-11-21T02:40:00.999Z"), Some(1_795_228_800));
         assert_eq!(seconds("yesterday"), None);
+        for day in [-719_528, -719_163, -1, 0, 11_016, 2_932_896] {
+            let (year, month, date) = date(day);
+            assert_eq!(days(year, month, date), day, "{year}-{month}-{date}");
+        }
     }
 }

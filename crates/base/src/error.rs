@@ -175,11 +175,11 @@ impl Error {
     pub fn is_out_of_room(&self) -> bool {
         self.0.full
     }
-    /// Whether nobody answered.
+    /// True if no server answered.
     pub fn is_unreachable(&self) -> bool {
         self.0.passing == Some(Passing::Unreachable)
     }
-    /// Whether the same may go well another time: nobody answered, a connection broke, or a server had trouble.
+    /// True if a retry may succeed: no server answered, a connection broke, or the server reported a fault of its own.
     pub fn is_transient(&self) -> bool {
         self.0.passing.is_some()
     }
@@ -214,7 +214,7 @@ impl fmt::Display for Error {
 
 impl std::error::Error for Error {}
 
-/// Whether a cause is the system's error for a full disk or quota, however often it was wrapped.
+/// True if a cause is, or wraps, the system's error for a full disk or quota.
 fn is_full(cause: &dyn Any) -> bool {
     if let Some(errno) = cause.downcast_ref::<Errno>() {
         return matches!(*errno, Errno::NOSPC | Errno::DQUOT);

@@ -11,6 +11,7 @@ pub mod clock;
 pub mod digest;
 pub mod error;
 pub mod outside;
+pub mod random;
 pub mod read;
 pub mod size;
 pub mod sync;

@@ -2,6 +2,7 @@
 //! of what the bytes mean.
 
 use crate::error::{At as _, Error, Kind, Result};
+use rustix::fs::{FileType, Mode, OFlags};
 use std::fs::File;
 use std::io::{self, Read};
 use std::path::Path;
@@ -15,6 +16,24 @@ pub fn at_most(limit: u64, from: impl Read) -> io::Result<Option<Vec<u8>>> {
     let mut bytes = Vec::with_capacity(usize::try_from(limit).unwrap_or(usize::MAX).min(4096));
     from.take(limit.saturating_add(1)).read_to_end(&mut bytes)?;
     Ok(Some(bytes).filter(|bytes| bytes.len() as u64 <= limit))
+}
+
+/// Opens a regular file for reading. The kind is checked on the open file, and opening never waits: a
+/// pipe may have no writer, and a device may never end.
+pub fn open_regular(path: &Path) -> io::Result<File> {
+    let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
+    let file = rustix::fs::open(path, flags, Mode::empty())?;
+    match FileType::from_raw_mode(rustix::fs::fstat(&file)?.st_mode) {
+        FileType::RegularFile => Ok(File::from(file)),
+        FileType::Directory => Err(io::Error::new(io::ErrorKind::IsADirectory, "is a directory")),
+        _ => Err(io::Error::new(io::ErrorKind::InvalidInput, "not a regular file")),
+    }
+}
+
+/// Reads a stream of at most `limit` bytes. A longer one is an error of the kind `FileTooLarge`.
+pub fn bounded(limit: u64, from: impl Read) -> io::Result<Vec<u8>> {
+    let large = || io::Error::new(io::ErrorKind::FileTooLarge, format!("larger than {limit} bytes"));
+    at_most(limit, from)?.ok_or_else(large)
 }
 
 /// Reads a user's file of at most `limit` bytes. A larger one is an error.
@@ -90,6 +109,19 @@ mod tests {
         let error = text(io::repeat(b'#'), "standard input").expect_err("endless");
         assert_eq!(error.kind(), Kind::Usage);
         assert_eq!(error.message(), "`standard input` is larger than 16777216 bytes");
+    }
+
+    #[test]
+    fn only_regular_files_are_opened_and_no_pipe_is_waited_for() {
+        let dir = tempfile::tempdir().unwrap();
+        let (file, pipe) = (dir.path().join("file"), dir.path().join("pipe"));
+        std::fs::write(&file, "text").unwrap();
+        rustix::fs::mknodat(rustix::fs::CWD, &pipe, FileType::Fifo, Mode::from(0o600), 0).unwrap();
+        assert_eq!(bounded(4, open_regular(&file).unwrap()).unwrap(), b"text");
+        assert_eq!(bounded(3, open_regular(&file).unwrap()).unwrap_err().kind(), io::ErrorKind::FileTooLarge);
+        for other in [pipe.as_path(), dir.path(), Path::new("/dev/zero")] {
+            assert!(open_regular(other).is_err(), "{}", other.display());
+        }
     }
 
     #[test]

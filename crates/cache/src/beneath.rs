@@ -14,8 +14,8 @@ use rustix::fs::{
 };
 use rustix::io::Errno;
 use std::fs::File;
-use std::io::{Read as _, Write as _};
-use std::path::{Path, PathBuf};
+use std::io::Write as _;
+use std::path::PathBuf;
 
 /// The prefix of files that are being written, or whose writer was killed.
 pub(super) const TEMPORARY: &str = ".new-";
@@ -182,10 +182,7 @@ impl Beneath {
 }
 
 fn random() -> Result<String> {
-    let mut bytes = [0; 16];
-    let path = Path::new("/dev/urandom");
-    File::open(path).and_then(|mut file| file.read_exact(&mut bytes)).at("read", path)?;
-    Ok(bytes.iter().map(|byte| format!("{byte:02x}")).collect())
+    base::random::name().at("read", "/dev/urandom")
 }
 
 #[cfg(test)]

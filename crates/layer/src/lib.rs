@@ -419,10 +419,7 @@ fn open_beneath(dir: &Path, path: &[u8]) -> Result<Box<dyn Read + Send>> {
 }
 
 fn random_id() -> Result<LayerId> {
-    let mut bytes = [0; 16];
-    let path = Path::new("/dev/urandom");
-    File::open(path).and_then(|mut file| file.read_exact(&mut bytes)).at("read", path)?;
-    Ok(LayerId(bytes.iter().map(|byte| format!("{byte:02x}")).collect()))
+    base::random::name().at("read", "/dev/urandom").map(LayerId)
 }
 
 fn json(record: &Record) -> Result<Vec<u8>> {

@@ -1,7 +1,8 @@
 //! Programs of the machine that do a part of kiln's work: git, ssh-add, credential helpers, newuidmap. Each has a time
 //! limit, a bound on what it may write, and ends with the build.
 //!
-//! Knows nothing of what a program does. Nothing that it writes is ever printed here: it may hold a secret.
+//! This module knows no program. It prints nothing of their output, which may contain secrets: callers decide what
+//! becomes part of an error.
 
 use crate::pidfd;
 use crate::sys::command;
@@ -15,15 +16,15 @@ use std::io::{Read as _, Write as _};
 use std::process::{Child, ChildStderr, ChildStdin, ChildStdout, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
-/// The usual time limit: what a program does that asks nobody else.
+/// The usual time limit, for programs that ask no server and no user.
 const LIMIT: Duration = Duration::from_secs(120);
 /// The usual bound on standard output.
 const LARGEST_OUTPUT: usize = 1 << 20;
-/// Of standard error the last bytes are kept.
+/// The end of standard error is kept: so many bytes.
 const KEPT_ERRORS: usize = 16 << 10;
-/// Of a program's reason, in an error.
+/// The longest reason of a program in an error, in bytes.
 const LONGEST_REASON: usize = 300;
-/// How often it is asked whether the build goes on.
+/// The interval between two looks at whether the build goes on.
 const TICK: Timespec = Timespec { tv_sec: 0, tv_nsec: 50_000_000 };
 /// A pipe that is ready takes so many bytes at once (PIPE_BUF, pipe(7)).
 const PIECE: usize = 4096;
@@ -80,7 +81,7 @@ impl Helper {
         self
     }
 
-    /// What it reads from standard input.
+    /// Sets its standard input.
     pub fn input(mut self, bytes: &[u8]) -> Helper {
         self.input = bytes.to_vec();
         self
@@ -137,7 +138,7 @@ impl Helper {
         })
     }
 
-    /// Writes and reads until the program is gone. What it started may hold its streams open longer: nobody waits for that.
+    /// Writes and reads until the program has ended. Its children may keep its streams open: they are not waited for.
     fn attend(&self, child: &mut Child, stop: &dyn Fn() -> bool) -> Result<Ended> {
         let lost =
             |cause: Errno| Error::new(Kind::System, format!("cannot wait for `{}`", self.program)).because(cause);
@@ -154,7 +155,7 @@ impl Helper {
         let began = Instant::now();
         loop {
             let gone = pidfd::has_ended(&process);
-            // What a program that is gone has left in its pipes comes in so many pieces.
+            // The pipes of a program that has ended may still hold bytes.
             let passes = if gone { LEFT_IN_PIPES } else { 1 };
             for _ in 0..passes {
                 if !streams.pass(&process, gone).map_err(lost)? || streams.output.len() > self.largest {
@@ -193,7 +194,7 @@ struct Streams<'a> {
 }
 
 impl Streams<'_> {
-    /// Passes what is ready, and waits for that unless the program is gone. False if nothing was passed.
+    /// Waits until a stream is ready, unless the program has ended, and copies its bytes. False if no stream was ready.
     fn pass(&mut self, process: &OwnedFd, gone: bool) -> Result<bool, Errno> {
         let mut polled = vec![PollFd::new(process, PollFlags::IN)];
         let ends = [
@@ -263,7 +264,7 @@ mod tests {
         );
         let ended = shell("exec <&-; echo done").input(&input).run(&|| false).unwrap();
         assert_eq!(ended.output, b"done\n", "it did not read");
-        // What it leaves behind with its streams holds nobody up.
+        // A child that keeps the streams open does not hold up the caller.
         let began = Instant::now();
         assert_eq!(shell("sleep 20 & echo done").run(&|| false).unwrap().output, b"done\n");
         assert!(began.elapsed() < Duration::from_secs(15));

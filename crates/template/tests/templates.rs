@@ -1,4 +1,4 @@
-//! What templates print, as Go's `text/template` with docker's functions does.
+//! The output of templates is that of Go's `text/template` with docker's functions.
 #![allow(clippy::unwrap_used, missing_docs)]
 
 use serde_json::{Value, json};

@@ -12,7 +12,7 @@ pub const HOST_GATEWAY: &str = "host-gateway";
 /// A command in a rootfs.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Exec {
-    /// Whose programs it runs.
+    /// The platform of the programs that it runs.
     pub platform: Platform,
     /// The rootfs; none on `FROM scratch`.
     pub base: Option<Input>,

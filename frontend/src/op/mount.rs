@@ -17,7 +17,7 @@ pub struct Mount {
 pub enum MountKind {
     /// A path of another rootfs. Writes, where allowed, are thrown away.
     Bind {
-        /// Whose; none means an empty rootfs.
+        /// The rootfs; None means an empty one.
         input: Option<Input>,
         /// The path in it, absolute.
         source: String,

@@ -4,7 +4,8 @@ use crate::cli::request::Environment;
 use ::bake::command::default_files;
 use ::bake::problem::Source;
 use base::error::{Error, Kind, Result};
-use std::io::{self, Read as _};
+use base::read;
+use std::io;
 use std::path::Path;
 
 /// Larger definitions are refused.
@@ -41,21 +42,10 @@ fn of_environment(env: &Environment<'_>) -> Vec<String> {
 }
 
 fn one(name: &str) -> io::Result<Vec<u8>> {
-    let mut text = Vec::new();
-    if name == "-" {
-        io::stdin().take(LARGEST + 1).read_to_end(&mut text)?;
-    } else {
-        // A pipe may have no writer, and a device may never end.
-        let metadata = std::fs::metadata(Path::new(name))?;
-        if !metadata.is_file() {
-            return Err(io::Error::new(io::ErrorKind::InvalidInput, "not a regular file"));
-        }
-        std::fs::File::open(name)?.take(LARGEST + 1).read_to_end(&mut text)?;
+    match name {
+        "-" => read::bounded(LARGEST, io::stdin()),
+        name => read::bounded(LARGEST, read::open_regular(Path::new(name))?),
     }
-    if text.len() as u64 > LARGEST {
-        return Err(io::Error::new(io::ErrorKind::FileTooLarge, "larger than 8 MiB"));
-    }
-    Ok(text)
 }
 
 fn words(error: &io::Error) -> String {

@@ -1,6 +1,7 @@
 //! The machine as a definition sees it.
 
 use ::bake::host::{FileKind, Host};
+use base::read;
 use std::io;
 use std::os::unix::fs::FileTypeExt as _;
 use std::path::Path;
@@ -39,13 +40,7 @@ impl Host for Machine {
     }
 
     fn read(&self, path: &str) -> io::Result<Vec<u8>> {
-        if !Path::new(path).is_file() {
-            return Err(io::Error::new(io::ErrorKind::InvalidInput, "not a regular file"));
-        }
-        let file = std::fs::File::open(path)?;
-        let mut bytes = Vec::new();
-        io::Read::read_to_end(&mut io::Read::take(file, LARGEST + 1), &mut bytes)?;
-        if bytes.len() as u64 > LARGEST { Err(io::ErrorKind::FileTooLarge.into()) } else { Ok(bytes) }
+        read::bounded(LARGEST, read::open_regular(Path::new(path))?)
     }
 
     fn canonical(&self, path: &str) -> io::Result<String> {
@@ -58,7 +53,7 @@ impl Host for Machine {
 
     fn random(&self, bytes: &mut [u8]) {
         // Without a source of randomness identifiers repeat, which is harmless.
-        let _ = std::fs::File::open("/dev/urandom").and_then(|mut file| io::Read::read_exact(&mut file, bytes));
+        let _ = base::random::fill(bytes);
     }
 
     fn home(&self) -> String {

@@ -1,10 +1,11 @@
 //! The machine that compose files refer to: files, the environment, standard input.
 
+use base::read::{bounded, open_regular};
 use compose::host::{Host, Kind};
-use rustix::fs::{FileType, Mode, OFlags};
 use std::fs::File;
-use std::io::{self, Read};
+use std::io;
 use std::os::unix::fs::MetadataExt as _;
+use std::path::Path;
 
 /// This machine.
 pub(super) struct Machine;
@@ -38,20 +39,13 @@ impl Host for Machine {
 
     fn read(&self, path: &str, limit: u64, given: bool) -> io::Result<Vec<u8>> {
         if given && self.kind(path)? == Kind::Other {
-            return bounded(File::open(path)?, limit);
+            return bounded(limit, File::open(path)?);
         }
-        // NONBLOCK, because opening a pipe without a writer would wait.
-        let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
-        let file = rustix::fs::open(path, flags, Mode::empty())?;
-        match FileType::from_raw_mode(rustix::fs::fstat(&file)?.st_mode) {
-            FileType::RegularFile => bounded(File::from(file), limit),
-            FileType::Directory => Err(io::Error::new(io::ErrorKind::IsADirectory, "is a directory")),
-            _ => Err(io::Error::other("not a regular file")),
-        }
+        bounded(limit, open_regular(Path::new(path))?)
     }
 
     fn input(&self, limit: u64) -> io::Result<Vec<u8>> {
-        bounded(io::stdin().lock(), limit)
+        bounded(limit, io::stdin().lock())
     }
 
     fn is_link(&self, path: &str) -> bool {
@@ -61,9 +55,4 @@ impl Host for Machine {
     fn canonical(&self, path: &str) -> io::Result<String> {
         Ok(std::fs::canonicalize(path)?.to_string_lossy().into_owned())
     }
-}
-
-fn bounded(from: impl Read, limit: u64) -> io::Result<Vec<u8>> {
-    let large = || io::Error::new(io::ErrorKind::FileTooLarge, format!("larger than {limit} bytes"));
-    base::read::at_most(limit, from)?.ok_or_else(large)
 }

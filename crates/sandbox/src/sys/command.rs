@@ -1,4 +1,4 @@
-//! What a program that is started does between fork and exec.
+//! System calls of a started program between fork and exec.
 
 use rustix::fs::Mode;
 use rustix::process::{Signal, getpid, getppid, set_parent_process_death_signal, umask};
